@@ -1,0 +1,146 @@
+//! Which release stands where, and what its instances are called: functions of application, environment, slot and
+//! deployment, so that doing a thing twice is doing it once.
+
+use crate::{AppKey, NameError, Slot};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// What one deployment put into one slot. A slot is filled again and again; a placement is one filling of it, so a
+/// request, a pooled connection or a container that belongs to an earlier one is never taken for the present one.
+///
+/// Written `app/env/slot/deployment`, such as `shop/production/blue/7`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PlacementId {
+    /// The application and environment.
+    pub key: AppKey,
+    /// The slot.
+    pub slot: Slot,
+    /// The number of the deployment that filled the slot.
+    pub deployment: u64,
+}
+
+impl PlacementId {
+    /// The name of the placement's instance of that `replica` (counted from 1).
+    #[must_use]
+    pub fn instance(&self, replica: u16) -> InstanceName {
+        InstanceName { placement: self.clone(), replica }
+    }
+}
+
+impl fmt::Display for PlacementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.key, self.slot, self.deployment)
+    }
+}
+
+impl FromStr for PlacementId {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let fail = || NameError::new("placement", text, "is not of the form `app/env/slot/deployment`");
+        let [app, env, slot, deployment] = split(text, '/').ok_or_else(fail)?;
+        Ok(PlacementId {
+            key: AppKey::new(app.parse()?, env.parse()?),
+            slot: slot.parse()?,
+            deployment: deployment.parse().map_err(|_| fail())?,
+        })
+    }
+}
+
+impl TryFrom<String> for PlacementId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<PlacementId> for String {
+    fn from(id: PlacementId) -> String {
+        id.to_string()
+    }
+}
+
+/// The name of an instance, used as it is for its container, its files and its log:
+/// `app.env.slot.deployment.replica`, such as `shop.production.blue.7.1`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct InstanceName {
+    /// What the instance is a part of.
+    pub placement: PlacementId,
+    /// Which of the placement's replicas it is, counted from 1.
+    pub replica: u16,
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PlacementId { key, slot, deployment } = &self.placement;
+        write!(f, "{}.{}.{slot}.{deployment}.{}", key.app, key.env, self.replica)
+    }
+}
+
+impl FromStr for InstanceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let fail = || NameError::new("instance name", text, "is not of the form `app.env.slot.deployment.replica`");
+        let [app, env, slot, deployment, replica] = split(text, '.').ok_or_else(fail)?;
+        Ok(InstanceName {
+            placement: PlacementId {
+                key: AppKey::new(app.parse()?, env.parse()?),
+                slot: slot.parse()?,
+                deployment: deployment.parse().map_err(|_| fail())?,
+            },
+            replica: replica.parse().map_err(|_| fail())?,
+        })
+    }
+}
+
+impl TryFrom<String> for InstanceName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<InstanceName> for String {
+    fn from(name: InstanceName) -> String {
+        name.to_string()
+    }
+}
+
+macro_rules! string_schema {
+    ($($name:ident),*) => {$(
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                <String as utoipa::PartialSchema>::schema()
+            }
+        }
+        impl utoipa::ToSchema for $name {}
+    )*};
+}
+string_schema!(PlacementId, InstanceName, AppKey);
+
+fn split<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
+    text.split(separator).collect::<Vec<_>>().try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back_as_they_were_written() {
+        let id: PlacementId = "shop/production/blue/7".parse().unwrap();
+        assert_eq!(id.to_string(), "shop/production/blue/7");
+        let name = id.instance(2);
+        assert_eq!(name.to_string(), "shop.production.blue.7.2");
+        assert_eq!(name.to_string().parse::<InstanceName>().unwrap(), name);
+        for text in ["shop.production.blue.7", "a.b.c.d.e", "shop.production.red.7.1", "shop.production.blue.7.1.1"] {
+            assert!(text.parse::<InstanceName>().is_err(), "{text}");
+        }
+    }
+}

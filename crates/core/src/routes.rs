@@ -1,0 +1,97 @@
+//! The route table: hosts and path prefixes to slots and weights, with a version. It is derived from the recorded
+//! state and never edited; what the data plane knows of the world is this and nothing else.
+
+use crate::spec::ForwardSettings;
+use crate::{AppKey, HostPattern, Millis, PathPrefix, PlacementId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// Everything a data plane routes by. One group an application and environment; a host belongs to one group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTable {
+    /// The store revision that the table was derived at. A data plane never goes back to a smaller one.
+    pub version: u64,
+    /// The routes of each application and environment.
+    pub groups: BTreeMap<AppKey, Arc<RouteGroup>>,
+}
+
+/// The difference of two tables: what a data plane that has `base` needs to have `version`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteChange {
+    /// The version that the data plane must have; with another one it refuses and is sent the whole table.
+    pub base: u64,
+    /// The version that it has afterwards.
+    pub version: u64,
+    /// The groups that are new or other than they were; `None` where one is gone.
+    pub groups: BTreeMap<AppKey, Option<Arc<RouteGroup>>>,
+}
+
+/// The routes of one application in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteGroup {
+    /// Which requests are this application's.
+    pub routes: Vec<Route>,
+    /// The slots they go to. Without any of weight above 0 the answer is 503.
+    pub slots: Vec<SlotRoute>,
+    /// How they are forwarded.
+    pub forward: ForwardSettings,
+}
+
+/// Requests for one host, under one path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The host or hosts. An exact one goes before a wildcard, a longer wildcard before a shorter, `*` comes last.
+    pub host: HostPattern,
+    /// The path prefix; of the routes of a host the longest that matches is taken.
+    #[serde(default)]
+    pub path: PathPrefix,
+    /// Whether the prefix is cut off the path before the request is forwarded.
+    #[serde(default)]
+    pub strip: bool,
+}
+
+/// What a placement is in the table for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotRole {
+    /// It gets requests, by its weight.
+    Live,
+    /// It finishes what it has and gets no new request, but one that the live slot could not be sent
+    /// (connect failed, or closed before any byte of the answer) may be sent here.
+    Fallback,
+}
+
+/// One placement in the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlotRoute {
+    /// Which placement.
+    pub placement: PlacementId,
+    /// The number of the release that it runs; told to nobody but logs and counts.
+    pub release: u64,
+    /// What it is in the table for.
+    pub role: SlotRole,
+    /// Its share of new requests among the live slots of the group; 0 gets none.
+    pub weight: u32,
+    /// Its instances that are in rotation.
+    pub instances: Vec<Backend>,
+    /// How long upgraded connections may go on when the placement is no longer live; then they are closed in an
+    /// orderly way.
+    pub drain_timeout: Millis,
+}
+
+/// One instance, as the data plane sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Which replica it is, counted from 1.
+    pub replica: u16,
+    /// Where it answers.
+    pub address: SocketAddr,
+}

@@ -1,0 +1,276 @@
+//! What a release is made of: the typed form of `gapless.toml`, complete, with every default filled in. It is recorded
+//! with the release and never changes afterwards.
+
+use crate::routes::Route;
+use crate::{AppName, EnvName, Millis};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// A release's configuration: what to run, how to know that it is well, and which requests are its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// The application that it is a release of.
+    pub app: AppName,
+    /// The environment that it is deployed into.
+    #[serde(default)]
+    pub env: EnvName,
+    /// What runs.
+    pub workload: Workload,
+    /// Where the application listens: the port in its container. A process is given its port in `PORT` instead.
+    pub port: u16,
+    /// How many instances of the slot run side by side, from 1.
+    pub replicas: u16,
+    /// Environment variables of the instances.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// Limits on each instance.
+    #[serde(default)]
+    pub resources: Resources,
+    /// What the output of each instance may take on disk.
+    #[serde(default)]
+    pub log: LogRotation,
+    /// Fixed ports on the host, one a slot, where something beside gapless needs to know them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ports: Option<HostPorts>,
+    /// What says that an instance can take requests.
+    #[serde(default)]
+    pub health: HealthCheck,
+    /// Which requests are this application's.
+    pub routes: Vec<Route>,
+    /// How they are forwarded.
+    #[serde(default)]
+    pub forward: ForwardSettings,
+    /// The deadlines of a deployment.
+    #[serde(default)]
+    pub timing: Timing,
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum Workload {
+    /// A container of an image.
+    Docker(Container),
+    /// A process of the host.
+    Process(Process),
+}
+
+impl Workload {
+    /// The name of the runtime that runs it, as it is written in `gapless.toml`.
+    #[must_use]
+    pub const fn runtime(&self) -> &'static str {
+        match self {
+            Workload::Docker(_) => "docker",
+            Workload::Process(_) => "process",
+        }
+    }
+}
+
+/// A container to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Container {
+    /// The image as the user wrote it: `shop:42`, `registry.example.com/shop@sha256:…`. Resolved once, when prepared.
+    pub image: String,
+    /// Replaces the image's command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Replaces the image's entrypoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// The user in the container, `name` or `uid[:gid]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What is mounted.
+    #[serde(default)]
+    pub volumes: Vec<Volume>,
+    /// Whether a small init runs as process 1, for images whose own ignores signals.
+    #[serde(default)]
+    pub init: bool,
+}
+
+/// A mount of a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// A named volume, or an absolute path of the host.
+    pub source: String,
+    /// An absolute path in the container.
+    pub path: String,
+    /// Whether the container may not write there.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// A process to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// The program (an absolute path) and its arguments. `{port}` in an argument is replaced by the instance's port.
+    pub command: Vec<String>,
+    /// The folder that it runs in, absolute.
+    pub directory: String,
+    /// The name of the user that it runs as; the server's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+}
+
+/// Limits on each instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Memory in bytes; an instance that takes more is killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
+    /// Processor time in thousandths of a core.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_millis: Option<u64>,
+}
+
+/// What the output of an instance may take on disk: `file_count` files of `file_bytes` each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogRotation {
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// How many files are kept.
+    pub file_count: u16,
+}
+
+impl Default for LogRotation {
+    fn default() -> Self {
+        LogRotation { file_bytes: 10 << 20, file_count: 3 }
+    }
+}
+
+/// Fixed ports on the host, one a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostPorts {
+    /// The port of the blue slot.
+    pub blue: u16,
+    /// The port of the green slot.
+    pub green: u16,
+}
+
+impl HostPorts {
+    /// The port of that slot.
+    #[must_use]
+    pub const fn of(self, slot: crate::Slot) -> u16 {
+        match slot {
+            crate::Slot::Blue => self.blue,
+            crate::Slot::Green => self.green,
+        }
+    }
+}
+
+/// What says that an instance can take requests: a GET, straight to the instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// The path to get.
+    pub path: String,
+    /// The port to ask, where it is not the application's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The statuses that mean healthy.
+    pub statuses: Vec<u16>,
+    /// The Host header; the instance's address without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The longest wait between two checks: while starting they begin 2 ms apart and grow to it.
+    pub interval: Millis,
+    /// How long one check may take.
+    pub timeout: Millis,
+    /// How many must pass in a row before the instance takes requests.
+    pub passes: u16,
+    /// How many must fail in a row before a live instance is taken out of rotation.
+    pub failures: u16,
+    /// How long a starting instance has until it must have passed.
+    pub deadline: Millis,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        HealthCheck {
+            path: "/up".to_owned(),
+            port: None,
+            statuses: (200..=299).collect(),
+            host: None,
+            interval: Millis::from_secs(1),
+            timeout: Millis::from_secs(5),
+            passes: 1,
+            failures: 3,
+            deadline: Millis::from_secs(30),
+        }
+    }
+}
+
+/// How requests are forwarded, and what is answered when they cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardSettings {
+    /// How long connecting to an instance may take.
+    pub connect_timeout: Millis,
+    /// How long an instance may take from the end of the request to the head of its answer.
+    pub first_byte_timeout: Millis,
+    /// How long a body may rest, in either direction, without a byte moving.
+    pub idle_body_timeout: Millis,
+    /// Whether `X-Forwarded-*`, `Forwarded` and `X-Request-Id` of the client are believed and extended, because
+    /// another proxy of ours stands in front. Otherwise they are replaced.
+    pub trust_forwarded: bool,
+    /// The seconds in `Retry-After` of an answer 503.
+    pub retry_after_s: u32,
+    /// The HTML of the answers 502, 503 and 504; a short page of gapless's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_page: Option<String>,
+}
+
+impl Default for ForwardSettings {
+    fn default() -> Self {
+        ForwardSettings {
+            connect_timeout: Millis::from_secs(2),
+            first_byte_timeout: Millis::from_secs(60),
+            idle_body_timeout: Millis::from_secs(60),
+            trust_forwarded: false,
+            retry_after_s: 2,
+            error_page: None,
+        }
+    }
+}
+
+/// The deadlines of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timing {
+    /// How long resolving and pulling may take.
+    pub prepare_timeout: Millis,
+    /// How long creating and starting the instances may take.
+    pub start_timeout: Millis,
+    /// How long the data planes may take to apply the cutover before it is taken back.
+    pub shift_timeout: Millis,
+    /// How long the new slot is watched after the cutover, with the old one ready to take over again.
+    pub observe: Millis,
+    /// How long the old slot may take to finish the requests that it has.
+    pub drain_timeout: Millis,
+    /// How long an instance has from SIGTERM to SIGKILL.
+    pub stop_timeout: Millis,
+    /// How long the old slot stays ready for rollback after the observation.
+    pub keep_warm: Millis,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Timing {
+            prepare_timeout: Millis::from_secs(600),
+            start_timeout: Millis::from_secs(60),
+            shift_timeout: Millis::from_secs(10),
+            observe: Millis::from_secs(10),
+            drain_timeout: Millis::from_secs(30),
+            stop_timeout: Millis::from_secs(10),
+            keep_warm: Millis::from_secs(600),
+        }
+    }
+}

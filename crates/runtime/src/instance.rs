@@ -1,0 +1,129 @@
+//! Instances as values: what is to run, and what was seen of it.
+
+use gapless_core::{InstanceName, Spec, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// Everything needed to create one instance. The same name always comes with the same plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstancePlan {
+    /// What it is called.
+    pub name: InstanceName,
+    /// The number of the release that it runs.
+    pub release: u64,
+    /// The release's configuration.
+    pub spec: Spec,
+    /// What exactly runs, as [`crate::Runtime::prepare`] answered.
+    pub artifact: String,
+    /// The fixed port on the host, where the release asks for one.
+    pub host_port: Option<u16>,
+}
+
+/// What was seen of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Which instance.
+    pub name: InstanceName,
+    /// The runtime's own identity of it: the container id, or process id and start time. Another one under the same
+    /// name is another run.
+    pub id: String,
+    /// Its state.
+    pub state: InstanceState,
+    /// How often the runtime itself started it again.
+    pub restarts: u32,
+}
+
+/// The state of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// It exists and was not started yet.
+    Created,
+    /// It runs; there it can be reached.
+    Running {
+        /// The address of the application's port.
+        address: SocketAddr,
+        /// When this run began.
+        since: Timestamp,
+    },
+    /// It exists and its processes are frozen.
+    Paused,
+    /// It ended.
+    Exited(Exit),
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// Its exit code; 128 + n where a signal n ended it.
+    pub code: Option<i64>,
+    /// Whether the kernel killed it for its memory.
+    pub out_of_memory: bool,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.out_of_memory, self.code) {
+            (true, _) => f.write_str("was killed by the kernel because it ran out of memory"),
+            (false, Some(code)) => write!(f, "exited with code {code}"),
+            (false, None) => f.write_str("ended, with an exit code that was not recorded"),
+        }
+    }
+}
+
+/// How far a long step is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    /// What is being done, such as `pulling shop:42`.
+    pub step: String,
+    /// Bytes done.
+    pub done_bytes: u64,
+    /// Bytes in all, as far as they are known.
+    pub total_bytes: u64,
+}
+
+/// That an instance changed, and how as far as the runtime said so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeEvent {
+    /// Which instance.
+    pub name: InstanceName,
+    /// `start`, `die`, `oom` and so on, for logs only.
+    pub what: String,
+}
+
+/// Which output is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogQuery {
+    /// How many lines from the end.
+    pub tail: usize,
+    /// Whether to go on with lines that are yet to come.
+    pub follow: bool,
+}
+
+/// Where a line of output was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A line of an instance's output, without its newline; at most [`LogLine::BYTES_MAX`] bytes of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// When it was written.
+    pub at: Timestamp,
+    /// Where to.
+    pub stream: LogStream,
+    /// The text; bytes that are not UTF-8 are replaced.
+    pub text: String,
+}
+
+impl LogLine {
+    /// The longest line that is passed on; the rest of a longer one is dropped.
+    pub const BYTES_MAX: usize = 64 << 10;
+}

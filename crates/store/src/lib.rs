@@ -1,0 +1,35 @@
+//! The Store: what gapless knows, with the semantics of etcd: a revision for every change, transactions that compare
+//! the revision they read, ranges by prefix, and watches from a revision.
+//!
+//! **Architecture Invariant:** this crate knows keys and bytes and nothing of applications or deployments. Nothing is
+//! ever locked: a change is a transaction that compares what its author read.
+
+mod txn;
+
+pub use txn::{Compare, Entry, Op, Outcome, Range, StoreError, Txn, WatchBatch, WatchEvent};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+
+/// A store with the semantics of etcd v3. Any implementation must pass `conformance::all`.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The entries whose keys begin with `prefix`, sorted by key, all of one revision.
+    async fn range(&self, prefix: &str) -> Result<Range, StoreError>;
+
+    /// The entry of exactly that key.
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Does all operations of `txn` if all its comparisons hold, else nothing. The answer comes when the change is
+    /// durable. One revision is used for all of its operations.
+    async fn commit(&self, txn: Txn) -> Result<Outcome, StoreError>;
+
+    /// The changes to keys that begin with `prefix`, from those of revision `from` on, in the order of their
+    /// revisions, one batch a revision. Ends with [`StoreError::Compacted`] where `from` is no longer kept.
+    /// A watch is a hint: who must not miss anything reads the range again from time to time.
+    async fn watch(
+        &self,
+        prefix: &str,
+        from: u64,
+    ) -> Result<BoxStream<'static, Result<WatchBatch, StoreError>>, StoreError>;
+}
