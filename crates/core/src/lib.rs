@@ -3,15 +3,27 @@
 //! **Architecture Invariant:** this crate is pure. It does no I/O, reads no clock and draws no random number; it knows
 //! no tokio, no disk, no network and no Docker. Everything it decides, it decides from its arguments.
 
+pub mod action;
+pub mod application;
+pub mod command;
+pub mod deployment;
+pub mod facts;
+pub mod machine;
 pub mod names;
 pub mod placement;
+pub mod release;
 pub mod routes;
 pub mod slot;
 pub mod spec;
 pub mod time;
 
+pub use action::{Action, Pace};
+pub use application::{Application, Placement};
+pub use deployment::{Deployment, Phase};
+pub use facts::Facts;
 pub use names::{AppKey, AppName, EnvName, HostPattern, NameError, PathPrefix};
 pub use placement::{InstanceName, PlacementId};
+pub use release::Release;
 pub use routes::{Backend, RouteGroup, RouteTable, SlotRole, SlotRoute};
 pub use slot::Slot;
 pub use spec::Spec;

@@ -1,6 +1,7 @@
 //! The route table: hosts and path prefixes to slots and weights, with a version. It is derived from the recorded
 //! state and never edited; what the data plane knows of the world is this and nothing else.
 
+use crate::application::{Application, Desired, Idle, Placement};
 use crate::spec::ForwardSettings;
 use crate::{AppKey, HostPattern, Millis, PathPrefix, PlacementId};
 use serde::{Deserialize, Serialize};
@@ -94,4 +95,44 @@ pub struct Backend {
     pub replica: u16,
     /// Where it answers.
     pub address: SocketAddr,
+}
+
+impl RouteGroup {
+    /// The routes of an application: a pure function of its record. None as long as none of its releases was ever live.
+    ///
+    /// The live slot is the only one with weight. The slot that was live before is there as fallback while the new one
+    /// is observed; a candidate and a standby never are.
+    #[must_use]
+    pub fn derive(app: &Application) -> Option<RouteGroup> {
+        let live = app.live_placement()?;
+        let mut slots = Vec::new();
+        if app.desired == Desired::Running {
+            slots.push(SlotRoute::derive(live, SlotRole::Live));
+            let others = app.slots.values().filter(|placement| placement.id != live.id);
+            let fallbacks = others.filter(|placement| placement.idle == Idle::Fallback && placement.checked);
+            slots.extend(fallbacks.map(|placement| SlotRoute::derive(placement, SlotRole::Fallback)));
+        }
+        Some(RouteGroup { routes: live.spec.routes.clone(), slots, forward: live.spec.forward.clone() })
+    }
+}
+
+impl SlotRoute {
+    /// All of a live slot's share of the requests.
+    pub const WEIGHT_FULL: u32 = 100;
+
+    fn derive(placement: &Placement, role: SlotRole) -> SlotRoute {
+        let in_rotation = placement.replicas.iter().filter(|replica| replica.in_rotation);
+        let instances = in_rotation.filter_map(|replica| {
+            let address = replica.address?;
+            Some(Backend { replica: replica.number, address })
+        });
+        SlotRoute {
+            placement: placement.id.clone(),
+            release: placement.release,
+            role,
+            weight: if role == SlotRole::Live { SlotRoute::WEIGHT_FULL } else { 0 },
+            instances: instances.collect(),
+            drain_timeout: placement.spec.timing.drain_timeout,
+        }
+    }
 }

@@ -1,0 +1,46 @@
+//! What is to be done to the world: values that the controller carries out, each of which can be repeated.
+
+use crate::{InstanceName, Millis};
+
+/// One thing to do. Which ones is derived anew from record and facts each time, so what was lost is done again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Resolve and fetch the active deployment's release.
+    Prepare,
+    /// See to it that the instance exists and runs.
+    Start(InstanceName),
+    /// Stop and remove the instance: SIGTERM, and SIGKILL after `grace`.
+    Stop {
+        /// Which.
+        name: InstanceName,
+        /// From SIGTERM to SIGKILL.
+        grace: Millis,
+    },
+    /// Say whether the instance comes back by itself after the host restarts.
+    SetRestart {
+        /// Which.
+        name: InstanceName,
+        /// Whether it does.
+        comes_back: bool,
+    },
+    /// Check the health of the instance from now on.
+    Probe {
+        /// Which.
+        name: InstanceName,
+        /// How often.
+        pace: Pace,
+    },
+    /// Everything of the application is gone: remove its records.
+    Forget,
+}
+
+/// How often an instance's health is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pace {
+    /// At once, then after 2 ms, growing to the configured interval: someone waits for the answer.
+    Eager,
+    /// At the configured interval: it is observed.
+    Close,
+    /// At five times the configured interval: exits are told by events, and the data plane tells of refused connections.
+    Steady,
+}

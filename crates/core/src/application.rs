@@ -1,0 +1,214 @@
+//! What is recorded of an application in an environment: which slot is live, what stands in both, what is leaving.
+
+use crate::{AppKey, HostPattern, InstanceName, PlacementId, Slot, Spec, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// An application in one environment. Routes are derived from this record and from nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Application {
+    /// Which application and environment.
+    pub key: AppKey,
+    /// What people want of it.
+    pub desired: Desired,
+    /// The slot that new requests go to. **Setting it is the cutover.**
+    pub live: Option<Slot>,
+    /// What stands in each slot.
+    #[serde(default)]
+    pub slots: BTreeMap<Slot, Placement>,
+    /// What stood in a slot and is to be stopped once no data plane needs it any more.
+    #[serde(default)]
+    pub leaving: Vec<Placement>,
+    /// The deployment that is under way.
+    #[serde(default)]
+    pub active: Option<Claim>,
+    /// Deployments that wait for it, the next one first.
+    #[serde(default)]
+    pub queue: Vec<Claim>,
+    /// The number of the newest deployment.
+    pub last_deployment: u64,
+    /// The number of the newest release.
+    pub last_release: u64,
+    /// The release that was live before the present one: where a rollback without a number goes.
+    #[serde(default)]
+    pub previous_release: Option<u64>,
+}
+
+/// What people want of an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Desired {
+    /// It serves.
+    Running,
+    /// It rests: its requests are answered 503 and nothing of it runs.
+    Stopped,
+    /// It goes, with its records.
+    Removed,
+}
+
+/// A deployment that is under way or waits, and the hosts that it holds for its routes meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// The number of the deployment.
+    pub deployment: u64,
+    /// The hosts of its release.
+    pub hosts: BTreeSet<HostPattern>,
+}
+
+/// A release in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Placement {
+    /// Which placement.
+    pub id: PlacementId,
+    /// The number of the release.
+    pub release: u64,
+    /// The release's configuration.
+    pub spec: Arc<Spec>,
+    /// What exactly runs.
+    pub artifact: String,
+    /// What it is while its slot is not the live one.
+    pub idle: Idle,
+    /// Whether it has passed its checks, without which it never becomes live.
+    #[serde(default)]
+    pub checked: bool,
+    /// Since when no new request goes to it, where one ever did. Its drain deadline counts from here.
+    #[serde(default)]
+    pub unrouted_since: Option<Timestamp>,
+    /// Whether it was ever in a route table. What never was can be stopped at once.
+    #[serde(default)]
+    pub was_routed: bool,
+    /// Its instances, in the order of their numbers.
+    pub replicas: Vec<Replica>,
+}
+
+/// What a placement is while its slot is not the live one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Idle {
+    /// It is being started and checked, and no request goes to it.
+    Candidate,
+    /// It was live until the cutover, finishes what it has, and takes over again if the new one fails.
+    Fallback,
+    /// It is kept running for a rollback until then, and no request goes to it.
+    Standby {
+        /// When it is stopped.
+        until: Timestamp,
+    },
+}
+
+/// One instance of a placement, as far as it is recorded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replica {
+    /// Its number, from 1.
+    pub number: u16,
+    /// Where it answers, since it runs.
+    #[serde(default)]
+    pub address: Option<SocketAddr>,
+    /// Which run of the instance that is: after a restart it is another one.
+    #[serde(default)]
+    pub run: Option<String>,
+    /// Whether it gets its share of the slot's requests.
+    #[serde(default)]
+    pub in_rotation: bool,
+}
+
+impl Application {
+    /// A new application, of which nothing runs yet.
+    #[must_use]
+    pub fn new(key: AppKey) -> Self {
+        Application {
+            key,
+            desired: Desired::Running,
+            live: None,
+            slots: BTreeMap::new(),
+            leaving: Vec::new(),
+            active: None,
+            queue: Vec::new(),
+            last_deployment: 0,
+            last_release: 0,
+            previous_release: None,
+        }
+    }
+
+    /// The placement that new requests go to.
+    #[must_use]
+    pub fn live_placement(&self) -> Option<&Placement> {
+        self.slots.get(&self.live?)
+    }
+
+    /// The slot that is not the live one: where the next release goes.
+    #[must_use]
+    pub fn idle_slot(&self) -> Slot {
+        self.live.map_or(Slot::Blue, Slot::other)
+    }
+
+    /// The hosts that this application owns: those of what stands in its slots and of its deployments to come.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<HostPattern> {
+        let placed = self.slots.values().flat_map(|placement| placement.spec.hosts());
+        let claimed = self.active.iter().chain(&self.queue).flat_map(|claim| claim.hosts.iter().cloned());
+        placed.chain(claimed).collect()
+    }
+
+    /// All placements: in the slots, and leaving.
+    pub fn placements(&self) -> impl Iterator<Item = &Placement> {
+        self.slots.values().chain(&self.leaving)
+    }
+
+    /// The placement that an instance of that name belongs to.
+    #[must_use]
+    pub fn placement_of(&self, name: &InstanceName) -> Option<&Placement> {
+        self.placements().find(|placement| placement.id == name.placement)
+    }
+
+    /// Takes what stands in `slot` out of it: it leaves once nothing needs it any more.
+    pub fn vacate(&mut self, slot: Slot, now: Timestamp) {
+        if let Some(mut placement) = self.slots.remove(&slot) {
+            if placement.was_routed && placement.unrouted_since.is_none() {
+                placement.unrouted_since = Some(now);
+            }
+            self.leaving.push(placement);
+        }
+        if self.live == Some(slot) {
+            self.live = None;
+        }
+    }
+}
+
+impl Placement {
+    /// A release that is about to be started in a slot.
+    #[must_use]
+    pub fn candidate(id: PlacementId, release: u64, spec: Arc<Spec>, artifact: String) -> Self {
+        let replicas = (1..=spec.replicas).map(|number| Replica { number, ..Replica::default() }).collect();
+        Placement {
+            id,
+            release,
+            spec,
+            artifact,
+            idle: Idle::Candidate,
+            checked: false,
+            unrouted_since: None,
+            was_routed: false,
+            replicas,
+        }
+    }
+
+    /// The names of its instances.
+    pub fn instances(&self) -> impl Iterator<Item = InstanceName> + '_ {
+        self.replicas.iter().map(|replica| self.id.instance(replica.number))
+    }
+}
+
+impl Spec {
+    /// The hosts that its routes are for.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<HostPattern> {
+        self.routes.iter().map(|route| route.host.clone()).collect()
+    }
+}

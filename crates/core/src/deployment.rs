@@ -1,0 +1,251 @@
+//! A deployment: one attempt to make a release live. A durable record that goes through phases to one of four ends.
+
+use crate::{AppKey, Slot, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One attempt to make a release live in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Deployment {
+    /// Its number, from 1, per application and environment.
+    pub number: u64,
+    /// The application and environment.
+    pub key: AppKey,
+    /// Whether it goes forward to a new release or back to an earlier one.
+    pub kind: Kind,
+    /// The number of the release.
+    pub release: u64,
+    /// Who asked for it.
+    pub requested_by: String,
+    /// When.
+    pub requested_at: Timestamp,
+    /// The slot that it fills, once it has begun.
+    #[serde(default)]
+    pub slot: Option<Slot>,
+    /// What was live when it began.
+    #[serde(default)]
+    pub previous: Option<Previous>,
+    /// Where it is.
+    pub phase: Phase,
+    /// Since when.
+    pub phase_since: Timestamp,
+    /// The phases behind it.
+    #[serde(default)]
+    pub passed: Vec<PassedPhase>,
+    /// That a person wants it to end, if one does.
+    #[serde(default)]
+    pub abort: Option<Abort>,
+    /// What it proves.
+    #[serde(default)]
+    pub receipt: Receipt,
+}
+
+/// Which way a deployment goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Forward, to a new release, with an observation in which it is taken back if it fails.
+    Deploy,
+    /// A person going back to an earlier release. Its bad signs are shown, and never undo what the person decided.
+    Rollback,
+}
+
+/// What was live when a deployment began: where a revert goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Previous {
+    /// Its slot.
+    pub slot: Slot,
+    /// The number of its release.
+    pub release: u64,
+    /// The number of the deployment that had put it there.
+    pub deployment: u64,
+}
+
+/// Where a deployment is. The table of the phases is in `ARCHITECTURE.md`, a row an arm of `machine::advance`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// It waits for its turn.
+    Queued,
+    /// Its release is resolved and fetched.
+    Preparing,
+    /// Its instances are created and started in the idle slot.
+    Starting,
+    /// Their health is checked.
+    Checking,
+    /// The cutover is committed; the data planes apply it.
+    Shifting,
+    /// The new slot is watched, with the old one ready to take over again.
+    Observing,
+    /// The old slot leaves the route table.
+    Retiring,
+    /// The cutover was taken back; the data planes apply that.
+    Reverting(Reason),
+    /// It is over.
+    Ended(Outcome),
+}
+
+impl Phase {
+    /// The phase's name, as it is shown.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Phase::Queued => "queued",
+            Phase::Preparing => "preparing",
+            Phase::Starting => "starting",
+            Phase::Checking => "checking",
+            Phase::Shifting => "shifting",
+            Phase::Observing => "observing",
+            Phase::Retiring => "retiring",
+            Phase::Reverting(_) => "reverting",
+            Phase::Ended(Outcome::Succeeded { .. }) => "succeeded",
+            Phase::Ended(Outcome::Failed(_)) => "failed",
+            Phase::Ended(Outcome::Cancelled(_)) => "cancelled",
+            Phase::Ended(Outcome::Reverted(_)) => "reverted",
+        }
+    }
+
+    /// Whether the deployment is over.
+    #[must_use]
+    pub const fn is_end(&self) -> bool {
+        matches!(self, Phase::Ended(_))
+    }
+}
+
+/// How a deployment ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Its release is live.
+    Succeeded {
+        /// What was not as it should be all the same.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        warning: Option<String>,
+    },
+    /// Its release never became live, and what was live still is.
+    Failed(Reason),
+    /// It was ended by a person, or by a newer one, before its release became live.
+    Cancelled(Reason),
+    /// Its release was live and was taken back.
+    Reverted(Reason),
+}
+
+/// Why a deployment did not end well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// What kind of reason it is.
+    pub cause: Cause,
+    /// What happened, why, and what to do, in a sentence or more.
+    pub message: String,
+}
+
+impl Reason {
+    /// A reason of that kind.
+    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+        Reason { cause, message: message.into() }
+    }
+}
+
+/// The kinds of reasons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// What should run could not be had.
+    Prepare,
+    /// An instance could not be created or started.
+    Start,
+    /// An instance did not pass its health check, or failed it later.
+    Unhealthy,
+    /// An instance exited.
+    Exited,
+    /// An instance was killed for its memory.
+    OutOfMemory,
+    /// A data plane did not apply the cutover in time.
+    Shift,
+    /// A person ended it.
+    Aborted,
+    /// A newer deployment took its place in the queue.
+    Superseded,
+}
+
+/// That a person wants a deployment to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Abort {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// What they did, such as `aborted` or `rolled back`.
+    pub verb: String,
+}
+
+/// A phase that a deployment has behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PassedPhase {
+    /// The phase's name.
+    pub phase: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// When it ended.
+    pub until: Timestamp,
+}
+
+/// What a deployment proves: how long the cutover took, and what became of the requests meanwhile.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// When the cutover was committed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutover_at: Option<Timestamp>,
+    /// From the committed cutover to the last data plane's acknowledgement, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutover_us: Option<u64>,
+    /// Requests of the slot that was live before, while the deployment was under way.
+    #[serde(default)]
+    pub old: Traffic,
+    /// Requests of the slot that the deployment filled.
+    #[serde(default)]
+    pub new: Traffic,
+    /// The counts of the old slot when the deployment began; what `old` is counted from.
+    #[serde(default)]
+    pub baseline_old: Traffic,
+    /// The counts of the new slot when the deployment began: not zero where a rollback found it still running.
+    #[serde(default)]
+    pub baseline_new: Traffic,
+}
+
+/// Counts of requests, over all data planes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// Requests that were sent to the placement.
+    pub requests: u64,
+    /// Of these, those that got no complete answer from it or from another instance in its stead.
+    pub failed: u64,
+}
+
+impl Traffic {
+    /// What was added since `earlier`.
+    #[must_use]
+    pub const fn since(self, earlier: Traffic) -> Traffic {
+        Traffic {
+            requests: self.requests.saturating_sub(earlier.requests),
+            failed: self.failed.saturating_sub(earlier.failed),
+        }
+    }
+}
+
+impl Deployment {
+    /// Goes into `phase` and notes how long the one before lasted.
+    pub fn enter(&mut self, phase: Phase, now: Timestamp) {
+        let passed = PassedPhase { phase: self.phase.name().to_owned(), since: self.phase_since, until: now };
+        self.passed.push(passed);
+        self.phase = phase;
+        self.phase_since = now;
+    }
+}

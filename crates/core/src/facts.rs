@@ -1,0 +1,128 @@
+//! What was observed of the world: the state machine's only knowledge beside the record.
+
+use crate::deployment::Traffic;
+use crate::{InstanceName, PlacementId, RouteGroup, Timestamp};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What was observed of one application and its surroundings. What is not known is said to be unknown, and nothing is
+/// ever decided from it: a runtime or data plane that is away makes gapless wait, never go back or stop things.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// What time it is.
+    pub now: Timestamp,
+    /// What came of preparing the active deployment's release, once something did.
+    pub prepared: Option<Result<String, String>>,
+    /// The instances of the application; `None` while the runtime does not answer.
+    pub instances: Option<BTreeMap<InstanceName, InstanceFact>>,
+    /// All registered data planes.
+    pub planes: Vec<PlaneFact>,
+    /// Counts of requests by placement, over all data planes.
+    pub traffic: BTreeMap<PlacementId, Traffic>,
+    /// How long the data planes took to acknowledge the last cutover, in microseconds.
+    pub cutover_us: Option<u64>,
+}
+
+/// What was observed of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceFact {
+    /// Whether it runs.
+    pub state: InstanceSeen,
+    /// How its health checks went.
+    pub health: Health,
+    /// Why starting it failed for good, if it did.
+    pub start_error: Option<String>,
+    /// When it may be started again, after it exited.
+    pub restart_at: Timestamp,
+}
+
+/// Whether an instance runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceSeen {
+    /// There is none of that name.
+    Missing,
+    /// It exists and does not run yet, or is frozen.
+    Created,
+    /// It runs.
+    Running {
+        /// Where it answers.
+        address: SocketAddr,
+        /// Which run it is: after a restart it is another one.
+        run: String,
+    },
+    /// It ended.
+    Exited {
+        /// Whether the kernel killed it for its memory.
+        out_of_memory: bool,
+        /// How it ended and what it last said, for people.
+        story: String,
+    },
+}
+
+/// How the health checks of one run of an instance went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// How many passed in a row, up to now.
+    pub passes: u16,
+    /// When the last one passed.
+    pub passed_at: Timestamp,
+    /// How many failed in a row, up to now.
+    pub failures: u16,
+    /// What the last failed one saw, for people.
+    pub last_failure: Option<String>,
+}
+
+/// What is known of a data plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaneFact {
+    /// Its name.
+    pub name: String,
+    /// What it acknowledged; `None` while it is away.
+    pub view: Option<PlaneView>,
+}
+
+/// What a data plane acknowledged and reports, of one application.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlaneView {
+    /// The routes that it goes by.
+    pub group: Option<Arc<RouteGroup>>,
+    /// Requests in flight by placement, reported after it had acknowledged these routes; `None` until it has.
+    pub in_flight: Option<BTreeMap<PlacementId, u64>>,
+}
+
+impl Facts {
+    /// The fact of one instance; `None` while the runtime does not answer.
+    #[must_use]
+    pub fn instance(&self, name: &InstanceName) -> Option<InstanceFact> {
+        let instances = self.instances.as_ref()?;
+        Some(instances.get(name).cloned().unwrap_or(InstanceFact {
+            state: InstanceSeen::Missing,
+            health: Health::default(),
+            start_error: None,
+            restart_at: Timestamp::default(),
+        }))
+    }
+
+    /// The data planes that do not go by `wanted`, or are away.
+    #[must_use]
+    pub fn planes_behind(&self, wanted: Option<&RouteGroup>) -> Vec<&str> {
+        if self.planes.is_empty() {
+            return vec!["(none is registered)"];
+        }
+        let behind = |plane: &&PlaneFact| match &plane.view {
+            Some(view) => view.group.as_deref() != wanted,
+            None => true,
+        };
+        self.planes.iter().filter(behind).map(|plane| plane.name.as_str()).collect()
+    }
+
+    /// Whether every data plane says that nothing is in flight to the placement.
+    #[must_use]
+    pub fn is_drained(&self, placement: &PlacementId) -> bool {
+        self.planes.iter().all(|plane| {
+            let in_flight = plane.view.as_ref().and_then(|view| view.in_flight.as_ref());
+            in_flight.is_some_and(|counts| counts.get(placement).copied().unwrap_or(0) == 0)
+        })
+    }
+}

@@ -1,0 +1,391 @@
+//! The phases of a deployment: an arm of [`advance`] for each row of the table in `ARCHITECTURE.md`.
+
+use super::State;
+use crate::application::{Application, Desired, Idle, Placement};
+use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Traffic};
+use crate::facts::{Facts, InstanceSeen};
+use crate::{Millis, PlacementId, Release, RouteGroup, Slot};
+
+/// Moves the deployment on by one phase, if the facts say so.
+pub(super) fn advance(state: &mut State, facts: &Facts) {
+    let State { app, deployment: Some(deployment), release: Some(release) } = state else { return };
+    let mut at = At { app, deployment, release, facts };
+    match at.deployment.phase.clone() {
+        Phase::Queued => at.queued(),
+        Phase::Preparing => at.preparing(),
+        Phase::Starting => at.starting(),
+        Phase::Checking => at.checking(),
+        Phase::Shifting => at.shifting(),
+        Phase::Observing => at.observing(),
+        Phase::Retiring => at.retiring(),
+        Phase::Reverting(reason) => at.reverting(reason),
+        Phase::Ended(_) => {}
+    }
+}
+
+/// A deployment at a moment.
+struct At<'a> {
+    app: &'a mut Application,
+    deployment: &'a mut Deployment,
+    release: &'a mut Release,
+    facts: &'a Facts,
+}
+
+impl At<'_> {
+    fn queued(&mut self) {
+        let number = self.deployment.number;
+        if let Some(reason) = self.abort_reason() {
+            self.app.queue.retain(|claim| claim.deployment != number);
+            return self.enter(Phase::Ended(Outcome::Cancelled(reason)));
+        }
+        let is_next = self.app.queue.first().is_some_and(|claim| claim.deployment == number);
+        if self.app.active.is_some() || !is_next {
+            return;
+        }
+        self.app.active = Some(self.app.queue.remove(0));
+        let slot = self.app.idle_slot();
+        self.deployment.slot = Some(slot);
+        self.deployment.previous = self.app.live_placement().map(|live| Previous {
+            slot: live.id.slot,
+            release: live.release,
+            deployment: live.id.deployment,
+        });
+        self.deployment.receipt.baseline_old = self.traffic_of_previous();
+        if self.is_still_running(slot) {
+            self.deployment.receipt.baseline_new = self.traffic_of_new();
+            if let Some(placement) = self.app.slots.get_mut(&slot) {
+                placement.idle = Idle::Candidate;
+            }
+            return self.enter(Phase::Checking);
+        }
+        self.app.vacate(slot, self.facts.now);
+        self.enter(Phase::Preparing);
+    }
+
+    fn preparing(&mut self) {
+        if let Some(reason) = self.abort_reason() {
+            return self.end_before_cutover(Outcome::Cancelled(reason));
+        }
+        // An earlier deployment of the same release has resolved it: a rollback needs no registry, and a tag that
+        // moved meanwhile changes nothing.
+        let prepared = self.release.artifact.clone().map(Ok).or_else(|| self.facts.prepared.clone());
+        match prepared {
+            Some(Ok(artifact)) => {
+                let Some(slot) = self.deployment.slot else { return };
+                let id = PlacementId { key: self.app.key.clone(), slot, deployment: self.deployment.number };
+                let spec = self.release.spec.clone();
+                let placement = Placement::candidate(id, self.release.number, spec, artifact.clone());
+                self.app.slots.insert(slot, placement);
+                self.release.artifact = Some(artifact);
+                self.enter(Phase::Starting);
+            }
+            Some(Err(why)) => self.fail(Cause::Prepare, why),
+            None if self.is_late(self.release.spec.timing.prepare_timeout) => {
+                let limit = self.release.spec.timing.prepare_timeout;
+                self.fail(
+                    Cause::Prepare,
+                    format!("the release was not fetched within {limit} (deploy.prepare_timeout)"),
+                );
+            }
+            None => {}
+        }
+    }
+
+    fn starting(&mut self) {
+        if let Some(reason) = self.abort_reason() {
+            return self.end_before_cutover(Outcome::Cancelled(reason));
+        }
+        let Some(placement) = self.placement() else { return };
+        let mut replicas = placement.replicas.clone();
+        let mut are_all_running = true;
+        for replica in &mut replicas {
+            let name = placement.id.instance(replica.number);
+            let Some(fact) = self.facts.instance(&name) else {
+                are_all_running = false;
+                continue;
+            };
+            if let Some(error) = fact.start_error {
+                return self.fail(Cause::Start, error);
+            }
+            match fact.state {
+                InstanceSeen::Running { address, run } => {
+                    replica.address = Some(address);
+                    replica.run = Some(run);
+                }
+                InstanceSeen::Exited { out_of_memory, story } => return self.fail(exit_cause(out_of_memory), story),
+                InstanceSeen::Missing | InstanceSeen::Created => are_all_running = false,
+            }
+        }
+        if are_all_running {
+            self.with_placement(|placement| placement.replicas = replicas);
+            self.enter(Phase::Checking);
+        } else if self.is_late(self.release.spec.timing.start_timeout) {
+            let limit = self.release.spec.timing.start_timeout;
+            self.fail(Cause::Start, format!("the instances were not started within {limit} (deploy.start_timeout)"));
+        }
+    }
+
+    fn checking(&mut self) {
+        if let Some(reason) = self.abort_reason() {
+            return self.end_before_cutover(Outcome::Cancelled(reason));
+        }
+        let Some(placement) = self.placement() else { return };
+        if let Some(Reason { cause, message }) = self.bad_sign(placement, false) {
+            return self.fail(cause, message);
+        }
+        let passes_needed = placement.spec.health.passes;
+        let mut last_failure = None;
+        let mut are_all_healthy = true;
+        for name in placement.instances() {
+            let fact = self.facts.instance(&name);
+            let health = fact.map(|fact| fact.health).unwrap_or_default();
+            // A pass of before this phase does not count: a slot that was kept for rollback is checked anew.
+            if health.passes < passes_needed || health.passed_at < self.deployment.phase_since {
+                are_all_healthy = false;
+                last_failure = health.last_failure.or(last_failure);
+            }
+        }
+        if are_all_healthy {
+            self.with_placement(|placement| {
+                placement.checked = true;
+                placement.replicas.iter_mut().for_each(|replica| replica.in_rotation = true);
+            });
+            self.cutover();
+        } else if self.is_late(self.release.spec.health.deadline) {
+            let seen = last_failure.unwrap_or_else(|| "no check was answered".to_owned());
+            let limit = self.release.spec.health.deadline;
+            self.fail(Cause::Unhealthy, format!("not healthy within {limit} (health.deadline): {seen}"));
+        }
+    }
+
+    /// **The cutover.** One change of the record, committed in one transaction: from here on new requests belong to
+    /// the other slot. Everything that follows only makes the data planes go by it.
+    fn cutover(&mut self) {
+        let Some(slot) = self.deployment.slot else { return };
+        let now = self.facts.now;
+        let old_is_kept_as = match self.deployment.kind {
+            Kind::Deploy => Idle::Fallback,
+            // A person left that release: no request goes back to it.
+            Kind::Rollback => Idle::Standby { until: now.after(self.release.spec.timing.keep_warm) },
+        };
+        if let Some(old) = self.app.live.and_then(|live| self.app.slots.get_mut(&live)) {
+            old.idle = old_is_kept_as;
+            old.unrouted_since.get_or_insert(now);
+        }
+        self.with_placement(|new| {
+            new.was_routed = true;
+            new.unrouted_since = None;
+        });
+        self.app.live = Some(slot);
+        self.app.desired = Desired::Running;
+        self.deployment.receipt.cutover_at = Some(now);
+        self.enter(Phase::Shifting);
+    }
+
+    fn shifting(&mut self) {
+        if let Some(reason) = self.abort_reason().or_else(|| self.judgement()) {
+            return self.revert(reason);
+        }
+        let behind = self.planes_behind();
+        if behind.is_empty() {
+            self.deployment.receipt.cutover_us = self.facts.cutover_us;
+            match self.deployment.kind {
+                Kind::Deploy => self.enter(Phase::Observing),
+                Kind::Rollback => self.enter(Phase::Retiring),
+            }
+        } else if self.is_late(self.release.spec.timing.shift_timeout) {
+            let message = format!(
+                "{} did not apply the cutover within {} (deploy.shift_timeout)",
+                behind.join(", "),
+                self.release.spec.timing.shift_timeout
+            );
+            match self.deployment.kind {
+                Kind::Deploy => self.revert(Reason::new(Cause::Shift, message)),
+                // What a person decided stands; the data plane is told again until it goes by it.
+                Kind::Rollback => self.succeed(Some(message)),
+            }
+        }
+    }
+
+    fn observing(&mut self) {
+        if let Some(reason) = self.abort_reason().or_else(|| self.judgement()) {
+            return self.revert(reason);
+        }
+        if self.is_late(self.release.spec.timing.observe) {
+            let until = self.facts.now.after(self.release.spec.timing.keep_warm);
+            if let Some(previous) = self.deployment.previous
+                && let Some(old) = self.app.slots.get_mut(&previous.slot)
+            {
+                old.idle = Idle::Standby { until };
+            }
+            self.enter(Phase::Retiring);
+        }
+    }
+
+    fn retiring(&mut self) {
+        let behind = self.planes_behind();
+        if behind.is_empty() {
+            self.succeed(None);
+        } else if self.is_late(self.release.spec.timing.drain_timeout) {
+            let behind = behind.join(", ");
+            self.succeed(Some(format!("{behind} still has the old slot in its routes; it is stopped once that ends")));
+        }
+    }
+
+    fn reverting(&mut self, mut reason: Reason) {
+        let behind = self.planes_behind();
+        if !behind.is_empty() {
+            if !self.is_late(self.release.spec.timing.drain_timeout) {
+                return;
+            }
+            reason.message.push_str(&format!(" ({} has not gone back yet)", behind.join(", ")));
+        }
+        self.end(Outcome::Reverted(reason));
+    }
+
+    // What the arms are made of.
+
+    fn enter(&mut self, phase: Phase) {
+        self.count_traffic();
+        self.deployment.enter(phase, self.facts.now);
+    }
+
+    fn is_late(&self, limit: Millis) -> bool {
+        self.facts.now >= self.deployment.phase_since.after(limit)
+    }
+
+    fn abort_reason(&self) -> Option<Reason> {
+        let abort = self.deployment.abort.as_ref()?;
+        Some(Reason::new(Cause::Aborted, format!("{} by {}", abort.verb, abort.by)))
+    }
+
+    fn placement(&self) -> Option<&Placement> {
+        self.app.slots.get(&self.deployment.slot?)
+    }
+
+    fn with_placement(&mut self, change: impl FnOnce(&mut Placement)) {
+        if let Some(placement) = self.deployment.slot.and_then(|slot| self.app.slots.get_mut(&slot)) {
+            change(placement);
+        }
+    }
+
+    fn planes_behind(&self) -> Vec<String> {
+        let wanted = RouteGroup::derive(self.app);
+        self.facts.planes_behind(wanted.as_ref()).into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether a rollback finds its release still running beside the live one.
+    fn is_still_running(&self, slot: Slot) -> bool {
+        let wanted = self.app.slots.get(&slot).filter(|placement| {
+            self.deployment.kind == Kind::Rollback && placement.checked && placement.release == self.release.number
+        });
+        wanted.is_some_and(|placement| {
+            placement.replicas.iter().all(|replica| {
+                let fact = self.facts.instance(&placement.id.instance(replica.number));
+                matches!(fact.map(|fact| fact.state), Some(InstanceSeen::Running { run, .. }) if Some(&run) == replica.run.as_ref())
+            })
+        })
+    }
+
+    /// What speaks against the slot that has just become live, unless a person put it there.
+    fn judgement(&self) -> Option<Reason> {
+        match self.deployment.kind {
+            Kind::Deploy => self.bad_sign(self.placement()?, true),
+            Kind::Rollback => None,
+        }
+    }
+
+    /// The first sign that an instance of the placement is not well. Failed health checks count once it is live; before
+    /// that they are what a start looks like.
+    fn bad_sign(&self, placement: &Placement, is_live: bool) -> Option<Reason> {
+        placement.replicas.iter().find_map(|replica| {
+            let name = placement.id.instance(replica.number);
+            let fact = self.facts.instance(&name)?;
+            match fact.state {
+                InstanceSeen::Exited { out_of_memory, story } => Some(Reason::new(exit_cause(out_of_memory), story)),
+                InstanceSeen::Missing => Some(Reason::new(Cause::Exited, format!("{name} is gone"))),
+                InstanceSeen::Created => Some(Reason::new(Cause::Exited, format!("{name} does not run any more"))),
+                InstanceSeen::Running { run, .. } if replica.run.as_ref() != Some(&run) => {
+                    Some(Reason::new(Cause::Exited, format!("{name} exited and was started again")))
+                }
+                InstanceSeen::Running { .. } if is_live && fact.health.failures >= placement.spec.health.failures => {
+                    let seen = fact.health.last_failure.unwrap_or_default();
+                    let failures = fact.health.failures;
+                    Some(Reason::new(
+                        Cause::Unhealthy,
+                        format!("{name} failed {failures} health checks in a row: {seen}"),
+                    ))
+                }
+                InstanceSeen::Running { .. } => None,
+            }
+        })
+    }
+
+    fn fail(&mut self, cause: Cause, message: impl Into<String>) {
+        self.end_before_cutover(Outcome::Failed(Reason::new(cause, message)));
+    }
+
+    fn end_before_cutover(&mut self, outcome: Outcome) {
+        if let Some(slot) = self.deployment.slot {
+            self.app.vacate(slot, self.facts.now);
+        }
+        self.end(outcome);
+    }
+
+    /// Takes the cutover back: what was live is live again, in the same one change of the record.
+    fn revert(&mut self, reason: Reason) {
+        let Some(slot) = self.deployment.slot else { return };
+        self.count_traffic();
+        self.app.vacate(slot, self.facts.now);
+        if let Some(previous) = self.deployment.previous
+            && let Some(old) = self.app.slots.get_mut(&previous.slot)
+        {
+            old.unrouted_since = None;
+            self.app.live = Some(previous.slot);
+        }
+        self.enter(Phase::Reverting(reason));
+    }
+
+    fn succeed(&mut self, warning: Option<String>) {
+        let previous = self.deployment.previous.map(|previous| previous.release);
+        if previous.is_some_and(|release| release != self.release.number) {
+            self.app.previous_release = previous;
+        }
+        self.end(Outcome::Succeeded { warning });
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        self.app.active = None;
+        self.enter(Phase::Ended(outcome));
+    }
+
+    fn traffic_of_previous(&self) -> Traffic {
+        let previous = self.deployment.previous.map(|previous| PlacementId {
+            key: self.app.key.clone(),
+            slot: previous.slot,
+            deployment: previous.deployment,
+        });
+        previous.and_then(|id| self.facts.traffic.get(&id).copied()).unwrap_or_default()
+    }
+
+    fn traffic_of_new(&self) -> Traffic {
+        let id = self.placement().map(|placement| &placement.id);
+        id.and_then(|id| self.facts.traffic.get(id).copied()).unwrap_or_default()
+    }
+
+    fn count_traffic(&mut self) {
+        let (old, new) = (self.traffic_of_previous(), self.traffic_of_new());
+        let receipt = &mut self.deployment.receipt;
+        // Counts begin anew when a data plane does: what was seen before stays.
+        if old != Traffic::default() {
+            receipt.old = old.since(receipt.baseline_old);
+        }
+        if new != Traffic::default() {
+            receipt.new = new.since(receipt.baseline_new);
+        }
+    }
+}
+
+const fn exit_cause(out_of_memory: bool) -> Cause {
+    if out_of_memory { Cause::OutOfMemory } else { Cause::Exited }
+}

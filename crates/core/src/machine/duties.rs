@@ -1,0 +1,142 @@
+//! What a record that is as it should be asks for: actions, and the instant at which to look again.
+
+use super::State;
+use crate::application::{Application, Desired, Idle, Placement};
+use crate::deployment::Phase;
+use crate::facts::{Facts, InstanceSeen};
+use crate::{Action, Millis, Pace, RouteGroup, Timestamp};
+
+/// Whether the instances of a placement that is in no slot (or whose application is to rest) may be stopped: no data
+/// plane routes to it, and what was in flight is finished or had its time. What was never routed needs no waiting.
+pub(super) fn may_stop(app: &Application, placement: &Placement, facts: &Facts) -> bool {
+    if !placement.was_routed {
+        return true;
+    }
+    let wanted = RouteGroup::derive(app);
+    let had_its_time =
+        placement.unrouted_since.is_some_and(|since| facts.now >= since.after(placement.spec.timing.drain_timeout));
+    facts.planes_behind(wanted.as_ref()).is_empty() && (facts.is_drained(&placement.id) || had_its_time)
+}
+
+/// The actions that the record asks for.
+pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
+    let app = &state.app;
+    let mut actions = Vec::new();
+    let is_unprepared = state.release.as_ref().is_some_and(|release| release.artifact.is_none());
+    if phase(state) == Some(&Phase::Preparing) && is_unprepared && facts.prepared.is_none() {
+        actions.push(Action::Prepare);
+    }
+    let Some(instances) = &facts.instances else { return actions };
+    for placement in app.slots.values() {
+        if Some(placement.id.slot) == app.live && app.desired != Desired::Running {
+            stop(placement, app, facts, &mut actions);
+        } else {
+            run(placement, state, facts, &mut actions);
+        }
+    }
+    for placement in &app.leaving {
+        stop(placement, app, facts, &mut actions);
+    }
+    // What nothing in the record names was left over by a crash.
+    let orphans =
+        instances.iter().filter(|(name, fact)| app.placement_of(name).is_none() && fact.state != InstanceSeen::Missing);
+    actions.extend(orphans.map(|(name, _)| Action::Stop { name: name.clone(), grace: Millis::from_secs(10) }));
+    let is_empty = app.slots.is_empty() && app.leaving.is_empty() && app.active.is_none() && app.queue.is_empty();
+    if app.desired == Desired::Removed && is_empty && actions.is_empty() {
+        actions.push(Action::Forget);
+    }
+    actions
+}
+
+/// Keeps the instances of a placement in a slot running and checked.
+fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Action>) {
+    let app = &state.app;
+    let is_live = app.live == Some(placement.id.slot);
+    let is_candidate = !is_live && placement.idle == Idle::Candidate;
+    let is_standby = !is_live && matches!(placement.idle, Idle::Standby { .. });
+    for name in placement.instances() {
+        let Some(fact) = facts.instance(&name) else { continue };
+        let may_start = match fact.state {
+            InstanceSeen::Running { .. } => false,
+            // A candidate that exited has failed, and a standby is started again by the rollback that wants it.
+            InstanceSeen::Exited { .. } => !is_candidate && !is_standby && facts.now >= fact.restart_at,
+            InstanceSeen::Missing | InstanceSeen::Created => !is_standby && facts.now >= fact.restart_at,
+        };
+        let has_failed_for_good = is_candidate && fact.start_error.is_some();
+        if may_start && !has_failed_for_good && !is_port_in_use(placement, app) {
+            actions.push(Action::Start(name.clone()));
+        }
+        if matches!(fact.state, InstanceSeen::Running { .. }) {
+            if !is_candidate {
+                actions.push(Action::SetRestart { name: name.clone(), comes_back: is_live });
+            }
+            actions.push(Action::Probe { pace: pace(placement, state, is_live), name });
+        }
+    }
+}
+
+fn pace(placement: &Placement, state: &State, is_live: bool) -> Pace {
+    let is_out = placement.replicas.iter().any(|replica| !replica.in_rotation);
+    match phase(state) {
+        Some(Phase::Checking) if !is_live && placement.idle == Idle::Candidate => Pace::Eager,
+        _ if is_live && is_out => Pace::Eager,
+        Some(Phase::Shifting | Phase::Observing) if is_live => Pace::Close,
+        _ if is_live && placement.replicas.len() > 1 => Pace::Close,
+        _ => Pace::Steady,
+    }
+}
+
+/// With fixed ports an earlier release in the same slot must be gone before the next one can have its port.
+fn is_port_in_use(placement: &Placement, app: &Application) -> bool {
+    let has_fixed_port = |placement: &Placement| placement.spec.host_ports.is_some();
+    has_fixed_port(placement)
+        && app.leaving.iter().any(|leaving| has_fixed_port(leaving) && leaving.id.slot == placement.id.slot)
+}
+
+fn stop(placement: &Placement, app: &Application, facts: &Facts, actions: &mut Vec<Action>) {
+    if !may_stop(app, placement, facts) {
+        return;
+    }
+    let is_there =
+        |name: &crate::InstanceName| facts.instance(name).is_some_and(|fact| fact.state != InstanceSeen::Missing);
+    let grace = placement.spec.timing.stop_timeout;
+    actions.extend(placement.instances().filter(is_there).map(|name| Action::Stop { name, grace }));
+}
+
+/// When time alone changes something.
+pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
+    let standby_ends = state.app.slots.values().filter_map(|placement| match placement.idle {
+        Idle::Standby { until } if state.app.live != Some(placement.id.slot) => Some(until),
+        _ => None,
+    });
+    let drains_end = state
+        .app
+        .placements()
+        .filter_map(|placement| Some(placement.unrouted_since?.after(placement.spec.timing.drain_timeout)));
+    let restarts = facts
+        .instances
+        .iter()
+        .flat_map(|instances| instances.values())
+        .filter_map(|fact| (!matches!(fact.state, InstanceSeen::Running { .. })).then_some(fact.restart_at));
+    let instants = standby_ends.chain(drains_end).chain(restarts).chain(phase_deadline(state));
+    instants.filter(|instant| *instant > facts.now).min()
+}
+
+fn phase_deadline(state: &State) -> Option<Timestamp> {
+    let deployment = state.deployment.as_ref()?;
+    let spec = &state.release.as_ref()?.spec;
+    let limit = match deployment.phase {
+        Phase::Queued | Phase::Ended(_) => return None,
+        Phase::Preparing => spec.timing.prepare_timeout,
+        Phase::Starting => spec.timing.start_timeout,
+        Phase::Checking => spec.health.deadline,
+        Phase::Shifting => spec.timing.shift_timeout,
+        Phase::Observing => spec.timing.observe,
+        Phase::Retiring | Phase::Reverting(_) => spec.timing.drain_timeout,
+    };
+    Some(deployment.phase_since.after(limit))
+}
+
+fn phase(state: &State) -> Option<&Phase> {
+    state.deployment.as_ref().map(|deployment| &deployment.phase)
+}

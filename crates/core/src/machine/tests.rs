@@ -1,0 +1,460 @@
+//! The machine's invariants under random facts, and its phases one by one.
+
+use super::{State, Step, step};
+use crate::application::{Application, Desired, Idle};
+use crate::command::{self, Requester};
+use crate::deployment::{Cause, Deployment, Outcome, Phase};
+use crate::facts::{Facts, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
+use crate::spec::{Process, Timing, Workload};
+use crate::{Action, AppKey, InstanceName, Millis, Release, RouteGroup, Spec, Timestamp};
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn spec(replicas: u16) -> Arc<Spec> {
+    Arc::new(Spec {
+        app: "shop".parse().unwrap(),
+        env: "production".parse().unwrap(),
+        workload: Workload::Process(Process { command: vec!["/bin/shop".into()], directory: "/".into(), user: None }),
+        port: 9000,
+        replicas,
+        variables: BTreeMap::new(),
+        resources: Default::default(),
+        log: Default::default(),
+        host_ports: None,
+        health: Default::default(),
+        routes: vec![crate::routes::Route { host: crate::HostPattern::any(), path: Default::default(), strip: false }],
+        forward: Default::default(),
+        timing: Timing { keep_warm: Millis::from_secs(60), ..Timing::default() },
+    })
+}
+
+/// A world small enough to hold in the head: facts, records, and a machine that is stepped until it rests.
+struct World {
+    app: Application,
+    releases: BTreeMap<u64, Release>,
+    deployments: BTreeMap<u64, Deployment>,
+    facts: Facts,
+}
+
+impl World {
+    fn new() -> Self {
+        let key: AppKey = "shop/production".parse().unwrap();
+        let facts = Facts {
+            instances: Some(BTreeMap::new()),
+            planes: vec![PlaneFact { name: "builtin".into(), view: Some(PlaneView::default()) }],
+            ..Facts::default()
+        };
+        World { app: Application::new(key), releases: BTreeMap::new(), deployments: BTreeMap::new(), facts }
+    }
+
+    fn by(&self) -> Requester {
+        Requester { name: "tester".into(), at: self.facts.now }
+    }
+
+    fn deploy(&mut self, replicas: u16) -> u64 {
+        let by = self.by();
+        let (release, deployment, superseded) = command::deploy(&mut self.app, spec(replicas), &by).unwrap();
+        for number in superseded {
+            let old = self.deployments.get_mut(&number).unwrap();
+            old.phase = Phase::Ended(Outcome::Cancelled(crate::deployment::Reason::new(Cause::Superseded, "newer")));
+        }
+        let number = deployment.number;
+        self.releases.insert(release.number, release);
+        self.deployments.insert(number, deployment);
+        number
+    }
+
+    fn rollback(&mut self) {
+        let active = self.app.active.as_ref().map(|claim| claim.deployment);
+        let by = self.by();
+        match command::rollback(&self.app, active.map(|n| &self.deployments[&n]), None) {
+            Ok(command::Rollback::RevertActive) => {
+                let active = self.deployments.get_mut(&active.unwrap()).unwrap();
+                command::abort(active, "rolled back", &by).unwrap();
+            }
+            Ok(command::Rollback::Deploy { release }) => {
+                if let Ok(deployment) = command::redeploy(&mut self.app, &self.releases[&release], &by) {
+                    self.deployments.insert(deployment.number, deployment);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn state(&self) -> State {
+        let number = self.app.active.as_ref().or(self.app.queue.first()).map(|claim| claim.deployment);
+        let deployment = number.map(|n| self.deployments[&n].clone());
+        let release = deployment.as_ref().map(|d| self.releases[&d.release].clone());
+        State { app: self.app.clone(), deployment, release }
+    }
+
+    /// Steps until the record rests; the actions that it then asks for. Panics where an invariant does not hold.
+    fn settle(&mut self) -> Vec<Action> {
+        for _ in 0..50 {
+            let before = self.state();
+            match step(&before, &self.facts) {
+                Step::Commit(next) => {
+                    check_record(&next.app);
+                    assert!(*before.app.key.app.as_str() == *next.app.key.app.as_str());
+                    self.app = next.app;
+                    if let Some(deployment) = next.deployment {
+                        self.deployments.insert(deployment.number, deployment);
+                    }
+                    if let Some(release) = next.release {
+                        self.releases.insert(release.number, release);
+                    }
+                }
+                Step::Rest { actions, wake_at } => {
+                    self.check_actions(&actions);
+                    assert!(wake_at.is_none_or(|at| at > self.facts.now), "asks to be woken in the past");
+                    return actions;
+                }
+            }
+        }
+        panic!("the record never rests: {:?}", self.app);
+    }
+
+    fn check_actions(&self, actions: &[Action]) {
+        for action in actions {
+            let Action::Stop { name, .. } = action else { continue };
+            let Some(placement) = self.app.placement_of(name) else { continue };
+            for plane in self.facts.planes.iter().filter(|_| placement.was_routed) {
+                let view = plane.view.as_ref().expect("stopped what a data plane that is away may route to");
+                let routes = view.group.iter().flat_map(|group| &group.slots);
+                assert!(
+                    !routes.clone().any(|slot| slot.placement == placement.id),
+                    "stopped a routed instance: {name}"
+                );
+                let in_flight = view.in_flight.as_ref().and_then(|counts| counts.get(&placement.id)).unwrap_or(&0);
+                let deadline = placement.unrouted_since.unwrap().after(placement.spec.timing.drain_timeout);
+                assert!(*in_flight == 0 || self.facts.now >= deadline, "stopped a draining instance: {name}");
+            }
+        }
+    }
+
+    /// The world does what it is asked, as a healthy one does.
+    fn obey(&mut self, actions: &[Action]) {
+        let now = self.facts.now;
+        for action in actions {
+            match action {
+                Action::Prepare => self.facts.prepared = Some(Ok("sha256:1".into())),
+                Action::Start(name) => self.run(name, now),
+                Action::Stop { name, .. } => {
+                    self.facts.instances.as_mut().unwrap().remove(name);
+                }
+                Action::Probe { name, .. } => {
+                    if let Some(fact) = self.facts.instances.as_mut().unwrap().get_mut(name) {
+                        fact.health = Health { passes: 1, passed_at: now, ..Health::default() };
+                    }
+                }
+                Action::SetRestart { .. } | Action::Forget => {}
+            }
+        }
+        self.apply_routes();
+    }
+
+    fn run(&mut self, name: &InstanceName, now: Timestamp) {
+        let fact = InstanceFact {
+            state: InstanceSeen::Running { address: "127.0.0.1:9000".parse().unwrap(), run: format!("{now:?}") },
+            health: Health::default(),
+            start_error: None,
+            restart_at: now.after(Millis::from_secs(1)),
+        };
+        self.facts.instances.get_or_insert_default().insert(name.clone(), fact);
+    }
+
+    fn apply_routes(&mut self) {
+        let group = RouteGroup::derive(&self.app).map(Arc::new);
+        for plane in &mut self.facts.planes {
+            plane.view = Some(PlaneView { group: group.clone(), in_flight: Some(BTreeMap::new()) });
+        }
+    }
+
+    /// A healthy world goes on until nothing is under way.
+    fn go_on_until_over(&mut self) {
+        for _ in 0..400 {
+            let actions = self.settle();
+            self.obey(&actions);
+            if self.app.active.is_none() && self.app.queue.is_empty() {
+                return;
+            }
+            self.facts.now = self.facts.now.after(Millis(500));
+        }
+        panic!("a deployment never ends: {:?}", self.state().deployment);
+    }
+
+    fn exit(&mut self, name: &InstanceName) {
+        if let Some(fact) = self.facts.instances.as_mut().and_then(|all| all.get_mut(name)) {
+            fact.state = InstanceSeen::Exited { out_of_memory: false, story: "exited with code 3".into() };
+        }
+    }
+
+    fn go_on_until_phase(&mut self, number: u64, phase: &str) {
+        for _ in 0..100 {
+            let actions = self.settle();
+            if self.deployments[&number].phase.name() == phase {
+                return;
+            }
+            self.obey(&actions);
+            self.facts.now = self.facts.now.after(Millis(5));
+        }
+        panic!("deployment {number} is {:?}, never {phase}", self.deployments[&number].phase);
+    }
+}
+
+fn check_record(app: &Application) {
+    if let Some(live) = app.live {
+        let placement = app.slots.get(&live).expect("an empty slot is live");
+        assert!(placement.checked, "a slot that has not passed its checks is live");
+        assert!(placement.was_routed);
+    }
+    for slot in RouteGroup::derive(app).iter().flat_map(|group| &group.slots) {
+        let placement = app.slots.values().find(|placement| placement.id == slot.placement).expect("routes to nothing");
+        assert!(placement.checked, "a slot that has not passed its checks is routed");
+    }
+    assert!(RouteGroup::derive(app).is_none_or(|g| g.slots.iter().filter(|slot| slot.weight > 0).count() <= 1));
+    assert!(app.leaving.iter().all(|leaving| !app.slots.values().any(|placement| placement.id == leaving.id)));
+}
+
+#[test]
+fn a_first_and_a_second_deployment_succeed_and_the_old_slot_stands_by() {
+    let mut world = World::new();
+    let first = world.deploy(2);
+    world.go_on_until_over();
+    assert_eq!(world.deployments[&first].phase, Phase::Ended(Outcome::Succeeded { warning: None }));
+    let second = world.deploy(2);
+    world.go_on_until_over();
+    assert_eq!(world.deployments[&second].phase.name(), "succeeded");
+    assert_eq!(world.app.live, Some(crate::Slot::Green));
+    assert!(matches!(world.app.slots[&crate::Slot::Blue].idle, Idle::Standby { .. }));
+    assert_eq!(world.app.previous_release, Some(1));
+    world.facts.now = world.facts.now.after(Millis::from_secs(100));
+    let actions = world.settle();
+    assert!(matches!(actions[..], [.., Action::Stop { .. }, Action::Stop { .. }]), "{actions:?}");
+    world.obey(&actions);
+    world.settle();
+    assert!(world.app.leaving.is_empty() && world.app.slots.len() == 1);
+}
+
+#[test]
+fn a_rollback_to_a_slot_that_still_runs_starts_nothing() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.deploy(1);
+        world.go_on_until_over();
+    }
+    world.rollback();
+    let before = world.facts.instances.clone();
+    world.go_on_until_over();
+    assert_eq!(world.app.live, Some(crate::Slot::Blue));
+    assert_eq!(world.app.live_placement().unwrap().release, 1);
+    let names = |facts: Option<BTreeMap<InstanceName, InstanceFact>>| facts.unwrap().into_keys().collect::<Vec<_>>();
+    assert_eq!(names(before), names(world.facts.instances.clone()));
+    assert_eq!(world.app.previous_release, Some(2), "a rollback can be rolled back");
+}
+
+#[test]
+fn an_exit_while_observed_reverts_and_routes_the_old_slot_in_the_same_change() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    let second = world.deploy(1);
+    world.go_on_until_phase(second, "observing");
+    let new = world.app.live_placement().unwrap().id.instance(1);
+    world.exit(&new);
+    let Step::Commit(next) = step(&world.state(), &world.facts) else { panic!("nothing happens") };
+    assert_eq!(next.app.live_placement().unwrap().release, 1);
+    assert!(matches!(next.deployment.unwrap().phase, Phase::Reverting(reason) if reason.cause == Cause::Exited));
+    world.go_on_until_over();
+    assert_eq!(world.deployments[&second].phase.name(), "reverted");
+}
+
+#[test]
+fn nothing_is_decided_while_the_runtime_does_not_answer() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    let second = world.deploy(1);
+    world.go_on_until_phase(second, "observing");
+    world.facts.instances = None;
+    assert_eq!(world.settle(), []);
+    assert_eq!(world.deployments[&second].phase.name(), "observing");
+}
+
+#[test]
+fn a_data_plane_that_is_away_keeps_the_old_slot_running() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    let second = world.deploy(1);
+    world.go_on_until_phase(second, "shifting");
+    world.facts.planes[0].view = None;
+    world.facts.now = world.facts.now.after(Millis::from_secs(3600));
+    let actions = world.settle();
+    assert!(!actions.iter().any(|action| matches!(action, Action::Stop { .. })), "{actions:?}");
+    world.facts.now = world.facts.now.after(Millis::from_secs(3600));
+    world.settle();
+    assert_eq!(world.deployments[&second].phase.name(), "reverted", "every wait ends");
+}
+
+#[test]
+fn the_last_instance_that_runs_is_never_taken_out_for_its_checks() {
+    let mut world = World::new();
+    world.deploy(2);
+    world.go_on_until_over();
+    let names: Vec<_> = world.app.live_placement().unwrap().instances().collect();
+    let in_rotation = |world: &World| {
+        let replicas = &world.app.live_placement().unwrap().replicas;
+        replicas.iter().filter(|replica| replica.in_rotation).count()
+    };
+    world.facts.instances.as_mut().unwrap().get_mut(&names[0]).unwrap().health =
+        Health { failures: 3, ..Health::default() };
+    world.settle();
+    assert_eq!(in_rotation(&world), 1);
+    world.facts.instances.as_mut().unwrap().get_mut(&names[1]).unwrap().health =
+        Health { failures: 3, ..Health::default() };
+    world.settle();
+    assert_eq!(in_rotation(&world), 1);
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Deploy(u16),
+    Rollback,
+    Abort,
+    Stop,
+    Start,
+    Remove,
+    Obey,
+    PartlyObey(usize),
+    Exit(usize),
+    Unhealthy(usize),
+    RuntimeAway,
+    PlaneAway,
+    PlaneBack,
+    InFlight(u64),
+    PrepareFails,
+    StartFails(usize),
+    Wait(u64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        2 => (1u16..3).prop_map(Event::Deploy),
+        1 => Just(Event::Rollback),
+        1 => Just(Event::Abort),
+        1 => Just(Event::Stop),
+        1 => Just(Event::Start),
+        1 => Just(Event::Remove),
+        10 => Just(Event::Obey),
+        3 => (0usize..4).prop_map(Event::PartlyObey),
+        1 => (0usize..4).prop_map(Event::Exit),
+        1 => (0usize..4).prop_map(Event::Unhealthy),
+        1 => Just(Event::RuntimeAway),
+        1 => Just(Event::PlaneAway),
+        2 => Just(Event::PlaneBack),
+        2 => (0u64..3).prop_map(Event::InFlight),
+        1 => Just(Event::PrepareFails),
+        1 => (0usize..4).prop_map(Event::StartFails),
+        4 => (1u64..40_000).prop_map(Event::Wait),
+    ]
+}
+
+impl World {
+    fn nth_instance(&self, n: usize) -> Option<InstanceName> {
+        self.facts.instances.as_ref()?.keys().nth(n).cloned()
+    }
+
+    fn happen(&mut self, event: Event) {
+        let active = self.app.active.as_ref().map(|claim| claim.deployment);
+        let by = self.by();
+        match event {
+            Event::Deploy(replicas) if self.app.desired != Desired::Removed => {
+                self.deploy(replicas);
+            }
+            Event::Rollback => self.rollback(),
+            Event::Abort => {
+                if let Some(active) = active {
+                    let _ = command::abort(self.deployments.get_mut(&active).unwrap(), "aborted", &by);
+                }
+            }
+            Event::Stop => {
+                let _ = command::stop(&mut self.app, active.map(|n| &self.deployments[&n]), by.at);
+            }
+            Event::Start => {
+                let _ = command::start(&mut self.app);
+            }
+            Event::Remove => {
+                let _ = command::remove(&mut self.app, active.map(|n| &self.deployments[&n]));
+            }
+            Event::Obey => {
+                let actions = self.settle();
+                self.obey(&actions);
+            }
+            Event::PartlyObey(count) => {
+                let actions = self.settle();
+                self.obey(&actions[..count.min(actions.len())]);
+            }
+            Event::Exit(n) => {
+                if let Some(name) = self.nth_instance(n) {
+                    self.exit(&name);
+                }
+            }
+            Event::Unhealthy(n) => {
+                if let Some(name) = self.nth_instance(n) {
+                    let all = self.facts.instances.as_mut().unwrap();
+                    all.get_mut(&name).unwrap().health = Health { failures: 3, ..Health::default() };
+                }
+            }
+            Event::RuntimeAway => self.facts.instances = None,
+            Event::PlaneAway => self.facts.planes[0].view = None,
+            Event::PlaneBack => self.apply_routes(),
+            Event::InFlight(count) => {
+                let ids = self.app.placements().map(|placement| (placement.id.clone(), count)).collect();
+                if let Some(view) = &mut self.facts.planes[0].view {
+                    view.in_flight = Some(ids);
+                }
+            }
+            Event::PrepareFails => self.facts.prepared = Some(Err("no such image".into())),
+            Event::StartFails(n) => {
+                if let Some(name) = self.nth_instance(n) {
+                    let all = self.facts.instances.as_mut().unwrap();
+                    all.get_mut(&name).unwrap().start_error = Some("no".into());
+                }
+            }
+            Event::Wait(ms) => self.facts.now = self.facts.now.after(Millis(ms)),
+            Event::Deploy(_) => {}
+        }
+        self.settle();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold_and_everything_ends(events in proptest::collection::vec(event(), 1..80)) {
+        let mut world = World::new();
+        for event in events {
+            world.happen(event);
+        }
+        // The faults end: now everything must come to its end, and nothing may be left over.
+        world.facts.instances.get_or_insert_default();
+        world.facts.prepared = None;
+        world.apply_routes();
+        world.go_on_until_over();
+        for _ in 0..200 {
+            world.facts.now = world.facts.now.after(Millis::from_secs(5));
+            let actions = world.settle();
+            world.obey(&actions);
+        }
+        prop_assert!(world.deployments.values().all(|deployment| deployment.phase.is_end()));
+        prop_assert!(world.app.leaving.is_empty());
+        let instances = world.facts.instances.as_ref().unwrap();
+        prop_assert!(instances.keys().all(|name| world.app.placement_of(name).is_some()), "left over: {instances:?}");
+        if let (Some(live), Desired::Running) = (world.app.live_placement(), world.app.desired) {
+            prop_assert!(live.replicas.iter().all(|replica| replica.in_rotation), "the live slot does not heal");
+        }
+    }
+}

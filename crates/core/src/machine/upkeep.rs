@@ -1,0 +1,82 @@
+//! What is kept up whether or not a deployment is under way: the rotation of the live slot, the end of a standby, and
+//! the farewell of what has left.
+
+use super::{State, duties};
+use crate::application::{Application, Desired, Idle, Placement, Replica};
+use crate::facts::{Facts, InstanceSeen};
+use crate::{Slot, Timestamp};
+
+/// Brings the record up to what is seen.
+pub(super) fn upkeep(state: &mut State, facts: &Facts) {
+    let app = &mut state.app;
+    end_standby(app, facts.now);
+    if app.desired == Desired::Removed && app.active.is_none() {
+        Slot::ALL.into_iter().for_each(|slot| app.vacate(slot, facts.now));
+    }
+    forget_stopped(app, facts);
+    let live = app.live;
+    let is_running = app.desired == Desired::Running;
+    for (slot, placement) in &mut app.slots {
+        let is_routed = is_running && (Some(*slot) == live || placement.idle == Idle::Fallback);
+        if is_routed && placement.checked {
+            rotate(placement, facts);
+        }
+    }
+}
+
+fn end_standby(app: &mut Application, now: Timestamp) {
+    for slot in Slot::ALL {
+        let is_over = app.live != Some(slot)
+            && app.slots.get(&slot).is_some_and(|placement| match placement.idle {
+                Idle::Standby { until } => now >= until || app.desired != Desired::Running,
+                Idle::Candidate | Idle::Fallback => false,
+            });
+        if is_over {
+            app.vacate(slot, now);
+        }
+    }
+}
+
+/// Drops a leaving placement from the record once nothing of it exists any more.
+fn forget_stopped(app: &mut Application, facts: &Facts) {
+    let is_gone = |placement: &Placement| {
+        duties::may_stop(app, placement, facts)
+            && placement
+                .instances()
+                .all(|name| matches!(facts.instance(&name).map(|fact| fact.state), Some(InstanceSeen::Missing)))
+    };
+    let gone: Vec<_> = app.leaving.iter().filter(|placement| is_gone(placement)).map(|p| p.id.clone()).collect();
+    app.leaving.retain(|placement| !gone.contains(&placement.id));
+}
+
+/// Takes instances out of rotation that do not run or fail their checks, and back in once they pass. The last one that
+/// runs is never taken out for its checks: a doubtful answer is better than none.
+fn rotate(placement: &mut Placement, facts: &Facts) {
+    let Some(seen) =
+        placement.replicas.iter().map(|r| facts.instance(&placement.id.instance(r.number))).collect::<Option<Vec<_>>>()
+    else {
+        return;
+    };
+    let health = &placement.spec.health;
+    let before = placement.replicas.clone();
+    for (replica, fact) in placement.replicas.iter_mut().zip(&seen) {
+        let InstanceSeen::Running { address, run } = &fact.state else {
+            *replica = Replica { number: replica.number, ..Replica::default() };
+            continue;
+        };
+        let is_same_run = replica.run.as_ref() == Some(run);
+        let was_in_rotation = replica.in_rotation && is_same_run;
+        replica.in_rotation = match was_in_rotation {
+            true => fact.health.failures < health.failures,
+            false => fact.health.passes >= health.passes,
+        };
+        replica.address = Some(*address);
+        replica.run = Some(run.clone());
+    }
+    if placement.replicas.iter().any(|replica| replica.in_rotation) {
+        return;
+    }
+    for (replica, before) in placement.replicas.iter_mut().zip(&before) {
+        replica.in_rotation = before.in_rotation && replica.run.is_some() && replica.run == before.run;
+    }
+}

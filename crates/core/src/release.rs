@@ -1,0 +1,23 @@
+//! A release: an immutable thing to run.
+
+use crate::{Spec, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// An immutable thing to run, numbered per application: a configuration, and what it resolved to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Its number, from 1.
+    pub number: u64,
+    /// Its configuration.
+    pub spec: Arc<Spec>,
+    /// What exactly runs: the id of an image, the checksum of a program. Resolved once, by the first deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    /// When it was handed in.
+    pub created_at: Timestamp,
+    /// Who handed it in.
+    pub created_by: String,
+}
