@@ -1,1 +1,11 @@
-//! placeholder
+//! The control plane: records, decides by the core, drives the runtimes and the data planes, and answers the API.
+//!
+//! **Architecture Invariant:** killing it, at any moment, stops nothing that serves and loses nothing that was decided.
+
+pub mod clock;
+pub mod controller;
+pub mod health;
+pub mod planes;
+pub mod records;
+pub mod runtimes;
+pub mod tables;

@@ -1,0 +1,209 @@
+//! Carries out actions in the background, each at most once at a time, and reports what came of them.
+
+use super::Shared;
+use gapless_core::machine::State;
+use gapless_core::spec::HostPorts;
+use gapless_core::{Action, AppKey, InstanceName, Millis, Placement};
+use gapless_runtime::{InstancePlan, RuntimeError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How long a runtime that is away is waited for when a release is prepared, before the deployment fails for it.
+const PREPARE_PATIENCE: Duration = Duration::from_secs(3);
+const PREPARE_RETRY_AFTER: Duration = Duration::from_millis(250);
+
+/// What a controller is told by its own effects and checks.
+pub(super) enum News {
+    Prepared { deployment: u64, result: Result<String, String> },
+    Started { name: InstanceName, result: Result<(), RuntimeError> },
+    Stopped { name: InstanceName, result: Result<(), RuntimeError> },
+    RestartSet { name: InstanceName, comes_back: bool, result: Result<(), RuntimeError> },
+    Health,
+}
+
+impl News {
+    /// Whether the instances are to be listed again.
+    pub(super) const fn concerns_instances(&self) -> bool {
+        matches!(self, News::Started { .. } | News::Stopped { .. })
+    }
+}
+
+/// What is under way, so that it is not begun twice.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Work {
+    Prepare(u64),
+    Start(InstanceName),
+    Stop(InstanceName),
+    SetRestart(InstanceName),
+}
+
+pub(super) struct Effects {
+    key: AppKey,
+    shared: Arc<Shared>,
+    news: mpsc::Sender<News>,
+    under_way: BTreeSet<Work>,
+    prepared: Option<(u64, Result<String, String>)>,
+    restarts_set: BTreeMap<InstanceName, bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Effects {
+    pub(super) fn new(key: AppKey, shared: Arc<Shared>, news: mpsc::Sender<News>) -> Self {
+        Effects {
+            key,
+            shared,
+            news,
+            under_way: BTreeSet::new(),
+            prepared: None,
+            restarts_set: BTreeMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// What came of preparing that deployment's release, once something did.
+    pub(super) fn prepared(&self, deployment: u64) -> Option<Result<String, String>> {
+        self.prepared.as_ref().filter(|(number, _)| *number == deployment).map(|(_, result)| result.clone())
+    }
+
+    /// A deployment begins: what an earlier one prepared is nothing to it.
+    pub(super) fn begin_deployment(&mut self) {
+        self.prepared = None;
+    }
+
+    /// Begins an action, unless the same is under way.
+    pub(super) fn begin(&mut self, state: &State, action: Action) {
+        match action {
+            Action::Prepare => self.prepare(state),
+            Action::Start(name) => {
+                if let Some(placement) = state.app.placement_of(&name) {
+                    self.start(plan(&name, placement), placement);
+                }
+            }
+            Action::Stop { name, grace } => self.stop(name, grace, state),
+            Action::SetRestart { name, comes_back } => self.set_restart(name, comes_back, state),
+            Action::Probe { .. } | Action::Forget => {}
+        }
+    }
+
+    /// Takes note of what came of an action.
+    pub(super) fn take(&mut self, news: &News) {
+        match news {
+            News::Prepared { deployment, result } => {
+                self.under_way.remove(&Work::Prepare(*deployment));
+                self.prepared = Some((*deployment, result.clone()));
+                self.shared.progress.set(&self.key, None);
+            }
+            News::Started { name, .. } => {
+                self.under_way.remove(&Work::Start(name.clone()));
+                self.restarts_set.remove(name);
+            }
+            News::Stopped { name, result } => {
+                self.under_way.remove(&Work::Stop(name.clone()));
+                self.restarts_set.remove(name);
+                if let Err(error) = result {
+                    tracing::warn!(instance = %name, %error, "could not be stopped; trying again");
+                }
+            }
+            News::RestartSet { name, comes_back, result } => {
+                self.under_way.remove(&Work::SetRestart(name.clone()));
+                match result {
+                    Ok(()) => drop(self.restarts_set.insert(name.clone(), *comes_back)),
+                    Err(error) => tracing::warn!(instance = %name, %error, "its restart policy could not be set"),
+                }
+            }
+            News::Health => {}
+        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    fn spawn(&mut self, work: Work, effect: impl Future<Output = News> + Send + 'static) {
+        if self.under_way.insert(work) {
+            let news = self.news.clone();
+            self.tasks.spawn(async move {
+                // The receiver is gone only when the controller is.
+                let _ = news.send(effect.await).await;
+            });
+        }
+    }
+
+    fn prepare(&mut self, state: &State) {
+        let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return };
+        let number = deployment.number;
+        let spec = release.spec.clone();
+        let runtime = self.shared.runtimes.of(&spec.workload).clone();
+        let (shared, key) = (self.shared.clone(), self.key.clone());
+        let sink: gapless_runtime::ProgressSink = Arc::new(move |progress| {
+            shared.progress.set(&key, Some(progress));
+            let _ = shared.changes.send(key.clone());
+        });
+        self.spawn(Work::Prepare(number), async move {
+            let give_up_at = tokio::time::Instant::now() + PREPARE_PATIENCE;
+            loop {
+                match runtime.prepare(&spec.workload, sink.clone()).await {
+                    Err(error) if error.is_transient() && tokio::time::Instant::now() < give_up_at => {
+                        tokio::time::sleep(PREPARE_RETRY_AFTER).await;
+                    }
+                    result => {
+                        let result = result.map_err(|error| error.to_string());
+                        return News::Prepared { deployment: number, result };
+                    }
+                }
+            }
+        });
+    }
+
+    fn start(&mut self, plan: InstancePlan, placement: &Placement) {
+        let runtime = self.shared.runtimes.of(&placement.spec.workload).clone();
+        let name = plan.name.clone();
+        self.spawn(Work::Start(name.clone()), async move {
+            let result = runtime.start(&plan).await;
+            News::Started { name, result }
+        });
+    }
+
+    fn stop(&mut self, name: InstanceName, grace: Millis, state: &State) {
+        // An instance that nothing in the record names may be of any runtime; those that do not have it do nothing.
+        let runtimes: Vec<_> = match state.app.placement_of(&name) {
+            Some(placement) => vec![self.shared.runtimes.of(&placement.spec.workload).clone()],
+            None => self.shared.runtimes.all().map(|(_, runtime)| runtime.clone()).collect(),
+        };
+        let is_known = runtimes.len() == 1;
+        self.spawn(Work::Stop(name.clone()), async move {
+            let mut result = Ok(());
+            for runtime in runtimes {
+                match runtime.stop(&name, grace).await {
+                    Err(error) if is_known || !error.is_transient() => result = Err(error),
+                    _ => {}
+                }
+            }
+            News::Stopped { name, result }
+        });
+    }
+
+    fn set_restart(&mut self, name: InstanceName, comes_back: bool, state: &State) {
+        let Some(placement) = state.app.placement_of(&name) else { return };
+        if self.restarts_set.get(&name) == Some(&comes_back) {
+            return;
+        }
+        let runtime = self.shared.runtimes.of(&placement.spec.workload).clone();
+        self.spawn(Work::SetRestart(name.clone()), async move {
+            let result = runtime.set_restart(&name, comes_back).await;
+            News::RestartSet { name, comes_back, result }
+        });
+    }
+}
+
+fn plan(name: &InstanceName, placement: &Placement) -> InstancePlan {
+    let slot = placement.id.slot;
+    InstancePlan {
+        name: name.clone(),
+        release: placement.release,
+        spec: (*placement.spec).clone(),
+        artifact: placement.artifact.clone(),
+        host_port: placement.spec.host_ports.map(|ports: HostPorts| ports.of(slot)),
+    }
+}

@@ -1,0 +1,261 @@
+//! One controller an application and environment: reads the record, observes the world, lets the core decide, commits
+//! or acts, and waits for news. It holds nothing that a restart would miss.
+
+mod effects;
+mod observe;
+mod probes;
+mod registry;
+
+pub use registry::{Bells, Controllers};
+
+use crate::clock::Clock;
+use crate::health::Prober;
+use crate::planes::Planes;
+use crate::records::{Loaded, RecordError, Records};
+use crate::runtimes::Runtimes;
+use crate::tables::Tables;
+use effects::{Effects, News};
+use gapless_core::machine::{State, Step, step};
+use gapless_core::{Action, AppKey, Phase, Timestamp};
+use observe::Observer;
+use probes::Probes;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::time::Instant;
+
+/// How long nothing has to happen until a controller looks again all the same: hints may be lost.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How soon the store is asked again after it did not answer.
+const STORE_RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Messages of a controller's effects that may wait for it.
+const NEWS_WAITING_MAX: usize = 1024;
+
+/// What all controllers work with.
+pub struct Shared {
+    /// The records.
+    pub records: Records,
+    /// What runs instances.
+    pub runtimes: Runtimes,
+    /// The data planes.
+    pub planes: Planes,
+    /// The wanted route table.
+    pub tables: Tables,
+    /// What time it is.
+    pub clock: Clock,
+    /// How instances are checked.
+    pub prober: Prober,
+    /// Told which application's records or progress changed, for those who follow them.
+    pub changes: broadcast::Sender<AppKey>,
+    /// How far a long step is, such as a pull.
+    pub progress: Progress,
+}
+
+/// How far the long step of each application's active deployment is.
+#[derive(Clone, Default)]
+pub struct Progress(Arc<Mutex<BTreeMap<AppKey, gapless_runtime::Progress>>>);
+
+impl Progress {
+    /// The long step that is under way, if one is.
+    #[must_use]
+    pub fn of(&self, key: &AppKey) -> Option<gapless_runtime::Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn set(&self, key: &AppKey, progress: Option<gapless_runtime::Progress>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match progress {
+            Some(progress) => all.insert(key.clone(), progress),
+            None => all.remove(key),
+        };
+    }
+}
+
+/// What wakes a controller from outside.
+#[derive(Default)]
+pub struct Bell {
+    notify: Notify,
+    is_rung: AtomicBool,
+    instances_changed: AtomicBool,
+}
+
+impl Bell {
+    /// The record or a data plane changed.
+    pub fn ring(&self) {
+        self.is_rung.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// An instance changed: list them again.
+    pub fn ring_for_instances(&self) {
+        self.instances_changed.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// Whether it was rung since the controller last looked.
+    fn is_rung(&self) -> bool {
+        self.is_rung.load(Ordering::Acquire)
+    }
+}
+
+struct Controller {
+    key: AppKey,
+    shared: Arc<Shared>,
+    bell: Arc<Bell>,
+    observer: Observer,
+    effects: Effects,
+    probes: Probes,
+    news: mpsc::Receiver<News>,
+    cutover: Option<CutoverSeen>,
+}
+
+/// When the cutover of a deployment was committed, by the steady clock.
+struct CutoverSeen {
+    deployment: u64,
+    committed_at: Instant,
+}
+
+/// Whether there is anything left to control.
+enum Turn {
+    Again,
+    WaitUntil(Option<Timestamp>),
+    Gone,
+}
+
+/// Controls one application until it is removed.
+pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, bell: Arc<Bell>) {
+    let (sender, news) = mpsc::channel(NEWS_WAITING_MAX);
+    let mut controller = Controller {
+        observer: Observer::new(key.clone()),
+        effects: Effects::new(key.clone(), shared.clone(), sender.clone()),
+        probes: Probes::new(shared.clone(), sender),
+        key,
+        shared,
+        bell,
+        news,
+        cutover: None,
+    };
+    loop {
+        match controller.turn().await {
+            Ok(Turn::Again) | Err(RecordError::Conflict) => {}
+            Ok(Turn::WaitUntil(at)) => controller.wait(at).await,
+            Ok(Turn::Gone) => return,
+            Err(error) => {
+                tracing::error!(application = %controller.key, %error, "cannot go on until the state can be used");
+                tokio::time::sleep(STORE_RETRY_AFTER).await;
+            }
+        }
+    }
+}
+
+impl Controller {
+    /// One turn: read, observe, decide, and commit or act.
+    async fn turn(&mut self) -> Result<Turn, RecordError> {
+        while let Ok(news) = self.news.try_recv() {
+            self.take(news);
+        }
+        self.bell.is_rung.store(false, Ordering::Release);
+        if self.bell.instances_changed.swap(false, Ordering::AcqRel) {
+            self.observer.look_again();
+        }
+        let Some(loaded) = self.shared.records.load(&self.key).await? else { return Ok(Turn::Gone) };
+        let facts = self.observe(&loaded).await;
+        match step(&loaded.state, &facts) {
+            Step::Commit(next) => {
+                self.commit(&loaded, &next).await?;
+                Ok(Turn::Again)
+            }
+            Step::Rest { actions, wake_at } => {
+                if actions == [Action::Forget] {
+                    let revision = self.shared.records.forget(&loaded).await?;
+                    self.shared.tables.remove(&self.key, revision);
+                    let _ = self.shared.changes.send(self.key.clone());
+                    return Ok(Turn::Gone);
+                }
+                self.probes.keep_only(&actions);
+                for action in actions {
+                    self.act(&loaded, action);
+                }
+                Ok(Turn::WaitUntil(wake_at.into_iter().chain(self.observer.retry_at()).min()))
+            }
+        }
+    }
+
+    async fn observe(&mut self, loaded: &Loaded) -> gapless_core::Facts {
+        let mut facts = self.observer.facts(loaded, &self.shared, &self.probes, &self.effects).await;
+        facts.cutover_us = self.cutover_us(loaded);
+        facts
+    }
+
+    /// From the committed cutover to the last acknowledgement, where this process has seen both.
+    fn cutover_us(&self, loaded: &Loaded) -> Option<u64> {
+        let seen = self.cutover.as_ref()?;
+        let (deployment, phase) = loaded.active_phase()?;
+        let is_this = deployment == seen.deployment && *phase == Phase::Shifting;
+        let acknowledged_at = self.shared.planes.acknowledged_at().filter(|_| is_this)?;
+        let took = acknowledged_at.saturating_duration_since(seen.committed_at);
+        u64::try_from(took.as_micros()).ok()
+    }
+
+    async fn commit(&mut self, loaded: &Loaded, next: &State) -> Result<(), RecordError> {
+        let revision = self.shared.records.commit(loaded, next).await?;
+        let committed_at = Instant::now();
+        self.shared.tables.set(&next.app, revision);
+        let _ = self.shared.changes.send(self.key.clone());
+        let Some(deployment) = &next.deployment else { return Ok(()) };
+        let was = loaded.state.deployment.as_ref().map(|deployment| &deployment.phase);
+        if was == Some(&deployment.phase) {
+            return Ok(());
+        }
+        let (number, phase) = (deployment.number, deployment.phase.name());
+        tracing::info!(application = %self.key, deployment = number, release = deployment.release, phase, "deployment");
+        match deployment.phase {
+            Phase::Shifting => self.cutover = Some(CutoverSeen { deployment: number, committed_at }),
+            Phase::Preparing => self.effects.begin_deployment(),
+            _ if deployment.phase.is_end() => self.shared.progress.set(&self.key, None),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, loaded: &Loaded, action: Action) {
+        match action {
+            Action::Probe { name, pace } => {
+                let Some(placement) = loaded.state.app.placement_of(&name) else { return };
+                if let Some((address, run)) = self.observer.running(&name) {
+                    self.probes.keep(name, run, address, pace, placement);
+                }
+            }
+            Action::Prepare | Action::Start(_) | Action::Stop { .. } | Action::SetRestart { .. } => {
+                self.effects.begin(&loaded.state, action);
+            }
+            // Alone in its list, it was carried out before.
+            Action::Forget => {}
+        }
+    }
+
+    fn take(&mut self, news: News) {
+        self.effects.take(&news);
+        if news.concerns_instances() {
+            self.observer.look_again();
+        }
+        self.observer.take(&news, self.shared.clock.now());
+    }
+
+    async fn wait(&mut self, until: Option<Timestamp>) {
+        let now = self.shared.clock.now();
+        let wait = until.map_or(LOOK_AGAIN_AFTER, |at| at.since(now).to_duration().min(LOOK_AGAIN_AFTER));
+        tokio::select! {
+            biased;
+            Some(news) = self.news.recv() => self.take(news),
+            () = self.bell.notify.notified() => {}
+            () = tokio::time::sleep(wait) => {
+                if wait == LOOK_AGAIN_AFTER {
+                    self.observer.look_again();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Observes the world for one application: what runs, how it is, what the data planes say.
+
+use super::effects::{Effects, News};
+use super::probes::Probes;
+use super::{Loaded, Shared};
+use futures_util::StreamExt;
+use gapless_core::facts::{InstanceFact, InstanceSeen};
+use gapless_core::{AppKey, Facts, InstanceName, Millis, Timestamp};
+use gapless_runtime::{Exit, InstanceState, InstanceStatus, LogQuery, Runtime};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many of its last lines are told of an instance that exited.
+const STORY_LINES: usize = 20;
+/// How long reading them may take.
+const STORY_DEADLINE: Duration = Duration::from_secs(2);
+/// How soon a runtime that did not answer is asked again.
+const RUNTIME_RETRY_AFTER: Millis = Millis(500);
+/// The wait before a second start of an instance that keeps exiting; each further one is twice as long.
+const BACKOFF_FIRST: Millis = Millis(1_000);
+const BACKOFF_MAX: Millis = Millis(60_000);
+/// An instance that ran this long is no longer one that keeps exiting.
+const RAN_WELL: Millis = Millis(60_000);
+
+pub(super) struct Observer {
+    key: AppKey,
+    /// What the runtimes listed last; `None` if they did not answer.
+    listed: Option<Vec<InstanceStatus>>,
+    is_stale: bool,
+    retry_at: Option<Timestamp>,
+    stories: BTreeMap<InstanceName, Story>,
+    start_errors: BTreeMap<InstanceName, String>,
+    backoffs: BTreeMap<InstanceName, Backoff>,
+}
+
+/// How a run ended, told once.
+struct Story {
+    run: String,
+    text: String,
+}
+
+#[derive(Default)]
+struct Backoff {
+    /// The run whose end was counted last.
+    run: String,
+    ends: u32,
+    restart_at: Timestamp,
+}
+
+impl Observer {
+    pub(super) fn new(key: AppKey) -> Self {
+        Observer {
+            key,
+            listed: None,
+            is_stale: true,
+            retry_at: None,
+            stories: BTreeMap::new(),
+            start_errors: BTreeMap::new(),
+            backoffs: BTreeMap::new(),
+        }
+    }
+
+    /// What was listed may have changed.
+    pub(super) const fn look_again(&mut self) {
+        self.is_stale = true;
+    }
+
+    /// When a runtime that did not answer is to be asked again.
+    pub(super) const fn retry_at(&self) -> Option<Timestamp> {
+        self.retry_at
+    }
+
+    /// Where an instance runs, and which run that is, as listed last.
+    pub(super) fn running(&self, name: &InstanceName) -> Option<(SocketAddr, String)> {
+        let status = self.listed.as_ref()?.iter().find(|status| status.name == *name)?;
+        match status.state {
+            InstanceState::Running { address, .. } => Some((address, run_of(status))),
+            InstanceState::Created | InstanceState::Paused | InstanceState::Exited(_) => None,
+        }
+    }
+
+    /// Takes note of what came of a start.
+    pub(super) fn take(&mut self, news: &News, now: Timestamp) {
+        let News::Started { name, result } = news else { return };
+        match result {
+            Ok(()) => drop(self.start_errors.remove(name)),
+            Err(error) => {
+                tracing::warn!(instance = %name, %error, "could not be started");
+                if !error.is_transient() {
+                    self.start_errors.insert(name.clone(), error.to_string());
+                }
+                let backoff = self.backoffs.entry(name.clone()).or_default();
+                backoff.ends = backoff.ends.saturating_add(1).max(2);
+                backoff.restart_at = now.after(backoff_after(backoff.ends));
+            }
+        }
+    }
+
+    /// The facts of now.
+    pub(super) async fn facts(
+        &mut self,
+        loaded: &Loaded,
+        shared: &Shared,
+        probes: &Probes,
+        effects: &Effects,
+    ) -> Facts {
+        let is_due = self.retry_at.is_some_and(|at| shared.clock.now() >= at);
+        if self.is_stale || is_due {
+            self.list(loaded, shared).await;
+        }
+        let now = shared.clock.now();
+        let listed = self.listed.clone();
+        let instances = listed.map(|listed| {
+            let facts = listed.iter().map(|status| (status.name.clone(), self.fact(status, now, probes)));
+            let mut facts: BTreeMap<_, _> = facts.collect();
+            self.add_missing(loaded, &mut facts);
+            facts
+        });
+        Facts {
+            now,
+            prepared: loaded.state.deployment.as_ref().and_then(|deployment| effects.prepared(deployment.number)),
+            instances,
+            planes: shared.planes.facts(&self.key),
+            traffic: shared.planes.traffic(&self.key),
+            cutover_us: None,
+        }
+    }
+
+    async fn list(&mut self, loaded: &Loaded, shared: &Shared) {
+        // Noted before the call: what changes while it runs is looked at again.
+        self.is_stale = false;
+        self.retry_at = None;
+        let mut listed = Vec::new();
+        for runtime in used_runtimes(loaded, shared) {
+            match runtime.list(&self.key).await {
+                Ok(statuses) => listed.extend(statuses),
+                Err(error) => {
+                    tracing::warn!(application = %self.key, %error, "instances cannot be listed; waiting");
+                    self.listed = None;
+                    self.retry_at = Some(shared.clock.now().after(RUNTIME_RETRY_AFTER));
+                    return;
+                }
+            }
+        }
+        for status in &listed {
+            if let InstanceState::Exited(exit) = &status.state {
+                self.tell_story(status, exit, loaded, shared).await;
+            }
+        }
+        let is_listed = |name: &InstanceName| listed.iter().any(|status| status.name == *name);
+        self.stories.retain(|name, _| is_listed(name));
+        let is_recorded = |name: &InstanceName| loaded.state.app.placement_of(name).is_some();
+        self.backoffs.retain(|name, _| is_recorded(name));
+        self.start_errors.retain(|name, _| is_recorded(name));
+        self.listed = Some(listed);
+    }
+
+    async fn tell_story(&mut self, status: &InstanceStatus, exit: &Exit, loaded: &Loaded, shared: &Shared) {
+        let run = run_of(status);
+        if self.stories.get(&status.name).is_some_and(|story| story.run == run) {
+            return;
+        }
+        let mut text = format!("{} {exit}", status.name);
+        if let Some(placement) = loaded.state.app.placement_of(&status.name) {
+            let runtime = shared.runtimes.of(&placement.spec.workload);
+            let lines = tokio::time::timeout(STORY_DEADLINE, last_lines(runtime.as_ref(), &status.name)).await;
+            let lines = lines.unwrap_or_default();
+            if lines.is_empty() {
+                text.push_str("; it wrote nothing");
+            } else {
+                text.push_str("; its last lines:");
+                lines.iter().for_each(|line| {
+                    text.push_str("\n  ");
+                    text.push_str(line);
+                });
+            }
+        }
+        self.stories.insert(status.name.clone(), Story { run, text });
+    }
+
+    fn fact(&mut self, status: &InstanceStatus, now: Timestamp, probes: &Probes) -> InstanceFact {
+        let name = &status.name;
+        let run = run_of(status);
+        let state = match &status.state {
+            InstanceState::Running { address, since } => {
+                if now.since(*since) >= RAN_WELL {
+                    self.backoffs.remove(name);
+                }
+                InstanceSeen::Running { address: *address, run: run.clone() }
+            }
+            InstanceState::Created | InstanceState::Paused => InstanceSeen::Created,
+            InstanceState::Exited(exit) => {
+                self.count_end(name, &run, now);
+                let story = self.stories.get(name).map(|story| story.text.clone()).unwrap_or_default();
+                InstanceSeen::Exited { out_of_memory: exit.out_of_memory, story }
+            }
+        };
+        InstanceFact {
+            health: probes.health(name, &run),
+            start_error: self.start_errors.get(name).cloned(),
+            restart_at: self.backoffs.get(name).map(|backoff| backoff.restart_at).unwrap_or_default(),
+            state,
+        }
+    }
+
+    /// Instances that are recorded and do not exist still have their failed starts and their back-off.
+    fn add_missing(&self, loaded: &Loaded, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
+        for name in loaded.state.app.placements().flat_map(|placement| placement.instances()) {
+            facts.entry(name.clone()).or_insert_with(|| InstanceFact {
+                state: InstanceSeen::Missing,
+                health: Default::default(),
+                start_error: self.start_errors.get(&name).cloned(),
+                restart_at: self.backoffs.get(&name).map(|backoff| backoff.restart_at).unwrap_or_default(),
+            });
+        }
+    }
+
+    fn count_end(&mut self, name: &InstanceName, run: &str, now: Timestamp) {
+        let backoff = self.backoffs.entry(name.clone()).or_default();
+        if backoff.run != run {
+            run.clone_into(&mut backoff.run);
+            backoff.ends = backoff.ends.saturating_add(1);
+            backoff.restart_at = now.after(backoff_after(backoff.ends));
+        }
+    }
+}
+
+/// The first end is answered at once, each further one after twice the wait.
+fn backoff_after(ends: u32) -> Millis {
+    match ends {
+        0 | 1 => Millis(0),
+        _ => Millis((BACKOFF_FIRST.0 << (ends - 2).min(10)).min(BACKOFF_MAX.0)),
+    }
+}
+
+/// Which run of an instance that is. A container keeps its id when it is started again, so the instant counts, too.
+fn run_of(status: &InstanceStatus) -> String {
+    match &status.state {
+        InstanceState::Running { since, .. } => format!("{}@{}", status.id, since.0),
+        InstanceState::Exited(exit) => format!("{}@{}", status.id, exit.at.0),
+        InstanceState::Created | InstanceState::Paused => status.id.clone(),
+    }
+}
+
+fn used_runtimes<'a>(loaded: &Loaded, shared: &'a Shared) -> Vec<&'a Arc<dyn Runtime>> {
+    let placed = loaded.state.app.placements().map(|placement| &placement.spec.workload);
+    let wanted = loaded.state.release.iter().map(|release| &release.spec.workload);
+    let names: Vec<_> = placed.chain(wanted).map(|workload| workload.runtime()).collect();
+    shared.runtimes.all().filter(|(name, _)| names.contains(name)).map(|(_, runtime)| runtime).collect()
+}
+
+async fn last_lines(runtime: &dyn Runtime, name: &InstanceName) -> Vec<String> {
+    let Ok(lines) = runtime.logs(name, LogQuery { tail: STORY_LINES, follow: false }).await else { return Vec::new() };
+    let lines: Vec<_> = lines.filter_map(async |line| line.ok()).map(|line| line.text).collect().await;
+    lines
+}

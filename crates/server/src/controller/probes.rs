@@ -1,0 +1,151 @@
+//! The health checks that are under way: a task for each instance that is to be checked.
+
+use super::Shared;
+use super::effects::News;
+use crate::health::next_eager;
+use gapless_core::facts::Health;
+use gapless_core::{Action, InstanceName, Millis, Pace, Placement};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How much rarer than the configured interval a steady instance is checked.
+const STEADY_FACTOR: u64 = 5;
+
+/// From this wait between two checks on it is worth telling what an instance listens on instead.
+const WAITS_LONG: Millis = Millis(100);
+
+pub(super) struct Probes {
+    shared: Arc<Shared>,
+    news: mpsc::Sender<News>,
+    running: BTreeMap<InstanceName, Probe>,
+}
+
+struct Probe {
+    run: String,
+    pace: Pace,
+    health: Arc<Mutex<Health>>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Probes {
+    pub(super) fn new(shared: Arc<Shared>, news: mpsc::Sender<News>) -> Self {
+        Probes { shared, news, running: BTreeMap::new() }
+    }
+
+    /// Ends the checks of instances that none of `actions` wants checked.
+    pub(super) fn keep_only(&mut self, actions: &[Action]) {
+        let is_wanted = |name: &InstanceName| {
+            actions.iter().any(|action| matches!(action, Action::Probe { name: wanted, .. } if wanted == name))
+        };
+        self.running.retain(|name, _| is_wanted(name));
+    }
+
+    /// Sees to it that this run of the instance is checked at that pace. What was seen of the run stays when the pace
+    /// changes; another run begins anew.
+    pub(super) fn keep(
+        &mut self,
+        name: InstanceName,
+        run: String,
+        address: SocketAddr,
+        pace: Pace,
+        placement: &Placement,
+    ) {
+        let known = self.running.get(&name).filter(|probe| probe.run == run);
+        if known.is_some_and(|probe| probe.pace == pace) {
+            return;
+        }
+        let health = known.map(|probe| probe.health.clone()).unwrap_or_default();
+        let checking = Checking {
+            shared: self.shared.clone(),
+            news: self.news.clone(),
+            name: name.clone(),
+            address,
+            pace,
+            spec: placement.spec.clone(),
+            health: health.clone(),
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(checking.go_on()));
+        self.running.insert(name, Probe { run, pace, health, _task: task });
+    }
+
+    /// What was seen of that run of the instance.
+    pub(super) fn health(&self, name: &InstanceName, run: &str) -> Health {
+        let probe = self.running.get(name).filter(|probe| probe.run == run);
+        probe.map(|probe| probe.health.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
+    }
+}
+
+/// One instance under check.
+struct Checking {
+    shared: Arc<Shared>,
+    news: mpsc::Sender<News>,
+    name: InstanceName,
+    address: SocketAddr,
+    pace: Pace,
+    spec: Arc<gapless_core::Spec>,
+    health: Arc<Mutex<Health>>,
+}
+
+impl Checking {
+    async fn go_on(self) {
+        let check = Arc::new(self.spec.health.clone());
+        let mut wait = Millis(0);
+        loop {
+            let seen = (self.shared.prober)(self.address, check.clone()).await;
+            let failure = match seen {
+                Ok(()) => None,
+                // Looking costs more than a check does, so not while an instance may be just about to listen.
+                Err(failure) if failure.is_refused && wait >= WAITS_LONG => {
+                    Some(self.with_listening_ports(failure.message).await)
+                }
+                Err(failure) => Some(failure.message),
+            };
+            if self.note(failure) && self.news.send(News::Health).await.is_err() {
+                return;
+            }
+            wait = match self.pace {
+                Pace::Eager => next_eager(wait, &check),
+                Pace::Close => check.interval,
+                Pace::Steady => Millis(check.interval.0.saturating_mul(STEADY_FACTOR)),
+            };
+            tokio::time::sleep(wait.to_duration().max(Duration::from_millis(1))).await;
+        }
+    }
+
+    /// Notes what was seen; whether it may change a decision.
+    fn note(&self, failure: Option<String>) -> bool {
+        let now = self.shared.clock.now();
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        match failure {
+            None => {
+                let is_news = health.passes < self.spec.health.passes || self.pace == Pace::Eager;
+                let passes = health.passes.saturating_add(1);
+                *health = Health { passes, passed_at: now, failures: 0, last_failure: None };
+                is_news
+            }
+            Some(seen) => {
+                let failures = health.failures.saturating_add(1);
+                let is_news = failures == self.spec.health.failures || health.passes > 0;
+                *health = Health { passes: 0, failures, last_failure: Some(seen), ..*health };
+                is_news
+            }
+        }
+    }
+
+    /// The commonest mistake is a port that the application does not listen on, so say which ones it does.
+    async fn with_listening_ports(&self, message: String) -> String {
+        let runtime = self.shared.runtimes.of(&self.spec.workload);
+        let ports = runtime.listening_ports(&self.name).await;
+        match ports.as_slice() {
+            [] => format!("{message}; the application listens on no port yet"),
+            ports => {
+                let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
+                format!("{message}, but the application listens on {}: set port to that", ports.join(", "))
+            }
+        }
+    }
+}

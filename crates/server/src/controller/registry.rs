@@ -1,0 +1,101 @@
+//! All controllers: one an application and environment, begun when its first record is, woken by whoever has news.
+
+use super::{Bell, Shared, control};
+use futures_util::StreamExt;
+use gapless_core::AppKey;
+use gapless_runtime::Runtime;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// How soon a runtime's events are asked for again after they ended.
+const EVENTS_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Rings for controllers; exists before they do.
+#[derive(Clone, Default)]
+pub struct Bells(Arc<Mutex<BTreeMap<AppKey, Arc<Bell>>>>);
+
+impl Bells {
+    /// The record or a data plane of that application has news.
+    pub fn ring(&self, key: &AppKey) {
+        if let Some(bell) = self.lock().get(key) {
+            bell.ring();
+        }
+    }
+
+    fn ring_for_instances(&self, key: &AppKey) {
+        if let Some(bell) = self.lock().get(key) {
+            bell.ring_for_instances();
+        }
+    }
+
+    fn ring_all_for_instances(&self) {
+        self.lock().values().for_each(|bell| bell.ring_for_instances());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AppKey, Arc<Bell>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All controllers of this server. Dropping it ends them; what they were doing goes on at the next start.
+pub struct Controllers {
+    shared: Arc<Shared>,
+    bells: Bells,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Controllers {
+    /// No controller yet. `bells` are those that [`crate::planes::Planes`] was given.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, bells: Bells) -> Self {
+        Controllers { shared, bells, tasks: Mutex::default() }
+    }
+
+    /// Sees to it that the application has a controller, and wakes it.
+    pub fn wake(&self, key: &AppKey) {
+        let bell = {
+            let mut bells = self.bells.lock();
+            if let Some(bell) = bells.get(key) {
+                return bell.ring();
+            }
+            let bell = Arc::new(Bell::default());
+            bells.insert(key.clone(), bell.clone());
+            bell
+        };
+        let (key, shared, bells) = (key.clone(), self.shared.clone(), self.bells.clone());
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move {
+            loop {
+                control(key.clone(), shared.clone(), bell.clone()).await;
+                // An application of the same name may have been recorded just as the last one went.
+                let mut bells = bells.lock();
+                if !bell.is_rung() {
+                    bells.remove(&key);
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Follows the events of a runtime and wakes whom they concern, for ever.
+    pub async fn follow_events(&self, runtime: Arc<dyn Runtime>) {
+        loop {
+            match runtime.events().await {
+                Ok(mut events) => {
+                    // What happened before the stream began is seen by listing.
+                    self.bells.ring_all_for_instances();
+                    while let Some(event) = events.next().await {
+                        tracing::debug!(instance = %event.name, what = event.what, "instance");
+                        self.bells.ring_for_instances(&event.name.placement.key);
+                    }
+                    self.bells.ring_all_for_instances();
+                }
+                Err(error) => tracing::debug!(%error, "no events"),
+            }
+            tokio::time::sleep(EVENTS_RETRY_AFTER).await;
+        }
+    }
+}

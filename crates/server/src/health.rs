@@ -1,0 +1,125 @@
+//! Health checks: a GET straight to the instance, and what was seen when it did not pass.
+
+use futures_util::future::BoxFuture;
+use gapless_core::Millis;
+use gapless_core::spec::HealthCheck;
+use http::{Request, Uri, header};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+
+/// Checks an instance once. A value and not a trait: the simulator passes another one.
+pub type Prober =
+    Arc<dyn Fn(SocketAddr, Arc<HealthCheck>) -> BoxFuture<'static, Result<(), ProbeFailure>> + Send + Sync>;
+
+/// What a check that did not pass saw.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProbeFailure {
+    /// Whether nothing listened on the port, so that it is worth telling what is listened on.
+    pub is_refused: bool,
+    /// What was seen, and the remedy where it is plain.
+    pub message: String,
+}
+
+/// The prober of real instances.
+#[must_use]
+pub fn http_prober() -> Prober {
+    Arc::new(|address, check| Box::pin(async move { probe(address, &check).await }))
+}
+
+/// Gets the check's path once.
+///
+/// # Errors
+/// What was seen instead of one of the expected statuses.
+pub async fn probe(address: SocketAddr, check: &HealthCheck) -> Result<(), ProbeFailure> {
+    let address = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
+    let answer = get(address, &check.path, check).await?;
+    if check.statuses.contains(&answer.status) {
+        return Ok(());
+    }
+    let hint = hint(&answer, address, check).await;
+    Err(failure(format!("GET {} on port {} answered {}{hint}", check.path, address.port(), answer.status)))
+}
+
+struct Answer {
+    status: u16,
+    location: Option<String>,
+}
+
+async fn get(address: SocketAddr, path: &str, check: &HealthCheck) -> Result<Answer, ProbeFailure> {
+    let limit = check.timeout;
+    let answer = tokio::time::timeout(limit.to_duration(), get_without_deadline(address, path, check.host.as_deref()));
+    answer.await.unwrap_or_else(|_| {
+        Err(failure(format!("GET {path} on port {} was not answered within {limit} (health.timeout)", address.port())))
+    })
+}
+
+async fn get_without_deadline(address: SocketAddr, path: &str, host: Option<&str>) -> Result<Answer, ProbeFailure> {
+    let port = address.port();
+    let stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => {
+            ProbeFailure { is_refused: true, message: format!("connection refused on port {port}") }
+        }
+        _ => failure(format!("cannot connect to {address}: {error}")),
+    })?;
+    let broke = |error: hyper::Error| {
+        failure(format!("GET {path} on port {port} got no answer that is HTTP/1.1 ({error}); does it expect TLS?"))
+    };
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
+    let uri: Uri = path.parse().map_err(|_| failure(format!("health.path {path:?} is not a path")))?;
+    let request = Request::get(uri)
+        .header(header::HOST, host.map_or_else(|| address.to_string(), str::to_owned))
+        .header(header::USER_AGENT, "gapless")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<bytes::Bytes>::new())
+        .map_err(|error| failure(format!("the health check is not a request: {error}")))?;
+    // The connection is dropped with this future: a body that never ends costs nothing.
+    let answer = async {
+        tokio::select! {
+            answer = sender.send_request(request) => answer.map_err(broke),
+            ended = connection => match ended {
+                Err(error) => Err(broke(error)),
+                Ok(()) => Err(failure(format!("GET {path} on port {port}: the connection was closed without an answer"))),
+            },
+        }
+    };
+    let answer = answer.await?;
+    let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok(Answer { status: answer.status().as_u16(), location })
+}
+
+/// The remedy, where what was seen is a well-known mistake.
+async fn hint(answer: &Answer, address: SocketAddr, check: &HealthCheck) -> String {
+    match answer {
+        Answer { status: 301 | 302 | 307 | 308, location: Some(to) } if to.starts_with("https:") => {
+            format!(" to {to}: it insists on TLS; exempt the path, or have it trust X-Forwarded-Proto")
+        }
+        Answer { status: 300..=399, location: Some(to) } => {
+            format!(" to {to}: redirects are not followed; set health.path to a page that answers itself")
+        }
+        Answer { status: 400 | 403 | 421, .. } if check.host.is_none() => {
+            ": it may not know the host name; set health.host to one that it serves".to_owned()
+        }
+        Answer { status: 404, .. } if check.path != "/" => match get(address, "/", check).await {
+            Ok(root) if check.statuses.contains(&root.status) => {
+                format!(", but GET / answers {}: set health.path = \"/\"", root.status)
+            }
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+fn failure(message: String) -> ProbeFailure {
+    ProbeFailure { is_refused: false, message }
+}
+
+/// The wait before the next eager check: 2 ms at first, growing by half to the check's interval.
+#[must_use]
+pub fn next_eager(last: Millis, check: &HealthCheck) -> Millis {
+    Millis((last.0 + last.0.div_ceil(2)).clamp(2, check.interval.0.max(2)))
+}

@@ -1,0 +1,192 @@
+//! One keeper a data plane: tells it the wanted table until it acknowledges it, and publishes what it acknowledged and
+//! reports.
+
+use super::{DataPlane, PlaneError, PlaneStatus};
+use crate::tables::Tables;
+use gapless_core::deployment::Traffic;
+use gapless_core::facts::{PlaneFact, PlaneView};
+use gapless_core::routes::RouteChange;
+use gapless_core::{AppKey, PlacementId, RouteTable};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Counts of requests by placement, over all data planes.
+pub type TrafficSeen = BTreeMap<PlacementId, Traffic>;
+
+/// How soon an unanswered call is repeated, growing to the second one.
+const RETRY_FIRST: Duration = Duration::from_millis(10);
+const RETRY_MAX: Duration = Duration::from_millis(500);
+
+/// All registered data planes, as they are known.
+#[derive(Clone)]
+pub struct Planes {
+    known: Arc<Mutex<Vec<Known>>>,
+    /// Told which applications' facts changed.
+    wake: Arc<dyn Fn(&AppKey) + Send + Sync>,
+}
+
+struct Known {
+    name: String,
+    acknowledged: Option<Acknowledged>,
+}
+
+struct Acknowledged {
+    table: Arc<RouteTable>,
+    at: Instant,
+    /// What it reported after it had acknowledged the table.
+    status: Option<PlaneStatus>,
+}
+
+impl Planes {
+    /// No data plane yet; `wake` is told which applications have news.
+    pub fn new(wake: impl Fn(&AppKey) + Send + Sync + 'static) -> Self {
+        Planes { known: Arc::default(), wake: Arc::new(wake) }
+    }
+
+    /// What is known of each data plane, as far as it concerns one application.
+    #[must_use]
+    pub fn facts(&self, key: &AppKey) -> Vec<PlaneFact> {
+        let known = self.lock();
+        let view = |plane: &Known| {
+            let acknowledged = plane.acknowledged.as_ref()?;
+            Some(PlaneView {
+                group: acknowledged.table.groups.get(key).cloned(),
+                in_flight: acknowledged.status.as_ref().map(|status| status.in_flight.clone()),
+            })
+        };
+        known.iter().map(|plane| PlaneFact { name: plane.name.clone(), view: view(plane) }).collect()
+    }
+
+    /// Requests of an application's placements, over all data planes.
+    #[must_use]
+    pub fn traffic(&self, key: &AppKey) -> TrafficSeen {
+        let mut sum = TrafficSeen::new();
+        let known = self.lock();
+        let statuses = known.iter().filter_map(|plane| plane.acknowledged.as_ref()?.status.as_ref());
+        for (id, traffic) in statuses.flat_map(|status| &status.traffic).filter(|(id, _)| id.key == *key) {
+            let total = sum.entry(id.clone()).or_default();
+            total.requests += traffic.requests;
+            total.failed += traffic.failed;
+        }
+        sum
+    }
+
+    /// When the last data plane acknowledged the table that it goes by.
+    #[must_use]
+    pub fn acknowledged_at(&self) -> Option<Instant> {
+        self.lock().iter().filter_map(|plane| Some(plane.acknowledged.as_ref()?.at)).max()
+    }
+
+    /// Registers a data plane and keeps it up to date, until the task is dropped.
+    pub async fn keep(self, plane: Arc<dyn DataPlane>, tables: Tables) {
+        let index = {
+            let mut known = self.lock();
+            known.push(Known { name: plane.name(), acknowledged: None });
+            known.len() - 1
+        };
+        let mut wanted = tables.watch();
+        let mut retry_after = RETRY_FIRST;
+        loop {
+            let table = wanted.borrow_and_update().clone();
+            match self.bring_up_to(index, plane.as_ref(), &table).await {
+                Ok(()) => retry_after = RETRY_FIRST,
+                Err(error) => {
+                    tracing::warn!(plane = plane.name(), %error, "the data plane is not up to date");
+                    self.set(index, None);
+                    tokio::time::sleep(retry_after).await;
+                    retry_after = (retry_after * 2).min(RETRY_MAX);
+                    continue;
+                }
+            }
+            tokio::select! {
+                biased;
+                _ = wanted.changed() => {}
+                () = plane.notice() => {}
+            }
+        }
+    }
+
+    async fn bring_up_to(
+        &self,
+        index: usize,
+        plane: &dyn DataPlane,
+        wanted: &Arc<RouteTable>,
+    ) -> Result<(), PlaneError> {
+        let has = self.lock()[index].acknowledged.as_ref().map(|acknowledged| acknowledged.table.clone());
+        let is_new = match &has {
+            Some(has) if Arc::ptr_eq(has, wanted) => false,
+            Some(has) => {
+                let change = difference(has, wanted);
+                match plane.change(&change).await {
+                    Err(PlaneError::OtherBase) => plane.replace(wanted).await?,
+                    other => other?,
+                }
+                true
+            }
+            None => {
+                plane.replace(wanted).await?;
+                true
+            }
+        };
+        if is_new {
+            // Its counts of before say nothing about what is in flight now.
+            let acknowledged = Acknowledged { table: wanted.clone(), at: Instant::now(), status: None };
+            self.set(index, Some(acknowledged));
+            self.wake_changed(has.as_deref(), wanted);
+        }
+        // Applications whose routes changed wait for the first report since, whatever it says.
+        let status = plane.status().await?;
+        if status.version != wanted.version {
+            // It was started anew, and goes by what it had on disk.
+            return Err(PlaneError::Away(format!("it goes by version {} again", status.version)));
+        }
+        let news = {
+            let mut known = self.lock();
+            let acknowledged = known[index].acknowledged.as_mut();
+            acknowledged.map(|acknowledged| news(acknowledged.status.replace(status.clone()).as_ref(), &status))
+        };
+        news.into_iter().flatten().for_each(|key| (self.wake)(&key));
+        if is_new {
+            self.wake_changed(has.as_deref(), wanted);
+        }
+        Ok(())
+    }
+
+    fn wake_changed(&self, before: Option<&RouteTable>, after: &RouteTable) {
+        match before {
+            Some(before) => difference(before, after).groups.keys().for_each(|key| (self.wake)(key)),
+            None => after.groups.keys().for_each(|key| (self.wake)(key)),
+        }
+    }
+
+    fn set(&self, index: usize, acknowledged: Option<Acknowledged>) {
+        self.lock()[index].acknowledged = acknowledged;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The applications for which the new status matters: something of theirs drained, or refused connections.
+fn news(before: Option<&PlaneStatus>, after: &PlaneStatus) -> BTreeSet<AppKey> {
+    let empty = PlaneStatus::default();
+    let before = before.unwrap_or(&empty);
+    let drained =
+        before.in_flight.iter().filter(|(id, count)| **count > 0 && after.in_flight.get(id).is_none_or(|n| *n == 0));
+    let refused =
+        after.refused.iter().filter(|(id, count)| before.refused.get(id).is_none_or(|before| *count > before));
+    drained.chain(refused).map(|(id, _)| id.key.clone()).collect()
+}
+
+fn difference(before: &RouteTable, after: &RouteTable) -> RouteChange {
+    let is_same = |key: &AppKey, group: &Arc<gapless_core::RouteGroup>| {
+        before.groups.get(key).is_some_and(|old| Arc::ptr_eq(old, group) || old == group)
+    };
+    let changed = after.groups.iter().filter(|(key, group)| !is_same(key, group));
+    let changed = changed.map(|(key, group)| (key.clone(), Some(group.clone())));
+    let gone = before.groups.keys().filter(|key| !after.groups.contains_key(key)).map(|key| (key.clone(), None));
+    RouteChange { base: before.version, version: after.version, groups: changed.chain(gone).collect() }
+}

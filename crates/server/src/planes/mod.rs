@@ -1,0 +1,56 @@
+//! The data planes as the control plane sees them: each is told the wanted route table until it acknowledges it, and
+//! asked what is in flight.
+
+// builtin
+mod keeper;
+
+pub use keeper::{Planes, TrafficSeen};
+
+use async_trait::async_trait;
+use gapless_core::deployment::Traffic;
+use gapless_core::routes::RouteChange;
+use gapless_core::{PlacementId, RouteTable};
+use std::collections::BTreeMap;
+
+/// Something that carries requests by a route table: the builtin proxy, or nginx. Every call has a deadline of its own.
+#[async_trait]
+pub trait DataPlane: Send + Sync + 'static {
+    /// Its name, for people.
+    fn name(&self) -> String;
+
+    /// Goes by `table` from now on. Answers once no request is routed by an earlier one.
+    async fn replace(&self, table: &RouteTable) -> Result<(), PlaneError>;
+
+    /// Goes by the table changed by `change` from now on. Answers once no request is routed by an earlier one.
+    async fn change(&self, change: &RouteChange) -> Result<(), PlaneError>;
+
+    /// What it goes by, and what is in flight.
+    async fn status(&self) -> Result<PlaneStatus, PlaneError>;
+
+    /// Waits until its status is worth reading again (something drained, an instance refused), or some seconds passed.
+    async fn notice(&self);
+}
+
+/// What a data plane reports.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlaneStatus {
+    /// The version of the table that it goes by.
+    pub version: u64,
+    /// Requests in flight by placement; a placement that is not there has none.
+    pub in_flight: BTreeMap<PlacementId, u64>,
+    /// Requests since it was started, by placement.
+    pub traffic: BTreeMap<PlacementId, Traffic>,
+    /// Placements of which instances refused connections, and how often: a reason to look at them at once.
+    pub refused: BTreeMap<PlacementId, u64>,
+}
+
+/// Why a data plane did not do as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaneError {
+    /// It has another table than the change is based on, and needs the whole one.
+    #[error("the data plane has another table than the change is based on")]
+    OtherBase,
+    /// It does not answer.
+    #[error("the data plane does not answer: {0}")]
+    Away(String),
+}

@@ -1,0 +1,30 @@
+//! Which runtime runs which workload.
+
+use gapless_core::spec::Workload;
+use gapless_runtime::Runtime;
+use std::sync::Arc;
+
+/// The runtimes of this host.
+#[derive(Clone)]
+pub struct Runtimes {
+    /// Containers.
+    pub docker: Arc<dyn Runtime>,
+    /// Processes.
+    pub process: Arc<dyn Runtime>,
+}
+
+impl Runtimes {
+    /// The one that runs `workload`.
+    #[must_use]
+    pub fn of(&self, workload: &Workload) -> &Arc<dyn Runtime> {
+        match workload {
+            Workload::Docker(_) => &self.docker,
+            Workload::Process(_) => &self.process,
+        }
+    }
+
+    /// All of them, with their names.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &Arc<dyn Runtime>)> {
+        [("docker", &self.docker), ("process", &self.process)].into_iter()
+    }
+}
