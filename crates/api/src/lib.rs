@@ -1,1 +1,16 @@
-//! placeholder
+//! What travels between gapless's client and its server, and the client.
+//!
+//! **Architecture Invariant:** an API boundary. It knows the core's words and nothing of stores, runtimes or proxies.
+
+mod client;
+mod error;
+mod follow;
+mod types;
+
+pub use client::{Client, default_socket};
+pub use error::{ApiError, ClientError, Code};
+pub use follow::Follow;
+pub use types::{
+    ApplicationView, Check, DeployRequest, FollowEvent, InstanceView, LogRecord, PlaneInfo, ProgressView,
+    RollbackRequest, ServerInfo, SlotState, SlotView,
+};

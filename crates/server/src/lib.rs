@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod controller;
 pub mod health;
+pub mod operations;
 pub mod planes;
 pub mod records;
 pub mod runtimes;

@@ -1,0 +1,244 @@
+//! The client: JSON over HTTP/1.1 on the server's Unix socket.
+
+use crate::error::{ApiError, ClientError, Code};
+use crate::follow::Follow;
+use crate::types::{ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, RollbackRequest, ServerInfo};
+use bytes::Bytes;
+use gapless_core::{AppKey, Deployment, Release, Slot, Spec};
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::UnixStream;
+
+/// How long the server may take for an answer that is not followed.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A client of one server.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// The socket of this user's server: `$GAPLESS_SOCKET`, else `/run/gapless/gapless.sock` for root, else
+/// `$XDG_RUNTIME_DIR/gapless/gapless.sock`.
+#[must_use]
+pub fn default_socket(is_root: bool, variable: impl Fn(&str) -> Option<String>) -> PathBuf {
+    if let Some(socket) = variable("GAPLESS_SOCKET") {
+        return socket.into();
+    }
+    match variable("XDG_RUNTIME_DIR") {
+        Some(dir) if !is_root => Path::new(&dir).join("gapless/gapless.sock"),
+        _ => "/run/gapless/gapless.sock".into(),
+    }
+}
+
+impl Client {
+    /// A client of the server at `socket`. Nothing is opened yet.
+    #[must_use]
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Client { socket: socket.into() }
+    }
+
+    /// What the server says of itself.
+    ///
+    /// # Errors
+    /// As all calls of the client: [`ClientError`].
+    pub async fn server(&self) -> Result<ServerInfo, ClientError> {
+        self.get("/v1/server").await
+    }
+
+    /// What `gapless doctor` shows.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn doctor(&self) -> Result<Vec<Check>, ClientError> {
+        self.get("/v1/doctor").await
+    }
+
+    /// All applications.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn applications(&self) -> Result<Vec<ApplicationView>, ClientError> {
+        self.get("/v1/applications").await
+    }
+
+    /// One application.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn application(&self, key: &AppKey) -> Result<ApplicationView, ClientError> {
+        self.get(&at(key, "")).await
+    }
+
+    /// Asks for a deployment; it goes on whether or not it is followed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn deploy(&self, spec: Spec) -> Result<Deployment, ClientError> {
+        let key = AppKey::new(spec.app.clone(), spec.env.clone());
+        self.post(&at(&key, "/deployments"), &DeployRequest { spec }).await
+    }
+
+    /// Asks for a rollback, to `release` or to the one that was live before.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rollback(&self, key: &AppKey, release: Option<u64>) -> Result<Deployment, ClientError> {
+        self.post(&at(key, "/rollback"), &RollbackRequest { release }).await
+    }
+
+    /// Ends the deployment that is under way.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn abort(&self, key: &AppKey) -> Result<Deployment, ClientError> {
+        self.post(&at(key, "/abort"), &()).await
+    }
+
+    /// Lets the application rest.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stop(&self, key: &AppKey) -> Result<ApplicationView, ClientError> {
+        self.post(&at(key, "/stop"), &()).await
+    }
+
+    /// Lets a stopped application serve again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn start(&self, key: &AppKey) -> Result<ApplicationView, ClientError> {
+        self.post(&at(key, "/start"), &()).await
+    }
+
+    /// Removes the application.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn remove(&self, key: &AppKey) -> Result<(), ClientError> {
+        let answer = self.send(Method::DELETE, &at(key, ""), None).await?;
+        accept(answer).await.map(drop)
+    }
+
+    /// The newest deployments below `before`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn deployments(
+        &self,
+        key: &AppKey,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Deployment>, ClientError> {
+        let before = before.map(|before| format!("&before={before}")).unwrap_or_default();
+        self.get(&at(key, &format!("/deployments?limit={limit}{before}"))).await
+    }
+
+    /// One deployment.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn deployment(&self, key: &AppKey, number: u64) -> Result<Deployment, ClientError> {
+        self.get(&at(key, &format!("/deployments/{number}"))).await
+    }
+
+    /// One release.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn release(&self, key: &AppKey, number: u64) -> Result<Release, ClientError> {
+        self.get(&at(key, &format!("/releases/{number}"))).await
+    }
+
+    /// Follows a deployment to its end.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn follow(&self, key: &AppKey, number: u64) -> Result<Follow<FollowEvent>, ClientError> {
+        self.stream(&at(key, &format!("/deployments/{number}/events"))).await
+    }
+
+    /// The output of the application's instances: the last `tail` lines of each and, with `follow`, what comes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn logs(
+        &self,
+        key: &AppKey,
+        slot: Option<Slot>,
+        tail: usize,
+        follow: bool,
+    ) -> Result<Follow<LogRecord>, ClientError> {
+        let slot = slot.map(|slot| format!("&slot={slot}")).unwrap_or_default();
+        self.stream(&at(key, &format!("/logs?tail={tail}&follow={follow}{slot}"))).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        parse(&accept(self.send(Method::GET, path, None).await?).await?)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|error| ClientError::Broken(error.to_string()))?;
+        parse(&accept(self.send(Method::POST, path, Some(body)).await?).await?)
+    }
+
+    async fn stream<T: DeserializeOwned>(&self, path: &str) -> Result<Follow<T>, ClientError> {
+        let answer = self.send(Method::GET, path, None).await?;
+        if answer.status().is_success() {
+            return Ok(Follow::new(answer.into_body()));
+        }
+        Err(accept(answer).await.err().unwrap_or_else(|| ClientError::Broken("no error in an error".to_owned())))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response<Incoming>, ClientError> {
+        let broken = |error: String| ClientError::Broken(error);
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                ClientError::NotPermitted { socket: self.socket.display().to_string() }
+            }
+            _ => ClientError::NoServer { socket: self.socket.display().to_string() },
+        })?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(|error| broken(error.to_string()))?;
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "gapless")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))
+            .map_err(|error| broken(error.to_string()))?;
+        match tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request)).await {
+            Ok(answer) => answer.map_err(|error| broken(error.to_string())),
+            Err(_) => Err(broken(format!("nothing within {} s", ANSWER_DEADLINE.as_secs()))),
+        }
+    }
+}
+
+fn at(key: &AppKey, rest: &str) -> String {
+    format!("/v1/applications/{}/{}{rest}", key.app, key.env)
+}
+
+async fn accept(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let status = answer.status();
+    let body = answer.into_body().collect().await.map_err(|error| ClientError::Broken(error.to_string()))?.to_bytes();
+    if status.is_success() {
+        return Ok(body);
+    }
+    let error = serde_json::from_slice::<ApiError>(&body).unwrap_or_else(|_| ApiError {
+        code: if status.is_client_error() { Code::BadRequest } else { Code::Unavailable },
+        message: format!("the server answered {status}: {}", String::from_utf8_lossy(&body)),
+    });
+    Err(ClientError::Api(error))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(body).map_err(|error| ClientError::Broken(error.to_string()))
+}

@@ -1,0 +1,182 @@
+//! The bodies of requests and answers.
+
+use gapless_core::application::Desired;
+use gapless_core::deployment::Traffic;
+use gapless_core::{AppName, Deployment, EnvName, HostPattern, Slot, Spec, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use utoipa::ToSchema;
+
+/// Asks for a deployment of a new release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeployRequest {
+    /// The release's configuration. Its application and environment are those of the path.
+    pub spec: Spec,
+}
+
+/// Asks for a rollback.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The number of the release to go back to; without it the one that was live before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<u64>,
+}
+
+/// An application in an environment, as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApplicationView {
+    /// The application.
+    pub app: AppName,
+    /// The environment.
+    pub env: EnvName,
+    /// What people want of it.
+    pub desired: Desired,
+    /// The slot that requests go to.
+    pub live: Option<Slot>,
+    /// What stands in the slots, and what is leaving them.
+    pub slots: Vec<SlotView>,
+    /// The deployment that is under way.
+    pub active: Option<Deployment>,
+    /// The numbers of the deployments that wait.
+    pub queue: Vec<u64>,
+    /// The hosts that it owns.
+    pub hosts: BTreeSet<HostPattern>,
+    /// Where a rollback without a number goes.
+    pub previous_release: Option<u64>,
+    /// Data planes that do not go by its present routes yet.
+    pub planes_behind: Vec<String>,
+}
+
+/// A release in a slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlotView {
+    /// The slot.
+    pub slot: Slot,
+    /// What it is there for.
+    pub state: SlotState,
+    /// The number of the release.
+    pub release: u64,
+    /// The number of the deployment that put it there.
+    pub deployment: u64,
+    /// The image or the program, as it was written.
+    pub source: String,
+    /// What exactly runs.
+    pub artifact: String,
+    /// Its instances.
+    pub instances: Vec<InstanceView>,
+    /// Requests since the data planes were started.
+    pub traffic: Traffic,
+    /// Until when a rollback to it is instant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_until: Option<Timestamp>,
+}
+
+/// What a release is in a slot for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SlotState {
+    /// Requests go to it.
+    Live,
+    /// It was live, and nothing of it is to run now.
+    Stopped,
+    /// It is started and checked.
+    Candidate,
+    /// It finishes its requests and takes over again if the live one fails.
+    Fallback,
+    /// It is kept running for a rollback.
+    Standby,
+    /// It finishes its requests and is then stopped.
+    Leaving,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct InstanceView {
+    /// Its name, which is its container's name, too.
+    pub name: String,
+    /// Where it answers, if it runs.
+    #[schema(value_type = Option<String>)]
+    pub address: Option<SocketAddr>,
+    /// Whether it gets its share of the slot's requests.
+    pub in_rotation: bool,
+}
+
+/// News of a deployment that is followed: sent once at the beginning, then whenever something changes, and for the
+/// last time at its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FollowEvent {
+    /// The deployment as it is.
+    pub deployment: Deployment,
+    /// How far a long step is, where one is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressView>,
+}
+
+/// How far a long step is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProgressView {
+    /// What is being done.
+    pub step: String,
+    /// Bytes done.
+    pub done_bytes: u64,
+    /// Bytes in all, as far as they are known.
+    pub total_bytes: u64,
+}
+
+/// A line of an instance's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogRecord {
+    /// The instance.
+    pub instance: String,
+    /// Its slot.
+    pub slot: Slot,
+    /// When it was written.
+    pub at: Timestamp,
+    /// `stdout` or `stderr`.
+    pub stream: String,
+    /// The text.
+    pub text: String,
+}
+
+/// What the server says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServerInfo {
+    /// The version of gapless.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// Since when it runs.
+    pub started_at: Timestamp,
+    /// Where its state is.
+    pub state_dir: String,
+    /// The data planes.
+    pub planes: Vec<PlaneInfo>,
+}
+
+/// A data plane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlaneInfo {
+    /// Its name.
+    pub name: String,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Where it listens.
+    #[schema(value_type = Vec<String>)]
+    pub listen: Vec<SocketAddr>,
+    /// Whether it answers.
+    pub is_up: bool,
+}
+
+/// One thing that `gapless doctor` looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    /// What was looked at.
+    pub name: String,
+    /// Whether it is as it should be.
+    pub is_ok: bool,
+    /// What was seen, and what to do.
+    pub message: String,
+}

@@ -1,0 +1,167 @@
+//! `/v1/applications/{app}/{env}/deployments` and what changes which release is live.
+
+use super::error::Failure;
+use super::{Api, key, listener::Peer};
+use axum::Json;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures_util::Stream;
+use gapless_api::{Code, DeployRequest, FollowEvent, ProgressView, RollbackRequest};
+use gapless_core::{AppKey, Deployment, Release};
+use serde::Deserialize;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Deployments in one answer.
+const PAGE_MAX: usize = 100;
+const PAGE_DEFAULT: usize = 20;
+/// Every so often something is sent, so that a dead connection is noticed.
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/deployments", request_body = DeployRequest,
+    params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError), (status = 422, body = gapless_api::ApiError)))]
+pub(super) async fn deploy(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(path): Path<(String, String)>,
+    body: Result<Json<DeployRequest>, axum::extract::rejection::JsonRejection>,
+) -> Result<(StatusCode, Json<Deployment>), Failure> {
+    let key = key(path)?;
+    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+    let spec = request.spec;
+    if spec.app != key.app || spec.env != key.env {
+        return Err(Failure::bad_request("the configuration is for another application or environment than the path"));
+    }
+    spec.validate().map_err(|errors| {
+        let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
+        Failure::new(Code::BadConfiguration, errors.join("\n"))
+    })?;
+    let deployment = api.operations.deploy(&key, spec, &api.by(&peer)).await?;
+    Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/rollback", request_body = RollbackRequest,
+    params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
+pub(super) async fn rollback(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(path): Path<(String, String)>,
+    Json(request): Json<RollbackRequest>,
+) -> Result<(StatusCode, Json<Deployment>), Failure> {
+    let deployment = api.operations.rollback(&key(path)?, request.release, &api.by(&peer)).await?;
+    Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/abort", params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
+pub(super) async fn abort(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(path): Path<(String, String)>,
+) -> Result<(StatusCode, Json<Deployment>), Failure> {
+    let deployment = api.operations.abort(&key(path)?, &api.by(&peer)).await?;
+    Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Page {
+    before: Option<u64>,
+    limit: Option<usize>,
+}
+
+#[utoipa::path(get, path = "/v1/applications/{app}/{env}/deployments",
+    params(("app" = String, Path), ("env" = String, Path), ("before" = Option<u64>, Query), ("limit" = Option<usize>, Query)),
+    responses((status = 200, body = Vec<Deployment>)))]
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Path(path): Path<(String, String)>,
+    Query(page): Query<Page>,
+) -> Result<Json<Vec<Deployment>>, Failure> {
+    let key = key(path)?;
+    api.operations.application(&key).await?;
+    let limit = page.limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX);
+    Ok(Json(api.shared.records.deployments(&key, page.before.unwrap_or(u64::MAX), limit).await?))
+}
+
+#[utoipa::path(get, path = "/v1/applications/{app}/{env}/deployments/{number}",
+    params(("app" = String, Path), ("env" = String, Path), ("number" = u64, Path)),
+    responses((status = 200, body = Deployment), (status = 404, body = gapless_api::ApiError)))]
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    Path((app, env, number)): Path<(String, String, u64)>,
+) -> Result<Json<Deployment>, Failure> {
+    Ok(Json(api.operations.deployment(&key((app, env))?, number).await?.record))
+}
+
+#[utoipa::path(get, path = "/v1/applications/{app}/{env}/releases/{number}",
+    params(("app" = String, Path), ("env" = String, Path), ("number" = u64, Path)),
+    responses((status = 200, body = Release), (status = 404, body = gapless_api::ApiError)))]
+pub(super) async fn release(
+    State(api): State<Arc<Api>>,
+    Path((app, env, number)): Path<(String, String, u64)>,
+) -> Result<Json<Release>, Failure> {
+    Ok(Json(api.operations.release(&key((app, env))?, number).await?))
+}
+
+#[utoipa::path(get, path = "/v1/applications/{app}/{env}/deployments/{number}/events",
+    params(("app" = String, Path), ("env" = String, Path), ("number" = u64, Path)),
+    responses((status = 200, content_type = "text/event-stream", body = FollowEvent)))]
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    Path((app, env, number)): Path<(String, String, u64)>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
+    let key = key((app, env))?;
+    api.operations.deployment(&key, number).await?;
+    let following = Following { changes: api.shared.changes.subscribe(), api, key, number, last: None, is_over: false };
+    let stream = futures_util::stream::unfold(following, |mut following| async {
+        let event = following.next().await?;
+        Some((Ok(Event::default().json_data(event).unwrap_or_default()), following))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_EVERY)))
+}
+
+/// A client that follows a deployment.
+struct Following {
+    api: Arc<Api>,
+    key: AppKey,
+    number: u64,
+    changes: tokio::sync::broadcast::Receiver<AppKey>,
+    last: Option<FollowEvent>,
+    is_over: bool,
+}
+
+impl Following {
+    async fn next(&mut self) -> Option<FollowEvent> {
+        if self.is_over {
+            return None;
+        }
+        loop {
+            let deployment = self.api.operations.deployment(&self.key, self.number).await.ok()?.record;
+            let progress = self.api.shared.progress.of(&self.key).map(|progress| ProgressView {
+                step: progress.step,
+                done_bytes: progress.done_bytes,
+                total_bytes: progress.total_bytes,
+            });
+            let event = FollowEvent { deployment, progress };
+            if self.last.as_ref() != Some(&event) {
+                self.is_over = event.deployment.phase.is_end();
+                self.last = Some(event.clone());
+                return Some(event);
+            }
+            loop {
+                match self.changes.recv().await {
+                    Ok(key) if key == self.key => break,
+                    // What was missed is seen by reading again.
+                    Err(RecvError::Lagged(_)) => break,
+                    Ok(_) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The HTTP API: JSON on a Unix socket, `/v1`.
+
+mod applications;
+mod deployments;
+mod error;
+mod listener;
+mod logs;
+mod openapi;
+mod system;
+
+pub use listener::{ListenError, Listener};
+pub use openapi::document as openapi_document;
+
+use crate::controller::Shared;
+use crate::operations::Operations;
+use crate::planes::ProxyInfo;
+use axum::Router;
+use axum::routing::{get, post};
+use error::{Failure, not_found_route};
+use gapless_core::command::Requester;
+use gapless_core::{AppKey, AppName, EnvName, Timestamp};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The largest body that is read.
+const BODY_BYTES_MAX: usize = 2 << 20;
+
+/// What the handlers work with.
+pub struct Api {
+    /// What the controllers work with.
+    pub shared: Arc<Shared>,
+    /// What people ask for.
+    pub operations: Operations,
+    /// What is told of the builtin proxy.
+    pub proxy: ProxyInfo,
+    /// Where the state is.
+    pub state_dir: PathBuf,
+    /// Since when the server runs.
+    pub started_at: Timestamp,
+}
+
+/// The routes of the API.
+pub fn router(api: Arc<Api>) -> Router {
+    let application = "/v1/applications/{app}/{env}";
+    let at = |rest: &str| format!("{application}{rest}");
+    Router::new()
+        .route("/v1/server", get(system::server))
+        .route("/v1/doctor", get(system::doctor))
+        .route("/v1/openapi.json", get(openapi::serve))
+        .route("/v1/applications", get(applications::list))
+        .route(application, get(applications::show).delete(applications::remove))
+        .route(&at("/stop"), post(applications::stop))
+        .route(&at("/start"), post(applications::start))
+        .route(&at("/logs"), get(logs::logs))
+        .route(&at("/deployments"), get(deployments::list).post(deployments::deploy))
+        .route(&at("/deployments/{number}"), get(deployments::show))
+        .route(&at("/deployments/{number}/events"), get(deployments::events))
+        .route(&at("/releases/{number}"), get(deployments::release))
+        .route(&at("/rollback"), post(deployments::rollback))
+        .route(&at("/abort"), post(deployments::abort))
+        .fallback(not_found_route)
+        .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(api)
+}
+
+impl Api {
+    fn by(&self, peer: &listener::Peer) -> Requester {
+        Requester { name: peer.name(), at: self.shared.clock.now() }
+    }
+}
+
+fn key((app, env): (String, String)) -> Result<AppKey, Failure> {
+    let bad = |error: gapless_core::NameError| Failure::bad_request(error.to_string());
+    let app: AppName = app.parse().map_err(bad)?;
+    let env: EnvName = env.parse().map_err(bad)?;
+    Ok(AppKey::new(app, env))
+}

@@ -1,0 +1,37 @@
+//! The description of the API, generated from the handlers and types themselves.
+
+use axum::response::IntoResponse;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "gapless", description = "Zero-downtime, blue-green continuous deployment."),
+    paths(
+        super::system::server,
+        super::system::doctor,
+        super::applications::list,
+        super::applications::show,
+        super::applications::stop,
+        super::applications::start,
+        super::applications::remove,
+        super::logs::logs,
+        super::deployments::deploy,
+        super::deployments::list,
+        super::deployments::show,
+        super::deployments::events,
+        super::deployments::release,
+        super::deployments::rollback,
+        super::deployments::abort,
+    )
+)]
+struct Document;
+
+/// The OpenAPI document, as JSON.
+#[must_use]
+pub fn document() -> String {
+    Document::openapi().to_pretty_json().unwrap_or_default()
+}
+
+pub(super) async fn serve() -> impl IntoResponse {
+    ([(axum::http::header::CONTENT_TYPE, "application/json")], document())
+}

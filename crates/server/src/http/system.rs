@@ -1,0 +1,44 @@
+//! `/v1/server` and `/v1/doctor`: how gapless itself is.
+
+use super::Api;
+use super::error::Failure;
+use axum::Json;
+use axum::extract::State;
+use gapless_api::{Check, ServerInfo};
+use std::sync::Arc;
+
+#[utoipa::path(get, path = "/v1/server", responses((status = 200, body = ServerInfo)))]
+pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
+    Json(ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: api.started_at,
+        state_dir: api.state_dir.display().to_string(),
+        planes: vec![api.proxy.info().await],
+    })
+}
+
+#[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = Vec<Check>)))]
+pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check>>, Failure> {
+    let mut checks = Vec::new();
+    let state = match api.shared.records.applications().await {
+        Ok((revision, apps)) => Ok(format!("{} applications, revision {revision}", apps.len())),
+        Err(error) => Err(error.to_string()),
+    };
+    checks.push(check("state", state));
+    for (name, runtime) in api.shared.runtimes.all() {
+        checks.push(check(name, runtime.check().await.map_err(|error| error.to_string())));
+    }
+    let proxy = api.proxy.info().await;
+    let listen: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
+    checks.push(check("proxy", match (proxy.is_up, proxy.pid) {
+        (true, Some(pid)) => Ok(format!("process {pid} listens on {}", listen.join(", "))),
+        _ => Err("the proxy does not answer; the server starts it again, see its log in the state folder".to_owned()),
+    }));
+    Ok(Json(checks))
+}
+
+fn check(name: &str, result: Result<String, String>) -> Check {
+    let is_ok = result.is_ok();
+    Check { name: name.to_owned(), is_ok, message: result.unwrap_or_else(|why| why) }
+}

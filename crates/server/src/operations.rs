@@ -1,0 +1,240 @@
+//! What people ask for, recorded: each is one transaction, repeated if somebody else changed the record meanwhile. The
+//! controller does the rest.
+
+use crate::controller::{Controllers, Shared};
+use crate::records::{At, RecordError};
+use gapless_core::application::Application;
+use gapless_core::command::{self, CommandError, Requester, Rollback};
+use gapless_core::deployment::{Cause, Outcome, Reason};
+use gapless_core::{AppKey, Deployment, Phase, Release, Spec};
+use std::sync::Arc;
+
+/// Why something that was asked for was not recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// It makes no sense as things stand.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The record could not be read or changed.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// There is no such application.
+    #[error("there is no application {} in the environment {}; `gapless status` lists those there are", .0.app, .0.env)]
+    NoApplication(AppKey),
+    /// The application has no such deployment.
+    #[error("{0} has no deployment {1}; `gapless history` lists those there are")]
+    NoDeployment(AppKey, u64),
+    /// The application has no such release.
+    #[error("{0} has no release {1}; `gapless history` lists those there are")]
+    NoRelease(AppKey, u64),
+}
+
+/// Records what people ask for.
+#[derive(Clone)]
+pub struct Operations {
+    shared: Arc<Shared>,
+    controllers: Arc<Controllers>,
+}
+
+impl Operations {
+    /// Operations on those records, for those controllers to carry on.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>, controllers: Arc<Controllers>) -> Self {
+        Operations { shared, controllers }
+    }
+
+    /// Queues a deployment of a new release; deployments that wait already are superseded.
+    ///
+    /// # Errors
+    /// If a host belongs to another application, the application is being removed, or the store does not answer.
+    pub async fn deploy(&self, key: &AppKey, spec: Spec, by: &Requester) -> Result<Deployment, OperationError> {
+        let spec = Arc::new(spec);
+        loop {
+            let before = self.shared.records.application(key).await?;
+            let before = match before {
+                Some(At { record, revision }) => At { record: Some(record), revision },
+                None => At { record: None, revision: 0 },
+            };
+            let mut app = before.record.clone().unwrap_or_else(|| Application::new(key.clone()));
+            let (release, deployment, superseded) = command::deploy(&mut app, spec.clone(), by)?;
+            let mut deployments = vec![At { record: deployment.clone(), revision: 0 }];
+            for number in superseded {
+                if let Some(mut old) = self.shared.records.deployment(key, number).await? {
+                    let newer = format!("deployment {} took its place", deployment.number);
+                    let reason = Reason::new(Cause::Superseded, newer);
+                    old.record.enter(Phase::Ended(Outcome::Cancelled(reason)), by.at);
+                    deployments.push(old);
+                }
+            }
+            if self.recorded(&before, &app, Some(&release), &deployments).await? {
+                return Ok(deployment);
+            }
+        }
+    }
+
+    /// Goes back to `release`, or without one to the release that was live before: by taking back the active
+    /// deployment, or by one that deploys that release again. The answer is the deployment to follow.
+    ///
+    /// # Errors
+    /// If there is nothing to go back to, or a deployment before its cutover is in the way.
+    pub async fn rollback(
+        &self,
+        key: &AppKey,
+        release: Option<u64>,
+        by: &Requester,
+    ) -> Result<Deployment, OperationError> {
+        loop {
+            let At { record: before, revision } = self.application(key).await?;
+            let active = self.active(&before).await?;
+            let release = match command::rollback(&before, active.as_ref(), release)? {
+                Rollback::RevertActive => return self.end_active(key, "rolled back", by).await,
+                Rollback::Deploy { release } => self.release(key, release).await?,
+            };
+            let mut app = before.clone();
+            let deployment = command::redeploy(&mut app, &release, by)?;
+            let before = At { record: Some(before), revision };
+            if self.recorded(&before, &app, None, &[At { record: deployment.clone(), revision: 0 }]).await? {
+                return Ok(deployment);
+            }
+        }
+    }
+
+    /// Ends the deployment that is under way: cancelled before its cutover, taken back after it.
+    ///
+    /// # Errors
+    /// If none is under way, or it is so far that nothing is left to take back.
+    pub async fn abort(&self, key: &AppKey, by: &Requester) -> Result<Deployment, OperationError> {
+        self.end_active(key, "aborted", by).await
+    }
+
+    /// Lets the application rest.
+    ///
+    /// # Errors
+    /// If a deployment is under way, or nothing is live.
+    pub async fn stop(&self, key: &AppKey, by: &Requester) -> Result<Application, OperationError> {
+        self.change(key, |app, active| command::stop(app, active, by.at)).await
+    }
+
+    /// Lets a stopped application serve again.
+    ///
+    /// # Errors
+    /// If nothing of it was live.
+    pub async fn start(&self, key: &AppKey) -> Result<Application, OperationError> {
+        self.change(key, |app, _| command::start(app)).await
+    }
+
+    /// Removes the application.
+    ///
+    /// # Errors
+    /// If a deployment is under way.
+    pub async fn remove(&self, key: &AppKey) -> Result<Application, OperationError> {
+        self.change(key, command::remove).await
+    }
+
+    /// The application's record.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub async fn application(&self, key: &AppKey) -> Result<At<Application>, OperationError> {
+        let found = self.shared.records.application(key).await?;
+        found.ok_or_else(|| OperationError::NoApplication(key.clone()))
+    }
+
+    /// One of its deployments.
+    ///
+    /// # Errors
+    /// If there is none of that number.
+    pub async fn deployment(&self, key: &AppKey, number: u64) -> Result<At<Deployment>, OperationError> {
+        let found = self.shared.records.deployment(key, number).await?;
+        match found {
+            Some(deployment) => Ok(deployment),
+            None => {
+                self.application(key).await?;
+                Err(OperationError::NoDeployment(key.clone(), number))
+            }
+        }
+    }
+
+    /// One of its releases.
+    ///
+    /// # Errors
+    /// If there is none of that number.
+    pub async fn release(&self, key: &AppKey, number: u64) -> Result<Release, OperationError> {
+        let found = self.shared.records.release(key, number).await?;
+        match found {
+            Some(release) => Ok(release.record),
+            None => {
+                self.application(key).await?;
+                Err(OperationError::NoRelease(key.clone(), number))
+            }
+        }
+    }
+
+    /// The deployment that is under way.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn active(&self, app: &Application) -> Result<Option<Deployment>, OperationError> {
+        let Some(claim) = &app.active else { return Ok(None) };
+        Ok(self.shared.records.deployment(&app.key, claim.deployment).await?.map(|found| found.record))
+    }
+
+    async fn end_active(&self, key: &AppKey, verb: &str, by: &Requester) -> Result<Deployment, OperationError> {
+        loop {
+            let app = self.application(key).await?.record;
+            let Some(claim) = app.active.as_ref().or(app.queue.first()) else {
+                return Err(CommandError::NothingUnderWay { key: key.clone() }.into());
+            };
+            let mut deployment = self.deployment(key, claim.deployment).await?;
+            command::abort(&mut deployment.record, verb, by)?;
+            match self.shared.records.put_deployment(&deployment).await {
+                Err(RecordError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {
+                    self.tell(key);
+                    return Ok(deployment.record);
+                }
+            }
+        }
+    }
+
+    async fn change(
+        &self,
+        key: &AppKey,
+        command: impl Fn(&mut Application, Option<&Deployment>) -> Result<(), CommandError>,
+    ) -> Result<Application, OperationError> {
+        loop {
+            let At { record: before, revision } = self.application(key).await?;
+            let active = self.active(&before).await?;
+            let mut app = before.clone();
+            command(&mut app, active.as_ref())?;
+            if self.recorded(&At { record: Some(before), revision }, &app, None, &[]).await? {
+                return Ok(app);
+            }
+        }
+    }
+
+    /// Records a change; false if somebody else changed the record meanwhile.
+    async fn recorded(
+        &self,
+        before: &At<Option<Application>>,
+        app: &Application,
+        release: Option<&Release>,
+        deployments: &[At<Deployment>],
+    ) -> Result<bool, OperationError> {
+        match self.shared.records.submit(before, app, release, deployments).await {
+            Err(RecordError::Conflict) => Ok(false),
+            Err(error) => Err(error.into()),
+            Ok(revision) => {
+                self.shared.tables.set(app, revision);
+                self.tell(&app.key);
+                Ok(true)
+            }
+        }
+    }
+
+    fn tell(&self, key: &AppKey) {
+        let _ = self.shared.changes.send(key.clone());
+        self.controllers.wake(key);
+    }
+}
