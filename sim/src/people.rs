@@ -1,0 +1,82 @@
+//! What people do, at any time: deploy good and bad releases, abort, roll back, stop, start, remove.
+
+use crate::dice::Dice;
+use crate::world::World;
+use gapless_core::command::Requester;
+use gapless_core::routes::Route;
+use gapless_core::spec::{HealthCheck, Process, Timing, Workload};
+use gapless_core::{AppKey, Millis, Spec};
+use gapless_server::operations::Operations;
+use std::collections::BTreeMap;
+
+/// The applications of a simulation.
+pub(crate) const APPS: [&str; 2] = ["shop/production", "blog/production"];
+
+/// The drain timeout of all releases.
+pub(crate) const DRAIN: Millis = Millis(5_000);
+
+/// One thing that a person does.
+pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
+    let by = Requester { name: "someone".to_owned(), at: world.now() };
+    let app = APPS[usize::try_from(dice.below(APPS.len() as u64)).unwrap_or(0)];
+    let Ok(key) = app.parse::<AppKey>() else { return };
+    let (what, result) = match dice.below(12) {
+        0..=5 => {
+            let spec = spec(&key, dice);
+            let shown = format!("deploys {:?} × {}", spec.variables.get("BEHAVIOUR"), spec.replicas);
+            (shown, operations.deploy(&key, spec, &by).await.map(drop))
+        }
+        6 | 7 => ("rolls back".to_owned(), operations.rollback(&key, None, &by).await.map(drop)),
+        8 => ("aborts".to_owned(), operations.abort(&key, &by).await.map(drop)),
+        9 => ("stops".to_owned(), operations.stop(&key, &by).await.map(drop)),
+        10 => ("starts".to_owned(), operations.start(&key).await.map(drop)),
+        _ if dice.once_in(4) => ("removes".to_owned(), operations.remove(&key).await.map(drop)),
+        _ => return,
+    };
+    let came_of_it = result.err().map(|error| format!(": {error}")).unwrap_or_default();
+    world.tell(format!("someone {what} {app}{came_of_it}"));
+}
+
+/// A good release.
+pub(crate) fn good(key: &AppKey) -> Spec {
+    Spec {
+        app: key.app.clone(),
+        env: key.env.clone(),
+        workload: Workload::Process(Process { command: vec!["/bin/true".to_owned()], directory: "/".to_owned(), user: None }),
+        port: 9000,
+        replicas: 1,
+        variables: BTreeMap::new(),
+        resources: Default::default(),
+        log: Default::default(),
+        host_ports: None,
+        health: HealthCheck { deadline: Millis(8_000), ..HealthCheck::default() },
+        routes: host(key).into_iter().map(|host| Route { host, path: Default::default(), strip: false }).collect(),
+        forward: Default::default(),
+        timing: Timing {
+            prepare_timeout: Millis(10_000),
+            start_timeout: Millis(5_000),
+            shift_timeout: Millis(3_000),
+            observe: Millis(4_000),
+            drain_timeout: DRAIN,
+            stop_timeout: Millis(1_000),
+            keep_warm: Millis(20_000),
+        },
+    }
+}
+
+fn host(key: &AppKey) -> Option<gapless_core::HostPattern> {
+    format!("{}.example.com", key.app).parse().ok()
+}
+
+fn spec(key: &AppKey, dice: &Dice) -> Spec {
+    let mut spec = good(key);
+    spec.replicas = 1 + u16::try_from(dice.below(3)).unwrap_or(0);
+    let behaviour = match dice.below(8) {
+        0 => Some("never-healthy".to_owned()),
+        1 => Some("exits".to_owned()),
+        2 => Some((200 + dice.below(6_000)).to_string()),
+        _ => None,
+    };
+    spec.variables.extend(behaviour.map(|behaviour| ("BEHAVIOUR".to_owned(), behaviour)));
+    spec
+}

@@ -1,0 +1,160 @@
+//! A fake runtime: instances that start slowly, exit, and calls that fail before or after they took effect.
+
+use crate::dice::Dice;
+use crate::world::{Behaviour, World};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, stream};
+use gapless_core::spec::Workload;
+use gapless_core::{AppKey, InstanceName, Millis};
+use gapless_runtime::{
+    Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, Progress, ProgressSink, Runtime,
+    RuntimeError, RuntimeEvent,
+};
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio_stream::wrappers::BroadcastStream;
+
+pub(crate) struct FakeRuntime {
+    pub(crate) world: World,
+    pub(crate) dice: Dice,
+    pub(crate) events: broadcast::Sender<RuntimeEvent>,
+    /// The drain timeout of all releases, for judging stops.
+    pub(crate) drain: Millis,
+}
+
+impl FakeRuntime {
+    /// Time passes, and the call may fail for a while. True where it does and had its effect all the same.
+    async fn trouble(&self, doing: &str) -> Result<(), RuntimeError> {
+        self.dice.wait_up_to(50).await;
+        if self.world.has_faults() && self.dice.once_in(15) {
+            return Err(away(doing));
+        }
+        Ok(())
+    }
+
+    /// The answer is lost, though the call had its effect.
+    fn lose_answer(&self, doing: &str) -> Result<(), RuntimeError> {
+        if self.world.has_faults() && self.dice.once_in(15) { Err(away(doing)) } else { Ok(()) }
+    }
+
+    fn happened(&self, name: &InstanceName, what: &str) {
+        // Hints may be lost.
+        if !self.dice.once_in(5) {
+            let _ = self.events.send(RuntimeEvent { name: name.clone(), what: what.to_owned() });
+        }
+    }
+}
+
+fn away(doing: &str) -> RuntimeError {
+    RuntimeError::Timeout { runtime: "fake", doing: doing.to_owned(), seconds: 1 }
+}
+
+#[async_trait]
+impl Runtime for FakeRuntime {
+    async fn prepare(&self, _: &Workload, progress: ProgressSink) -> Result<String, RuntimeError> {
+        progress(Progress { step: "pulling".to_owned(), done_bytes: 1, total_bytes: 2 });
+        self.dice.wait_up_to(2_000).await;
+        self.trouble("pulling").await?;
+        if self.world.has_faults() && self.dice.once_in(10) {
+            return Err(RuntimeError::Artifact { what: "shop".to_owned(), why: "there is none".to_owned() });
+        }
+        Ok("sha256:fake".to_owned())
+    }
+
+    async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
+        self.trouble("starting").await?;
+        if self.world.has_faults() && self.dice.once_in(25) {
+            return Err(RuntimeError::Start { name: plan.name.clone(), why: "no".to_owned() });
+        }
+        let behaviour = match plan.spec.variables.get("BEHAVIOUR").map(String::as_str) {
+            Some("never-healthy") => Behaviour::NeverHealthy,
+            Some("exits") => Behaviour::ExitsWhileStarting,
+            Some(text) => text.parse().map_or(Behaviour::Good, Behaviour::ExitsAfter),
+            None => Behaviour::Good,
+        };
+        self.world.lock().start(&plan.name, behaviour);
+        self.happened(&plan.name, "start");
+        self.lose_answer("starting")
+    }
+
+    async fn list(&self, key: &AppKey) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        let all = self.list_all().await?;
+        Ok(all.into_iter().filter(|status| status.name.placement.key == *key).collect())
+    }
+
+    async fn list_all(&self) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        self.trouble("listing").await?;
+        let state = self.world.lock();
+        let now = state.now();
+        let status = |(name, instance): (&InstanceName, &crate::world::Instance)| InstanceStatus {
+            name: name.clone(),
+            id: format!("{name}-{}", instance.run),
+            state: match instance.is_running {
+                true => InstanceState::Running { address: instance.address, since: instance.since },
+                false => InstanceState::Exited(Exit {
+                    code: Some(1),
+                    out_of_memory: instance.out_of_memory,
+                    at: instance.since.min(now),
+                }),
+            },
+            restarts: 0,
+        };
+        Ok(state.instances.iter().map(status).collect())
+    }
+
+    async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+        self.trouble("stopping").await?;
+        self.world.lock().stop(name, self.drain.0);
+        self.dice.wait_up_to(grace.0).await;
+        self.happened(name, "die");
+        self.lose_answer("stopping")
+    }
+
+    async fn set_restart(&self, _: &InstanceName, _: bool) -> Result<(), RuntimeError> {
+        self.trouble("setting").await
+    }
+
+    async fn logs(
+        &self,
+        _: &InstanceName,
+        _: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        self.trouble("reading").await?;
+        Ok(stream::empty().boxed())
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
+        Ok(BroadcastStream::new(self.events.subscribe()).filter_map(async |event| event.ok()).boxed())
+    }
+
+    async fn listening_ports(&self, _: &InstanceName) -> Vec<u16> {
+        Vec::new()
+    }
+
+    async fn check(&self) -> Result<String, RuntimeError> {
+        Ok("fake".to_owned())
+    }
+}
+
+/// Instances die by chance, for as long as there are faults, and by their behaviour always.
+pub(crate) async fn mortality(world: World, dice: Dice, events: broadcast::Sender<RuntimeEvent>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let mut state = world.lock();
+        let now = state.now();
+        let victims: Vec<_> = state.instances.iter().filter(|(_, instance)| instance.is_running).filter(|(_, instance)| {
+            let by_behaviour = match instance.behaviour {
+                Behaviour::ExitsAfter(ms) => instance.has_passed && now.since(instance.since).0 > ms,
+                _ => false,
+            };
+            by_behaviour || (state.has_faults && dice.once_in(400))
+        }).map(|(name, _)| name.clone()).collect();
+        for name in victims {
+            state.die(&name, dice.once_in(3));
+            if !dice.once_in(5) {
+                let _ = events.send(RuntimeEvent { name, what: "die".to_owned() });
+            }
+        }
+    }
+}
