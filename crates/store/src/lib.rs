@@ -4,8 +4,16 @@
 //! **Architecture Invariant:** this crate knows keys and bytes and nothing of applications or deployments. Nothing is
 //! ever locked: a change is a transaction that compares what its author read.
 
+mod check;
+pub mod conformance;
+mod memory;
+mod sqlite;
 mod txn;
+mod watch;
 
+pub use check::{KEY_BYTES_MAX, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX};
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 pub use txn::{Compare, Entry, Op, Outcome, Range, StoreError, Txn, WatchBatch, WatchEvent};
 
 use async_trait::async_trait;
@@ -21,12 +29,18 @@ pub trait Store: Send + Sync + 'static {
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
 
     /// Does all operations of `txn` if all its comparisons hold, else nothing. The answer comes when the change is
-    /// durable. One revision is used for all of its operations.
+    /// durable. One revision is used for all of its operations; none where they change nothing, because there are
+    /// none or they delete what is not there: then the answer has the revision that the store is at.
     async fn commit(&self, txn: Txn) -> Result<Outcome, StoreError>;
 
     /// The changes to keys that begin with `prefix`, from those of revision `from` on, in the order of their
-    /// revisions, one batch a revision. Ends with [`StoreError::Compacted`] where `from` is no longer kept.
-    /// A watch is a hint: who must not miss anything reads the range again from time to time.
+    /// revisions, one batch a revision, in it in the order of the transaction. With [`Range::revision`]` + 1` it goes
+    /// on where a reading of the range ended; with 0 it begins with the first change that there ever was.
+    ///
+    /// An error is the last that comes: [`StoreError::Compacted`] where `from` is no longer kept, or where the reader
+    /// is so slow that what it has to read next is not; [`StoreError::Unavailable`] where the store cannot be read.
+    /// The stream ends when the store is closed. A watch is a hint: who must not miss anything reads the
+    /// range again from time to time.
     async fn watch(
         &self,
         prefix: &str,

@@ -63,6 +63,13 @@ impl Txn {
         self
     }
 
+    /// Adds: `key` must have that value.
+    #[must_use]
+    pub fn expect_value(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
+        self.compares.push(Compare::Value(key.into(), value.into()));
+        self
+    }
+
     /// Adds: set `key` to `value`.
     #[must_use]
     pub fn put(mut self, key: impl Into<String>, value: impl Into<Vec<u8>>) -> Self {
@@ -109,6 +116,17 @@ pub enum WatchEvent {
         /// The key.
         key: String,
     },
+}
+
+impl WatchEvent {
+    /// The key that was changed.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            WatchEvent::Put(entry) => &entry.key,
+            WatchEvent::Delete { key } => key,
+        }
+    }
 }
 
 /// Why the store did not do as asked.

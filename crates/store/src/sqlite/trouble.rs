@@ -1,0 +1,72 @@
+//! What can go wrong with the file, told to a person: what happened, why, and what to do.
+
+use crate::StoreError;
+use rusqlite::ErrorCode;
+
+/// An error below the level of [`StoreError`].
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// SQLite says so.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// A record is not as it was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// Something the caller can be told as it is.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Trouble {
+    /// Whether the file itself is damaged, so that trying again is of no use.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Trouble::Damaged(_) => true,
+            Trouble::Sqlite(
+                rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::InvalidColumnType(..)
+                | rusqlite::Error::Utf8Error(..),
+            ) => true,
+            Trouble::Sqlite(error) => {
+                matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+            }
+            Trouble::Store(_) => false,
+        }
+    }
+
+    /// The error of a request to a store that is open.
+    pub(super) fn while_running(self, place: &str) -> StoreError {
+        let why = match self {
+            Trouble::Store(error) => return error,
+            trouble if trouble.is_damage() => format!(
+                "the file is damaged ({trouble}); stop the server and restore a backup to that path. \
+                 Routes go on being served meanwhile"
+            ),
+            Trouble::Damaged(why) => why,
+            Trouble::Sqlite(error) => advice(&error),
+        };
+        StoreError::Unavailable { place: place.to_owned(), why }
+    }
+}
+
+/// What happened and what to do, for errors that are not damage.
+pub(super) fn advice(error: &rusqlite::Error) -> String {
+    let next = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => {
+            return "the disk is full; free some space on it, and gapless goes on by itself".to_owned();
+        }
+        Some(ErrorCode::SystemIoFailure) => {
+            "the disk gave an input/output error; look for it in the kernel's log (`dmesg`), and check that the disk \
+             is neither full nor failing"
+        }
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another program, such as a `sqlite3` shell, holds the file locked; close it there"
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "the file or its folder cannot be written; give them to the user that the server runs as, and check that \
+             the disk is not mounted read-only"
+        }
+        _ => "this is not expected; the server's log says more",
+    };
+    format!("{next} ({error})")
+}

@@ -1,0 +1,111 @@
+//! Whatever is done to it, the store on SQLite is the store in memory, so that what holds in the simulator holds.
+
+use futures_util::{FutureExt, StreamExt};
+use gapless_store::{MemoryStore, SqliteStore, Store, StoreError, Txn, WatchBatch};
+use proptest::prelude::*;
+
+/// One thing that is done to both.
+#[derive(Debug, Clone)]
+enum Step {
+    Commit(Txn),
+    Range(String),
+    Watch(String, u64),
+    Compact(u64),
+    Reopen,
+}
+
+fn key() -> impl Strategy<Value = String> {
+    // Few, so that they meet; of characters that patterns and orders stumble over.
+    "[/a%_*é\u{10ffff}]{0,3}"
+}
+
+fn txn() -> impl Strategy<Value = Txn> {
+    let compares = prop::collection::vec((key(), prop_oneof![Just(None), (0_u64..30).prop_map(Some)]), 0..2);
+    let ops = prop::collection::vec((key(), prop::option::weighted(0.7, 0_u8..3)), 0..4);
+    (compares, ops).prop_map(|(compares, ops)| {
+        let txn = compares.into_iter().fold(Txn::new(), |txn, (key, revision)| match revision {
+            Some(revision) => txn.expect(key, revision),
+            None => txn.expect_value(key, [1]),
+        });
+        ops.into_iter().fold(txn, |txn, (key, value)| match value {
+            Some(value) => txn.put(key, [value]),
+            None => txn.delete(key),
+        })
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => txn().prop_map(Step::Commit),
+        3 => key().prop_map(Step::Range),
+        3 => (key(), 0_u64..30).prop_map(|(prefix, from)| Step::Watch(prefix, from)),
+        1 => (0_u64..30).prop_map(Step::Compact),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// What a watch has now. There is no more when the last change of the store has come, or an error.
+async fn seen(store: &impl Store, prefix: &str, from: u64) -> Result<Vec<Result<WatchBatch, StoreError>>, StoreError> {
+    // A change under every prefix, as a mark of the end: the watch of everything, filtered here.
+    let end = store.range("").await?.revision;
+    let mut changes = store.watch(prefix, from).await?;
+    let mut everything = store.watch("", from).await?;
+    let mut expected = Vec::new();
+    let mut at = from;
+    while at <= end {
+        let Some(next) = (if end == 0 { None } else { everything.next().await }) else { break };
+        match next {
+            Ok(batch) => {
+                at = batch.revision + 1;
+                if batch.events.iter().any(|event| event.key().starts_with(prefix)) {
+                    expected.push(changes.next().await.expect("the same as the watch of everything"));
+                }
+            }
+            Err(error) => {
+                expected.push(Err(error));
+                return Ok(expected);
+            }
+        }
+    }
+    assert!(changes.next().now_or_never().is_none(), "the watch has more than there is");
+    Ok(expected)
+}
+
+async fn run(steps: Vec<Step>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let memory = MemoryStore::new();
+    let mut sqlite = SqliteStore::open(&path).unwrap();
+    for step in steps {
+        match &step {
+            Step::Commit(txn) => {
+                assert_eq!(sqlite.commit(txn.clone()).await, memory.commit(txn.clone()).await, "{step:?}");
+            }
+            Step::Range(prefix) => {
+                assert_eq!(sqlite.range(prefix).await, memory.range(prefix).await, "{step:?}");
+                assert_eq!(sqlite.get(prefix).await, memory.get(prefix).await, "{step:?}");
+            }
+            Step::Watch(prefix, from) => {
+                assert_eq!(seen(&sqlite, prefix, *from).await, seen(&memory, prefix, *from).await, "{step:?}");
+            }
+            Step::Compact(through) => {
+                memory.compact(*through);
+                sqlite.compact(*through).await.unwrap();
+            }
+            Step::Reopen => {
+                drop(sqlite);
+                sqlite = SqliteStore::open(&path).unwrap();
+            }
+        }
+    }
+    assert_eq!(sqlite.range("").await, memory.range("").await);
+    assert_eq!(seen(&sqlite, "", 0).await, seen(&memory, "", 0).await);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn any_sequence_of_requests_is_answered_alike_on_sqlite_and_in_memory(steps in prop::collection::vec(step(), 1..40)) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run(steps));
+    }
+}

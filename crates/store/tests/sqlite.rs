@@ -1,0 +1,228 @@
+//! The store in a SQLite file: what every store must do, and that nothing acknowledged is lost, whoever is killed when.
+
+mod reexec;
+
+use gapless_store::{SqliteStore, Store, StoreError, Txn, conformance};
+use std::cell::Cell;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+fn state_file(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("state.db")
+}
+
+#[tokio::test]
+async fn the_store_on_sqlite_does_what_every_store_must() {
+    let folder = tempfile::tempdir().unwrap();
+    let count = Cell::new(0);
+    let make = async || {
+        count.set(count.get() + 1);
+        SqliteStore::open(&folder.path().join(format!("{}.db", count.get()))).unwrap()
+    };
+    conformance::all(make, async |store, through| store.compact(through).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_reopened_store_has_everything_it_had() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_file(&folder);
+    let before = {
+        let store = SqliteStore::open(&path).unwrap();
+        store.commit(Txn::new().put("/a", "1").put("/b", vec![0; 1 << 20])).await.unwrap();
+        store.commit(Txn::new().put("/a", "2").delete("/b")).await.unwrap();
+        store.commit(Txn::new().put("/b", "3")).await.unwrap();
+        store.compact(1).await.unwrap();
+        store.range("").await.unwrap()
+    };
+    assert_eq!(before.revision, 3);
+    let store = SqliteStore::open(&path).unwrap();
+    assert_eq!(store.range("").await.unwrap(), before);
+    let mut changes = store.watch("", 2).await.unwrap();
+    let batch = futures_util::StreamExt::next(&mut changes).await.unwrap().unwrap();
+    assert_eq!((batch.revision, batch.events.len()), (2, 2));
+    let mut changes = store.watch("", 1).await.unwrap();
+    let forgotten = futures_util::StreamExt::next(&mut changes).await.unwrap();
+    assert_eq!(forgotten, Err(StoreError::Compacted { from: 1, oldest: 2 }));
+}
+
+#[tokio::test]
+async fn the_file_is_its_owners_alone_even_if_it_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made/on/the/way/state.db");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(Txn::new().put("/a", "1")).await.unwrap();
+    for ending in ["", "-wal", "-shm", ".lock"] {
+        let file = PathBuf::from(format!("{}{ending}", path.display()));
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    drop(store);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(SqliteStore::open(&path).unwrap());
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[tokio::test]
+async fn a_second_opener_is_refused_and_the_file_is_free_when_the_first_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_file(&folder);
+    let first = SqliteStore::open(&path).unwrap();
+    first.commit(Txn::new().put("/a", "1")).await.unwrap();
+    // Even a watch that is still held does not keep the file from another.
+    let watch = first.watch("", 0).await.unwrap();
+    let error = SqliteStore::open(&path).unwrap_err().to_string();
+    assert!(error.contains("another gapless server") && error.contains(&std::process::id().to_string()), "{error}");
+    drop(first);
+    let second = SqliteStore::open(&path).unwrap();
+    assert_eq!(second.get("/a").await.unwrap().unwrap().value, b"1");
+    drop(watch);
+}
+
+#[tokio::test]
+async fn a_backup_is_a_whole_state_that_can_be_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (state_file(&folder), folder.path().join("copy.db"));
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(Txn::new().put("/a", "1")).await.unwrap();
+    store.backup(&copy).await.unwrap();
+    let before = store.range("").await.unwrap();
+    store.commit(Txn::new().put("/a", "2")).await.unwrap();
+
+    let restored = SqliteStore::open(&copy).unwrap();
+    assert_eq!(restored.range("").await.unwrap(), before);
+    drop(restored);
+    store.backup(&copy).await.unwrap();
+    assert_eq!(SqliteStore::open(&copy).unwrap().range("").await.unwrap(), store.range("").await.unwrap());
+
+    let over_itself = store.backup(&path).await.unwrap_err().to_string();
+    assert!(over_itself.contains("over the state itself"), "{over_itself}");
+    let nowhere = store.backup(&folder.path().join("none/copy.db")).await.unwrap_err().to_string();
+    assert!(nowhere.contains("none/copy.db cannot be written"), "{nowhere}");
+    let leftovers: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("unfinished"))
+        .collect();
+    assert_eq!(leftovers, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_backup_under_writes_is_of_one_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&state_file(&folder)).unwrap();
+    let copy = folder.path().join("copy.db");
+    let is_copied = std::sync::atomic::AtomicBool::new(false);
+    let writes = async {
+        let mut n = 0;
+        while n < 20 || !is_copied.load(std::sync::atomic::Ordering::Relaxed) {
+            store.commit(Txn::new().put("/a", n.to_string()).put("/b", n.to_string())).await.unwrap();
+            n += 1;
+        }
+    };
+    let backup = async {
+        store.backup(&copy).await.unwrap();
+        is_copied.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    tokio::join!(writes, backup);
+    let copied = SqliteStore::open(&copy).unwrap().range("").await.unwrap();
+    assert!(copied.entries.windows(2).all(|pair| pair[0].value == pair[1].value), "{copied:?}");
+}
+
+#[tokio::test]
+async fn the_history_is_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_file(&folder);
+    let store = SqliteStore::open(&path).unwrap();
+    // 120 MiB of values that each replace the one before.
+    for n in 0..120_u8 {
+        store.commit(Txn::new().put("/large", vec![n; 1 << 20])).await.unwrap();
+    }
+    let mut changes = store.watch("", 1).await.unwrap();
+    let oldest = futures_util::StreamExt::next(&mut changes).await.unwrap();
+    assert!(matches!(oldest, Err(StoreError::Compacted { oldest, .. }) if oldest > 20), "{oldest:?}");
+    drop(store);
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(bytes < 110 << 20, "the file has {bytes} bytes");
+}
+
+/// A process that commits one key after the other and says after each that it was acknowledged.
+fn start_writer(path: &Path) -> (Child, impl Iterator<Item = u64>) {
+    let mut child = reexec::of("writer", path).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let acknowledged = lines.filter_map(|line| line.unwrap().strip_prefix("acknowledged ").map(|n| n.parse().unwrap()));
+    (child, acknowledged)
+}
+
+#[test]
+#[ignore = "a part of the tests that kill a process"]
+fn writer() {
+    let Some(path) = reexec::path() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        println!(); // The harness has begun a line.
+        let store = SqliteStore::open(&path).unwrap();
+        let have = store.range("/n/").await.unwrap().entries.len() as u64;
+        for n in have.. {
+            let txn = Txn::new().expect(format!("/n/{n:06}"), 0).put(format!("/n/{n:06}"), vec![b'x'; 300]);
+            store.commit(txn.put("/last", n.to_string())).await.unwrap();
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "acknowledged {n}").unwrap();
+            out.flush().unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_kill_9_at_any_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_file(&folder);
+    let mut last = 0;
+    for round in 0..12 {
+        let (mut child, mut acknowledged) = start_writer(&path);
+        // More and more, so that the kills fall before and after the log is copied into the file.
+        let wanted = 1 + round * 40;
+        for _ in 0..wanted {
+            last = acknowledged.next().expect("the writer goes on until it is killed");
+        }
+        if round == 0 {
+            let error = SqliteStore::open(&path).unwrap_err().to_string();
+            assert!(error.contains(&format!("(process {})", child.id())), "{error}");
+        }
+        child.kill().unwrap();
+        last = acknowledged.last().unwrap_or(last);
+        child.wait().unwrap();
+
+        let store = SqliteStore::open(&path).expect("the kernel has freed the file");
+        let range = store.range("/n/").await.unwrap();
+        let have = range.entries.len() as u64;
+        assert!(have == last + 1 || have == last + 2, "acknowledged up to {last}, there are {have}");
+        for (n, entry) in range.entries.iter().enumerate() {
+            assert_eq!(entry.key, format!("/n/{n:06}"), "in one piece, without gaps");
+        }
+        assert_eq!(store.get("/last").await.unwrap().unwrap().value, (have - 1).to_string().into_bytes());
+        assert_eq!(range.revision, have, "one revision each");
+        last = have - 1;
+    }
+}
+
+#[test]
+fn a_kill_while_the_file_is_made_leaves_one_that_can_be_opened() {
+    // The moments are not chosen but many: from before the first system call to after the last.
+    for step in 0..24 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = state_file(&folder);
+        let (mut child, acknowledged) = start_writer(&path);
+        let deadline = Instant::now() + Duration::from_millis(step);
+        while Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        drop(acknowledged);
+        child.wait().unwrap();
+        drop(SqliteStore::open(&path).unwrap());
+    }
+}
