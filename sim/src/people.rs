@@ -28,7 +28,7 @@ pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
         }
         6 | 7 => ("rolls back".to_owned(), operations.rollback(&key, None, &by).await.map(drop)),
         8 => ("aborts".to_owned(), operations.abort(&key, &by).await.map(drop)),
-        9 => ("stops".to_owned(), operations.stop(&key, &by).await.map(drop)),
+        9 => ("stops".to_owned(), operations.stop(&key).await.map(drop)),
         10 => ("starts".to_owned(), operations.start(&key).await.map(drop)),
         _ if dice.once_in(4) => ("removes".to_owned(), operations.remove(&key).await.map(drop)),
         _ => return,
@@ -42,7 +42,11 @@ pub(crate) fn good(key: &AppKey) -> Spec {
     Spec {
         app: key.app.clone(),
         env: key.env.clone(),
-        workload: Workload::Process(Process { command: vec!["/bin/true".to_owned()], directory: "/".to_owned(), user: None }),
+        workload: Workload::Process(Process {
+            command: vec!["/bin/true".to_owned()],
+            directory: "/".to_owned(),
+            user: None,
+        }),
         port: 9000,
         replicas: 1,
         variables: BTreeMap::new(),

@@ -18,7 +18,7 @@ use gapless_server::planes::{DataPlane, Planes};
 use gapless_server::records::Records;
 use gapless_server::runtimes::Runtimes;
 use gapless_server::tables::Tables;
-use gapless_store::memory::MemoryStore;
+use gapless_store::MemoryStore;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -126,10 +126,6 @@ impl Simulation {
             }
         };
         let bells = Bells::default();
-        let planes = Planes::new({
-            let bells = bells.clone();
-            move |key| bells.ring(key)
-        });
         let runtime = Arc::new(FakeRuntime {
             world: self.world.clone(),
             dice: self.dice.clone(),
@@ -139,6 +135,10 @@ impl Simulation {
         let clock = Clock::new({
             let world = self.world.clone();
             move || world.now()
+        });
+        let planes = Planes::new(clock.clone(), {
+            let bells = bells.clone();
+            move |key| bells.ring(key)
         });
         let shared = Arc::new(Shared {
             records: records.clone(),
@@ -193,7 +193,8 @@ impl Simulation {
                 violations.push(format!("{key}: a deployment never ends: {:?}, {:?}", app.active, app.queue));
             }
             if !app.leaving.is_empty() {
-                violations.push(format!("{key}: never stopped: {:?}", app.leaving.iter().map(|p| &p.id).collect::<Vec<_>>()));
+                violations
+                    .push(format!("{key}: never stopped: {:?}", app.leaving.iter().map(|p| &p.id).collect::<Vec<_>>()));
             }
             if app.desired == Desired::Removed {
                 violations.push(format!("{key} is never removed"));

@@ -143,13 +143,19 @@ pub(crate) async fn mortality(world: World, dice: Dice, events: broadcast::Sende
         tokio::time::sleep(Duration::from_millis(200)).await;
         let mut state = world.lock();
         let now = state.now();
-        let victims: Vec<_> = state.instances.iter().filter(|(_, instance)| instance.is_running).filter(|(_, instance)| {
-            let by_behaviour = match instance.behaviour {
-                Behaviour::ExitsAfter(ms) => instance.has_passed && now.since(instance.since).0 > ms,
-                _ => false,
-            };
-            by_behaviour || (state.has_faults && dice.once_in(400))
-        }).map(|(name, _)| name.clone()).collect();
+        let victims: Vec<_> = state
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.is_running)
+            .filter(|(_, instance)| {
+                let by_behaviour = match instance.behaviour {
+                    Behaviour::ExitsAfter(ms) => instance.has_passed && now.since(instance.since).0 > ms,
+                    _ => false,
+                };
+                by_behaviour || (state.has_faults && dice.once_in(400))
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in victims {
             state.die(&name, dice.once_in(3));
             if !dice.once_in(5) {

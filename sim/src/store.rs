@@ -4,7 +4,7 @@ use crate::dice::Dice;
 use crate::world::World;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use gapless_store::memory::MemoryStore;
+use gapless_store::MemoryStore;
 use gapless_store::{Entry, Outcome, Range, Store, StoreError, Txn, WatchBatch};
 
 #[derive(Clone)]

@@ -57,7 +57,7 @@ pub(crate) struct PlaneState {
     pub(crate) table: Arc<RouteTable>,
     pub(crate) in_flight: BTreeMap<PlacementId, u64>,
     pub(crate) requests: BTreeMap<PlacementId, u64>,
-    /// When the placement left its live routes.
+    /// When the placement left its routes.
     pub(crate) unrouted_at: BTreeMap<PlacementId, Instant>,
 }
 
@@ -179,14 +179,18 @@ impl State {
             let slots = table.groups.values().flat_map(|group| &group.slots).filter(|slot| slot.weight > 0);
             slots.map(|slot| slot.placement.clone()).collect::<BTreeSet<_>>()
         };
+        let routed = |table: &RouteTable| {
+            let slots = table.groups.values().flat_map(|group| &group.slots);
+            slots.map(|slot| slot.placement.clone()).collect::<BTreeSet<_>>()
+        };
         if let Some(plane) = self.planes.get_mut(index) {
             if table.version < plane.table.version {
                 violations.push(format!("version {} follows {}", table.version, plane.table.version));
             }
-            let (before, after) = (live(&plane.table), live(&table));
-            for gone in before.difference(&after) {
+            for gone in routed(&plane.table).difference(&routed(&table)) {
                 plane.unrouted_at.insert(gone.clone(), Instant::now());
             }
+            let (before, after) = (live(&plane.table), live(&table));
             plane.table = table;
             if before != after {
                 let shown: Vec<_> = after.iter().map(ToString::to_string).collect();

@@ -76,9 +76,6 @@ pub struct Placement {
     /// Whether it has passed its checks, without which it never becomes live.
     #[serde(default)]
     pub checked: bool,
-    /// Since when no new request goes to it, where one ever did. Its drain deadline counts from here.
-    #[serde(default)]
-    pub unrouted_since: Option<Timestamp>,
     /// Whether it was ever in a route table. What never was can be stopped at once.
     #[serde(default)]
     pub was_routed: bool,
@@ -168,13 +165,8 @@ impl Application {
     }
 
     /// Takes what stands in `slot` out of it: it leaves once nothing needs it any more.
-    pub fn vacate(&mut self, slot: Slot, now: Timestamp) {
-        if let Some(mut placement) = self.slots.remove(&slot) {
-            if placement.was_routed && placement.unrouted_since.is_none() {
-                placement.unrouted_since = Some(now);
-            }
-            self.leaving.push(placement);
-        }
+    pub fn vacate(&mut self, slot: Slot) {
+        self.leaving.extend(self.slots.remove(&slot));
         if self.live == Some(slot) {
             self.live = None;
         }
@@ -186,17 +178,7 @@ impl Placement {
     #[must_use]
     pub fn candidate(id: PlacementId, release: u64, spec: Arc<Spec>, artifact: String) -> Self {
         let replicas = (1..=spec.replicas).map(|number| Replica { number, ..Replica::default() }).collect();
-        Placement {
-            id,
-            release,
-            spec,
-            artifact,
-            idle: Idle::Candidate,
-            checked: false,
-            unrouted_since: None,
-            was_routed: false,
-            replicas,
-        }
+        Placement { id, release, spec, artifact, idle: Idle::Candidate, checked: false, was_routed: false, replicas }
     }
 
     /// The names of its instances.

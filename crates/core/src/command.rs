@@ -186,13 +186,10 @@ pub fn abort(deployment: &mut Deployment, verb: &str, by: &Requester) -> Result<
 ///
 /// # Errors
 /// If a deployment is under way, or nothing is live.
-pub fn stop(app: &mut Application, active: Option<&Deployment>, now: Timestamp) -> Result<(), CommandError> {
+pub fn stop(app: &mut Application, active: Option<&Deployment>) -> Result<(), CommandError> {
     refuse_removed(app)?;
     refuse_busy(app, active)?;
-    let Some(live) = app.live.and_then(|slot| app.slots.get_mut(&slot)) else {
-        return Err(CommandError::NothingLive { key: app.key.clone() });
-    };
-    live.unrouted_since.get_or_insert(now);
+    refuse_nothing_live(app)?;
     app.desired = Desired::Stopped;
     Ok(())
 }
@@ -203,10 +200,7 @@ pub fn stop(app: &mut Application, active: Option<&Deployment>, now: Timestamp) 
 /// If nothing is live.
 pub fn start(app: &mut Application) -> Result<(), CommandError> {
     refuse_removed(app)?;
-    let Some(live) = app.live.and_then(|slot| app.slots.get_mut(&slot)) else {
-        return Err(CommandError::NothingLive { key: app.key.clone() });
-    };
-    live.unrouted_since = None;
+    refuse_nothing_live(app)?;
     app.desired = Desired::Running;
     Ok(())
 }
@@ -226,6 +220,13 @@ fn refuse_removed(app: &Application) -> Result<(), CommandError> {
     match app.desired {
         Desired::Removed => Err(CommandError::BeingRemoved { key: app.key.clone() }),
         Desired::Running | Desired::Stopped => Ok(()),
+    }
+}
+
+fn refuse_nothing_live(app: &Application) -> Result<(), CommandError> {
+    match app.live_placement() {
+        Some(_) => Ok(()),
+        None => Err(CommandError::NothingLive { key: app.key.clone() }),
     }
 }
 

@@ -89,6 +89,10 @@ pub struct PlaneView {
     pub group: Option<Arc<RouteGroup>>,
     /// Requests in flight by placement, reported after it had acknowledged these routes; `None` until it has.
     pub in_flight: Option<BTreeMap<PlacementId, u64>>,
+    /// Since when it is known to send nothing to the placements that are not in its routes.
+    pub since: Timestamp,
+    /// Where a placement left its routes later than that, when it did.
+    pub left_at: BTreeMap<PlacementId, Timestamp>,
 }
 
 impl Facts {
@@ -115,6 +119,15 @@ impl Facts {
             None => true,
         };
         self.planes.iter().filter(behind).map(|plane| plane.name.as_str()).collect()
+    }
+
+    /// Since when no data plane sends the placement, which is in none of their routes, anything new: its drain deadline
+    /// counts from here.
+    #[must_use]
+    pub fn unrouted_since(&self, placement: &PlacementId) -> Option<Timestamp> {
+        let views = self.planes.iter().map(|plane| plane.view.as_ref());
+        let since = views.map(|view| view.map(|view| view.left_at.get(placement).copied().unwrap_or(view.since)));
+        since.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     /// Whether every data plane says that nothing is in flight to the placement.

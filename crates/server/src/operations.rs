@@ -111,8 +111,8 @@ impl Operations {
     ///
     /// # Errors
     /// If a deployment is under way, or nothing is live.
-    pub async fn stop(&self, key: &AppKey, by: &Requester) -> Result<Application, OperationError> {
-        self.change(key, |app, active| command::stop(app, active, by.at)).await
+    pub async fn stop(&self, key: &AppKey) -> Result<Application, OperationError> {
+        self.change(key, command::stop).await
     }
 
     /// Lets a stopped application serve again.

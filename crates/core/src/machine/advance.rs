@@ -58,7 +58,7 @@ impl At<'_> {
             }
             return self.enter(Phase::Checking);
         }
-        self.app.vacate(slot, self.facts.now);
+        self.app.vacate(slot);
         self.enter(Phase::Preparing);
     }
 
@@ -170,12 +170,8 @@ impl At<'_> {
         };
         if let Some(old) = self.app.live.and_then(|live| self.app.slots.get_mut(&live)) {
             old.idle = old_is_kept_as;
-            old.unrouted_since.get_or_insert(now);
         }
-        self.with_placement(|new| {
-            new.was_routed = true;
-            new.unrouted_since = None;
-        });
+        self.with_placement(|new| new.was_routed = true);
         self.app.live = Some(slot);
         self.app.desired = Desired::Running;
         self.deployment.receipt.cutover_at = Some(now);
@@ -327,7 +323,7 @@ impl At<'_> {
 
     fn end_before_cutover(&mut self, outcome: Outcome) {
         if let Some(slot) = self.deployment.slot {
-            self.app.vacate(slot, self.facts.now);
+            self.app.vacate(slot);
         }
         self.end(outcome);
     }
@@ -336,11 +332,10 @@ impl At<'_> {
     fn revert(&mut self, reason: Reason) {
         let Some(slot) = self.deployment.slot else { return };
         self.count_traffic();
-        self.app.vacate(slot, self.facts.now);
+        self.app.vacate(slot);
         if let Some(previous) = self.deployment.previous
-            && let Some(old) = self.app.slots.get_mut(&previous.slot)
+            && self.app.slots.contains_key(&previous.slot)
         {
-            old.unrouted_since = None;
             self.app.live = Some(previous.slot);
         }
         self.enter(Phase::Reverting(reason));

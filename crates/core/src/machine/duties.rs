@@ -13,9 +13,12 @@ pub(super) fn may_stop(app: &Application, placement: &Placement, facts: &Facts) 
         return true;
     }
     let wanted = RouteGroup::derive(app);
-    let had_its_time =
-        placement.unrouted_since.is_some_and(|since| facts.now >= since.after(placement.spec.timing.drain_timeout));
+    let had_its_time = drain_ends(placement, facts).is_some_and(|deadline| facts.now >= deadline);
     facts.planes_behind(wanted.as_ref()).is_empty() && (facts.is_drained(&placement.id) || had_its_time)
+}
+
+fn drain_ends(placement: &Placement, facts: &Facts) -> Option<Timestamp> {
+    Some(facts.unrouted_since(&placement.id)?.after(placement.spec.timing.drain_timeout))
 }
 
 /// The actions that the record asks for.
@@ -109,10 +112,7 @@ pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
         Idle::Standby { until } if state.app.live != Some(placement.id.slot) => Some(until),
         _ => None,
     });
-    let drains_end = state
-        .app
-        .placements()
-        .filter_map(|placement| Some(placement.unrouted_since?.after(placement.spec.timing.drain_timeout)));
+    let drains_end = state.app.placements().filter_map(|placement| drain_ends(placement, facts));
     let restarts = facts
         .instances
         .iter()

@@ -127,7 +127,7 @@ impl World {
                     "stopped a routed instance: {name}"
                 );
                 let in_flight = view.in_flight.as_ref().and_then(|counts| counts.get(&placement.id)).unwrap_or(&0);
-                let deadline = placement.unrouted_since.unwrap().after(placement.spec.timing.drain_timeout);
+                let deadline = view.left_at[&placement.id].after(placement.spec.timing.drain_timeout);
                 assert!(*in_flight == 0 || self.facts.now >= deadline, "stopped a draining instance: {name}");
             }
         }
@@ -166,8 +166,17 @@ impl World {
 
     fn apply_routes(&mut self) {
         let group = RouteGroup::derive(&self.app).map(Arc::new);
+        let is_routed = |id: &crate::PlacementId| group.iter().flat_map(|g| &g.slots).any(|slot| slot.placement == *id);
         for plane in &mut self.facts.planes {
-            plane.view = Some(PlaneView { group: group.clone(), in_flight: Some(BTreeMap::new()) });
+            let view = plane.view.get_or_insert_default();
+            for placement in self.app.placements() {
+                match is_routed(&placement.id) {
+                    true => drop(view.left_at.remove(&placement.id)),
+                    false => drop(view.left_at.entry(placement.id.clone()).or_insert(self.facts.now)),
+                }
+            }
+            view.group = group.clone();
+            view.in_flight = Some(BTreeMap::new());
         }
     }
 
@@ -380,7 +389,7 @@ impl World {
                 }
             }
             Event::Stop => {
-                let _ = command::stop(&mut self.app, active.map(|n| &self.deployments[&n]), by.at);
+                let _ = command::stop(&mut self.app, active.map(|n| &self.deployments[&n]));
             }
             Event::Start => {
                 let _ = command::start(&mut self.app);

@@ -11,7 +11,7 @@ pub(super) fn upkeep(state: &mut State, facts: &Facts) {
     let app = &mut state.app;
     end_standby(app, facts.now);
     if app.desired == Desired::Removed && app.active.is_none() {
-        Slot::ALL.into_iter().for_each(|slot| app.vacate(slot, facts.now));
+        Slot::ALL.into_iter().for_each(|slot| app.vacate(slot));
     }
     forget_stopped(app, facts);
     let live = app.live;
@@ -32,7 +32,7 @@ fn end_standby(app: &mut Application, now: Timestamp) {
                 Idle::Candidate | Idle::Fallback => false,
             });
         if is_over {
-            app.vacate(slot, now);
+            app.vacate(slot);
         }
     }
 }

@@ -1,9 +1,9 @@
 //! `/v1/applications`: what there is, and stop, start and remove.
 
 use super::error::Failure;
-use super::{Api, key, listener::Peer};
+use super::{Api, key};
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use gapless_api::{ApplicationView, InstanceView, SlotState, SlotView};
 use gapless_core::application::{Application, Desired, Idle, Placement};
@@ -38,10 +38,9 @@ pub(super) async fn show(
     responses((status = 200, body = ApplicationView), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn stop(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
     Path(path): Path<(String, String)>,
 ) -> Result<Json<ApplicationView>, Failure> {
-    let app = api.operations.stop(&key(path)?, &api.by(&peer)).await?;
+    let app = api.operations.stop(&key(path)?).await?;
     Ok(Json(api.view(app, None)))
 }
 

@@ -2,11 +2,12 @@
 //! reports.
 
 use super::{DataPlane, PlaneError, PlaneStatus};
+use crate::clock::Clock;
 use crate::tables::Tables;
 use gapless_core::deployment::Traffic;
 use gapless_core::facts::{PlaneFact, PlaneView};
 use gapless_core::routes::RouteChange;
-use gapless_core::{AppKey, PlacementId, RouteTable};
+use gapless_core::{AppKey, Millis, PlacementId, RouteTable, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,8 @@ pub type TrafficSeen = BTreeMap<PlacementId, Traffic>;
 /// How soon an unanswered call is repeated, growing to the second one.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(500);
+/// A drain deadline is never longer than this.
+const LEFT_REMEMBERED: Millis = Millis::from_secs(24 * 3600);
 
 /// All registered data planes, as they are known.
 #[derive(Clone)]
@@ -25,6 +28,7 @@ pub struct Planes {
     known: Arc<Mutex<Vec<Known>>>,
     /// Told which applications' facts changed.
     wake: Arc<dyn Fn(&AppKey) + Send + Sync>,
+    clock: Clock,
 }
 
 struct Known {
@@ -37,12 +41,16 @@ struct Acknowledged {
     at: Instant,
     /// What it reported after it had acknowledged the table.
     status: Option<PlaneStatus>,
+    /// When it first acknowledged a table to this keeper.
+    since: Timestamp,
+    /// When placements left its routes after that, for as long as a drain can last.
+    left_at: BTreeMap<PlacementId, Timestamp>,
 }
 
 impl Planes {
     /// No data plane yet; `wake` is told which applications have news.
-    pub fn new(wake: impl Fn(&AppKey) + Send + Sync + 'static) -> Self {
-        Planes { known: Arc::default(), wake: Arc::new(wake) }
+    pub fn new(clock: Clock, wake: impl Fn(&AppKey) + Send + Sync + 'static) -> Self {
+        Planes { known: Arc::default(), wake: Arc::new(wake), clock }
     }
 
     /// What is known of each data plane, as far as it concerns one application.
@@ -51,9 +59,12 @@ impl Planes {
         let known = self.lock();
         let view = |plane: &Known| {
             let acknowledged = plane.acknowledged.as_ref()?;
+            let left_at = acknowledged.left_at.iter();
             Some(PlaneView {
                 group: acknowledged.table.groups.get(key).cloned(),
                 in_flight: acknowledged.status.as_ref().map(|status| status.in_flight.clone()),
+                since: acknowledged.since,
+                left_at: left_at.filter(|(id, _)| id.key == *key).map(|(id, at)| (id.clone(), *at)).collect(),
             })
         };
         known.iter().map(|plane| PlaneFact { name: plane.name.clone(), view: view(plane) }).collect()
@@ -94,7 +105,7 @@ impl Planes {
                 Ok(()) => retry_after = RETRY_FIRST,
                 Err(error) => {
                     tracing::warn!(plane = plane.name(), %error, "the data plane is not up to date");
-                    self.set(index, None);
+                    self.lose(index);
                     tokio::time::sleep(retry_after).await;
                     retry_after = (retry_after * 2).min(RETRY_MAX);
                     continue;
@@ -132,8 +143,7 @@ impl Planes {
         };
         if is_new {
             // Its counts of before say nothing about what is in flight now.
-            let acknowledged = Acknowledged { table: wanted.clone(), at: Instant::now(), status: None };
-            self.set(index, Some(acknowledged));
+            self.acknowledge(index, wanted);
             self.wake_changed(has.as_deref(), wanted);
         }
         // Applications whose routes changed wait for the first report since, whatever it says.
@@ -154,6 +164,23 @@ impl Planes {
         Ok(())
     }
 
+    fn acknowledge(&self, index: usize, table: &Arc<RouteTable>) {
+        let now = self.clock.now();
+        let mut known = self.lock();
+        let before = known[index].acknowledged.take();
+        let (since, mut left_at) = match &before {
+            Some(before) => (before.since, before.left_at.clone()),
+            None => (now, BTreeMap::new()),
+        };
+        let (routed_before, routed) = (before.as_ref().map(|before| routed(&before.table)), routed(table));
+        left_at.retain(|id, at| !routed.contains(id) && now.since(*at) < LEFT_REMEMBERED);
+        for gone in routed_before.iter().flatten().filter(|id| !routed.contains(*id)) {
+            left_at.insert((*gone).clone(), now);
+        }
+        known[index].acknowledged =
+            Some(Acknowledged { table: table.clone(), at: Instant::now(), status: None, since, left_at });
+    }
+
     fn wake_changed(&self, before: Option<&RouteTable>, after: &RouteTable) {
         match before {
             Some(before) => difference(before, after).groups.keys().for_each(|key| (self.wake)(key)),
@@ -161,13 +188,17 @@ impl Planes {
         }
     }
 
-    fn set(&self, index: usize, acknowledged: Option<Acknowledged>) {
-        self.lock()[index].acknowledged = acknowledged;
+    fn lose(&self, index: usize) {
+        self.lock()[index].acknowledged = None;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn routed(table: &RouteTable) -> BTreeSet<&PlacementId> {
+    table.groups.values().flat_map(|group| &group.slots).map(|slot| &slot.placement).collect()
 }
 
 /// The applications for which the new status matters: something of theirs drained, or refused connections.
