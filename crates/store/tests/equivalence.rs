@@ -1,5 +1,7 @@
 //! Whatever is done to it, the store on SQLite is the store in memory, so that what holds in the simulator holds.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use futures_util::{FutureExt, StreamExt};
 use gapless_store::{MemoryStore, SqliteStore, Store, StoreError, Txn, WatchBatch};
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! The store in a SQLite file: what every store must do, and that nothing acknowledged is lost, whoever is killed when.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod reexec;
 
 use gapless_store::{SqliteStore, Store, StoreError, Txn, conformance};

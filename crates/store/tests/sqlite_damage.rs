@@ -1,6 +1,8 @@
 //! Files that a store must not open: damaged, truncated, foreign, of the future. Refused with what to do, left as they
 //! are, and never replaced by an empty state. Files of the past are migrated.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use gapless_store::{Range, SqliteStore, Store, StoreError, Txn};
 use rusqlite::Connection;
 use std::fs;
@@ -151,11 +153,11 @@ fn schema_1(path: &Path) {
             "PRAGMA journal_mode = WAL;
              PRAGMA application_id = 0x6761706c;
              CREATE TABLE entries (
-                 key TEXT NOT NULL UNIQUE,
+                 key TEXT PRIMARY KEY,
                  value BLOB NOT NULL,
                  create_revision INTEGER NOT NULL,
                  mod_revision INTEGER NOT NULL
-             ) STRICT;
+             ) STRICT, WITHOUT ROWID;
              CREATE TABLE history (
                  revision INTEGER NOT NULL,
                  position INTEGER NOT NULL,

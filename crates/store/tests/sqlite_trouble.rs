@@ -1,6 +1,8 @@
 //! A disk that is full, read-only or failing: said clearly, nothing acknowledged that is not there, and over when the
 //! disk is well again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod reexec;
 
 use gapless_store::{Range, SqliteStore, Store, StoreError, Txn};
@@ -79,8 +81,14 @@ fn on_a_full_disk() {
         // A full disk when the store is opened, and when it would be made.
         let full = std::fs::write(folder.join("ballast"), vec![0; 8 << 20]);
         assert!(full.is_err());
-        let store = reopened(&path);
-        assert_eq!(store.range("").await.unwrap(), before, "it can be read");
+        match SqliteStore::open(&path) {
+            Ok(store) => assert_eq!(store.range("").await.unwrap(), before, "there may be space enough to read"),
+            Err(error) => assert!(error.to_string().contains("the disk is full; free some space"), "{error}"),
+        }
+        for ending in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(folder.join(format!("state.db{ending}")));
+        }
+        assert!(std::fs::write(folder.join("ballast"), vec![0; 8 << 20]).is_err());
         let new = SqliteStore::open(&folder.join("new.db")).unwrap_err().to_string();
         assert!(new.contains("full") || new.contains("No space left"), "{new}");
         std::fs::remove_file(folder.join("ballast")).unwrap();
@@ -104,10 +112,7 @@ fn on_a_read_only_disk() {
     mount(&["-o", "remount,ro"], &folder);
     for path in [&path, &folder.join("new.db"), &folder.join("new/state.db")] {
         let error = SqliteStore::open(path).unwrap_err().to_string();
-        assert!(
-            error.contains("Read-only") && (error.contains("give its folder") || error.contains("make it")),
-            "{error}"
-        );
+        assert!(error.contains("Read-only") && error.contains("mount the disk writable"), "{error}");
     }
     println!("seen to the end");
 }

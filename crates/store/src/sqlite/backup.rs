@@ -1,6 +1,6 @@
 //! A copy of the state file while it is in use, by SQLite's online backup: all of one revision, whole or not there.
 
-use super::trouble::advice;
+use super::trouble::{advice, advice_io};
 use super::{beside, open};
 use crate::StoreError;
 use rusqlite::backup::{Backup, StepResult};
@@ -17,7 +17,7 @@ pub(super) const UNFINISHED: &str = ".unfinished";
 /// Writes the copy `to` of the state file `from`, in place of an earlier one of that name.
 pub(super) fn write(from: &Path, to: &Path) -> Result<(), StoreError> {
     let fail = |why: String| StoreError::Unavailable { place: from.display().to_string(), why };
-    let io = |error: io::Error| fail(format!("the backup {} cannot be written: {error}", to.display()));
+    let io = |error: io::Error| fail(format!("the backup {} cannot be written: {}", to.display(), advice_io(&error)));
     // By number, not by name: one file can have several. It must not be opened here, see `open::examine`.
     let original = fs::metadata(from).map_err(io)?;
     if fs::metadata(to).is_ok_and(|copy| (copy.dev(), copy.ino()) == (original.dev(), original.ino())) {

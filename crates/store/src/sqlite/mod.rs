@@ -35,7 +35,7 @@ pub struct SqliteStore {
 
 impl SqliteStore {
     /// Opens the state file `path`, or makes it, readable by its owner alone, where there is none. Reads all of it
-    /// once, to be sure that it is whole.
+    /// once, to be sure that it is whole. Blocks for as long, and up to a second for an earlier server that is ending.
     ///
     /// # Errors
     /// [`StoreError::Open`], with what to do: another server uses it, it is damaged, truncated, of a newer gapless, not

@@ -3,7 +3,7 @@
 
 use super::records::Records;
 use super::schema;
-use super::trouble::{Trouble, advice};
+use super::trouble::{Trouble, advice, advice_io};
 use super::{backup, beside};
 use crate::StoreError;
 use rusqlite::{Connection, OpenFlags};
@@ -19,15 +19,20 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
+/// The length of the header of a SQLite file.
+const HEADER_BYTES: usize = 100;
+
 /// Where the header of a SQLite file has its `application_id`.
 const APPLICATION_ID_AT: usize = 68;
 
 /// Makes the folder of the state file, for its owner alone, where there is none.
 pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     let folder = super::folder(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| {
-        refuse(path, format!("its folder {} cannot be made ({error}); make it, or name another", folder.display()))
-    })
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .map_err(|error| refuse(path, format!("its folder {} cannot be made: {}", folder.display(), advice_io(&error))))
 }
 
 /// Opens the state file, or makes it. The caller holds the lock.
@@ -58,9 +63,7 @@ fn create(path: &Path) -> Result<(), StoreError> {
         ));
     }
     let new = beside(path, ".new");
-    let io = |error: io::Error| {
-        refuse(path, format!("it cannot be made: {error}; give its folder to the user that the server runs as"))
-    };
+    let io = |error: io::Error| refuse(path, format!("it cannot be made: {}", advice_io(&error)));
     for leftover in [new.clone(), beside(&new, "-wal"), beside(&new, "-shm"), beside(&new, "-journal")] {
         match fs::remove_file(&leftover) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
@@ -96,9 +99,12 @@ fn examine(path: &Path) -> Result<(), StoreError> {
         return Err(refuse(path, "it is not a file; name a file in the state folder".to_owned()));
     }
     let mut header = Vec::new();
-    File::open(path).and_then(|file| file.take(100).read_to_end(&mut header)).map_err(io)?;
+    File::open(path).and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header)).map_err(io)?;
     if header.is_empty() {
         return Err(refuse(path, format!("it is empty, which gapless never leaves it; {}", restore(path))));
+    }
+    if header.len() < HEADER_BYTES && MAGIC.starts_with(header.get(..16).unwrap_or(&header)) {
+        return Err(refuse(path, format!("it is damaged: it ends after {} bytes; {}", header.len(), restore(path))));
     }
     if header.get(..16) != Some(MAGIC) {
         return Err(refuse(
@@ -179,7 +185,14 @@ fn bring_up_to_date(path: &Path, connection: &mut Connection) -> Result<(), Stor
     }
     // What an earlier process failed to sync can be in the page cache, look whole, and not be on the disk: later
     // commits behind it in the log would be lost with it. Copied into the file and synced, it is there for good.
-    checkpoint(connection).map_err(|trouble| explain(path, trouble))
+    match checkpoint(connection) {
+        // There need not be space for that in order to go on; the log is as good as the file.
+        Err(trouble) if trouble.is_full_disk() => {
+            tracing::warn!(place = %path.display(), "the disk is full; free some space on it");
+            Ok(())
+        }
+        other => other.map_err(|trouble| explain(path, trouble)),
+    }
 }
 
 /// Copies the log into the file, syncs it and empties the log.
@@ -198,7 +211,10 @@ fn refuse(path: &Path, why: String) -> StoreError {
 fn explain(path: &Path, trouble: Trouble) -> StoreError {
     match trouble {
         Trouble::Store(error) => error,
-        trouble if trouble.is_damage() => refuse(path, format!("it is damaged ({trouble}); {}", restore(path))),
+        // A file that SQLite cannot make sense of is an error without a name to it, when it is opened.
+        trouble if trouble.is_damage() || trouble.is_unnamed() => {
+            refuse(path, format!("it is damaged ({trouble}); {}", restore(path)))
+        }
         Trouble::Sqlite(error) => refuse(path, advice(&error)),
         Trouble::Damaged(why) => refuse(path, why),
     }

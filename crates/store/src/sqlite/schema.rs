@@ -38,15 +38,16 @@ fn migrate_to(connection: &mut Connection, last: usize) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Schema 1: the entries, their history, and the store's own numbers.
+/// Schema 1: the entries, their history, and the store's own numbers. Without row ids, so that a key stands in one
+/// place: the index of a table with them would have a second copy, which no check of the rows sees.
 fn records(txn: &Transaction<'_>) -> Result<(), Trouble> {
     txn.execute_batch(
         "CREATE TABLE entries (
-             key TEXT NOT NULL UNIQUE,
+             key TEXT PRIMARY KEY,
              value BLOB NOT NULL,
              create_revision INTEGER NOT NULL,
              mod_revision INTEGER NOT NULL
-         ) STRICT;
+         ) STRICT, WITHOUT ROWID;
          CREATE TABLE history (
              revision INTEGER NOT NULL,
              position INTEGER NOT NULL,

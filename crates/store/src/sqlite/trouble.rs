@@ -2,6 +2,7 @@
 
 use crate::StoreError;
 use rusqlite::ErrorCode;
+use std::io;
 
 /// An error below the level of [`StoreError`].
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,16 @@ impl Trouble {
         }
     }
 
+    /// Whether there is no space.
+    pub(super) fn is_full_disk(&self) -> bool {
+        matches!(self, Trouble::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+    }
+
+    /// Whether SQLite has no code for it.
+    pub(super) fn is_unnamed(&self) -> bool {
+        matches!(self, Trouble::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown))
+    }
+
     /// The error of a request to a store that is open.
     pub(super) fn while_running(self, place: &str) -> StoreError {
         let why = match self {
@@ -43,7 +54,7 @@ impl Trouble {
                  Routes go on being served meanwhile"
             ),
             Trouble::Damaged(why) => why,
-            Trouble::Sqlite(error) => advice(&error),
+            Trouble::Sqlite(error) => format!("{}. Later requests are tried anew", advice(&error)),
         };
         StoreError::Unavailable { place: place.to_owned(), why }
     }
@@ -53,7 +64,7 @@ impl Trouble {
 pub(super) fn advice(error: &rusqlite::Error) -> String {
     let next = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
-            return "the disk is full; free some space on it, and gapless goes on by itself".to_owned();
+            return "the disk is full; free some space on it".to_owned();
         }
         Some(ErrorCode::SystemIoFailure) => {
             "the disk gave an input/output error; look for it in the kernel's log (`dmesg`), and check that the disk \
@@ -69,4 +80,14 @@ pub(super) fn advice(error: &rusqlite::Error) -> String {
         _ => "this is not expected; the server's log says more",
     };
     format!("{next} ({error})")
+}
+
+/// The same for files that are not SQLite's.
+pub(super) fn advice_io(error: &io::Error) -> String {
+    let next = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on the disk",
+        io::ErrorKind::ReadOnlyFilesystem => "mount the disk writable, or name a folder on another",
+        _ => "give its folder to the user that the server runs as, or name another",
+    };
+    format!("{error}; {next}")
 }
