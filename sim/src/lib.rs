@@ -14,4 +14,4 @@ mod runtime;
 mod store;
 mod world;
 
-pub use run::{Outcome, run};
+pub use run::{Outcome, Summary, run, run_many};

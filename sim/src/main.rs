@@ -39,24 +39,18 @@ fn tell(seed: u64) -> ExitCode {
 
 fn run_many(from: u64, to: u64) -> ExitCode {
     let began = std::time::Instant::now();
-    let (mut failed, mut requests, mut deployments) = (0_u64, 0, 0);
-    for seed in from..to {
-        match gapless_sim::run(seed) {
-            Ok(outcome) => {
-                requests += outcome.requests;
-                deployments += outcome.deployments;
-                if let Some(violation) = outcome.violations.first() {
-                    failed += 1;
-                    println!("seed {seed}: {violation}");
-                }
-            }
-            Err(error) => {
-                eprintln!("the simulation cannot be run: {error}");
-                return ExitCode::FAILURE;
-            }
+    match gapless_sim::run_many(from..to) {
+        Ok(summary) => {
+            summary.failed.iter().for_each(|(seed, violation)| println!("seed {seed}: {violation}"));
+            let (count, failed, seconds) =
+                (to.saturating_sub(from), summary.failed.len(), began.elapsed().as_secs_f64());
+            let gapless_sim::Summary { requests, deployments, .. } = summary;
+            println!("{count} seeds, {failed} failed, {deployments} deployments, {requests} requests, {seconds:.1} s");
+            if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("the simulation cannot be run: {error}");
+            ExitCode::FAILURE
         }
     }
-    let seconds = began.elapsed().as_secs_f64();
-    println!("{} seeds, {failed} failed, {deployments} deployments, {requests} requests, {seconds:.1} s", to - from);
-    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -89,7 +89,7 @@ impl DataPlane for FakePlane {
 /// Requests, some short, some longer than a drain deadline.
 pub(crate) async fn requests(world: World, dice: Dice, index: usize) {
     loop {
-        dice.wait_up_to(120).await;
+        dice.wait_up_to(300).await;
         let placement = world.lock().request(index, &dice);
         if let Some(placement) = placement {
             let lasts = if dice.once_in(40) { dice.below(10_000) } else { dice.below(100) };

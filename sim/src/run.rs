@@ -19,7 +19,9 @@ use gapless_server::records::Records;
 use gapless_server::runtimes::Runtimes;
 use gapless_server::tables::Tables;
 use gapless_store::MemoryStore;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -27,7 +29,7 @@ use tokio::task::JoinSet;
 /// How long the troubled part lasts, in simulated time.
 const TROUBLE: Duration = Duration::from_secs(120);
 /// How long everything may take to come to its end afterwards.
-const PEACE: Duration = Duration::from_secs(240);
+const PEACE: Duration = Duration::from_secs(120);
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -49,6 +51,50 @@ pub struct Outcome {
 pub fn run(seed: u64) -> std::io::Result<Outcome> {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     Ok(tokio.block_on(Simulation::new(seed).run()))
+}
+
+/// What came of many seeds.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// The seeds that broke a rule, each with the first that it broke.
+    pub failed: Vec<(u64, String)>,
+    /// Requests that were sent.
+    pub requests: u64,
+    /// Deployments that ended.
+    pub deployments: u64,
+}
+
+/// Runs the simulations of many seeds, on all cores.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_many(seeds: Range<u64>) -> std::io::Result<Summary> {
+    let next = AtomicU64::new(seeds.start);
+    let summary = Mutex::new(Summary::default());
+    let work = || -> std::io::Result<()> {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return Ok(());
+            }
+            let outcome = run(seed)?;
+            let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
+            summary.requests += outcome.requests;
+            summary.deployments += outcome.deployments;
+            summary.failed.extend(outcome.violations.into_iter().next().map(|violation| (seed, violation)));
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined
+            .map(|done| done.unwrap_or_else(|_| Err(std::io::Error::other("a simulation panicked"))))
+            .collect::<Result<(), _>>()
+    })?;
+    let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
+    summary.failed.sort();
+    Ok(summary)
 }
 
 struct Simulation {

@@ -1,6 +1,6 @@
 //! What people ask for, as changes of the record: pure, so that the server only has to commit them.
 
-use crate::application::{Application, Claim, Desired};
+use crate::application::{Application, Claim, Desired, Replica};
 use crate::deployment::{Abort, Deployment, Kind, Phase, Receipt};
 use crate::{AppKey, PlacementId, Release, Spec, Timestamp};
 use std::sync::Arc;
@@ -189,7 +189,11 @@ pub fn abort(deployment: &mut Deployment, verb: &str, by: &Requester) -> Result<
 pub fn stop(app: &mut Application, active: Option<&Deployment>) -> Result<(), CommandError> {
     refuse_removed(app)?;
     refuse_busy(app, active)?;
-    refuse_nothing_live(app)?;
+    let Some(live) = app.live.and_then(|slot| app.slots.get_mut(&slot)) else {
+        return Err(CommandError::NothingLive { key: app.key.clone() });
+    };
+    // Started again, its instances are in rotation once they have passed their checks, not before.
+    live.replicas.iter_mut().for_each(|replica| *replica = Replica { number: replica.number, ..Replica::default() });
     app.desired = Desired::Stopped;
     Ok(())
 }
@@ -200,7 +204,9 @@ pub fn stop(app: &mut Application, active: Option<&Deployment>) -> Result<(), Co
 /// If nothing is live.
 pub fn start(app: &mut Application) -> Result<(), CommandError> {
     refuse_removed(app)?;
-    refuse_nothing_live(app)?;
+    if app.live_placement().is_none() {
+        return Err(CommandError::NothingLive { key: app.key.clone() });
+    }
     app.desired = Desired::Running;
     Ok(())
 }
@@ -220,13 +226,6 @@ fn refuse_removed(app: &Application) -> Result<(), CommandError> {
     match app.desired {
         Desired::Removed => Err(CommandError::BeingRemoved { key: app.key.clone() }),
         Desired::Running | Desired::Stopped => Ok(()),
-    }
-}
-
-fn refuse_nothing_live(app: &Application) -> Result<(), CommandError> {
-    match app.live_placement() {
-        Some(_) => Ok(()),
-        None => Err(CommandError::NothingLive { key: app.key.clone() }),
     }
 }
 

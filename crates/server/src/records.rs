@@ -269,6 +269,12 @@ impl Records {
 }
 
 impl Loaded {
+    /// The revision that the application's record was last changed at.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revisions.app
+    }
+
     /// The number of the deployment that is under way, and where it is.
     #[must_use]
     pub fn active_phase(&self) -> Option<(u64, &Phase)> {

@@ -2,13 +2,19 @@
 //! watches it.
 
 use gapless_core::{AppKey, Application, RouteGroup, RouteTable};
-use std::sync::Arc;
-use tokio::sync::watch;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// The wanted route table. The controllers set their application's group right after each commit.
+///
+/// Not a `tokio::sync::watch`: that wakes in random order, and a simulation must replay.
 #[derive(Clone)]
-pub struct Tables {
-    wanted: Arc<watch::Sender<Arc<RouteTable>>>,
+pub struct Tables(Arc<Wanted>);
+
+struct Wanted {
+    table: Mutex<Arc<RouteTable>>,
+    changed: Notify,
 }
 
 impl Tables {
@@ -17,7 +23,7 @@ impl Tables {
     pub fn new(revision: u64, apps: &[Application]) -> Self {
         let groups = apps.iter().filter_map(|app| Some((app.key.clone(), Arc::new(RouteGroup::derive(app)?))));
         let table = RouteTable { version: revision, groups: groups.collect() };
-        Tables { wanted: Arc::new(watch::Sender::new(Arc::new(table))) }
+        Tables(Arc::new(Wanted { table: Mutex::new(Arc::new(table)), changed: Notify::new() }))
     }
 
     /// Sets the routes of one application to what its record, committed at `revision`, says.
@@ -31,24 +37,29 @@ impl Tables {
     }
 
     fn replace(&self, key: &AppKey, group: Option<RouteGroup>, revision: u64) {
-        self.wanted.send_if_modified(|table| {
-            if table.groups.get(key).map(AsRef::as_ref) == group.as_ref() {
-                return false;
-            }
-            let table = Arc::make_mut(table);
-            // Applications commit side by side, so a later revision can arrive first.
-            table.version = table.version.max(revision);
-            match group {
-                Some(group) => table.groups.insert(key.clone(), Arc::new(group)),
-                None => table.groups.remove(key),
-            };
-            true
-        });
+        let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.groups.get(key).map(AsRef::as_ref) == group.as_ref() {
+            return;
+        }
+        let next = Arc::make_mut(&mut table);
+        // Applications commit side by side, so a later revision can arrive first.
+        next.version = next.version.max(revision);
+        match group {
+            Some(group) => next.groups.insert(key.clone(), Arc::new(group)),
+            None => next.groups.remove(key),
+        };
+        drop(table);
+        self.0.changed.notify_waiters();
     }
 
-    /// The table as it is and as it will be.
+    /// The table as it is now.
     #[must_use]
-    pub fn watch(&self) -> watch::Receiver<Arc<RouteTable>> {
-        self.wanted.subscribe()
+    pub fn current(&self) -> Arc<RouteTable> {
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for the next change after this call.
+    pub fn changed(&self) -> Notified<'_> {
+        self.0.changed.notified()
     }
 }

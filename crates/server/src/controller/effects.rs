@@ -22,13 +22,14 @@ pub(super) enum News {
     Started { name: InstanceName, result: Result<(), RuntimeError> },
     Stopped { name: InstanceName, result: Result<(), RuntimeError> },
     RestartSet { name: InstanceName, comes_back: bool, result: Result<(), RuntimeError> },
-    Health,
+    Health { has_passed: bool },
 }
 
 impl News {
     /// Whether the instances are to be listed again.
     pub(super) const fn concerns_instances(&self) -> bool {
-        matches!(self, News::Started { .. } | News::Stopped { .. })
+        // An instance that fails its check may be gone, with the event of it lost.
+        matches!(self, News::Started { .. } | News::Stopped { .. } | News::Health { has_passed: false })
     }
 }
 
@@ -115,7 +116,7 @@ impl Effects {
                     Err(error) => tracing::warn!(instance = %name, %error, "its restart policy could not be set"),
                 }
             }
-            News::Health => {}
+            News::Health { .. } => {}
         }
         while self.tasks.try_join_next().is_some() {}
     }

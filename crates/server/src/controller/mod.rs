@@ -16,7 +16,7 @@ use crate::runtimes::Runtimes;
 use crate::tables::Tables;
 use effects::{Effects, News};
 use gapless_core::machine::{State, Step, step};
-use gapless_core::{Action, AppKey, Phase, Timestamp};
+use gapless_core::{Action, AppKey, Millis, Phase, Timestamp};
 use observe::Observer;
 use probes::Probes;
 use std::collections::BTreeMap;
@@ -26,8 +26,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::Instant;
 
-/// How long nothing has to happen until a controller looks again all the same: hints may be lost.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// A controller looks again after that time, whatever happens or does not: hints may be lost.
+const LOOK_AGAIN_AFTER: Millis = Millis::from_secs(30);
 /// How soon the store is asked again after it did not answer.
 const STORE_RETRY_AFTER: Duration = Duration::from_millis(200);
 /// Messages of a controller's effects that may wait for it.
@@ -161,6 +161,8 @@ impl Controller {
             self.observer.look_again();
         }
         let Some(loaded) = self.shared.records.load(&self.key).await? else { return Ok(Turn::Gone) };
+        // A commit of which the answer was lost has changed the routes, too.
+        self.shared.tables.set(&loaded.state.app, loaded.revision());
         let facts = self.observe(&loaded).await;
         match step(&loaded.state, &facts) {
             Step::Commit(next) => {
@@ -246,16 +248,12 @@ impl Controller {
 
     async fn wait(&mut self, until: Option<Timestamp>) {
         let now = self.shared.clock.now();
-        let wait = until.map_or(LOOK_AGAIN_AFTER, |at| at.since(now).to_duration().min(LOOK_AGAIN_AFTER));
+        let wait = until.map_or(LOOK_AGAIN_AFTER, |at| at.since(now).min(LOOK_AGAIN_AFTER)).to_duration();
         tokio::select! {
             biased;
             Some(news) = self.news.recv() => self.take(news),
             () = self.bell.notify.notified() => {}
-            () = tokio::time::sleep(wait) => {
-                if wait == LOOK_AGAIN_AFTER {
-                    self.observer.look_again();
-                }
-            }
+            () = tokio::time::sleep(wait) => {}
         }
     }
 }

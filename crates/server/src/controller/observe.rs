@@ -2,7 +2,7 @@
 
 use super::effects::{Effects, News};
 use super::probes::Probes;
-use super::{Loaded, Shared};
+use super::{LOOK_AGAIN_AFTER, Loaded, Shared};
 use futures_util::StreamExt;
 use gapless_core::facts::{InstanceFact, InstanceSeen};
 use gapless_core::{AppKey, Facts, InstanceName, Millis, Timestamp};
@@ -29,6 +29,7 @@ pub(super) struct Observer {
     /// What the runtimes listed last; `None` if they did not answer.
     listed: Option<Vec<InstanceStatus>>,
     is_stale: bool,
+    listed_at: Timestamp,
     retry_at: Option<Timestamp>,
     stories: BTreeMap<InstanceName, Story>,
     start_errors: BTreeMap<InstanceName, String>,
@@ -55,6 +56,7 @@ impl Observer {
             key,
             listed: None,
             is_stale: true,
+            listed_at: Timestamp::default(),
             retry_at: None,
             stories: BTreeMap::new(),
             start_errors: BTreeMap::new(),
@@ -106,7 +108,8 @@ impl Observer {
         probes: &Probes,
         effects: &Effects,
     ) -> Facts {
-        let is_due = self.retry_at.is_some_and(|at| shared.clock.now() >= at);
+        let now = shared.clock.now();
+        let is_due = self.retry_at.is_some_and(|at| now >= at) || now.since(self.listed_at) >= LOOK_AGAIN_AFTER;
         if self.is_stale || is_due {
             self.list(loaded, shared).await;
         }
@@ -131,6 +134,7 @@ impl Observer {
     async fn list(&mut self, loaded: &Loaded, shared: &Shared) {
         // Noted before the call: what changes while it runs is looked at again.
         self.is_stale = false;
+        self.listed_at = shared.clock.now();
         self.retry_at = None;
         let mut listed = Vec::new();
         for runtime in used_runtimes(loaded, shared) {

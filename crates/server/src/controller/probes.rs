@@ -104,7 +104,8 @@ impl Checking {
                 }
                 Err(failure) => Some(failure.message),
             };
-            if self.note(failure) && self.news.send(News::Health).await.is_err() {
+            let has_passed = failure.is_none();
+            if self.note(failure) && self.news.send(News::Health { has_passed }).await.is_err() {
                 return;
             }
             wait = match self.pace {

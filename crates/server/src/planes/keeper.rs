@@ -97,10 +97,10 @@ impl Planes {
             known.push(Known { name: plane.name(), acknowledged: None });
             known.len() - 1
         };
-        let mut wanted = tables.watch();
         let mut retry_after = RETRY_FIRST;
         loop {
-            let table = wanted.borrow_and_update().clone();
+            let changed = tables.changed();
+            let table = tables.current();
             match self.bring_up_to(index, plane.as_ref(), &table).await {
                 Ok(()) => retry_after = RETRY_FIRST,
                 Err(error) => {
@@ -113,7 +113,7 @@ impl Planes {
             }
             tokio::select! {
                 biased;
-                _ = wanted.changed() => {}
+                () = changed => {}
                 () = plane.notice() => {}
             }
         }
