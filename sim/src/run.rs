@@ -203,7 +203,7 @@ impl Simulation {
         }
         tasks.spawn({
             let controllers = controllers.clone();
-            async move { controllers.follow_events(runtime).await }
+            async move { controllers.follow_events("fake", runtime).await }
         });
         apps.iter().for_each(|app| controllers.wake(&app.key));
         Server { operations: Operations::new(shared, controllers), records, _tasks: tasks }

@@ -5,8 +5,13 @@
 pub mod clock;
 pub mod controller;
 pub mod health;
+mod http;
 pub mod operations;
 pub mod planes;
 pub mod records;
+mod run;
 pub mod runtimes;
 pub mod tables;
+
+pub use http::openapi_document;
+pub use run::{ServerConfig, ServerError, run};

@@ -81,7 +81,7 @@ impl Controllers {
     }
 
     /// Follows the events of a runtime and wakes whom they concern, for ever.
-    pub async fn follow_events(&self, runtime: Arc<dyn Runtime>) {
+    pub async fn follow_events(&self, name: &str, runtime: Arc<dyn Runtime>) {
         loop {
             match runtime.events().await {
                 Ok(mut events) => {
@@ -93,7 +93,7 @@ impl Controllers {
                     }
                     self.bells.ring_all_for_instances();
                 }
-                Err(error) => tracing::debug!(%error, "no events"),
+                Err(error) => tracing::debug!(runtime = name, %error, "no events"),
             }
             tokio::time::sleep(EVENTS_RETRY_AFTER).await;
         }

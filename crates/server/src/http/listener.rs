@@ -54,7 +54,7 @@ impl Listener {
 
 /// Who is at the other end of the socket.
 #[derive(Debug, Clone)]
-pub(super) struct Peer {
+pub struct Peer {
     uid: Option<u32>,
 }
 

@@ -8,7 +8,7 @@ mod logs;
 mod openapi;
 mod system;
 
-pub use listener::{ListenError, Listener};
+pub use listener::{ListenError, Listener, Peer};
 pub use openapi::document as openapi_document;
 
 use crate::controller::Shared;

@@ -1,10 +1,13 @@
 //! The data planes as the control plane sees them: each is told the wanted route table until it acknowledges it, and
 //! asked what is in flight.
 
-// builtin
+mod builtin;
 mod keeper;
+mod supervisor;
 
+pub use builtin::Builtin;
 pub use keeper::{Planes, TrafficSeen};
+pub use supervisor::{ProxyInfo, ProxyProcess, Supervisor, SupervisorError};
 
 use async_trait::async_trait;
 use gapless_core::deployment::Traffic;

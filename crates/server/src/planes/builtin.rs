@@ -1,0 +1,92 @@
+//! gapless's own proxy as a data plane, spoken to over its control socket.
+
+use super::{DataPlane, PlaneError, PlaneStatus};
+use async_trait::async_trait;
+use gapless_core::RouteTable;
+use gapless_core::deployment::Traffic;
+use gapless_core::routes::RouteChange;
+use gapless_proxy::control::{Applied, Client, ControlError, PlacementTraffic};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How long one wait for news lasts; each ends with reading the status, so counts are never older.
+const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How soon a proxy that does not answer is asked again.
+const AWAY_RETRY_AFTER: Duration = Duration::from_millis(20);
+
+/// The builtin proxy.
+pub struct Builtin {
+    client: Client,
+    sequence: AtomicU64,
+}
+
+impl Builtin {
+    /// The proxy with that control socket.
+    #[must_use]
+    pub fn new(control_socket: impl Into<PathBuf>) -> Self {
+        Builtin { client: Client::new(control_socket), sequence: AtomicU64::new(0) }
+    }
+}
+
+#[async_trait]
+impl DataPlane for Builtin {
+    fn name(&self) -> String {
+        "proxy".to_owned()
+    }
+
+    async fn replace(&self, table: &RouteTable) -> Result<(), PlaneError> {
+        warn_unless_persisted(&self.client.put_table(table).await.map_err(away)?);
+        Ok(())
+    }
+
+    async fn change(&self, change: &RouteChange) -> Result<(), PlaneError> {
+        match self.client.patch_table(change).await {
+            Ok(applied) => {
+                warn_unless_persisted(&applied);
+                Ok(())
+            }
+            Err(ControlError::Conflict { .. }) => Err(PlaneError::OtherBase),
+            Err(error) => Err(away(error)),
+        }
+    }
+
+    async fn status(&self) -> Result<PlaneStatus, PlaneError> {
+        let status = self.client.status().await.map_err(away)?;
+        self.sequence.store(status.sequence, Ordering::Relaxed);
+        let placements = || status.placements.iter().map(|(id, traffic)| (id.clone(), traffic));
+        Ok(PlaneStatus {
+            version: status.applied_version,
+            in_flight: placements().filter(|(_, t)| t.in_flight > 0).map(|(id, t)| (id, t.in_flight)).collect(),
+            traffic: placements().map(|(id, t)| (id, traffic(t))).collect(),
+            refused: placements().map(|(id, t)| (id, refused(t))).filter(|(_, count)| *count > 0).collect(),
+        })
+    }
+
+    async fn notice(&self) {
+        let seen = self.sequence.load(Ordering::Relaxed);
+        if self.client.changes(seen, NOTICE_TIMEOUT).await.is_err() {
+            tokio::time::sleep(AWAY_RETRY_AFTER).await;
+        }
+    }
+}
+
+/// A request is lost if an attempt failed and none was made in its stead.
+fn traffic(seen: &PlacementTraffic) -> Traffic {
+    let attempts_failed = seen.failures.connect + seen.failures.reset + seen.failures.timeout;
+    Traffic { requests: seen.requests, failed: attempts_failed.saturating_sub(seen.retries) }
+}
+
+fn refused(seen: &PlacementTraffic) -> u64 {
+    seen.instances.iter().map(|instance| instance.connect_failures).sum()
+}
+
+fn away(error: ControlError) -> PlaneError {
+    PlaneError::Away(error.to_string())
+}
+
+fn warn_unless_persisted(applied: &Applied) {
+    if let Some(error) = &applied.error {
+        tracing::error!(error, version = applied.version, "the proxy goes by the table but could not write it to disk");
+    }
+}

@@ -1,0 +1,239 @@
+//! Keeps the builtin proxy running: starts it if none answers, adopts it if one does, starts it again if it dies. The
+//! listening sockets are held here, too, so that connections wait in them while there is no proxy.
+
+use gapless_api::PlaneInfo;
+use gapless_proxy::control::Client;
+use gapless_proxy::handover;
+use std::fs::OpenOptions;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::process::{Child, Command};
+
+/// How long a started proxy has until it answers.
+const START_DEADLINE: Duration = Duration::from_secs(5);
+const START_POLL: Duration = Duration::from_millis(2);
+/// How soon a proxy that cannot be started is started again.
+const START_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How often a proxy of which the process cannot be watched is asked.
+const POLL_EVERY: Duration = Duration::from_millis(250);
+
+/// Why the proxy cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {why}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The proxy does not start.
+    #[error("the proxy does not start: {why}; its output is in {}", log.display())]
+    Start {
+        /// What was seen.
+        why: String,
+        /// Its log.
+        log: PathBuf,
+    },
+}
+
+/// How the proxy is started.
+#[derive(Debug, Clone)]
+pub struct ProxyProcess {
+    /// The program and arguments that run a proxy; what follows is added.
+    pub command: Vec<PathBuf>,
+    /// Its control socket.
+    pub control_socket: PathBuf,
+    /// Where it keeps its last good table.
+    pub table_file: PathBuf,
+    /// Where its output goes.
+    pub log: PathBuf,
+    /// What it listens on.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Keeps the proxy running.
+pub struct Supervisor {
+    process: ProxyProcess,
+    client: Client,
+    sockets: Mutex<Vec<Arc<TcpListener>>>,
+}
+
+/// What is told of the proxy.
+#[derive(Clone)]
+pub struct ProxyInfo(Arc<Supervisor>);
+
+impl Supervisor {
+    /// Adopts the proxy that runs, or starts one. It serves by its last good table at once, whatever comes next.
+    ///
+    /// # Errors
+    /// If an address cannot be listened on, or the proxy does not start.
+    pub async fn begin(process: ProxyProcess) -> Result<Arc<Self>, SupervisorError> {
+        let client = Client::new(&process.control_socket);
+        let supervisor = Arc::new(Supervisor { process, client, sockets: Mutex::default() });
+        if supervisor.client.status().await.is_ok() {
+            let taken = supervisor.handover(|socket| handover::take(&socket)).await;
+            match taken {
+                Ok(sockets) => supervisor.hold(sockets),
+                Err(error) => tracing::warn!(%error, "the running proxy's listening sockets could not be taken over"),
+            }
+            tracing::info!("adopted the proxy that runs");
+        }
+        supervisor.listen()?;
+        supervisor.ensure().await?;
+        Ok(supervisor)
+    }
+
+    /// What is told of the proxy.
+    #[must_use]
+    pub fn info(self: &Arc<Self>) -> ProxyInfo {
+        ProxyInfo(self.clone())
+    }
+
+    /// Starts the proxy again whenever it dies, for ever.
+    pub async fn go_on(self: Arc<Self>) {
+        loop {
+            match self.client.status().await {
+                Ok(status) => {
+                    wait_for_end(status.pid).await;
+                    tracing::error!(pid = status.pid, "the proxy died; starting it again");
+                }
+                Err(error) => tracing::warn!(%error, "no proxy answers"),
+            }
+            if let Err(error) = self.ensure().await {
+                tracing::error!(%error, "trying again");
+                tokio::time::sleep(START_RETRY_AFTER).await;
+            }
+        }
+    }
+
+    /// Opens those of the wanted addresses that are not held yet.
+    fn listen(&self) -> Result<(), SupervisorError> {
+        let held: Vec<_> = self.held().iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        for address in self.process.listen.iter().filter(|address| !held.contains(address)) {
+            let socket = handover::bind(*address)
+                .map_err(|error| SupervisorError::Listen { address: *address, why: explain(&error, *address) })?;
+            self.hold(vec![socket]);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a proxy answers and has the sockets.
+    async fn ensure(&self) -> Result<(), SupervisorError> {
+        if self.client.status().await.is_err() {
+            let child = self.spawn().map_err(|error| self.cannot_start(error.to_string()))?;
+            self.wait_until_it_answers(child).await?;
+        }
+        let sockets = self.held().iter().map(|socket| socket.try_clone()).collect::<io::Result<Vec<_>>>();
+        let given = match sockets {
+            Ok(sockets) => self.handover(move |socket| handover::give(&socket, &sockets)).await,
+            Err(error) => Err(error),
+        };
+        given.map_err(|error| self.cannot_start(format!("it does not take its listening sockets: {error}")))
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let ProxyProcess { command, control_socket, table_file, log, .. } = &self.process;
+        let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no program is configured"))?;
+        let log = OpenOptions::new().create(true).append(true).open(log)?;
+        // In a group of its own, so that a Ctrl-C for the server does not reach it.
+        Command::new(program)
+            .args(arguments)
+            .arg("--control-socket")
+            .arg(control_socket)
+            .arg("--table-file")
+            .arg(table_file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+    }
+
+    async fn wait_until_it_answers(&self, mut child: Child) -> Result<(), SupervisorError> {
+        let give_up_at = tokio::time::Instant::now() + START_DEADLINE;
+        while self.client.status().await.is_err() {
+            if let Ok(Some(status)) = child.try_wait() {
+                return Err(self.cannot_start(format!("it ended with {status}")));
+            }
+            if tokio::time::Instant::now() >= give_up_at {
+                return Err(self.cannot_start(format!("it does not answer within {} s", START_DEADLINE.as_secs())));
+            }
+            tokio::time::sleep(START_POLL).await;
+        }
+        // Reaped when it dies; it is no child of the next server.
+        tokio::spawn(async move { child.wait().await });
+        Ok(())
+    }
+
+    async fn handover<T: Send + 'static>(
+        &self,
+        exchange: impl FnOnce(PathBuf) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let socket = self.process.control_socket.clone();
+        tokio::task::spawn_blocking(move || exchange(socket)).await.map_err(io::Error::other)?
+    }
+
+    fn cannot_start(&self, why: String) -> SupervisorError {
+        SupervisorError::Start { why, log: self.process.log.clone() }
+    }
+
+    fn hold(&self, sockets: Vec<TcpListener>) {
+        let mut held = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        held.extend(sockets.into_iter().map(Arc::new));
+    }
+
+    fn held(&self) -> Vec<Arc<TcpListener>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ProxyInfo {
+    /// The proxy as it is.
+    pub async fn info(&self) -> PlaneInfo {
+        let status = self.0.client.status().await.ok();
+        let held = || self.0.held().iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        PlaneInfo {
+            name: "proxy".to_owned(),
+            pid: status.as_ref().map(|status| status.pid),
+            is_up: status.is_some(),
+            listen: status.map_or_else(held, |status| status.listen),
+        }
+    }
+}
+
+/// Waits until that process has ended.
+async fn wait_for_end(pid: u32) {
+    let opened = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).and_then(|pid| {
+        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok()
+    });
+    match opened.map(AsyncFd::<OwnedFd>::new) {
+        // A pidfd becomes readable when its process ends (pidfd_open(2)).
+        Some(Ok(pidfd)) => drop(pidfd.readable().await),
+        _ => {
+            while Path::new(&format!("/proc/{pid}")).exists() {
+                tokio::time::sleep(POLL_EVERY).await;
+            }
+        }
+    }
+}
+
+fn explain(error: &io::Error, address: SocketAddr) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => match gapless_runtime::port_holder(address.port()) {
+            Some(holder) => format!("{holder} listens there already; stop it, or choose another --listen"),
+            None => "something listens there already; stop it, or choose another --listen".to_owned(),
+        },
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --listen, such as 0.0.0.0:8080".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
