@@ -3,12 +3,14 @@
 //! **Architecture Invariant:** this crate is pure. It does no I/O, reads no clock and draws no random number; it knows
 //! no tokio, no disk, no network and no Docker. Everything it decides, it decides from its arguments.
 
+mod image;
 pub mod names;
 pub mod placement;
 pub mod routes;
 pub mod slot;
 pub mod spec;
 pub mod time;
+pub mod validate;
 
 pub use names::{AppKey, AppName, EnvName, HostPattern, NameError, PathPrefix};
 pub use placement::{InstanceName, PlacementId};
@@ -16,3 +18,4 @@ pub use routes::{Backend, RouteGroup, RouteTable, SlotRole, SlotRoute};
 pub use slot::Slot;
 pub use spec::Spec;
 pub use time::{Millis, Timestamp};
+pub use validate::SpecError;
