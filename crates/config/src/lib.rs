@@ -1,1 +1,22 @@
-//! placeholder
+//! `gapless.toml`: read strictly, with every error shown where it stands; its JSON Schema; the template of
+//! `gapless init`.
+//!
+//! **Architecture Invariant:** only this crate knows how the file is written. What it hands on is core's `Spec`, with
+//! every default filled in and every path absolute; the server never sees the file.
+
+mod env_file;
+mod fields;
+mod load;
+mod problem;
+mod read;
+mod report;
+mod section;
+mod shape;
+mod template;
+mod units;
+
+pub use load::{LoadOptions, Loaded, load, parse};
+pub use problem::{ConfigError, Problem};
+pub use shape::schema;
+pub use template::{Runtime, TemplateOptions, template};
+pub use units::{parse_duration, parse_size};

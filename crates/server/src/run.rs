@@ -9,7 +9,7 @@ use crate::planes::{Builtin, Planes, ProxyProcess, Supervisor, SupervisorError};
 use crate::records::{RecordError, Records};
 use crate::runtimes::Runtimes;
 use crate::tables::Tables;
-use gapless_core::{Application, Millis};
+use gapless_core::Millis;
 use gapless_runtime::RuntimeError;
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
@@ -120,7 +120,7 @@ pub async fn run(config: ServerConfig, ready: impl FnOnce(), stop: impl Future<O
         let (controllers, runtime) = (controllers.clone(), runtime.clone());
         tasks.spawn(async move { controllers.follow_events(name, runtime).await });
     }
-    tasks.spawn(stop_left_over(shared.clone(), apps.clone()));
+    tasks.spawn(stop_left_over(shared.clone()));
     apps.iter().for_each(|app| controllers.wake(&app.key));
 
     let operations = Operations::new(shared.clone(), controllers);
@@ -171,16 +171,16 @@ async fn owner(store: &dyn Store) -> Result<String, ServerError> {
     }
 }
 
-/// Stops what runs for applications that there is no record of any more.
-async fn stop_left_over(shared: Arc<Shared>, apps: Vec<Application>) {
-    for (name, runtime) in shared.runtimes.all() {
+/// Stops what runs and no record names, such as what was just being started when the server was killed.
+pub(crate) async fn stop_left_over(shared: Arc<Shared>) {
+    for (runtime_name, runtime) in shared.runtimes.all() {
         let Ok(instances) = runtime.list_all().await else { continue };
-        let is_known = |key: &_| apps.iter().any(|app| app.key == *key);
-        for instance in instances.iter().filter(|instance| !is_known(&instance.name.placement.key)) {
-            // Recorded meanwhile, it is its controller's.
-            if let Ok(None) = shared.records.application(&instance.name.placement.key).await {
-                tracing::warn!(instance = %instance.name, runtime = name, "stopping what was left over");
-                let _ = runtime.stop(&instance.name, LEFT_OVER_GRACE).await;
+        for name in instances.iter().map(|instance| &instance.name) {
+            // Read after it was listed: a record comes before the instances that it names.
+            let Ok(app) = shared.records.application(&name.placement.key).await else { continue };
+            if app.is_none_or(|app| app.record.placement_of(name).is_none()) {
+                tracing::warn!(instance = %name, runtime = runtime_name, "stopping what was left over");
+                let _ = runtime.stop(name, LEFT_OVER_GRACE).await;
             }
         }
     }

@@ -153,7 +153,7 @@ async fn the_history_is_bounded() {
 
 /// A process that commits one key after the other and says after each that it was acknowledged.
 fn start_writer(path: &Path) -> (Child, impl Iterator<Item = u64>) {
-    let mut child = reexec::of("writer", path).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = reexec::within(&[], "writer", path).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let acknowledged = lines.filter_map(|line| line.unwrap().strip_prefix("acknowledged ").map(|n| n.parse().unwrap()));
     (child, acknowledged)

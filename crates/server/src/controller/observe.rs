@@ -7,9 +7,8 @@ use futures_util::StreamExt;
 use gapless_core::facts::{InstanceFact, InstanceSeen};
 use gapless_core::{AppKey, Facts, InstanceName, Millis, Timestamp};
 use gapless_runtime::{Exit, InstanceState, InstanceStatus, LogQuery, Runtime};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How many of its last lines are told of an instance that exited.
@@ -28,6 +27,9 @@ pub(super) struct Observer {
     key: AppKey,
     /// What the runtimes listed last; `None` if they did not answer.
     listed: Option<Vec<InstanceStatus>>,
+    /// The runtimes that instances of the application may be in: a start may have been under way when the record let
+    /// go of its instance.
+    used_runtimes: BTreeSet<&'static str>,
     is_stale: bool,
     listed_at: Timestamp,
     retry_at: Option<Timestamp>,
@@ -55,6 +57,7 @@ impl Observer {
         Observer {
             key,
             listed: None,
+            used_runtimes: BTreeSet::new(),
             is_stale: true,
             listed_at: Timestamp::default(),
             retry_at: None,
@@ -137,7 +140,9 @@ impl Observer {
         self.listed_at = shared.clock.now();
         self.retry_at = None;
         let mut listed = Vec::new();
-        for runtime in used_runtimes(loaded, shared) {
+        self.used_runtimes.extend(runtime_names(loaded));
+        let used = shared.runtimes.all().filter(|(name, _)| self.used_runtimes.contains(name));
+        for (_, runtime) in used {
             match runtime.list(&self.key).await {
                 Ok(statuses) => listed.extend(statuses),
                 Err(error) => {
@@ -248,11 +253,10 @@ fn run_of(status: &InstanceStatus) -> String {
     }
 }
 
-fn used_runtimes<'a>(loaded: &Loaded, shared: &'a Shared) -> Vec<&'a Arc<dyn Runtime>> {
+fn runtime_names(loaded: &Loaded) -> impl Iterator<Item = &'static str> {
     let placed = loaded.state.app.placements().map(|placement| &placement.spec.workload);
     let wanted = loaded.state.release.iter().map(|release| &release.spec.workload);
-    let names: Vec<_> = placed.chain(wanted).map(|workload| workload.runtime()).collect();
-    shared.runtimes.all().filter(|(name, _)| names.contains(name)).map(|(_, runtime)| runtime).collect()
+    placed.chain(wanted).map(|workload| workload.runtime())
 }
 
 async fn last_lines(runtime: &dyn Runtime, name: &InstanceName) -> Vec<String> {

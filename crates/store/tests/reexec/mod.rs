@@ -5,12 +5,7 @@ use std::process::Command;
 
 const PATH_VARIABLE: &str = "GAPLESS_STORE_TEST_PATH";
 
-/// The command that runs the test `name` with `path`.
-pub fn of(name: &str, path: &Path) -> Command {
-    within(&[], name, path)
-}
-
-/// The same, started by `outer`, a command that takes a command.
+/// The command that runs the test `name` with `path`, started by `outer`, a command that takes a command, if it is given.
 pub fn within(outer: &[&str], name: &str, path: &Path) -> Command {
     let this = std::env::current_exe().unwrap();
     let mut command = match outer.split_first() {

@@ -1,0 +1,62 @@
+//! Where a field of the spec stands in the file, for what the spec's own rules find.
+
+/// Beginnings of the spec's fields, and what they are in the file; the first that fits.
+const NAMES: [(&str, &str); 19] = [
+    ("workload.docker.", ""),
+    ("workload.process.", ""),
+    ("forward.first_byte_timeout", "proxy.response_timeout"),
+    ("forward.idle_body_timeout", "proxy.idle_timeout"),
+    ("forward.retry_after_s", "proxy.retry_after"),
+    ("forward.", "proxy."),
+    ("timing.", "deploy."),
+    ("resources.memory_bytes", "resources.memory"),
+    ("resources.cpu_millis", "resources.cpus"),
+    ("log.file_bytes", "log.max_size"),
+    ("log.file_count", "log.max_files"),
+    ("variables", "env"),
+    ("app", "name"),
+    ("env", "environment"),
+    ("health.", "health."),
+    ("host_ports", "host_ports"),
+    ("replicas", "replicas"),
+    ("port", "port"),
+    ("routes", "routes"),
+];
+
+/// The path in the file of the spec's `field`. `routes` has, for each of the spec's routes, where it came from.
+pub(crate) fn path_in_file(field: &str, routes: &[String]) -> String {
+    if let Some(rest) = field.strip_prefix("routes[") {
+        let index = rest.split(']').next().and_then(|index| index.parse::<usize>().ok());
+        if let Some(origin) = index.and_then(|index| routes.get(index)) {
+            return origin.clone();
+        }
+    }
+    for (spec, file) in NAMES {
+        if let Some(rest) = field.strip_prefix(spec) {
+            return format!("{file}{rest}");
+        }
+    }
+    field.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_called_as_they_are_written_in_the_file() {
+        let routes = ["hosts[0]".to_owned(), "routes[0]".to_owned()];
+        for (field, path) in [
+            ("workload.docker.volumes[2]", "volumes[2]"),
+            ("forward.idle_body_timeout", "proxy.idle_timeout"),
+            ("forward.connect_timeout", "proxy.connect_timeout"),
+            ("timing.observe", "deploy.observe"),
+            ("variables.1A", "env.1A"),
+            ("routes[1]", "routes[0]"),
+            ("routes", "routes"),
+            ("health.path", "health.path"),
+        ] {
+            assert_eq!(path_in_file(field, &routes), path);
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! From a file, or its text, to a spec: syntax, then types and keys, then what must fit together.
+
+use crate::fields::path_in_file;
+use crate::problem::{ConfigError, Problem};
+use crate::read;
+use crate::report::Report;
+use crate::section::Section;
+use gapless_core::{EnvName, Spec};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use toml::de::DeTable;
+
+/// The largest configuration that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How many syntax errors are told: the later ones are often only of the first one's making.
+const SYNTAX_ERRORS_MAX: usize = 3;
+
+/// What is said elsewhere than in the file, and goes before it.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// The image to run, in place of the file's.
+    pub image: Option<String>,
+    /// The environment to deploy into.
+    pub environment: Option<EnvName>,
+    /// Variables that go before those of the file.
+    pub variables: BTreeMap<String, String>,
+    /// Where the program of a process is looked up, in the form of `PATH`; that of this process without it.
+    pub search_path: Option<OsString>,
+}
+
+/// A configuration that was read.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// What it says.
+    pub spec: Spec,
+    /// Every file that it was read from, the configuration first.
+    pub files: Vec<PathBuf>,
+}
+
+/// Reads the configuration file `path`, and the files that it names.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
+    let name = path.display().to_string();
+    let fail = |message: String, help: &str| {
+        ConfigError::new(&name, vec![Problem::nowhere(message).help(Some(help.to_owned()))])
+    };
+    let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            fail(format!("there is no file {name}"), "write one with `gapless init`, or name another with `--config`")
+        }
+        _ => fail(format!("{name} cannot be read: {error}"), "let the user who runs this command read it"),
+    })?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        return Err(fail(
+            format!("{name} is not a file of at most 1 MiB"),
+            "name a configuration file with `--config`",
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(|error| {
+        fail(format!("{name} cannot be read: {error}"), "let the user who runs this command read it")
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line =
+            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+        fail(format!("{name} is not UTF-8 text: line {line} has other bytes"), "save it as UTF-8 in your editor")
+    })?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut loaded = parse(&text, &name, folder, options)?;
+    loaded.files.insert(0, path.to_owned());
+    Ok(loaded)
+}
+
+/// Reads the configuration `text`, shown in errors as `file_name`, with paths in it relative to `base_dir`; and the
+/// files that it names.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
+    let report = Report::new(file_name, text);
+    let (table, syntax_errors) = DeTable::parse_recoverable(text);
+    if !syntax_errors.is_empty() {
+        for error in syntax_errors.iter().take(SYNTAX_ERRORS_MAX) {
+            let message = error.message().lines().collect::<Vec<_>>().join("; ");
+            report.at(error.span().unwrap_or(0..0), format!("this is not TOML: {message}"), "here", None);
+        }
+        return Err(ConfigError::new(file_name, report.into_problems()));
+    }
+    let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
+    let reading = read::Reading::new(&report, base, options);
+    let root = Section::new(&report, String::new(), table.get_ref());
+    let spec = reading.spec(root);
+    let files = reading.into_files();
+    // Rules between fields are told only of a file whose fields can all be read: half of it says nothing.
+    if let Some((spec, routes)) = &spec
+        && report.is_clean()
+        && let Err(errors) = spec.validate()
+    {
+        for error in errors {
+            let path = path_in_file(&error.field, routes);
+            report.at_path(&path, format!("`{path}` {}", error.message), "here");
+        }
+    }
+    match spec {
+        Some((spec, _)) if report.is_clean() => Ok(Loaded { spec, files }),
+        _ => Err(ConfigError::new(file_name, report.into_problems())),
+    }
+}

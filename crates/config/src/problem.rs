@@ -1,0 +1,131 @@
+//! What is wrong with a configuration, where, and what to do: for a person by `miette`, for a program field by field.
+
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    message: String,
+    help: Option<String>,
+    /// Nothing where the problem is in no file but, say, in an argument.
+    source: Option<Arc<NamedSource<String>>>,
+    labels: Vec<LabeledSpan>,
+}
+
+impl Problem {
+    /// A problem that stands in no file.
+    pub(crate) fn nowhere(message: impl Into<String>) -> Self {
+        Problem { message: message.into(), help: None, source: None, labels: Vec::new() }
+    }
+
+    pub(crate) fn within(source: Arc<NamedSource<String>>, message: impl Into<String>) -> Self {
+        Problem { source: Some(source), ..Problem::nowhere(message) }
+    }
+
+    pub(crate) fn label(mut self, span: Range<usize>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        self.labels.push(LabeledSpan::new_with_span((!text.is_empty()).then_some(text), span));
+        self
+    }
+
+    pub(crate) fn help(mut self, help: Option<String>) -> Self {
+        self.help = help;
+        self
+    }
+
+    /// What is wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The file that it is in, if it is in one.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        self.source.as_ref().map(|source| source.name())
+    }
+
+    /// Its line and column, counted from 1, the column in characters; if it is in a file.
+    #[must_use]
+    pub fn position(&self) -> Option<(usize, usize)> {
+        let source = self.source.as_ref()?;
+        let offset = self.labels.first()?.offset();
+        let before = source.inner().get(..offset)?;
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Some((before.matches('\n').count() + 1, before.get(line_start..)?.chars().count() + 1))
+    }
+
+    /// What to do about it, where that is not plain from the message.
+    #[must_use]
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    fn offset(&self) -> usize {
+        self.labels.first().map_or(0, LabeledSpan::offset)
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl Diagnostic for Problem {
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_deref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        (!self.labels.is_empty())
+            .then(|| Box::new(self.labels.iter().cloned()) as Box<dyn Iterator<Item = LabeledSpan>>)
+    }
+}
+
+/// A configuration that cannot be used, with everything that is wrong with it.
+#[derive(Debug, Clone)]
+pub struct ConfigError {
+    file: String,
+    problems: Vec<Problem>,
+}
+
+impl ConfigError {
+    pub(crate) fn new(file: &str, mut problems: Vec<Problem>) -> Self {
+        // As a reader meets them: the file itself first, from its beginning on.
+        problems.sort_by_key(|problem| (problem.file() != Some(file), problem.offset()));
+        ConfigError { file: file.to_owned(), problems }
+    }
+
+    /// Everything that is wrong.
+    #[must_use]
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.problems.len() {
+            1 => write!(f, "{} cannot be used", self.file),
+            count => write!(f, "{} cannot be used: {count} problems", self.file),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Diagnostic for ConfigError {
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.problems.iter().map(|problem| problem as &dyn Diagnostic)))
+    }
+}

@@ -1,0 +1,193 @@
+//! What runs: a container or a process, and that the file has only what fits the one that it is.
+
+use super::Reading;
+use crate::problem::Problem;
+use crate::section::{Located, Section};
+use gapless_core::spec::{Container, Process, Volume, Workload};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Docker,
+    Process,
+}
+
+/// All keys that have to do with what runs, before it is known which of them fit.
+struct Keys {
+    image: Option<Located<String>>,
+    command: Option<Vec<Located<String>>>,
+    entrypoint: Option<Vec<Located<String>>>,
+    user: Option<Located<String>>,
+    init: Option<bool>,
+    directory: Option<Located<String>>,
+    volumes: Option<Vec<Located<String>>>,
+}
+
+impl Reading<'_> {
+    pub(super) fn workload(&self, root: &Section<'_>) -> Option<Workload> {
+        let runtime = root.text("runtime");
+        let keys = Keys {
+            image: root.text("image"),
+            command: root.texts("command"),
+            entrypoint: root.texts("entrypoint"),
+            user: root.text("user"),
+            init: root.boolean("init"),
+            directory: root.text("directory"),
+            volumes: root.texts("volumes"),
+        };
+        match self.kind(root, runtime)? {
+            Kind::Docker => self.container(root, keys),
+            Kind::Process => self.process(root, keys),
+        }
+    }
+
+    fn kind(&self, root: &Section<'_>, runtime: Option<Located<String>>) -> Option<Kind> {
+        let (kind, why) = match runtime {
+            Some(runtime) => match runtime.value.as_str() {
+                "docker" => (Kind::Docker, "`runtime` is \"docker\""),
+                "process" => (Kind::Process, "`runtime` is \"process\""),
+                other => {
+                    let message = format!("there is no runtime {other:?}");
+                    let help = "the runtimes are \"docker\" and \"process\"".to_owned();
+                    self.report.at(runtime.span, message, "here", Some(help));
+                    return None;
+                }
+            },
+            None if root.has("runtime") => return None,
+            None if root.has("image") => (Kind::Docker, "it has an `image`"),
+            None if root.has("command") => (Kind::Process, "it has a `command` and no `image`"),
+            None if self.options.image.is_some() => (Kind::Docker, "an image was given"),
+            None => {
+                root.missing("image", "give an `image` to run a container, or a `command` to run a process");
+                return None;
+            }
+        };
+        let (unfit, is, instead) = match kind {
+            Kind::Docker => (&["directory"][..], "a container", "a process"),
+            Kind::Process => (&["image", "entrypoint", "init", "volumes"][..], "a process", "a container"),
+        };
+        for key in unfit.iter().filter(|key| root.has(key)) {
+            let message = format!("`{key}` is for {instead}, and this file runs {is}, because {why}");
+            self.report.at_path(key, message, "does not fit");
+        }
+        Some(kind)
+    }
+
+    fn container(&self, root: &Section<'_>, keys: Keys) -> Option<Workload> {
+        let image = match &self.options.image {
+            Some(image) => Some(image.clone()),
+            None => keys.image.map(|image| image.value),
+        };
+        if image.is_none() && !root.has("image") {
+            root.missing("image", "name the image to run, such as `image = \"shop:42\"`, or give one with `--image`");
+        }
+        let volumes = keys.volumes.unwrap_or_default();
+        let volumes = volumes.into_iter().enumerate().filter_map(|(at, volume)| {
+            let parsed = self.volume(&volume.value);
+            root.accept(volume.span, &format!("volumes[{at}]"), parsed)
+        });
+        let volumes = volumes.collect();
+        Some(Workload::Docker(Container {
+            image: image?,
+            command: keys.command.map(values),
+            entrypoint: keys.entrypoint.map(values),
+            user: keys.user.map(|user| user.value),
+            volumes,
+            init: keys.init.unwrap_or(false),
+        }))
+    }
+
+    /// `SOURCE:PATH`, with `:ro` behind it where nothing may be written. A source that begins with `./` or `../` is a
+    /// path from the configuration's folder on.
+    fn volume(&self, text: &str) -> Result<Volume, String> {
+        const FORM: &str = "write it like \"data:/data\", \"/srv/data:/data\" or \"./data:/data:ro\"";
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, path, read_only) = match parts.as_slice() {
+            [source, path] => (source, path, false),
+            [source, path, "ro"] => (source, path, true),
+            [source, path, "rw"] => (source, path, false),
+            [_, _, option] => return Err(format!("{option:?} is neither `ro` nor `rw`; {FORM}")),
+            _ => return Err(format!("{text:?} is not a volume; {FORM}")),
+        };
+        if source.starts_with('~') {
+            return Err(format!("`~` in {text:?} is not replaced; write the path in full"));
+        }
+        let is_relative = source.split('/').next().is_some_and(|first| first == "." || first == "..");
+        if !is_relative && !source.starts_with('/') && source.contains('/') {
+            return Err(format!("{source:?} is no volume name; for a folder beside this file write \"./{source}\""));
+        }
+        let source = if is_relative { text_of(&self.absolute(source))? } else { (*source).to_owned() };
+        Ok(Volume { source, path: (*path).to_owned(), read_only })
+    }
+
+    fn process(&self, root: &Section<'_>, keys: Keys) -> Option<Workload> {
+        if self.options.image.is_some() {
+            let help = "leave out `--image`, or give the file an `image`".to_owned();
+            self.report.add(Problem::nowhere("an image was given, but the file runs a process").help(Some(help)));
+        }
+        if !root.has("command") {
+            root.missing(
+                "command",
+                "name the program to run, such as `command = [\"./shop\", \"--port\", \"{port}\"]`",
+            );
+        }
+        let command = keys.command?;
+        let program = match command.first() {
+            Some(program) => root.accept(program.span.clone(), "command[0]", self.program(&program.value))?,
+            None => {
+                self.report.at_path("command", "`command` is empty; it is the program and its arguments", "here");
+                return None;
+            }
+        };
+        let arguments = command.into_iter().skip(1).map(|argument| argument.value);
+        let command = std::iter::once(program).chain(arguments).collect();
+        let directory = match keys.directory {
+            Some(directory) => {
+                let path = self.absolute(&directory.value);
+                let checked =
+                    if path.is_dir() { text_of(&path) } else { Err(format!("{} is not a folder", path.display())) };
+                root.accept(directory.span, "directory", checked)?
+            }
+            None => root.accept(0..0, "directory", text_of(&self.base))?,
+        };
+        Some(Workload::Process(Process { command, directory, user: keys.user.map(|user| user.value) }))
+    }
+
+    /// The program's absolute path: as it is, from the configuration's folder on where it has a slash, or by `PATH`.
+    fn program(&self, name: &str) -> Result<String, String> {
+        if name.is_empty() {
+            return Err("the program has no name".to_owned());
+        }
+        if name.contains('/') {
+            let path = self.absolute(name);
+            return match std::fs::metadata(&path) {
+                Ok(metadata) if is_program(&metadata) => text_of(&path),
+                Ok(_) => Err(format!("{} is not a program; make it executable with `chmod +x`", path.display())),
+                Err(error) => Err(format!("{} cannot be run: {error}", path.display())),
+            };
+        }
+        let search_path = self.options.search_path.clone().or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+        let found = std::env::split_paths(&search_path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .find(|path| std::fs::metadata(path).is_ok_and(|metadata| is_program(&metadata)));
+        match found {
+            Some(path) => text_of(&path),
+            None => Err(format!("there is no program {name:?} in PATH; for one beside this file write \"./{name}\"")),
+        }
+    }
+}
+
+fn is_program(metadata: &std::fs::Metadata) -> bool {
+    metadata.is_file() && metadata.permissions().mode() & 0o111 != 0
+}
+
+fn text_of(path: &Path) -> Result<String, String> {
+    let path: PathBuf = path.to_owned();
+    path.into_os_string().into_string().map_err(|path| format!("the path {} is not UTF-8", path.display()))
+}
+
+fn values(texts: Vec<Located<String>>) -> Vec<String> {
+    texts.into_iter().map(|text| text.value).collect()
+}

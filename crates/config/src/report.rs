@@ -1,0 +1,88 @@
+//! What is found while a file is read: all problems, not only the first, and where each value stands, so that what is
+//! found out later about a value can be shown there.
+
+use crate::problem::Problem;
+use miette::NamedSource;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// How many problems are told at once; nobody reads more.
+const PROBLEMS_MAX: usize = 20;
+
+/// The problems found in one file so far.
+pub(crate) struct Report {
+    source: Arc<NamedSource<String>>,
+    problems: RefCell<Vec<Problem>>,
+    spans: RefCell<BTreeMap<String, Range<usize>>>,
+}
+
+impl Report {
+    pub(crate) fn new(file: &str, text: &str) -> Self {
+        Report {
+            source: Arc::new(NamedSource::new(file, text.to_owned())),
+            problems: RefCell::default(),
+            spans: RefCell::default(),
+        }
+    }
+
+    /// Adds a problem with the text at `span`.
+    pub(crate) fn at(&self, span: Range<usize>, message: impl Into<String>, label: &str, help: Option<String>) {
+        self.add(Problem::within(Arc::clone(&self.source), message).label(span, label).help(help));
+    }
+
+    /// Adds a problem with the text at `span`, which has to do with that at `other`.
+    pub(crate) fn at_both(
+        &self,
+        span: Range<usize>,
+        message: &str,
+        label: &str,
+        other: Range<usize>,
+        other_label: &str,
+    ) {
+        let problem = Problem::within(Arc::clone(&self.source), message).label(span, label).label(other, other_label);
+        self.add(problem);
+    }
+
+    /// Adds a problem with the value at `path`, or with what it is a part of where it does not stand in the file.
+    pub(crate) fn at_path(&self, path: &str, message: impl Into<String>, label: &str) {
+        match self.span(path) {
+            Some(span) => self.at(span, message, label, None),
+            // Something is missing altogether: there is nothing to point at, and the file's first line says nothing.
+            None => self.add(Problem::within(Arc::clone(&self.source), message)),
+        }
+    }
+
+    pub(crate) fn add(&self, problem: Problem) {
+        let mut problems = self.problems.borrow_mut();
+        if problems.len() < PROBLEMS_MAX {
+            problems.push(problem);
+        }
+    }
+
+    /// Remembers where the value of `path` stands.
+    pub(crate) fn place(&self, path: String, span: Range<usize>) {
+        self.spans.borrow_mut().insert(path, span);
+    }
+
+    /// Where the value of `path` stands, or what it is a part of.
+    pub(crate) fn span(&self, path: &str) -> Option<Range<usize>> {
+        let spans = self.spans.borrow();
+        let mut path = path;
+        loop {
+            if let Some(span) = spans.get(path) {
+                return Some(span.clone());
+            }
+            path = path.get(..path.rfind(['.', '['])?)?;
+        }
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.problems.borrow().is_empty()
+    }
+
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems.into_inner()
+    }
+}

@@ -1,0 +1,267 @@
+//! One table of the file: its values read by type, and what nobody asked for told as a mistake. Which keys a table has
+//! is thereby said once, where they are read.
+
+use crate::report::Report;
+use crate::units::{cpu_millis, parse_duration, parse_size};
+use crate::{problem::Problem, shape};
+use gapless_core::Millis;
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::Range;
+use std::str::FromStr;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Keys that a later version has, so that they are no typing mistakes.
+const RESERVED: [&str; 4] = ["environments", "gates", "strategy", "services"];
+
+/// What people who come from other tools write.
+const ALIASES: [(&str, &str); 18] = [
+    ("app", "name"),
+    ("application", "name"),
+    ("service", "name"),
+    ("cmd", "command"),
+    ("args", "command"),
+    ("cwd", "directory"),
+    ("workdir", "directory"),
+    ("instances", "replicas"),
+    ("scale", "replicas"),
+    ("domain", "hosts"),
+    ("domains", "hosts"),
+    ("environment", "env"),
+    ("variables", "env"),
+    ("env_file", "env_files"),
+    ("healthcheck", "health"),
+    ("ports", "port"),
+    ("cpu", "cpus"),
+    ("mem_limit", "memory"),
+];
+
+/// One table of the file.
+pub(crate) struct Section<'a> {
+    report: &'a Report,
+    /// Its path with a dot behind it, such as `health.`; empty for the file itself.
+    prefix: String,
+    table: &'a DeTable<'a>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+/// A value and where it stands.
+pub(crate) struct Located<T> {
+    pub(crate) value: T,
+    pub(crate) span: Range<usize>,
+}
+
+impl<'a> Section<'a> {
+    pub(crate) fn new(report: &'a Report, prefix: String, table: &'a DeTable<'a>) -> Self {
+        Section { report, prefix, table, asked: RefCell::default() }
+    }
+
+    /// The value of `key`, whatever it is.
+    pub(crate) fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.asked.borrow_mut().push(key);
+        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
+        self.report.place(self.path(key), value.span());
+        Some(value)
+    }
+
+    /// The path of `key` from the beginning of the file.
+    pub(crate) fn path(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.iter().any(|(name, _)| name.get_ref() == key)
+    }
+
+    pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
+        let value = self.value(key)?;
+        let text = self.as_text(value, &self.path(key))?;
+        Some(Located { value: text, span: value.span() })
+    }
+
+    pub(crate) fn boolean(&self, key: &'static str) -> Option<bool> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(is_so) => Some(*is_so),
+            _ => self.wrong(value, &self.path(key), "`true` or `false`"),
+        }
+    }
+
+    /// A whole number that fits in `T`; its closer bounds are the spec's.
+    pub(crate) fn number<T: FromStr>(&self, key: &'static str) -> Option<T> {
+        self.as_number(self.value(key)?, &self.path(key))
+    }
+
+    pub(crate) fn as_number<T: FromStr>(&self, value: &Spanned<DeValue<'_>>, path: &str) -> Option<T> {
+        let Some(number) = value.get_ref().as_integer() else {
+            return self.wrong(value, path, "a whole number");
+        };
+        let parsed = i128::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string());
+        let parsed = parsed.and_then(|decimal| decimal.parse().ok());
+        if parsed.is_none() {
+            self.report.at(value.span(), format!("`{path}` cannot be {number}"), "too small or too large", None);
+        }
+        parsed
+    }
+
+    pub(crate) fn duration(&self, key: &'static str) -> Option<Millis> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Integer(_) => Some(Millis::from_secs(self.as_number(value, &self.path(key))?)),
+            DeValue::String(text) => self.accept(value.span(), &self.path(key), parse_duration(text)),
+            _ => self.wrong(value, &self.path(key), "a duration such as \"30s\", or whole seconds"),
+        }
+    }
+
+    pub(crate) fn size(&self, key: &'static str) -> Option<u64> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Integer(_) => self.as_number(value, &self.path(key)),
+            DeValue::String(text) => self.accept(value.span(), &self.path(key), parse_size(text)),
+            _ => self.wrong(value, &self.path(key), "a size such as \"512m\", or whole bytes"),
+        }
+    }
+
+    pub(crate) fn cpus(&self, key: &'static str) -> Option<u64> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) => self.accept(value.span(), &self.path(key), cpu_millis(number)),
+            None => self.wrong(value, &self.path(key), "a number of processors such as 2 or 0.5"),
+        }
+    }
+
+    /// An array of texts.
+    pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<Located<String>>> {
+        let value = self.value(key)?;
+        let path = self.path(key);
+        let Some(array) = value.get_ref().as_array() else {
+            return self.wrong(value, &path, "a list of texts, such as [\"a\", \"b\"]");
+        };
+        let texts = array.iter().enumerate().filter_map(|(at, item)| {
+            let path = format!("{path}[{at}]");
+            self.report.place(path.clone(), item.span());
+            Some(Located { value: self.as_text(item, &path)?, span: item.span() })
+        });
+        Some(texts.collect())
+    }
+
+    /// The table `[key]`.
+    pub(crate) fn table(&self, key: &'static str) -> Option<Section<'a>> {
+        let value = self.value(key)?;
+        match value.get_ref().as_table() {
+            Some(table) => Some(Section::new(self.report, format!("{}.", self.path(key)), table)),
+            None => self.wrong(value, &self.path(key), &format!("a table, `[{}]`", self.path(key))),
+        }
+    }
+
+    /// The tables `[[key]]`.
+    pub(crate) fn tables(&self, key: &'static str) -> Vec<Section<'a>> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let path = self.path(key);
+        let expected = format!("a list of tables, each `[[{path}]]`");
+        let Some(array) = value.get_ref().as_array() else {
+            let _: Option<()> = self.wrong(value, &path, &expected);
+            return Vec::new();
+        };
+        let sections = array.iter().enumerate().filter_map(|(at, item)| {
+            let path = format!("{path}[{at}]");
+            self.report.place(path.clone(), item.span());
+            match item.get_ref().as_table() {
+                Some(table) => Some(Section::new(self.report, format!("{path}."), table)),
+                None => self.wrong(item, &path, "a table"),
+            }
+        });
+        sections.collect()
+    }
+
+    /// All keys and values of a table whose keys are the user's own.
+    pub(crate) fn entries(
+        &self,
+    ) -> impl Iterator<Item = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
+        self.table.iter()
+    }
+
+    /// Tells of every key that was not asked for.
+    pub(crate) fn finish(self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
+            let name: &str = key.get_ref();
+            let shown: String = name.chars().take(60).collect();
+            let path = self.path(&shown);
+            if self.prefix.is_empty() && RESERVED.contains(&name) {
+                self.report.at(key.span(), format!("`{path}` is not supported yet by this version"), "not yet", None);
+                continue;
+            }
+            let help = self.suggestion(name, &asked);
+            self.report.at(key.span(), format!("there is no key `{path}`"), "unknown key", help);
+        }
+    }
+
+    fn suggestion(&self, name: &str, asked: &[&'static str]) -> Option<String> {
+        let alias = ALIASES.iter().find(|(other, own)| *other == name && asked.contains(own)).map(|(_, own)| *own);
+        let near = asked
+            .iter()
+            .map(|known| (strsim::damerau_levenshtein(known, name), *known))
+            .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+            .min()
+            .map(|(_, known)| known);
+        if let Some(known) = alias.or(near) {
+            return Some(format!("did you mean `{known}`?"));
+        }
+        match shape::table_of(name)? {
+            table if table.is_empty() => Some(format!("`{name}` belongs to the top of the file, before any [table]")),
+            table => Some(format!("`{name}` belongs to [{table}]")),
+        }
+    }
+
+    fn as_text(&self, value: &Spanned<DeValue<'_>>, path: &str) -> Option<String> {
+        match value.get_ref().as_str() {
+            Some(text) => Some(text.to_owned()),
+            None => self.wrong(value, path, "a text in quotes"),
+        }
+    }
+
+    /// Says that `value` is of the wrong type.
+    pub(crate) fn wrong<T>(&self, value: &Spanned<DeValue<'_>>, path: &str, expected: &str) -> Option<T> {
+        let label = match value.get_ref() {
+            DeValue::String(_) => "this is a text",
+            DeValue::Integer(_) => "this is a whole number",
+            DeValue::Float(_) => "this is a number with decimals",
+            DeValue::Boolean(_) => "this is true or false",
+            DeValue::Datetime(_) => "this is a date or time",
+            DeValue::Array(_) => "this is a list",
+            DeValue::Table(_) => "this is a table",
+        };
+        self.report.at(value.span(), format!("`{path}` must be {expected}"), label, None);
+        None
+    }
+
+    /// The value of a parser of ours, or what it says is wrong.
+    pub(crate) fn accept<T>(&self, span: Range<usize>, path: &str, parsed: Result<T, impl Display>) -> Option<T> {
+        match parsed {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.report.at(span, format!("`{path}`: {error}"), "here", None);
+                None
+            }
+        }
+    }
+
+    /// Says that `key` is missing.
+    pub(crate) fn missing(&self, key: &str, help: &str) {
+        self.report.add(self.report.of_file(format!("`{}` is missing", self.path(key))).help(Some(help.to_owned())));
+    }
+}
+
+impl Report {
+    /// A problem of the file as a whole.
+    pub(crate) fn of_file(&self, message: String) -> Problem {
+        Problem::nowhere(message)
+    }
+}

@@ -1,0 +1,279 @@
+//! The shape of `gapless.toml` for editors: its JSON Schema. Reading is done by `read`, which tells of all mistakes at
+//! once; a test holds the two together.
+
+use gapless_core::validate::REPLICAS_MAX;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// The JSON Schema of `gapless.toml`.
+#[must_use]
+pub fn schema() -> Value {
+    let mut schema = schemars::schema_for!(File).to_value();
+    if let Some(object) = schema.as_object_mut() {
+        object.insert("title".to_owned(), "gapless.toml".into());
+    }
+    schema
+}
+
+/// The table that has a key of that name: empty for the top of the file, nothing where there is none.
+pub(crate) fn table_of(key: &str) -> Option<String> {
+    let schema = schema();
+    let properties = schema.get("properties")?.as_object()?;
+    if properties.contains_key(key) {
+        return Some(String::new());
+    }
+    let has_key = |table: &Value| {
+        let name = table.get("$ref").or_else(|| table.pointer("/anyOf/0/$ref"))?.as_str()?.strip_prefix("#/$defs/")?;
+        schema.pointer(&format!("/$defs/{name}/properties/{key}"))
+    };
+    properties.iter().find(|(_, table)| has_key(table).is_some()).map(|(name, _)| name.clone())
+}
+
+fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [
+            { "type": "string", "pattern": "^\\s*([0-9]+(\\.[0-9]+)?(d|h|ms|m|s)\\s*)+$", "examples": ["30s", "1m30s", "500ms"] },
+            { "type": "integer", "minimum": 0, "description": "Seconds." }
+        ]
+    })
+}
+
+fn size(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "anyOf": [
+            { "type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT]?[bB]?|[kKmMgGtT][iI][bB])\\s*$", "examples": ["512m", "64 KiB"] },
+            { "type": "integer", "minimum": 0, "description": "Bytes." }
+        ]
+    })
+}
+
+fn statuses(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "$comment": "one status or range, or a list of them",
+        "anyOf": [
+            { "type": "integer", "minimum": 200, "maximum": 599 },
+            { "type": "string", "pattern": "^\\s*[0-9]{3}\\s*(-\\s*[0-9]{3}\\s*)?$" },
+            { "type": "array", "minItems": 1, "items": { "type": ["integer", "string"] } }
+        ]
+    })
+}
+
+fn variables(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
+        "additionalProperties": { "type": ["string", "integer", "number", "boolean"] }
+    })
+}
+
+/// What gapless deploys and how.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct File {
+    /// The application's name: lower-case letters, digits and hyphens, at most 63.
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
+    name: String,
+    /// What runs it. Without it: docker where there is an `image`, else process.
+    runtime: Option<RuntimeName>,
+    /// The image to run, such as `shop:42` or `registry.example.com/shop@sha256:…`. `deploy --image` goes before it.
+    image: Option<String>,
+    /// The program and its arguments: for a process required, for a container in place of the image's command. `{port}`
+    /// in an argument of a process is replaced by the instance's port. A program with a slash is looked up from the
+    /// file's folder on, one without by PATH.
+    command: Option<Vec<String>>,
+    /// In place of the image's entrypoint.
+    entrypoint: Option<Vec<String>>,
+    /// The user that it runs as: in a container `name` or `uid[:gid]`, for a process a name.
+    user: Option<String>,
+    /// Whether a small init runs as process 1 of the container, for images whose own ignores signals.
+    #[schemars(extend("default" = false))]
+    init: Option<bool>,
+    /// The folder that a process runs in, from the file's folder on; that folder itself without it.
+    directory: Option<String>,
+    /// The port that the application listens on in its container. A process is given its port in `PORT`.
+    #[schemars(range(min = 1, max = 65535))]
+    port: Option<u16>,
+    /// How many instances run side by side.
+    #[schemars(range(min = 1, max = REPLICAS_MAX), extend("default" = 1))]
+    replicas: Option<u16>,
+    /// The hosts whose requests are the application's: names, `*.example.com`, or `*`. Every host without it and
+    /// without `routes`.
+    hosts: Option<Vec<String>>,
+    /// Requests by host and path, where hosts alone do not say enough.
+    routes: Option<Vec<RouteTable>>,
+    /// Environment variables.
+    #[schemars(schema_with = "variables")]
+    env: Option<BTreeMap<String, Value>>,
+    /// Files of environment variables, `NAME=value` on each line, from this file's folder on. `[env]` goes before them,
+    /// later files before earlier ones.
+    env_files: Option<Vec<String>>,
+    /// What is mounted in the container: `SOURCE:PATH` or `SOURCE:PATH:ro`. A source is a volume's name, an absolute
+    /// path, or one that begins with `./` from this file's folder on.
+    volumes: Option<Vec<String>>,
+    /// Limits on each instance.
+    resources: Option<ResourcesTable>,
+    /// What the output of each instance may take on disk.
+    log: Option<LogTable>,
+    /// Fixed ports on the host, one a slot, where something beside gapless needs to know them.
+    host_ports: Option<HostPortsTable>,
+    /// What says that an instance can take requests.
+    health: Option<HealthTable>,
+    /// How requests are forwarded.
+    proxy: Option<ProxyTable>,
+    /// The deadlines of a deployment.
+    deploy: Option<DeployTable>,
+}
+
+/// What runs an application.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "described here, read by `read`")]
+enum RuntimeName {
+    /// Containers, by the Docker Engine.
+    Docker,
+    /// Processes of the host.
+    Process,
+}
+
+/// Requests for one host, under one path.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct RouteTable {
+    /// The host: a name, `*.example.com`, or `*` for every other.
+    #[schemars(extend("default" = "*"))]
+    host: Option<String>,
+    /// The path prefix, in whole segments: `/api` is for `/api` and `/api/x`, not for `/apix`. The longest counts.
+    #[schemars(extend("default" = "/"))]
+    path: Option<String>,
+    /// Whether the prefix is cut off before the request is forwarded.
+    #[schemars(extend("default" = false))]
+    strip: Option<bool>,
+}
+
+/// Limits on each instance.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct ResourcesTable {
+    /// Memory, such as `512m`; an instance that takes more is killed. No limit without it.
+    #[schemars(schema_with = "size")]
+    memory: Option<u64>,
+    /// Processors, such as 2 or 0.5. No limit without it.
+    #[schemars(range(min = 0.01))]
+    cpus: Option<f64>,
+}
+
+/// What the output of each instance may take on disk.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct LogTable {
+    /// The size of one file.
+    #[schemars(schema_with = "size", extend("default" = "10m"))]
+    max_size: Option<u64>,
+    /// How many files are kept.
+    #[schemars(range(min = 1, max = 100), extend("default" = 3))]
+    max_files: Option<u16>,
+}
+
+/// Fixed ports on the host, one a slot.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct HostPortsTable {
+    /// The port of the blue slot.
+    #[schemars(range(min = 1, max = 65535))]
+    blue: u16,
+    /// The port of the green slot.
+    #[schemars(range(min = 1, max = 65535))]
+    green: u16,
+}
+
+/// What says that an instance can take requests: a GET, straight to it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct HealthTable {
+    /// The path to get.
+    #[schemars(regex(pattern = "^/"), extend("default" = "/up"))]
+    path: Option<String>,
+    /// The port to ask, where it is not the application's.
+    #[schemars(range(min = 1, max = 65535))]
+    port: Option<u16>,
+    /// The statuses that mean healthy: a list such as `[200, 204]`, or a range such as `"200-399"`.
+    #[schemars(schema_with = "statuses", extend("default" = "200-299"))]
+    statuses: Option<Value>,
+    /// The Host header; the instance's address without it.
+    host: Option<String>,
+    /// The longest wait between two checks: while starting they begin 2 ms apart and grow to it.
+    #[schemars(schema_with = "duration", extend("default" = "1s"))]
+    interval: Option<String>,
+    /// How long one check may take.
+    #[schemars(schema_with = "duration", extend("default" = "5s"))]
+    timeout: Option<String>,
+    /// How many must pass in a row before an instance takes requests.
+    #[schemars(range(min = 1, max = 100), extend("default" = 1))]
+    passes: Option<u16>,
+    /// How many must fail in a row before a live instance is taken out of rotation.
+    #[schemars(range(min = 1, max = 100), extend("default" = 3))]
+    failures: Option<u16>,
+    /// How long a starting instance has until it must have passed.
+    #[schemars(schema_with = "duration", extend("default" = "30s"))]
+    deadline: Option<String>,
+}
+
+/// How requests are forwarded, and what is answered when they cannot be.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct ProxyTable {
+    /// How long connecting to an instance may take.
+    #[schemars(schema_with = "duration", extend("default" = "2s"))]
+    connect_timeout: Option<String>,
+    /// How long an instance may take from the end of the request to the head of its answer.
+    #[schemars(schema_with = "duration", extend("default" = "60s"))]
+    response_timeout: Option<String>,
+    /// How long a body may rest, in either direction, without a byte moving.
+    #[schemars(schema_with = "duration", extend("default" = "60s"))]
+    idle_timeout: Option<String>,
+    /// Whether `X-Forwarded-*`, `Forwarded` and `X-Request-Id` of the client are believed and extended, because another
+    /// proxy of yours stands in front. Otherwise they are replaced.
+    #[schemars(extend("default" = false))]
+    trust_forwarded: Option<bool>,
+    /// What `Retry-After` says in an answer 503.
+    #[schemars(schema_with = "duration", extend("default" = "2s"))]
+    retry_after: Option<String>,
+    /// An HTML file, at most 64 KiB, for the answers 502, 503 and 504, from this file's folder on.
+    error_page: Option<String>,
+}
+
+/// The deadlines of a deployment.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct DeployTable {
+    /// How long resolving and pulling may take.
+    #[schemars(schema_with = "duration", extend("default" = "10m"))]
+    prepare_timeout: Option<String>,
+    /// How long creating and starting the instances may take.
+    #[schemars(schema_with = "duration", extend("default" = "1m"))]
+    start_timeout: Option<String>,
+    /// How long the data planes may take to apply the cutover before it is taken back.
+    #[schemars(schema_with = "duration", extend("default" = "10s"))]
+    shift_timeout: Option<String>,
+    /// How long the new slot is watched after the cutover, with the old one ready to take over again.
+    #[schemars(schema_with = "duration", extend("default" = "10s"))]
+    observe: Option<String>,
+    /// How long the old slot may take to finish the requests that it has.
+    #[schemars(schema_with = "duration", extend("default" = "30s"))]
+    drain_timeout: Option<String>,
+    /// How long an instance has from SIGTERM to SIGKILL.
+    #[schemars(schema_with = "duration", extend("default" = "10s"))]
+    stop_timeout: Option<String>,
+    /// How long the old slot stays ready for rollback after the observation.
+    #[schemars(schema_with = "duration", extend("default" = "10m"))]
+    keep_warm: Option<String>,
+}

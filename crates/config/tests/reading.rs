@@ -1,0 +1,230 @@
+//! What good files mean.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use gapless_config::{LoadOptions, Loaded, Runtime, TemplateOptions, load, parse, schema, template};
+use gapless_core::spec::{HealthCheck, Timing, Workload};
+use proptest::prelude::*;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn read(text: &str, folder: &Path, options: &LoadOptions) -> Loaded {
+    parse(text, "gapless.toml", folder, options).unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
+}
+
+#[test]
+fn three_lines_are_enough_and_the_rest_is_the_default() {
+    let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
+    let spec = read(text, Path::new("/srv/shop"), &LoadOptions::default()).spec;
+    assert_eq!((spec.app.as_str(), spec.env.as_str(), spec.port, spec.replicas), ("shop", "production", 3000, 1));
+    assert_eq!(spec.health, HealthCheck::default());
+    assert_eq!(spec.timing, Timing::default());
+    assert_eq!(spec.routes.len(), 1);
+    assert!(spec.routes[0].host.is_any());
+}
+
+#[test]
+fn every_key_means_what_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("gapless.toml"), fs::read("tests/every_key.toml").unwrap()).unwrap();
+    fs::write(folder.path().join("one.env"), "ONE=1\nBOTH=one\nWINS=one\n").unwrap();
+    fs::write(folder.path().join("two.env"), "BOTH=two\n").unwrap();
+    fs::write(folder.path().join("error.html"), "<h1>Sorry</h1>").unwrap();
+    let loaded = load(&folder.path().join("gapless.toml"), &LoadOptions::default()).unwrap();
+    assert_eq!(loaded.files.len(), 4);
+    let json = serde_json::to_string_pretty(&loaded.spec).unwrap();
+    insta::assert_snapshot!("every_key_means_what_it_says", json.replace(folder.path().to_str().unwrap(), "FOLDER"));
+    let again: gapless_core::Spec = serde_json::from_str(&json).unwrap();
+    assert_eq!(again, loaded.spec, "what is sent to the server is what was read");
+    assert_eq!(again.validate(), Ok(()));
+}
+
+#[test]
+fn a_program_is_found_beside_the_file_or_by_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("bin/shop");
+    fs::create_dir(folder.path().join("bin")).unwrap();
+    fs::write(&program, "#!/bin/sh\n").unwrap();
+    let command = |command: &str| {
+        let options =
+            LoadOptions { search_path: Some(folder.path().join("bin").into_os_string()), ..LoadOptions::default() };
+        let text = format!("name = \"shop\"\ncommand = [{command:?}, \"{{port}}\"]");
+        parse(&text, "gapless.toml", folder.path(), &options).map(|loaded| match loaded.spec.workload {
+            Workload::Process(process) => process,
+            Workload::Docker(_) => panic!("a command without an image is a process"),
+        })
+    };
+    let error = command("bin/shop").unwrap_err();
+    assert!(error.problems()[0].message().contains("chmod +x"), "{error:?}");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["bin/shop", "./bin/shop", "./bin/../bin/shop", "shop", program.to_str().unwrap()] {
+        let process = command(name).unwrap();
+        assert_eq!(process.command, [program.to_str().unwrap(), "{port}"], "{name}");
+        assert_eq!(process.directory, folder.path().to_str().unwrap());
+    }
+    command("none").unwrap_err();
+}
+
+#[test]
+fn what_is_given_beside_the_file_goes_before_it() {
+    let options = LoadOptions {
+        image: Some("shop:2".to_owned()),
+        environment: Some("test".parse().unwrap()),
+        variables: BTreeMap::from([("A".to_owned(), "given".to_owned())]),
+        ..LoadOptions::default()
+    };
+    for image in ["image = \"Not An Image\"\n", ""] {
+        let text = format!("name = \"shop\"\n{image}port = 3000\nenv = {{ A = \"file\", B = \"file\" }}\n");
+        let spec = read(&text, Path::new("/"), &options).spec;
+        let Workload::Docker(container) = spec.workload else { panic!("an image was given") };
+        assert_eq!((container.image.as_str(), spec.env.as_str()), ("shop:2", "test"));
+        assert_eq!((spec.variables["A"].as_str(), spec.variables["B"].as_str()), ("given", "file"));
+    }
+}
+
+#[test]
+fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["shop", "error.html", ".env"] {
+        fs::write(folder.path().join(name), "").unwrap();
+        fs::set_permissions(folder.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    for runtime in [Runtime::Docker, Runtime::Process] {
+        let text = template(&TemplateOptions { name: "shop".parse().unwrap(), runtime });
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+        let plain = read(&text, folder.path(), &LoadOptions::default()).spec;
+        // A setting is a `#` with no space behind it.
+        let all_on: String = text
+            .lines()
+            .map(|line| if line.starts_with("# ") { "" } else { line.strip_prefix('#').unwrap_or(line) })
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let full = read(&all_on, folder.path(), &LoadOptions::default()).spec;
+        // What is shown as a default is the default.
+        assert_eq!((&plain.timing, &plain.log, plain.replicas), (&full.timing, &full.log, full.replicas));
+        assert_eq!(plain.health.deadline, full.health.deadline);
+        assert_eq!(plain.health.statuses, full.health.statuses);
+        assert_eq!(plain.forward.connect_timeout, full.forward.connect_timeout);
+        assert_eq!(plain.forward.retry_after_s, full.forward.retry_after_s);
+        insta::assert_snapshot!(format!("template_{runtime:?}").to_lowercase(), text);
+    }
+}
+
+/// The keys of a table in the schema, with those of the tables in it.
+fn schema_keys(schema: &Value, table: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
+    for (key, value) in table["properties"].as_object().unwrap() {
+        let reference = [&value["$ref"], &value["anyOf"][0]["$ref"], &value["items"]["$ref"]];
+        let name = reference.iter().find_map(|reference| reference.as_str()?.strip_prefix("#/$defs/"));
+        match name.map(|name| &schema["$defs"][name]).filter(|table| table.get("properties").is_some()) {
+            Some(table) => schema_keys(schema, table, &format!("{prefix}{key}."), keys),
+            None => drop(keys.insert(format!("{prefix}{key}"))),
+        }
+    }
+}
+
+fn file_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = format!("{prefix}{key}");
+        match value {
+            toml::Value::Table(table) if key != "env" => file_keys(table, &format!("{path}."), keys),
+            toml::Value::Array(items) if key == "routes" => {
+                file_keys(items[0].as_table().unwrap(), &format!("{path}."), keys);
+            }
+            _ => drop(keys.insert(path)),
+        }
+    }
+}
+
+#[test]
+fn the_schema_has_the_keys_that_are_read() {
+    let schema = schema();
+    let (mut described, mut read) = (BTreeSet::new(), BTreeSet::new());
+    schema_keys(&schema, &schema, "", &mut described);
+    // That file is also read above, so each of its keys is one.
+    file_keys(&fs::read_to_string("tests/every_key.toml").unwrap().parse().unwrap(), "", &mut read);
+    // The one key that does not fit beside the others: it is a process's.
+    read.insert("directory".to_owned());
+    assert_eq!(described, read);
+}
+
+#[test]
+fn the_schema_in_docs_is_current() {
+    let path = "../../docs/gapless.schema.json";
+    let now = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        fs::create_dir_all("../../docs").unwrap();
+        fs::write(path, &now).unwrap();
+    }
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == now,
+        "docs/gapless.schema.json is not current: run this test with UPDATE_SCHEMA=1, and commit it"
+    );
+}
+
+/// Keys and values that are nearly right, so that more than the syntax is reached.
+fn line() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec![
+        "name",
+        "image",
+        "port",
+        "replicas",
+        "hosts",
+        "routes",
+        "env",
+        "env_files",
+        "volumes",
+        "command",
+        "runtime",
+        "user",
+        "directory",
+        "path",
+        "host",
+        "statuses",
+        "interval",
+        "memory",
+        "cpus",
+        "blue",
+        "strategy",
+        "\"a.b\"",
+        "health.path",
+    ]);
+    let value = prop_oneof![
+        "\"[^\"\\\\\n]{0,12}\"",
+        "-?[0-9]{1,25}",
+        "[0-9]\\.[0-9]",
+        Just("true".to_owned()),
+        Just("[]".to_owned()),
+        "\\[\"[a-z./:*]{0,10}\", [0-9]{1,3}\\]",
+        Just("{ a = 1 }".to_owned()),
+        Just("1979-05-27".to_owned()),
+        Just("nan".to_owned()),
+    ];
+    prop_oneof![
+        6 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        2 => prop::sample::select(vec!["[health]", "[env]", "[proxy]", "[[routes]]", "[log]", "[host_ports]", "[resources]", "[deploy]"])
+            .prop_map(str::to_owned),
+        1 => "\\PC{0,20}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_reading_panic(lines in prop::collection::vec(line(), 0..12)) {
+        let text = lines.join("\n");
+        if let Err(error) = parse(&text, "gapless.toml", Path::new("/nowhere"), &LoadOptions::default()) {
+            prop_assert!(!error.problems().is_empty());
+            let _ = format!("{:?}", miette::Report::new(error));
+        }
+    }
+
+    #[test]
+    fn no_characters_make_reading_panic(text in "(\\PC|[\n\r\0\"'=\\[\\]{}.#\\\\]){0,80}") {
+        if let Err(error) = parse(&text, "gapless.toml", Path::new("/nowhere"), &LoadOptions::default()) {
+            let _ = (error.problems().iter().map(|problem| problem.position()).count(), format!("{:?}", miette::Report::new(error)));
+        }
+    }
+}
