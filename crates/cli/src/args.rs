@@ -1,0 +1,253 @@
+//! Every command and flag: defined, documented and parsed here, and nowhere else. Help, completions and man pages are
+//! derived from it.
+
+use crate::which::{App, File};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gapless_core::{AppName, EnvName, Slot};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Zero-downtime, blue-green continuous deployment.
+#[derive(Debug, Parser)]
+#[command(name = "gapless", version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Cli {
+    /// The server's socket [default: /run/gapless/gapless.sock, or below $XDG_RUNTIME_DIR when not root]
+    #[arg(long, global = true, env = "GAPLESS_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not healthy, 5 another deployment \
+is in the way, 6 taken back after its cutover.";
+
+/// What gapless can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a commented gapless.toml to begin with
+    Init(Init),
+    /// Check gapless.toml without deploying it
+    Validate(File),
+    /// Deploy the release that gapless.toml describes, and follow the deployment
+    Deploy(Deploy),
+    /// Show what is live
+    Status(Status),
+    /// List deployments, the newest first
+    History(History),
+    /// Show a deployment
+    Show(Show),
+    /// Show the output of the live release's instances
+    Logs(Logs),
+    /// Go back to the release that was live before, or to the one of that number
+    Rollback(Rollback),
+    /// End the deployment that is under way: cancelled before its cutover, taken back after it
+    Abort(Asked),
+    /// Stop an application: its requests are answered 503 until it is started or deployed again
+    Stop(Asked),
+    /// Start a stopped application again, with the release that was live
+    Start(Asked),
+    /// Remove an application, its instances and its history; volumes stay
+    Remove(Remove),
+    /// Look for what is wrong with gapless, its runtimes and its proxy
+    Doctor {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run the control plane
+    Server(Server),
+    /// Run the data plane (the server does it for you)
+    Proxy(Proxy),
+    /// Print the JSON Schema of gapless.toml, for editors
+    Schema,
+    /// Print the OpenAPI description of the server's API
+    Openapi,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write man pages into a folder
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Supervise one process instance (the server does it for you)
+    #[command(hide = true)]
+    Shim {
+        /// The folder of the instance
+        folder: PathBuf,
+    },
+}
+
+/// What `gapless init` needs to know.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// The application's name [default: the name of this folder]
+    #[arg(long)]
+    pub name: Option<AppName>,
+    /// What runs it
+    #[arg(long, value_enum, default_value_t = Runtime::Docker)]
+    pub runtime: Runtime,
+    /// Where to write it
+    #[arg(short = 'c', long = "config", default_value = "gapless.toml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// What runs an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Runtime {
+    /// Containers
+    Docker,
+    /// Processes of this host
+    Process,
+}
+
+/// What `gapless deploy` needs to know.
+#[derive(Debug, Args)]
+pub struct Deploy {
+    #[command(flatten)]
+    pub file: File,
+    /// The image to run, in place of the one in the file
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The environment to deploy into [default: production]
+    #[arg(short = 'e', long, value_name = "NAME")]
+    pub env: Option<EnvName>,
+    /// Return as soon as the deployment is recorded; it goes on
+    #[arg(long)]
+    pub detach: bool,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `gapless status` needs to know.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Only this application
+    pub app: Option<AppName>,
+    /// Only this environment
+    #[arg(short = 'e', long, value_name = "NAME")]
+    pub env: Option<EnvName>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `gapless history` needs to know.
+#[derive(Debug, Args)]
+pub struct History {
+    #[command(flatten)]
+    pub app: App,
+    /// How many at most
+    #[arg(short = 'n', long, default_value_t = 20)]
+    pub limit: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `gapless show` needs to know.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The number of the deployment
+    pub number: u64,
+    #[command(flatten)]
+    pub app: App,
+    /// Follow it to its end
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `gapless logs` needs to know.
+#[derive(Debug, Args)]
+pub struct Logs {
+    #[command(flatten)]
+    pub app: App,
+    /// Go on with what comes
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// How many lines of each instance
+    #[arg(short = 'n', long, default_value_t = 100)]
+    pub lines: usize,
+    /// The instances of this slot, in place of the live one
+    #[arg(long)]
+    pub slot: Option<Slot>,
+    /// Print each line as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `gapless rollback` needs to know.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The number of the release to go back to [default: the one that was live before]
+    pub release: Option<u64>,
+    #[command(flatten)]
+    pub app: App,
+    /// Return as soon as the rollback is recorded; it goes on
+    #[arg(long)]
+    pub detach: bool,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What is asked of an application.
+#[derive(Debug, Args)]
+pub struct Asked {
+    #[command(flatten)]
+    pub app: App,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `gapless remove` needs to know.
+#[derive(Debug, Args)]
+pub struct Remove {
+    #[command(flatten)]
+    pub app: App,
+    /// Do not ask
+    #[arg(short = 'y', long)]
+    pub yes: bool,
+}
+
+/// What `gapless server` needs to know.
+#[derive(Debug, Args)]
+pub struct Server {
+    /// Where everything is kept that must survive [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
+    #[arg(long, env = "GAPLESS_STATE_DIR", value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
+    /// An address that the proxy listens on; may be given several times
+    #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS", default_value = "0.0.0.0:80")]
+    pub listen: Vec<SocketAddr>,
+    /// Print the log as JSON
+    #[arg(long)]
+    pub log_json: bool,
+}
+
+/// What `gapless proxy` needs to know.
+#[derive(Debug, Args)]
+pub struct Proxy {
+    /// Its control socket
+    #[arg(long, value_name = "PATH")]
+    pub control_socket: PathBuf,
+    /// Where it keeps its last good route table
+    #[arg(long, value_name = "FILE")]
+    pub table_file: PathBuf,
+    /// An address to listen on; without any it waits for sockets that are handed over
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
+    pub listen: Vec<SocketAddr>,
+    /// How many cores it uses [default: all]
+    #[arg(long)]
+    pub workers: Option<usize>,
+}

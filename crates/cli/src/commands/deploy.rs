@@ -1,0 +1,21 @@
+//! `gapless deploy`: hands a release in and follows its deployment. The deployment is the server's: a client that goes
+//! away neither stops nor locks anything.
+
+use crate::args::Deploy;
+use crate::exit::Failure;
+use crate::present::follow::{self, Until};
+use gapless_api::Client;
+use gapless_config::LoadOptions;
+use gapless_core::AppKey;
+use std::process::ExitCode;
+
+pub async fn run(args: Deploy, client: &Client) -> Result<ExitCode, Failure> {
+    let options = LoadOptions { image: args.image, environment: args.env, ..LoadOptions::default() };
+    let spec = gapless_config::load(&args.file.path, &options)?.spec;
+    let key = AppKey::new(spec.app.clone(), spec.env.clone());
+    let deployment = client.deploy(spec).await?;
+    if args.detach {
+        return follow::detached(&deployment, args.json);
+    }
+    follow::follow(client, &key, deployment.number, Until::Ended, args.json).await
+}

@@ -1,0 +1,43 @@
+//! The commands, a file each.
+
+pub mod abort;
+pub mod deploy;
+pub mod describe;
+pub mod doctor;
+pub mod history;
+pub mod init;
+pub mod logs;
+pub mod proxy;
+pub mod remove;
+pub mod rollback;
+pub mod server;
+pub mod shim;
+pub mod show;
+pub mod start_stop;
+pub mod status;
+pub mod validate;
+
+use crate::args::Command;
+use crate::exit::Failure;
+use gapless_api::Client;
+use std::process::ExitCode;
+
+/// Carries out a command that asks a server.
+pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Deploy(args) => deploy::run(args, client).await,
+        Command::Status(args) => status::run(args, client).await,
+        Command::History(args) => history::run(args, client).await,
+        Command::Show(args) => show::run(args, client).await,
+        Command::Logs(args) => logs::run(args, client).await,
+        Command::Rollback(args) => rollback::run(args, client).await,
+        Command::Abort(args) => abort::run(args, client).await,
+        Command::Stop(args) => start_stop::stop(args, client).await,
+        Command::Start(args) => start_stop::start(args, client).await,
+        Command::Remove(args) => remove::run(args, client).await,
+        Command::Doctor { json } => doctor::run(json, client).await,
+        // Carried out before, without a server.
+        Command::Init(_) | Command::Validate(_) | Command::Schema | Command::Openapi | Command::Completions { .. }
+        | Command::Man { .. } | Command::Proxy(_) | Command::Shim { .. } | Command::Server(_) => Ok(ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,48 @@
+//! `gapless remove`: an application, its instances and its history.
+
+use crate::args::Remove;
+use crate::exit::Failure;
+use gapless_api::{Client, ClientError, Code};
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long the last requests and instances may take before the command stops waiting for them.
+const PATIENCE: Duration = Duration::from_secs(120);
+const POLL: Duration = Duration::from_millis(50);
+
+pub async fn run(args: Remove, client: &Client) -> Result<ExitCode, Failure> {
+    let key = args.app.key()?;
+    let view = client.application(&key).await?;
+    if !args.yes && !is_confirmed(&format!("remove {key}, its instances and its history?"))? {
+        println!("nothing was removed");
+        return Ok(ExitCode::FAILURE);
+    }
+    client.remove(&key).await?;
+    let give_up_at = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match client.application(&key).await {
+            Err(ClientError::Api(error)) if error.code == Code::NotFound => break,
+            Err(error) => return Err(error.into()),
+            Ok(_) if tokio::time::Instant::now() >= give_up_at => {
+                println!("{key} gets no more requests; its instances stop as soon as they have finished theirs");
+                return Ok(ExitCode::SUCCESS);
+            }
+            Ok(_) => tokio::time::sleep(POLL).await,
+        }
+    }
+    let hosts: Vec<_> = view.hosts.iter().map(ToString::to_string).collect();
+    println!("removed {key}; {} may be used by others now", hosts.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn is_confirmed(question: &str) -> Result<bool, Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody is there to be asked; say --yes"));
+    }
+    print!("{question} [y/N] ");
+    std::io::stdout().flush().map_err(Failure::other)?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(Failure::other)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}

@@ -1,0 +1,21 @@
+//! `gapless validate`: everything that is wrong with `gapless.toml`, without deploying it.
+
+use crate::exit::Failure;
+use crate::which::File;
+use gapless_config::LoadOptions;
+use std::process::ExitCode;
+
+pub fn run(file: &File) -> Result<ExitCode, Failure> {
+    let spec = gapless_config::load(&file.path, &LoadOptions::default())?.spec;
+    let hosts: Vec<_> = spec.routes.iter().map(|route| format!("{}{}", route.host, route.path)).collect();
+    println!(
+        "{} is right: {} in {}, {} × {}, for {}",
+        file.path.display(),
+        spec.app,
+        spec.env,
+        spec.replicas,
+        spec.workload.runtime(),
+        hosts.join(", ")
+    );
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,170 @@
+//! Following a deployment: a progress display on a terminal, plain lines elsewhere, JSON for programs.
+
+use super::{deployment, json};
+use crate::exit::{self, Failure};
+use gapless_api::{Client, ClientError, Follow, FollowEvent, ProgressView};
+use gapless_core::deployment::{Kind, Outcome};
+use gapless_core::{AppKey, Deployment, Phase};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a server that went away meanwhile is waited for: the deployment goes on when it is back.
+const SERVER_PATIENCE: Duration = Duration::from_secs(60);
+const SERVER_RETRY_AFTER: Duration = Duration::from_millis(100);
+const SPINNER_EVERY: Duration = Duration::from_millis(100);
+
+/// How far a deployment is followed, and what is success.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// To its end.
+    Ended,
+    /// Until requests go to the earlier release.
+    WentBack,
+    /// Until what was aborted is over.
+    Aborted,
+}
+
+/// Says that a deployment was recorded and goes on.
+pub fn detached(deployment: &Deployment, as_json: bool) -> Result<ExitCode, Failure> {
+    if as_json {
+        return json::print(deployment);
+    }
+    let Deployment { number, key, release, .. } = deployment;
+    println!("deployment {number} of {key} (release {release}) is {}; follow it with `gapless show {number} -f`", deployment.phase.name());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Follows a deployment, through restarts of the server. Ctrl-C ends the following and nothing else.
+pub async fn follow(client: &Client, key: &AppKey, number: u64, until: Until, as_json: bool) -> Result<ExitCode, Failure> {
+    let mut display = Display::new(as_json);
+    let mut events = client.follow(key, number).await?;
+    loop {
+        let event = tokio::select! {
+            biased;
+            event = events.next() => event,
+            _ = tokio::signal::ctrl_c() => {
+                display.interrupted(number);
+                return Ok(ExitCode::from(exit::INTERRUPTED));
+            }
+        };
+        match event {
+            Ok(Some(event)) => {
+                display.show(&event)?;
+                let is_over = event.deployment.phase.is_end();
+                if is_over || (until == Until::WentBack && has_gone_back(&event.deployment)) {
+                    return Ok(display.end(&event.deployment, until));
+                }
+            }
+            Ok(None) | Err(ClientError::Broken(_)) => events = display.wait_for_server(client, key, number).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Whether requests go to the earlier release: by a rollback that the data planes have applied, or because the
+/// deployment that was under way is taken back.
+fn has_gone_back(deployment: &Deployment) -> bool {
+    match deployment.kind {
+        Kind::Rollback => matches!(deployment.phase, Phase::Retiring | Phase::Ended(Outcome::Succeeded { .. })),
+        Kind::Deploy => matches!(deployment.phase, Phase::Ended(Outcome::Reverted(_))),
+    }
+}
+
+/// What is shown while a deployment is followed.
+enum Display {
+    Terminal { spinner: ProgressBar, phases_shown: usize },
+    Plain { phases_shown: usize },
+    Json,
+}
+
+impl Display {
+    fn new(as_json: bool) -> Self {
+        if as_json {
+            return Display::Json;
+        }
+        if !std::io::stdout().is_terminal() || std::env::var_os("CI").is_some() {
+            return Display::Plain { phases_shown: 0 };
+        }
+        let spinner = ProgressBar::new_spinner();
+        // The template is a constant; a bad one would only look plain.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+            spinner.set_style(style);
+        }
+        spinner.enable_steady_tick(SPINNER_EVERY);
+        Display::Terminal { spinner, phases_shown: 0 }
+    }
+
+    fn show(&mut self, event: &FollowEvent) -> Result<(), Failure> {
+        let lines = |shown: &mut usize| {
+            let passed = event.deployment.passed.iter().skip(std::mem::replace(shown, event.deployment.passed.len()));
+            let lines = passed.map(|passed| deployment::phase_line(&passed.phase, passed.until.since(passed.since)));
+            lines.collect::<Vec<_>>()
+        };
+        match self {
+            Display::Json => println!("{}", json::line(event)?),
+            Display::Plain { phases_shown } => lines(phases_shown).iter().for_each(|line| println!("  {line}")),
+            Display::Terminal { spinner, phases_shown } => {
+                lines(phases_shown).iter().for_each(|line| spinner.println(format!("✓ {line}")));
+                let progress = event.progress.as_ref().map(progress).unwrap_or_default();
+                spinner.set_message(format!("{}{progress}", event.deployment.phase.name()));
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&self, deployment: &Deployment, until: Until) -> ExitCode {
+        if let Display::Terminal { spinner, .. } = self {
+            spinner.finish_and_clear();
+        }
+        let went_back = until == Until::WentBack && has_gone_back(deployment);
+        if !matches!(self, Display::Json) {
+            println!("{}", if went_back { gone_back(deployment) } else { deployment::ending(deployment) });
+        }
+        let was_aborted = until == Until::Aborted
+            && matches!(deployment.phase, Phase::Ended(Outcome::Cancelled(_) | Outcome::Reverted(_)));
+        if went_back || was_aborted { ExitCode::SUCCESS } else { exit::of_deployment(deployment) }
+    }
+
+    fn interrupted(&self, number: u64) {
+        if let Display::Terminal { spinner, .. } = self {
+            spinner.finish_and_clear();
+        }
+        eprintln!("deployment {number} goes on; follow it again with `gapless show {number} -f`, end it with `gapless abort`");
+    }
+
+    async fn wait_for_server(&self, client: &Client, key: &AppKey, number: u64) -> Result<Follow<FollowEvent>, Failure> {
+        match self {
+            Display::Terminal { spinner, .. } => spinner.set_message("the server is away; waiting for it"),
+            Display::Plain { .. } | Display::Json => eprintln!("the server is away; waiting for it"),
+        }
+        let give_up_at = tokio::time::Instant::now() + SERVER_PATIENCE;
+        loop {
+            match client.follow(key, number).await {
+                Ok(events) => return Ok(events),
+                Err(error) if tokio::time::Instant::now() >= give_up_at => return Err(error.into()),
+                Err(_) => tokio::time::sleep(SERVER_RETRY_AFTER).await,
+            }
+        }
+    }
+}
+
+fn gone_back(deployment: &Deployment) -> String {
+    let took = deployment.receipt.cutover_us.map(|us| format!("; the cutover took {}", super::micros(us)));
+    match (deployment.kind, deployment.previous) {
+        (Kind::Deploy, Some(previous)) => format!("went back to release {} in {}", previous.release, previous.slot),
+        _ => {
+            let slot = deployment.slot.map(|slot| format!(" in {slot}")).unwrap_or_default();
+            format!("went back to release {}{slot}{}", deployment.release, took.unwrap_or_default())
+        }
+    }
+}
+
+fn progress(progress: &ProgressView) -> String {
+    let megabytes = |bytes: u64| bytes / 1_000_000;
+    match progress.total_bytes {
+        0 => format!(": {}", progress.step),
+        total => format!(": {}, {} of {} MB", progress.step, megabytes(progress.done_bytes), megabytes(total)),
+    }
+}

@@ -1,0 +1,12 @@
+//! Tables without lines, as `ps` and `docker ps` print them.
+
+use comfy_table::Table;
+use comfy_table::presets::NOTHING;
+
+/// A table with those heads.
+pub fn of<const N: usize>(heads: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING);
+    table.set_header(heads.map(str::to_uppercase));
+    table
+}

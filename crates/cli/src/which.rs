@@ -1,0 +1,55 @@
+//! Which file, and which application, a command is about.
+
+use crate::exit::Failure;
+use clap::Args;
+use gapless_core::{AppKey, AppName, EnvName};
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// The configuration file.
+#[derive(Debug, Clone, Args)]
+pub struct File {
+    /// The configuration file
+    #[arg(short = 'c', long = "config", default_value = "gapless.toml", value_name = "FILE")]
+    pub path: PathBuf,
+}
+
+/// The application: by its name, or by the configuration file's.
+#[derive(Debug, Args)]
+pub struct App {
+    /// The application [default: the one that the configuration file names]
+    #[arg(short = 'a', long, env = "GAPLESS_APP", value_name = "NAME")]
+    app: Option<AppName>,
+    /// Its environment
+    #[arg(short = 'e', long, value_name = "NAME", default_value_t)]
+    env: EnvName,
+    #[command(flatten)]
+    file: File,
+}
+
+/// Only the name: an application can be rolled back whatever else is wrong with the file.
+#[derive(Deserialize)]
+struct Named {
+    name: AppName,
+}
+
+impl App {
+    /// The application that is meant.
+    pub fn key(&self) -> Result<AppKey, Failure> {
+        let app = match &self.app {
+            Some(app) => app.clone(),
+            None => self.name_in_file()?,
+        };
+        Ok(AppKey::new(app, self.env.clone()))
+    }
+
+    fn name_in_file(&self) -> Result<AppName, Failure> {
+        let path = self.file.path.display();
+        let text = std::fs::read_to_string(&self.file.path).map_err(|error| {
+            Failure::usage(format!("which application? {path} cannot be read ({error}); name it with --app"))
+        })?;
+        let named: Named = toml::from_str(&text)
+            .map_err(|error| Failure::usage(format!("which application? {path} does not say: {}; name it with --app", error.message())))?;
+        Ok(named.name)
+    }
+}
