@@ -84,9 +84,11 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
     let report = Report::new(file_name, text);
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     if !syntax_errors.is_empty() {
-        for error in syntax_errors.iter().take(SYNTAX_ERRORS_MAX) {
+        let is_yaml = looks_like_yaml(text);
+        for error in syntax_errors.iter().take(if is_yaml { 1 } else { SYNTAX_ERRORS_MAX }) {
             let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            report.at(error.span().unwrap_or(0..0), format!("this is not TOML: {message}"), "here", None);
+            let help = is_yaml.then(|| "this looks like YAML; in TOML it is `name = \"shop\"`".to_owned());
+            report.at(error.span().unwrap_or(0..0), format!("this is not TOML: {message}"), "here", help);
         }
         return Err(ConfigError::new(file_name, report.into_problems()));
     }
@@ -109,4 +111,13 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
         Some((spec, _)) if report.is_clean() => Ok(Loaded { spec, files }),
         _ => Err(ConfigError::new(file_name, report.into_problems())),
     }
+}
+
+/// Whether the first line that says something is `key: value`.
+fn looks_like_yaml(text: &str) -> bool {
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    first.is_some_and(|line| {
+        line == "---"
+            || line.split_once(':').is_some_and(|(key, _)| key.chars().all(|c| c.is_alphanumeric() || c == '_'))
+    })
 }

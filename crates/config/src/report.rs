@@ -54,6 +54,16 @@ impl Report {
         }
     }
 
+    /// Says that `path` is missing in `table`, or in the file itself where that has no name.
+    pub(crate) fn missing(&self, table: &str, path: &str, help: &str) {
+        let problem = Problem::within(Arc::clone(&self.source), format!("`{path}` is missing"));
+        let problem = match self.span(table) {
+            Some(span) => problem.label(span, "in this table"),
+            None => problem,
+        };
+        self.add(problem.help(Some(help.to_owned())));
+    }
+
     pub(crate) fn add(&self, problem: Problem) {
         let mut problems = self.problems.borrow_mut();
         if problems.len() < PROBLEMS_MAX {

@@ -2,8 +2,8 @@
 //! is thereby said once, where they are read.
 
 use crate::report::Report;
+use crate::shape;
 use crate::units::{cpu_millis, parse_duration, parse_size};
-use crate::{problem::Problem, shape};
 use gapless_core::Millis;
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -44,6 +44,8 @@ pub(crate) struct Section<'a> {
     prefix: String,
     table: &'a DeTable<'a>,
     asked: RefCell<Vec<&'static str>>,
+    /// Keys that have to be there and are not, with what to do.
+    missing: RefCell<Vec<(&'static str, &'static str)>>,
 }
 
 /// A value and where it stands.
@@ -54,7 +56,7 @@ pub(crate) struct Located<T> {
 
 impl<'a> Section<'a> {
     pub(crate) fn new(report: &'a Report, prefix: String, table: &'a DeTable<'a>) -> Self {
-        Section { report, prefix, table, asked: RefCell::default() }
+        Section { report, prefix, table, asked: RefCell::default(), missing: RefCell::default() }
     }
 
     /// The value of `key`, whatever it is.
@@ -95,7 +97,13 @@ impl<'a> Section<'a> {
 
     pub(crate) fn as_number<T: FromStr>(&self, value: &Spanned<DeValue<'_>>, path: &str) -> Option<T> {
         let Some(number) = value.get_ref().as_integer() else {
-            return self.wrong(value, path, "a whole number");
+            let help = value.get_ref().as_str().filter(|text| text.parse::<i64>().is_ok());
+            return self.wrong_but(
+                value,
+                path,
+                "a whole number",
+                help.map(|text| format!("write {text} without quotes")),
+            );
         };
         let parsed = i128::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string());
         let parsed = parsed.and_then(|decimal| decimal.parse().ok());
@@ -141,7 +149,8 @@ impl<'a> Section<'a> {
         let value = self.value(key)?;
         let path = self.path(key);
         let Some(array) = value.get_ref().as_array() else {
-            return self.wrong(value, &path, "a list of texts, such as [\"a\", \"b\"]");
+            let help = value.get_ref().as_str().map(|text| format!("write [{text:?}]"));
+            return self.wrong_but(value, &path, "a list of texts, such as [\"a\", \"b\"]", help);
         };
         let texts = array.iter().enumerate().filter_map(|(at, item)| {
             let path = format!("{path}[{at}]");
@@ -187,9 +196,10 @@ impl<'a> Section<'a> {
         self.table.iter()
     }
 
-    /// Tells of every key that was not asked for.
+    /// Tells of every key that was not asked for, and of those that are missing.
     pub(crate) fn finish(self) {
         let asked = self.asked.borrow();
+        let mut meant = Vec::new();
         for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
             let name: &str = key.get_ref();
             let shown: String = name.chars().take(60).collect();
@@ -198,28 +208,16 @@ impl<'a> Section<'a> {
                 self.report.at(key.span(), format!("`{path}` is not supported yet by this version"), "not yet", None);
                 continue;
             }
-            let help = self.suggestion(name, &asked);
+            let known = known_as(name, &asked);
+            meant.extend(known);
+            let help = known.map(|known| format!("did you mean `{known}`?")).or_else(|| table_with(name));
             self.report.at(key.span(), format!("there is no key `{path}`"), "unknown key", help);
         }
-    }
-
-    fn suggestion(&self, name: &str, asked: &[&'static str]) -> Option<String> {
-        let alias = ALIASES.iter().find(|(other, own)| *other == name && asked.contains(own)).map(|(_, own)| *own);
-        let near = asked
-            .iter()
-            .map(|known| (strsim::damerau_levenshtein(known, name), *known))
-            .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-            .min()
-            .map(|(_, known)| known);
-        if let Some(known) = alias.or(near) {
-            return Some(format!("did you mean `{known}`?"));
-        }
-        match shape::table_of(name)? {
-            table if table.is_empty() => Some(format!("`{name}` belongs to the top of the file, before any [table]")),
-            table => Some(format!("`{name}` belongs to [{table}]")),
+        for (key, help) in self.missing.borrow().iter().filter(|(key, _)| !meant.contains(key)) {
+            let table = self.prefix.trim_end_matches('.');
+            self.report.missing(table, &self.path(key), help);
         }
     }
-
     fn as_text(&self, value: &Spanned<DeValue<'_>>, path: &str) -> Option<String> {
         match value.get_ref().as_str() {
             Some(text) => Some(text.to_owned()),
@@ -229,6 +227,17 @@ impl<'a> Section<'a> {
 
     /// Says that `value` is of the wrong type.
     pub(crate) fn wrong<T>(&self, value: &Spanned<DeValue<'_>>, path: &str, expected: &str) -> Option<T> {
+        self.wrong_but(value, path, expected, None)
+    }
+
+    /// The same, with what to write instead.
+    fn wrong_but<T>(
+        &self,
+        value: &Spanned<DeValue<'_>>,
+        path: &str,
+        expected: &str,
+        help: Option<String>,
+    ) -> Option<T> {
         let label = match value.get_ref() {
             DeValue::String(_) => "this is a text",
             DeValue::Integer(_) => "this is a whole number",
@@ -238,7 +247,7 @@ impl<'a> Section<'a> {
             DeValue::Array(_) => "this is a list",
             DeValue::Table(_) => "this is a table",
         };
-        self.report.at(value.span(), format!("`{path}` must be {expected}"), label, None);
+        self.report.at(value.span(), format!("`{path}` must be {expected}"), label, help);
         None
     }
 
@@ -253,15 +262,28 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Says that `key` is missing.
-    pub(crate) fn missing(&self, key: &str, help: &str) {
-        self.report.add(self.report.of_file(format!("`{}` is missing", self.path(key))).help(Some(help.to_owned())));
+    /// Says that `key` is missing; told by [`Section::finish`], unless it is only misspelt.
+    pub(crate) fn missing(&self, key: &'static str, help: &'static str) {
+        self.missing.borrow_mut().push((key, help));
     }
 }
 
-impl Report {
-    /// A problem of the file as a whole.
-    pub(crate) fn of_file(&self, message: String) -> Problem {
-        Problem::nowhere(message)
+/// The key that was probably meant by `name`.
+fn known_as(name: &str, asked: &[&'static str]) -> Option<&'static str> {
+    let alias = ALIASES.iter().find(|(other, own)| *other == name && asked.contains(own)).map(|(_, own)| *own);
+    let near = asked
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known, name), *known))
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .min()
+        .map(|(_, known)| known);
+    alias.or(near)
+}
+
+/// Where a key of that name belongs.
+fn table_with(name: &str) -> Option<String> {
+    match shape::table_of(name)? {
+        table if table.is_empty() => Some(format!("`{name}` belongs to the top of the file, before any [table]")),
+        table => Some(format!("`{name}` belongs to [{table}]")),
     }
 }

@@ -52,7 +52,10 @@ impl Spec {
         match &self.workload {
             Workload::Docker(container) => {
                 if self.port == 0 {
-                    found.add("port", "is missing: it is the port that the application listens on in its container");
+                    found.add(
+                        "port",
+                        "is not from 1 to 65535: it is the port that the application listens on in its container",
+                    );
                 }
                 check_container(container, &mut found);
             }
@@ -220,7 +223,8 @@ fn check_resources(spec: &Spec, found: &mut Findings) {
         }
     }
     if let Some(millis) = spec.resources.cpu_millis {
-        found.within("resources.cpu_millis", millis, 10..=1_024_000);
+        let cpus = |millis: u64| millis as f64 / 1000.0;
+        found.within("resources.cpu_millis", cpus(millis), cpus(10)..=cpus(1_024_000));
     }
     found.within("log.file_bytes", spec.log.file_bytes, 4096..=1 << 40);
     found.within("log.file_count", spec.log.file_count, 1..=100);

@@ -135,6 +135,23 @@ async fn a_backup_under_writes_is_of_one_revision() {
 }
 
 #[tokio::test]
+async fn another_program_that_reads_for_long_does_not_hold_up_commits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_file(&folder);
+    let store = SqliteStore::open(&path).unwrap();
+    store.commit(Txn::new().put("/a", "1")).await.unwrap();
+    let reader = rusqlite::Connection::open(&path).unwrap();
+    reader.execute_batch("BEGIN; SELECT * FROM entries;").unwrap();
+    // More than can wait until the log is copied into the file, which cannot be done wholly while somebody reads it.
+    for n in 0..1200 {
+        let start = Instant::now();
+        store.commit(Txn::new().put("/a", n.to_string())).await.unwrap();
+        let time = start.elapsed();
+        assert!(time < Duration::from_secs(3), "commit {n} took {time:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_history_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);

@@ -65,7 +65,10 @@ impl Reading<'_> {
 }
 
 fn read_text(path: &Path, bytes_max: usize) -> Result<String, String> {
-    let unreadable = |error: std::io::Error| format!("cannot be read: {error}");
+    let unreadable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => "is not there".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
     // Not a pipe or a device either, which would never end.
     if !metadata.is_file() {

@@ -57,7 +57,7 @@ impl Reading<'_> {
             None if root.has("runtime") => return None,
             None if root.has("image") => (Kind::Docker, "it has an `image`"),
             None if root.has("command") => (Kind::Process, "it has a `command` and no `image`"),
-            None if self.options.image.is_some() => (Kind::Docker, "an image was given"),
+            None if self.options.image.is_some() => (Kind::Docker, "`--image` was given"),
             None => {
                 root.missing("image", "give an `image` to run a container, or a `command` to run a process");
                 return None;
@@ -124,7 +124,7 @@ impl Reading<'_> {
     fn process(&self, root: &Section<'_>, keys: Keys) -> Option<Workload> {
         if self.options.image.is_some() {
             let help = "leave out `--image`, or give the file an `image`".to_owned();
-            self.report.add(Problem::nowhere("an image was given, but the file runs a process").help(Some(help)));
+            self.report.add(Problem::nowhere("`--image` was given, but the file runs a process").help(Some(help)));
         }
         if !root.has("command") {
             root.missing(
@@ -164,6 +164,9 @@ impl Reading<'_> {
             return match std::fs::metadata(&path) {
                 Ok(metadata) if is_program(&metadata) => text_of(&path),
                 Ok(_) => Err(format!("{} is not a program; make it executable with `chmod +x`", path.display())),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    Err(format!("there is no program {}", path.display()))
+                }
                 Err(error) => Err(format!("{} cannot be run: {error}", path.display())),
             };
         }

@@ -16,6 +16,9 @@ use std::time::Duration;
 /// How long SQLite waits for another program, such as a `sqlite3` shell, to let go of the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The size that the log is cut to when it is written from its beginning again.
+const LOG_BYTES_KEPT: u32 = 16 << 20;
+
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 
@@ -149,6 +152,7 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     // The log is copied back into the file between commits, not within them.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
     Ok(connection)
 }
 
@@ -195,12 +199,16 @@ fn bring_up_to_date(path: &Path, connection: &mut Connection) -> Result<(), Stor
     }
 }
 
-/// Copies the log into the file, syncs it and empties the log.
-pub(super) fn checkpoint(connection: &Connection) -> Result<(), Trouble> {
-    // The row has (busy, frames in the log, frames copied). Busy, because another program reads, is no error: the rest
-    // is copied another time.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    Ok(())
+/// Copies the log into the file, syncs it and empties the log. Waits, up to the busy timeout, for other programs that
+/// read, and leaves them the rest.
+fn checkpoint(connection: &Connection) -> Result<(), Trouble> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
+}
+
+/// Copies as much of the log into the file as can be copied without waiting for anybody; where that was all, the log is
+/// written from its beginning again.
+pub(super) fn checkpoint_in_passing(connection: &Connection) -> Result<(), Trouble> {
+    Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
 fn refuse(path: &Path, why: String) -> StoreError {

@@ -1,6 +1,6 @@
 //! The thread that owns the connection: it does one job after the other, and keeps the file small when it is idle.
 
-use super::open::checkpoint;
+use super::open::checkpoint_in_passing;
 use super::records::Records;
 use crate::{Outcome, StoreError, Txn};
 use std::sync::{Arc, mpsc};
@@ -164,7 +164,7 @@ impl Worker {
         self.untidy_commits = 0;
         self.untidy_bytes = 0;
         let compacted = self.records.surplus().map_or(Ok(()), |through| self.records.compact(through));
-        if let Err(trouble) = compacted.and_then(|()| checkpoint(&self.records.connection)) {
+        if let Err(trouble) = compacted.and_then(|()| checkpoint_in_passing(&self.records.connection)) {
             tracing::warn!(place = %self.place, %trouble, "the state file could not be tidied; tried again later");
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 const PATH_VARIABLE: &str = "GAPLESS_STORE_TEST_PATH";
 
@@ -20,7 +21,16 @@ pub fn within(outer: &[&str], name: &str, path: &Path) -> Command {
     command
 }
 
+/// How long such a process may live, so that a test that waits for it comes to an end.
+const LIFETIME: Duration = Duration::from_secs(120);
+
 /// The path that this process was started with; none where it is not one of these.
 pub fn path() -> Option<PathBuf> {
-    std::env::var_os(PATH_VARIABLE).map(PathBuf::from)
+    let path = std::env::var_os(PATH_VARIABLE).map(PathBuf::from)?;
+    std::thread::spawn(|| {
+        std::thread::sleep(LIFETIME);
+        eprintln!("not done within {LIFETIME:?}");
+        std::process::exit(1);
+    });
+    Some(path)
 }
