@@ -1,1 +1,10 @@
-//! placeholder
+//! What the end-to-end tests, the demonstration and the benchmarks share: a server of their own on the real
+//! components, the command line as a user types it, and the example application.
+
+mod app;
+mod cli;
+mod server;
+
+pub use app::{App, Runtime};
+pub use cli::{Gapless, Ran};
+pub use server::{Host, free_port, wait_for};

@@ -1,0 +1,179 @@
+//! A server of a test's own: its state, its socket and its proxy on a free port.
+
+use crate::cli::{Gapless, program};
+use gapless_api::ServerInfo;
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it answers.
+const START_DEADLINE: Duration = Duration::from_secs(15);
+
+/// A host that runs gapless: a folder with its state, and a server that can be killed and started again.
+pub struct Host {
+    folder: PathBuf,
+    listen: SocketAddr,
+    server: Option<Child>,
+    proxy: Option<u32>,
+    is_temporary: Option<tempfile::TempDir>,
+}
+
+impl Host {
+    /// A host in a folder of its own, with its server running; everything is gone when it is dropped.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut host = Host::at(folder.path(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+        host.is_temporary = Some(folder);
+        host.start_server();
+        host
+    }
+
+    /// A host in that folder, whose server does not run yet.
+    #[must_use]
+    pub fn at(folder: &Path, listen: SocketAddr) -> Self {
+        Host { folder: folder.to_owned(), listen, server: None, proxy: None, is_temporary: None }
+    }
+
+    /// Starts the server, and waits until it answers.
+    pub fn start_server(&mut self) {
+        let log = File::options().create(true).append(true).open(self.folder.join("server.log"));
+        let log = log.expect("the log can be written");
+        let server = Command::new(program())
+            .arg("server")
+            .arg("--state-dir")
+            .arg(self.folder.join("state"))
+            .arg("--socket")
+            .arg(self.socket())
+            .arg("--listen")
+            .arg(self.listen.to_string())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be opened twice"))
+            .stderr(log)
+            .spawn()
+            .expect("gapless can be run");
+        self.server = Some(server);
+        let info = wait_for("the server answers", START_DEADLINE, || {
+            if let Some(Ok(Some(status))) = self.server.as_mut().map(Child::try_wait) {
+                panic!("the server ended with {status}: {}", self.log());
+            }
+            let ran = self.gapless().run(["status"]);
+            (ran.code == 0).then(|| self.server_info())
+        });
+        self.proxy = info.planes.first().and_then(|plane| plane.pid);
+    }
+
+    /// Kills the server with SIGKILL: nothing of it gets to say goodbye.
+    pub fn kill_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().expect("the server can be killed");
+            server.wait().expect("the server can be waited for");
+        }
+    }
+
+    /// Kills the proxy with SIGKILL.
+    pub fn kill_proxy(&self) {
+        kill(self.server_info().planes[0].pid.expect("the proxy runs"));
+    }
+
+    /// Leaves everything running: the server goes on without whoever started it.
+    pub fn leave(mut self) -> Option<u32> {
+        self.proxy = None;
+        self.server.take().map(|server| server.id())
+    }
+
+    /// The command line of this host.
+    #[must_use]
+    pub fn gapless(&self) -> Gapless {
+        Gapless::new(&self.socket(), &self.folder)
+    }
+
+    /// Where users' requests go.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The server's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.join("gapless.sock")
+    }
+
+    /// What the server says of itself.
+    #[must_use]
+    pub fn server_info(&self) -> ServerInfo {
+        let client = gapless_api::Client::new(self.socket());
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
+        tokio.block_on(client.server()).expect("the server answers")
+    }
+
+    /// What the server has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
+    }
+
+    /// Removes all applications and ends server and proxy.
+    pub fn end(&mut self) {
+        if self.server.is_some() {
+            let gapless = self.gapless();
+            let views = gapless.run(["status", "--json"]).stdout;
+            let views: Vec<gapless_api::ApplicationView> = serde_json::from_str(&views).unwrap_or_default();
+            for view in views {
+                let (app, env) = (view.app.to_string(), view.env.to_string());
+                gapless.run(["abort", "--app", &app, "--env", &env]);
+                gapless.run(["remove", "--yes", "--app", &app, "--env", &env]);
+            }
+        }
+        self.kill_server();
+        if let Some(proxy) = self.proxy.take() {
+            kill(proxy);
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.server.is_some() && self.is_temporary.is_some() {
+            if std::thread::panicking() {
+                eprintln!("the server's log:\n{}", self.log());
+            }
+            let pid = self.server_info().planes.first().and_then(|plane| plane.pid);
+            self.proxy = pid.or(self.proxy);
+            self.end();
+        }
+    }
+}
+
+fn kill(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    // It may have ended already.
+    let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+}
+
+/// A port that nobody listens on just now.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// Waits until `condition` has a value; panics at the deadline.
+pub fn wait_for<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
+    let give_up_at = Instant::now() + deadline;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < give_up_at, "not within {deadline:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
