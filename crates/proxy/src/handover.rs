@@ -1,9 +1,10 @@
 //! Listening sockets from process to process: so that a new data plane, or one that replaces a dead one, accepts from
 //! the very queue that connections wait in, and none is refused.
 //!
-//! A data plane listens at `<control socket>.fds`. Who connects sends one byte, [`TAKE`] or [`GIVE`], the latter with
-//! the sockets attached, and gets one byte back, [`DONE`], in the former case with the sockets attached.
+//! A data plane listens at `<control socket>.fds`. Who connects sends one byte, `T` to take or `G` to give, the latter with
+//! the sockets attached, and gets one byte back, a full stop, in the former case with the sockets attached.
 
+use crate::plane::Plane;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
@@ -13,14 +14,16 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::UnixListener;
 
 /// Asks for the sockets.
-pub(crate) const TAKE: u8 = b'T';
+const TAKE: u8 = b'T';
 /// Brings sockets.
-pub(crate) const GIVE: u8 = b'G';
+const GIVE: u8 = b'G';
 /// Ends an exchange.
-pub(crate) const DONE: u8 = b'.';
+const DONE: u8 = b'.';
 
 /// Sockets of one exchange. The kernel allows 253.
 pub const SOCKETS_MAX: usize = 128;
@@ -82,6 +85,47 @@ pub fn give(control_socket: &Path, sockets: &[TcpListener]) -> io::Result<()> {
     if byte == DONE { Ok(()) } else { Err(unexpected(byte)) }
 }
 
+/// Hands sockets over to whoever asks, for ever.
+pub(crate) async fn serve(listener: UnixListener, plane: Arc<Plane>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept at the socket for handovers");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let plane = Arc::clone(&plane);
+        // Descriptors travel by calls that may block; the deadlines of `exchange` bound them.
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = stream.into_std().and_then(|stream| exchange(&stream, &plane)) {
+                tracing::warn!(%error, "a handover of sockets failed");
+            }
+        });
+    }
+}
+
+fn exchange(stream: &UnixStream, plane: &Plane) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    match receive(stream)? {
+        (TAKE, _) => {
+            let sockets = plane.listeners()?;
+            let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+            send(stream, DONE, &sockets)
+        }
+        (GIVE, sockets) => {
+            for socket in sockets {
+                plane.listen(socket)?;
+            }
+            send(stream, DONE, &[])
+        }
+        (byte, _) => Err(unexpected(byte)),
+    }
+}
+
 fn connect(control_socket: &Path) -> io::Result<UnixStream> {
     let stream = UnixStream::connect(socket_path(control_socket))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
@@ -94,7 +138,7 @@ fn unexpected(byte: u8) -> io::Error {
 }
 
 /// Sends one byte with sockets attached. The kernel keeps them alive while they are under way.
-pub(crate) fn send(stream: &UnixStream, byte: u8, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send(stream: &UnixStream, byte: u8, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
     if sockets.len() > SOCKETS_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "more sockets than one handover can carry"));
     }
@@ -108,7 +152,7 @@ pub(crate) fn send(stream: &UnixStream, byte: u8, sockets: &[BorrowedFd<'_>]) ->
 }
 
 /// Receives one byte and the sockets attached to it.
-pub(crate) fn receive(stream: &UnixStream) -> io::Result<(u8, Vec<TcpListener>)> {
+fn receive(stream: &UnixStream) -> io::Result<(u8, Vec<TcpListener>)> {
     let mut byte = [0_u8];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut attached = RecvAncillaryBuffer::new(&mut space);

@@ -3,10 +3,30 @@
 
 #![forbid(unsafe_code)]
 
+mod balance;
+mod body;
+mod connection;
 pub mod control;
+mod deadlines;
+mod exchange;
+mod forward;
+mod guard;
 pub mod handover;
+mod headers;
 mod limits;
+mod pages;
+mod placement;
+mod plane;
+mod pool;
 mod process;
+mod router;
+mod session;
+mod table_file;
+mod traffic;
+mod upgrade;
+mod upstream;
+mod websocket;
+mod worker;
 
 pub use limits::Limits;
-pub use process::{ProxyConfig, ProxyError, run};
+pub use process::{ProxyConfig, ProxyError, run, serve};

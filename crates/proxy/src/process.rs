@@ -1,9 +1,24 @@
 //! The process of a data plane: what it is started with, and its start and end.
 
-use crate::Limits;
-use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use crate::plane::{Persisted, Plane};
+use crate::table_file::{self, Loaded};
+use crate::worker::{self, Order};
+use crate::{Limits, control, handover};
+use gapless_core::routes::RouteTable;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{fs, io};
+use tokio::net::UnixListener;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 /// What a data plane is started with.
 #[derive(Debug, Clone)]
@@ -67,6 +82,197 @@ pub enum ProxyError {
 /// # Errors
 /// Where it cannot start.
 pub fn run(config: ProxyConfig) -> Result<(), ProxyError> {
-    let _ = config;
-    Err(ProxyError::Start(io::Error::other("not built yet")))
+    // Fails where it is the leader of one already.
+    let _ = rustix::process::setsid();
+    serve(config, async {
+        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+/// Runs a data plane until `stop` is ready, or it is told to stop over its control socket. Leaves the process as it
+/// is, but for its limit of open files.
+///
+/// # Errors
+/// Where it cannot start.
+pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), ProxyError> {
+    raise_file_limit();
+    let predecessor = Predecessor::find(&config)?;
+    let (plane, orders) = Plane::new(config.limits.clone(), config.workers.max(1));
+    let table = load_table(&config.table_file)?;
+    let listeners = listeners(&config, &predecessor)?;
+    let cores = start_cores(&plane, orders)?;
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(ProxyError::Start)?;
+    let result = runtime.block_on(async {
+        tokio::spawn(persist(Arc::clone(&plane), config.table_file.clone()));
+        if let Some(table) = table {
+            let version = table.version;
+            plane.persisted.send_replace(Persisted { version, tried: version, error: None });
+            // Nothing is newer than the first one.
+            let _ = plane.put(&table).await;
+        }
+        for listener in listeners {
+            plane.listen(listener).map_err(ProxyError::Start)?;
+        }
+        predecessor.stop().await;
+        let control = bind_unix(&config.control_socket)?;
+        let handover = bind_unix(&handover::socket_path(&config.control_socket))?;
+        tokio::spawn(handover::serve(handover, Arc::clone(&plane)));
+        tokio::spawn(control::server::serve(control, Arc::clone(&plane)));
+        let mut stopping = plane.stopping.subscribe();
+        tokio::select! {
+            () = stop => plane.stop(),
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        // Status is answered until the last request has been finished.
+        let ended = async {
+            while cores.iter().any(|core| !core.is_finished()) {
+                tokio::time::sleep(END_POLL).await;
+            }
+        };
+        ended.await;
+        Ok(())
+    });
+    if result.is_err() {
+        plane.stop();
+    }
+    for core in cores {
+        // A core that panicked has said so.
+        let _ = core.join();
+    }
+    runtime.shutdown_background();
+    result
+}
+
+/// How often a stopping data plane looks whether its cores have ended.
+const END_POLL: Duration = Duration::from_millis(10);
+
+/// How long a table that could not be written waits for the next attempt.
+const PERSIST_PAUSE: Duration = Duration::from_secs(2);
+
+fn load_table(file: &Path) -> Result<Option<RouteTable>, ProxyError> {
+    let loaded = table_file::load(file);
+    match loaded.map_err(|source| ProxyError::TableFile { file: file.to_owned(), source })? {
+        Loaded::Table(table) => Ok(Some(*table)),
+        Loaded::Missing => Ok(None),
+        Loaded::Corrupt { aside, reason } => {
+            tracing::error!(%reason, aside = %aside.display(), "the table on disk is damaged; starting without one");
+            Ok(None)
+        }
+    }
+}
+
+fn listeners(config: &ProxyConfig, predecessor: &Predecessor) -> Result<Vec<TcpListener>, ProxyError> {
+    let mut listeners = predecessor.listeners()?;
+    let taken: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    for address in config.listen.iter().copied().filter(|address| !taken.contains(address)) {
+        listeners.push(handover::bind(address).map_err(|source| ProxyError::Listen { address, source })?);
+    }
+    Ok(listeners)
+}
+
+fn start_cores(
+    plane: &Arc<Plane>,
+    orders: Vec<mpsc::UnboundedReceiver<Order>>,
+) -> Result<Vec<JoinHandle<()>>, ProxyError> {
+    let start = |(index, orders)| {
+        let plane = Arc::clone(plane);
+        thread::Builder::new().name(format!("core-{index}")).spawn(move || {
+            if let Err(error) = worker::run(index, &plane, orders) {
+                tracing::error!(%error, "a core cannot start");
+            }
+        })
+    };
+    orders.into_iter().enumerate().map(start).collect::<io::Result<_>>().map_err(ProxyError::Start)
+}
+
+/// The data plane that this one replaces, where there is one.
+struct Predecessor(Option<control::Client>);
+
+impl Predecessor {
+    fn find(config: &ProxyConfig) -> Result<Self, ProxyError> {
+        let socket = &config.control_socket;
+        if UnixStream::connect(socket).is_err() {
+            return Ok(Predecessor(None));
+        }
+        if !config.replace {
+            return Err(ProxyError::AlreadyRunning { socket: socket.clone() });
+        }
+        Ok(Predecessor(Some(control::Client::new(socket.clone()))))
+    }
+
+    fn listeners(&self) -> Result<Vec<TcpListener>, ProxyError> {
+        match &self.0 {
+            Some(client) => handover::take(client.socket()).map_err(ProxyError::Start),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Tells it to stop: connections that it would have accepted are ours by now.
+    async fn stop(self) {
+        if let Some(client) = self.0
+            && let Err(error) = client.stop().await
+        {
+            tracing::warn!(%error, "the data plane that is replaced cannot be told to stop");
+        }
+    }
+}
+
+/// Puts each new table on disk; several that come while one is being written are one.
+async fn persist(plane: Arc<Plane>, file: PathBuf) {
+    let mut applied = plane.changed.subscribe();
+    loop {
+        applied.borrow_and_update();
+        let routes = plane.routes.load_full();
+        let persisted = plane.persisted.borrow().clone();
+        if routes.version > persisted.version {
+            let (table, file) = (routes.to_table(), file.clone());
+            let written = tokio::task::spawn_blocking(move || table_file::store(&file, &table)).await;
+            let error = match written {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            if let Some(error) = &error {
+                tracing::error!(%error, version = routes.version, "cannot write the table to disk");
+            }
+            let version = if error.is_none() { routes.version } else { persisted.version };
+            plane.persisted.send_replace(Persisted { version, tried: routes.version, error });
+        }
+        let is_behind = plane.persisted.borrow().error.is_some();
+        let changed = applied.changed();
+        if is_behind {
+            let _ = tokio::time::timeout(PERSIST_PAUSE, changed).await;
+        } else if changed.await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A Unix socket for this user only, at a path where a dead process may have left one.
+fn bind_unix(path: &Path) -> Result<UnixListener, ProxyError> {
+    let fail = |source| ProxyError::Socket { socket: path.to_owned(), source };
+    // Made beside its place and moved there, so that there is no moment without one and none with another mode.
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}", std::process::id()));
+    let new = PathBuf::from(new);
+    let _ = fs::remove_file(&new);
+    let listener = UnixListener::bind(&new).map_err(fail)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    fs::rename(&new, path).map_err(fail)?;
+    Ok(listener)
+}
+
+/// Each client takes a descriptor, and one to an instance: as many as the system allows.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }

@@ -9,6 +9,7 @@
 //! | `POST /v1/stop` | | nothing; the data plane stops accepting, finishes what it has and ends |
 
 mod client;
+pub(crate) mod server;
 pub use client::{Client, ControlError};
 
 use gapless_core::routes::SlotRole;

@@ -1,0 +1,135 @@
+//! A client's connection from its acceptance to its end: request after request, with buffers only while there is one.
+
+use crate::forward;
+use crate::guard::Guard;
+use crate::session::{Phase, REST_AFTER, Session};
+use crate::upgrade::{Upgrade, read_to_end, tunnel};
+use crate::worker::Worker;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long what a refused client still sends is read, so that it gets to read the refusal.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long writing the refusal of a late head may take.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How serving a connection ended.
+enum Turn {
+    /// It is between two requests; nothing was read ahead.
+    Rest(TcpStream),
+    /// It has become another protocol's.
+    Upgrade(TcpStream, Vec<u8>, Box<Upgrade>),
+    /// It is over; the client may still be sending.
+    Linger(TcpStream),
+    /// It is over.
+    End,
+}
+
+/// Serves a client's connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
+    let session = Session::new(&worker, peer);
+    let ending = Ending(Rc::clone(&session));
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    session.enter(Phase::Idle, Some(worker.limits.keep_alive_timeout));
+    while wait_for_request(&session, &stream).await {
+        match Box::pin(serve_http(&session, stream)).await {
+            Turn::Rest(rested) => {
+                stream = rested;
+                session.set_deadline(worker.idle_left(REST_AFTER));
+            }
+            Turn::Upgrade(client, read, upgrade) => {
+                Box::pin(tunnel(&session, client, &read, *upgrade)).await;
+                break;
+            }
+            Turn::Linger(mut refused) => {
+                let _ = tokio::time::timeout(LINGER, read_to_end(&mut refused)).await;
+                break;
+            }
+            Turn::End => break,
+        }
+    }
+    drop(ending);
+}
+
+/// Counts the connection as ended, however it ends.
+struct Ending(Rc<Session>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+        self.0.worker().plane.connection_ended();
+    }
+}
+
+/// Waits without any buffer for the client to say something. Returns whether it did before the deadline.
+async fn wait_for_request(session: &Session, stream: &TcpStream) -> bool {
+    poll_fn(|cx| {
+        session.attend(cx.waker());
+        match stream.poll_read_ready(cx) {
+            Poll::Ready(ready) => Poll::Ready(ready.is_ok()),
+            Poll::Pending if session.take_expired() => Poll::Ready(false),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
+    let guard = Guard::new(stream, Rc::clone(session));
+    let service = service_fn(|request| forward::answer(Rc::clone(session), request));
+    let mut server = session.worker().server.serve_connection(TokioIo::new(guard), service);
+    let is_over = poll_fn(|cx| {
+        session.attend(cx.waker());
+        let expired_at = session.is_expired().then(|| session.phase());
+        match expired_at {
+            Some(Phase::Idle) => {
+                session.take_expired();
+                return Poll::Ready(!session.is_clean());
+            }
+            Some(Phase::Head) => {
+                session.take_expired();
+                if !session.time_out_head() {
+                    return Poll::Ready(true);
+                }
+                session.set_deadline(REFUSAL_TIMEOUT);
+            }
+            _ => {}
+        }
+        match Pin::new(&mut server).poll(cx) {
+            Poll::Ready(ended) => {
+                if let Err(error) = ended {
+                    tracing::debug!(peer = %session.peer, %error, "a client's connection broke");
+                }
+                Poll::Ready(true)
+            }
+            // The body of an answer rests, and it is the client that does not take it.
+            Poll::Pending if expired_at == Some(Phase::Answer) && session.is_expired() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    let parts = server.into_parts();
+    let is_between_requests = parts.read_buf.is_empty() && parts.io.inner().is_between_requests();
+    let (stream, behind) = parts.io.into_inner().into_parts();
+    let upgrade = session.upgrade.take();
+    match upgrade {
+        Some(upgrade) => {
+            let mut read = parts.read_buf.to_vec();
+            read.extend_from_slice(&behind);
+            Turn::Upgrade(stream, read, Box::new(upgrade))
+        }
+        None if !is_over && is_between_requests => Turn::Rest(stream),
+        None if session.lingers() => Turn::Linger(stream),
+        None => Turn::End,
+    }
+}

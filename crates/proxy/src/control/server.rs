@@ -1,0 +1,116 @@
+//! The control socket's server: tables in, acknowledgements and counts out.
+
+use super::{Changes, Refusal};
+use crate::plane::Plane;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
+
+/// Bytes of a table: some ten thousand groups fit.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// The longest wait for changes.
+const CHANGES_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Serves the control socket for ever.
+pub(crate) async fn serve(listener: UnixListener, plane: Arc<Plane>) {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept at the control socket");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let plane = Arc::clone(&plane);
+        tokio::spawn(async move {
+            let service = service_fn(move |request| {
+                let plane = Arc::clone(&plane);
+                async move { Ok::<_, Infallible>(answer(&plane, request).await) }
+            });
+            if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+                tracing::debug!(%error, "a control connection broke");
+            }
+        });
+    }
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
+    let path = request.uri().path();
+    match (request.method(), path) {
+        (&Method::PUT, "/v1/table") => match read(plane, request).await {
+            Ok(table) => applied(plane.put(&table).await),
+            Err(refused) => *refused,
+        },
+        (&Method::PATCH, "/v1/table") => match read(plane, request).await {
+            Ok(change) => applied(plane.patch(&change).await),
+            Err(refused) => *refused,
+        },
+        (&Method::GET, "/v1/status") => json(StatusCode::OK, &plane.status()),
+        (&Method::GET, "/v1/changes") => {
+            let query = request.uri().query().unwrap_or_default();
+            json(StatusCode::OK, &changes(plane, query).await)
+        }
+        (&Method::POST, "/v1/stop") => {
+            plane.stop();
+            json(StatusCode::OK, &())
+        }
+        _ => refuse(plane, StatusCode::NOT_FOUND, format!("there is no {} {path}", request.method())),
+    }
+}
+
+async fn changes(plane: &Plane, query: &str) -> Changes {
+    let number = |name: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| *key == name).find_map(|(_, value)| value.parse::<u64>().ok())
+    };
+    let seen = number("seen").unwrap_or(0);
+    let timeout = Duration::from_millis(number("timeout_ms").unwrap_or(0)).min(CHANGES_TIMEOUT_MAX);
+    let mut sequence = plane.sequence.subscribe();
+    // Both ends of the wait, news or none in time, are told by the number.
+    let _ = tokio::time::timeout(timeout, sequence.wait_for(|sequence| *sequence != seen)).await;
+    let sequence = *plane.sequence.borrow();
+    Changes { sequence }
+}
+
+async fn read<T: DeserializeOwned>(plane: &Plane, request: Request<Incoming>) -> Result<T, Box<Answer>> {
+    let bad = |error: String| Box::new(refuse(plane, StatusCode::BAD_REQUEST, error));
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let bytes = body.map_err(|error| bad(error.to_string()))?.to_bytes();
+    serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))
+}
+
+fn applied(result: Result<super::Applied, Refusal>) -> Answer {
+    match result {
+        Ok(applied) => json(StatusCode::OK, &applied),
+        Err(refusal) => json(StatusCode::CONFLICT, &refusal),
+    }
+}
+
+fn refuse(plane: &Plane, status: StatusCode, error: String) -> Answer {
+    json(status, &Refusal { error, version: plane.routes.load().version })
+}
+
+fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
+    let (status, bytes) = match serde_json::to_vec(value) {
+        Ok(bytes) => (status, bytes),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
+    };
+    let mut answer = Response::new(Full::new(Bytes::from(bytes)));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    answer
+}

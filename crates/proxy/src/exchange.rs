@@ -1,0 +1,129 @@
+//! One request at one instance, from the choice of the instance to the end of the answer: counted while it lasts, and
+//! its connection kept afterwards where it is good for another.
+
+use crate::body::UploadHold;
+use crate::placement::Instance;
+use crate::session::Session;
+use crate::traffic::{CoreTraffic, Failure};
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A request in flight. It is counted until this is dropped.
+pub(crate) struct Ticket {
+    worker: Rc<Worker>,
+    pub(crate) instance: Arc<Instance>,
+    upgraded: bool,
+    /// Whether it ended as it should, or a failure was counted.
+    settled: bool,
+}
+
+impl Ticket {
+    pub(crate) fn new(worker: &Rc<Worker>, instance: Arc<Instance>, now: Instant) -> Self {
+        instance.placement.core(worker.index).begin(worker.deadlines.epoch_us(now));
+        instance.begin(worker.index);
+        Ticket { worker: Rc::clone(worker), instance, upgraded: false, settled: false }
+    }
+
+    /// The request goes to another instance.
+    pub(crate) fn move_to(self, instance: Arc<Instance>) -> Self {
+        if Arc::ptr_eq(&self.instance.placement, &instance.placement) {
+            let mut ticket = self;
+            ticket.instance.end(ticket.worker.index);
+            instance.begin(ticket.worker.index);
+            ticket.instance = instance;
+            ticket.settled = false;
+            return ticket;
+        }
+        let next = Ticket::new(&self.worker, instance, Instant::now());
+        self.settle();
+        next
+    }
+
+    pub(crate) fn traffic(&self) -> &CoreTraffic {
+        self.instance.placement.core(self.worker.index)
+    }
+
+    pub(crate) fn upgrade(&mut self) {
+        self.upgraded = true;
+        self.traffic().upgraded.add(1);
+    }
+
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.settled = true;
+        self.traffic().fail(failure);
+        if failure == Failure::Connect {
+            self.instance.connect_failed(self.worker.index);
+            self.worker.plane.connect_failed();
+        }
+    }
+
+    /// It ended as it should.
+    pub(crate) fn settle(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let traffic = self.traffic();
+        if self.upgraded {
+            traffic.upgraded.subtract(1);
+        }
+        if !self.settled {
+            traffic.abandoned.add(1);
+        }
+        traffic.in_flight.subtract(1);
+        self.instance.end(self.worker.index);
+        if !self.instance.placement.is_live() && self.instance.placement.in_flight() == 0 {
+            self.worker.plane.news();
+        }
+    }
+}
+
+/// A request whose answer has begun.
+pub(crate) struct Exchange {
+    ticket: Ticket,
+    upstream: Upstream,
+    session: Rc<Session>,
+    upload: Option<UploadHold>,
+}
+
+impl Exchange {
+    pub(crate) fn new(ticket: Ticket, upstream: Upstream, session: Rc<Session>, upload: Option<UploadHold>) -> Self {
+        Exchange { ticket, upstream, session, upload }
+    }
+
+    /// A part of the answer came.
+    pub(crate) fn moved(&self) {
+        self.session.touch();
+    }
+
+    /// The answer broke off.
+    pub(crate) fn broke(&mut self) {
+        self.ticket.fail(Failure::Reset);
+    }
+
+    /// The answer has ended.
+    pub(crate) fn finish(self) {
+        self.session.rest();
+        match &self.upload {
+            // The application answered without reading the whole request: what is left of it would be in the way.
+            Some(upload) if !upload.0.is_complete() => self.session.linger_at_end(),
+            _ => self.ticket.worker.pool.give_back(&self.ticket.worker, &self.ticket.instance, self.upstream),
+        }
+        self.ticket.settle();
+    }
+
+    /// Whether the next part of the answer should have come.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.session.is_expired()
+    }
+
+    /// The next part of the answer did not come in time.
+    pub(crate) fn timed_out(&mut self) {
+        self.ticket.fail(Failure::Timeout);
+    }
+}

@@ -1,0 +1,79 @@
+//! The answers that gapless gives itself, and their counts.
+
+use crate::body::AnswerBody;
+use crate::guard::Refusal;
+use crate::router::{Group, OwnCounts};
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Why gapless answers for the application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// No instance could be reached, or the connection broke before an answer.
+    BadGateway,
+    /// No instance is live.
+    Unavailable,
+    /// The answer did not come in time.
+    Timeout,
+}
+
+/// The answer to a request that no route is for.
+pub(crate) fn no_route(own: &OwnCounts) -> Response<AnswerBody> {
+    count(&own.no_route);
+    page(StatusCode::NOT_FOUND, "Not found", "No application answers for this address.", None)
+}
+
+/// The answer to a request that is refused. The connection ends with it.
+pub(crate) fn refused(refusal: Refusal, own: &OwnCounts) -> Response<AnswerBody> {
+    count(&own.refused);
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::BAD_REQUEST);
+    let title = status.canonical_reason().unwrap_or("Bad request");
+    let text = format!("The request was refused: {}.", refusal.reason);
+    let mut answer = page(status, title, &text, None);
+    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// The answer when the application cannot give one.
+pub(crate) fn trouble(trouble: Trouble, group: &Group) -> Response<AnswerBody> {
+    let (status, counter, title, text) = match trouble {
+        Trouble::BadGateway => {
+            (StatusCode::BAD_GATEWAY, &group.own.bad_gateway, "Bad gateway", "The application could not be reached.")
+        }
+        Trouble::Unavailable => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            &group.own.unavailable,
+            "Unavailable",
+            "The application is not running at the moment.",
+        ),
+        Trouble::Timeout => {
+            (StatusCode::GATEWAY_TIMEOUT, &group.own.timeout, "Timeout", "The application did not answer in time.")
+        }
+    };
+    count(counter);
+    let mut answer = page(status, title, text, group.forward.error_page.as_ref());
+    answer.headers_mut().insert(RETRY_AFTER, group.forward.retry_after.clone());
+    answer
+}
+
+fn page(status: StatusCode, title: &str, text: &str, own: Option<&Bytes>) -> Response<AnswerBody> {
+    let html = own.cloned().unwrap_or_else(|| {
+        let code = status.as_u16();
+        Bytes::from(format!(
+            "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{code} {title}</title>\n\
+             <h1>{title}</h1>\n<p>{text}</p>\n</html>\n"
+        ))
+    });
+    let mut answer = Response::new(AnswerBody::page(html));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

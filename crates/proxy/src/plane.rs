@@ -1,0 +1,333 @@
+//! The data plane as a whole: the present table, the cores that route by it, and what is known of placements.
+
+use crate::control::{Applied, InstanceTraffic, OwnAnswers, PlaneStatus, Refusal};
+use crate::limits::Limits;
+use crate::placement::Placement;
+use crate::router::{GroupChanges, OwnCounts, Routes};
+use crate::traffic;
+use crate::worker::{Changed, Order};
+use arc_swap::ArcSwap;
+use gapless_core::routes::{RouteChange, RouteTable};
+use gapless_core::{PlacementId, Timestamp};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// How long a placement that left the table is remembered when it has nothing in flight.
+const REMEMBERED_FOR: Duration = Duration::from_secs(600);
+
+/// How many placements that left the table are remembered.
+const REMEMBERED_MAX: usize = 1000;
+
+/// Failures to connect within this time are one piece of news.
+const NEWS_PAUSE_MS: u64 = 100;
+
+/// How far the tables are on disk, and what the last attempt to put one there said.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Persisted {
+    /// The newest version that is there.
+    pub(crate) version: u64,
+    /// The newest version that was tried.
+    pub(crate) tried: u64,
+    pub(crate) error: Option<String>,
+}
+
+/// What all threads share.
+pub(crate) struct Plane {
+    pub(crate) limits: Limits,
+    pub(crate) routes: Arc<ArcSwap<Routes>>,
+    pub(crate) unrouted: OwnCounts,
+    /// Told when there is another table.
+    pub(crate) changed: watch::Sender<()>,
+    pub(crate) persisted: watch::Sender<Persisted>,
+    pub(crate) sequence: watch::Sender<u64>,
+    pub(crate) stopping: watch::Sender<bool>,
+    started: Instant,
+    started_at: Timestamp,
+    cores: Vec<mpsc::UnboundedSender<Order>>,
+    connections: AtomicUsize,
+    applied: AtomicU64,
+    connect_failed_ms: AtomicU64,
+    state: Mutex<State>,
+}
+
+/// What changes under a lock, which is never held while waiting.
+#[derive(Default)]
+struct State {
+    placements: BTreeMap<PlacementId, Known>,
+    listening: Vec<TcpListener>,
+}
+
+struct Known {
+    placement: Arc<Placement>,
+    /// When it left the table.
+    left: Option<Instant>,
+}
+
+impl Plane {
+    /// A data plane without table and sockets, and what its cores receive their orders from.
+    pub(crate) fn new(limits: Limits, cores: usize) -> (Arc<Self>, Vec<mpsc::UnboundedReceiver<Order>>) {
+        let (senders, receivers) = (0..cores).map(|_| mpsc::unbounded_channel()).unzip();
+        let plane = Plane {
+            limits,
+            routes: Arc::default(),
+            unrouted: OwnCounts::default(),
+            changed: watch::Sender::default(),
+            persisted: watch::Sender::default(),
+            sequence: watch::Sender::new(1),
+            stopping: watch::Sender::new(false),
+            started: Instant::now(),
+            started_at: now(),
+            cores: senders,
+            connections: AtomicUsize::new(0),
+            applied: AtomicU64::new(0),
+            connect_failed_ms: AtomicU64::new(0),
+            state: Mutex::default(),
+        };
+        (Arc::new(plane), receivers)
+    }
+
+    // --- Tables ---
+
+    /// Puts a whole table into force. Refused where it is older than the present one.
+    pub(crate) async fn put(&self, table: &RouteTable) -> Result<Applied, Refusal> {
+        let acknowledged = {
+            let mut state = self.state();
+            let present = self.routes.load_full();
+            if table.version < present.version {
+                let error = format!("version {} is older than the present one", table.version);
+                return Err(Refusal { error, version: present.version });
+            }
+            self.change(&mut state, &present, table.version, &present.changes_to(table))
+        };
+        Ok(self.acknowledge(table.version, acknowledged).await)
+    }
+
+    /// Puts a change into force. Refused where it does not begin at the present table.
+    pub(crate) async fn patch(&self, change: &RouteChange) -> Result<Applied, Refusal> {
+        let acknowledged = {
+            let mut state = self.state();
+            let present = self.routes.load_full();
+            // The same change again, because its acknowledgement was lost on the way.
+            let is_repeated = change.version == present.version && change.base < present.version;
+            if !is_repeated && (change.base != present.version || change.version < present.version) {
+                let error = format!("the change begins at version {}, which is not the present one", change.base);
+                return Err(Refusal { error, version: present.version });
+            }
+            self.change(&mut state, &present, change.version, &change.groups)
+        };
+        Ok(self.acknowledge(change.version, acknowledged).await)
+    }
+
+    /// The cutover: from the one store in the middle on, requests are routed by the new table.
+    fn change(
+        &self,
+        state: &mut State,
+        present: &Routes,
+        version: u64,
+        changes: &GroupChanges,
+    ) -> Vec<oneshot::Receiver<()>> {
+        let cores = self.cores.len();
+        let routes = present.with(version, changes, &mut |id| {
+            let make = || Known { placement: Placement::new(id.clone(), cores), left: None };
+            Arc::clone(&state.placements.entry(id.clone()).or_insert_with(make).placement)
+        });
+        let routes = Arc::new(routes);
+        let mut changed = Changed::default();
+        let before = changes.keys().filter_map(|key| present.groups.get(key)).flat_map(|group| &group.slots);
+        let after = changes.keys().filter_map(|key| routes.groups.get(key)).flat_map(|group| &group.slots);
+        for slot in after.clone() {
+            slot.placement.set_drain_timeout(slot.drain_timeout);
+            if slot.weight > 0 && slot.placement.set_live(true) {
+                changed.revived.push(Arc::clone(&slot.placement));
+            }
+        }
+        self.routes.store(Arc::clone(&routes));
+        for slot in before.clone().chain(after.clone()) {
+            let is_live = after.clone().any(|now| now.weight > 0 && Arc::ptr_eq(&now.placement, &slot.placement));
+            if !is_live && slot.placement.set_live(false) {
+                changed.drained.push(Arc::clone(&slot.placement));
+            }
+        }
+        for instance in before.flat_map(|slot| &slot.instances) {
+            let is_kept = after.clone().flat_map(|slot| &slot.instances).any(|now| Arc::ptr_eq(now, instance));
+            if !is_kept {
+                instance.retire();
+            }
+            if !is_kept || !instance.placement.is_live() {
+                changed.closed.push(instance.serial);
+            }
+        }
+        state.note_departures(&routes, changes);
+        self.cores
+            .iter()
+            .map(|core| {
+                let (done, acknowledged) = oneshot::channel();
+                // A core that is gone routes nothing.
+                let _ = core.send(Order::Table(changed.clone(), done));
+                acknowledged
+            })
+            .collect()
+    }
+
+    async fn acknowledge(&self, version: u64, cores: Vec<oneshot::Receiver<()>>) -> Applied {
+        for core in cores {
+            let _ = core.await;
+        }
+        self.applied.fetch_max(version, Ordering::AcqRel);
+        self.changed.send_replace(());
+        let mut persisted = self.persisted.subscribe();
+        let Ok(on_disk) = persisted.wait_for(|on_disk| on_disk.tried >= version).await else {
+            return Applied { version, persisted: false, error: Some("the data plane is ending".to_owned()) };
+        };
+        Applied { version, persisted: on_disk.version >= version, error: on_disk.error.clone() }
+    }
+
+    // --- Connections and sockets ---
+
+    pub(crate) fn may_accept(&self) -> bool {
+        self.connections.load(Ordering::Relaxed) < self.limits.connections_max
+    }
+
+    pub(crate) fn connection_began(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection_ended(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Accepts connections on a socket, unless there is one at its address already.
+    pub(crate) fn listen(&self, listener: TcpListener) -> io::Result<()> {
+        let mut state = self.state();
+        let address = listener.local_addr()?;
+        let mut present = state.listening.iter().filter_map(|present| present.local_addr().ok());
+        if *self.stopping.borrow() || present.any(|present| present == address) {
+            return Ok(());
+        }
+        for core in &self.cores {
+            let _ = core.send(Order::Listen(listener.try_clone()?));
+        }
+        state.listening.push(listener);
+        Ok(())
+    }
+
+    /// Duplicates of the sockets that connections are accepted on.
+    pub(crate) fn listeners(&self) -> io::Result<Vec<TcpListener>> {
+        self.state().listening.iter().map(TcpListener::try_clone).collect()
+    }
+
+    /// Accepts no more, and ends when what there is has been finished.
+    pub(crate) fn stop(&self) {
+        self.state().listening.clear();
+        self.stopping.send_replace(true);
+        for core in &self.cores {
+            let _ = core.send(Order::Stop);
+        }
+    }
+
+    // --- News ---
+
+    pub(crate) fn news(&self) {
+        self.sequence.send_modify(|sequence| *sequence += 1);
+    }
+
+    pub(crate) fn connect_failed(&self) {
+        let now_ms =
+            u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(NEWS_PAUSE_MS);
+        let last_ms = self.connect_failed_ms.load(Ordering::Relaxed);
+        let is_news = now_ms >= last_ms + NEWS_PAUSE_MS;
+        if is_news
+            && self.connect_failed_ms.compare_exchange(last_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            self.news();
+        }
+    }
+
+    pub(crate) fn status(&self) -> PlaneStatus {
+        let mut state = self.state();
+        let routes = self.routes.load_full();
+        state.forget();
+        let mut placements: BTreeMap<_, _> =
+            state.placements.iter().map(|(id, known)| (id.clone(), traffic::sum(known.placement.cores()))).collect();
+        for slot in routes.groups.values().flat_map(|group| &group.slots) {
+            if let Some(traffic) = placements.get_mut(&slot.placement.id) {
+                (traffic.role, traffic.weight) = (Some(slot.role), slot.weight);
+                let instances = slot.instances.iter().map(|instance| InstanceTraffic {
+                    replica: instance.replica,
+                    address: instance.address,
+                    in_flight: u64::from(instance.in_flight()),
+                    connect_failures: instance.connect_failures(),
+                });
+                traffic.instances = instances.collect();
+            }
+        }
+        let persisted = self.persisted.borrow().version;
+        PlaneStatus {
+            pid: std::process::id(),
+            started_at: self.started_at,
+            binary_version: env!("CARGO_PKG_VERSION").to_owned(),
+            table_version: routes.version,
+            applied_version: self.applied.load(Ordering::Acquire),
+            persisted_version: persisted,
+            connections: self.connections.load(Ordering::Relaxed) as u64,
+            listen: state.listening.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+            stopping: *self.stopping.borrow(),
+            sequence: *self.sequence.borrow(),
+            placements,
+            groups: routes.groups.iter().map(|(key, group)| (key.clone(), own_answers(&group.own))).collect(),
+            unrouted: own_answers(&self.unrouted),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock can be left half done by a panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn note_departures(&mut self, routes: &Routes, changes: &GroupChanges) {
+        for (id, known) in &mut self.placements {
+            if !changes.contains_key(&id.key) {
+                continue;
+            }
+            let slots = routes.groups.get(&id.key).map_or(&[][..], |group| &group.slots);
+            let is_present = slots.iter().any(|slot| slot.placement.id == *id);
+            known.left = if is_present { None } else { known.left.or_else(|| Some(Instant::now())) };
+        }
+        self.forget();
+    }
+
+    /// Forgets placements that left the table long ago, or are too many, and have nothing in flight.
+    fn forget(&mut self) {
+        let mut left: Vec<Instant> = self.placements.values().filter_map(|known| known.left).collect();
+        left.sort_unstable();
+        let oldest_kept = left.len().checked_sub(REMEMBERED_MAX).and_then(|index| left.get(index).copied());
+        self.placements.retain(|_, known| match known.left {
+            Some(left) if left.elapsed() > REMEMBERED_FOR || oldest_kept.is_some_and(|oldest| left < oldest) => {
+                known.placement.in_flight() > 0
+            }
+            _ => true,
+        });
+    }
+}
+
+fn own_answers(own: &OwnCounts) -> OwnAnswers {
+    OwnAnswers {
+        refused: own.refused.load(Ordering::Relaxed),
+        no_route: own.no_route.load(Ordering::Relaxed),
+        bad_gateway: own.bad_gateway.load(Ordering::Relaxed),
+        unavailable: own.unavailable.load(Ordering::Relaxed),
+        timeout: own.timeout.load(Ordering::Relaxed),
+    }
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

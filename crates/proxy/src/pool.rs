@@ -1,0 +1,108 @@
+//! The idle connections of one core, by instance. An instance of another placement is another instance, whatever its
+//! address, so no request can get onto a connection of an earlier placement.
+
+use crate::deadlines::ticks;
+use crate::placement::Instance;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A request that must not be sent twice does not go onto a connection that has rested for longer: the instance may be
+/// closing it at this moment.
+const SURE_FOR: Duration = Duration::from_millis(500);
+
+/// Idle connections by the serial of their instance, the latest used last.
+#[derive(Default)]
+pub(crate) struct Pool(RefCell<HashMap<u64, Vec<Upstream>, BuildHasherDefault<SerialHasher>>>);
+
+impl Pool {
+    /// A connection to the instance that seems good. `sure`: only one that was used a moment ago.
+    pub(crate) fn take(&self, worker: &Worker, instance: &Instance, sure: bool) -> Option<Upstream> {
+        let mut pool = self.0.borrow_mut();
+        let idle = pool.get_mut(&instance.serial)?;
+        let age_max = ticks(if sure { SURE_FOR } else { worker.limits.pool_idle_timeout });
+        while let Some(upstream) = idle.pop() {
+            if worker.deadlines.now().wrapping_sub(upstream.idle_since) > age_max {
+                // All the others have rested for longer.
+                if !sure {
+                    idle.clear();
+                }
+                return None;
+            }
+            if upstream.sender.is_ready() {
+                return Some(upstream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose exchange has ended, where it is good for another one.
+    pub(crate) fn give_back(&self, worker: &Rc<Worker>, instance: &Arc<Instance>, mut upstream: Upstream) {
+        upstream.wire.disarm();
+        if upstream.sender.is_closed() || !instance.is_live() {
+            return;
+        }
+        if upstream.sender.is_ready() {
+            self.put(worker, instance, upstream);
+            return;
+        }
+        // The end of the answer came, its connection has not noticed yet.
+        let (worker, instance) = (Rc::clone(worker), Arc::clone(instance));
+        tokio::task::spawn_local(async move {
+            if upstream.sender.ready().await.is_ok() && instance.is_live() {
+                worker.pool.put(&worker, &instance, upstream);
+            }
+        });
+    }
+
+    fn put(&self, worker: &Worker, instance: &Instance, mut upstream: Upstream) {
+        upstream.idle_since = worker.deadlines.now();
+        let mut pool = self.0.borrow_mut();
+        let idle = pool.entry(instance.serial).or_default();
+        if idle.len() < worker.limits.pool_idle_max {
+            idle.push(upstream);
+        }
+    }
+
+    /// Closes the connections to instances that get no more requests.
+    pub(crate) fn close(&self, serials: &[u64]) {
+        let mut pool = self.0.borrow_mut();
+        for serial in serials {
+            pool.remove(serial);
+        }
+    }
+
+    /// Closes the connections that have rested for too long, or were closed by the other side.
+    pub(crate) fn clean(&self, worker: &Worker) {
+        let (now, age_max) = (worker.deadlines.now(), ticks(worker.limits.pool_idle_timeout));
+        self.0.borrow_mut().retain(|_, idle| {
+            idle.retain(|upstream| now.wrapping_sub(upstream.idle_since) <= age_max && !upstream.sender.is_closed());
+            !idle.is_empty()
+        });
+    }
+}
+
+/// Serials are counted up by ourselves: nothing needs to be hidden or spread but the low bits.
+#[derive(Default)]
+struct SerialHasher(u64);
+
+impl Hasher for SerialHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, serial: u64) {
+        self.0 = (self.0.rotate_left(5) ^ serial).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}

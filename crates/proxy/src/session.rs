@@ -1,0 +1,323 @@
+//! One client connection, as its parts see it: the guard in front of it, the server on it, the request that it has and
+//! the clock all know this.
+
+use crate::deadlines::{NEVER, ticks};
+use crate::guard::{Flags, Refusal};
+use crate::placement::Placement;
+use crate::upgrade::Upgrade;
+use crate::worker::Worker;
+use http::HeaderValue;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+/// How long a connection between two requests keeps its buffers.
+pub(crate) const REST_AFTER: Duration = Duration::from_millis(500);
+
+/// Bytes of interim answers (103 and the like) of one request.
+const INTERIM_BYTES_MAX: usize = 16 << 10;
+
+/// What a connection is at, which says what its deadline means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Between two requests.
+    Idle,
+    /// A head has begun and is not complete.
+    Head,
+    /// A request is being routed or connected for; no deadline here.
+    Busy,
+    /// The body of a request is on its way to the application.
+    Upload,
+    /// The request is sent, the answer has not begun.
+    Wait,
+    /// The body of an answer is on its way to the client.
+    Answer,
+    /// It carries another protocol.
+    Tunnel,
+}
+
+/// A head that was passed on to the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    pub(crate) flags: Flags,
+    /// Where it is a stand-in for a request that was refused.
+    pub(crate) refusal: Option<Refusal>,
+}
+
+/// One client connection.
+pub(crate) struct Session {
+    worker: Rc<Worker>,
+    place: usize,
+    /// The client's address.
+    pub(crate) peer: SocketAddr,
+    /// The same as the value of a header.
+    pub(crate) peer_value: HeaderValue,
+    phase: Cell<Phase>,
+    expired: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    /// How long a body may rest, in ticks, for the present request.
+    idle_body: Cell<u32>,
+    heads: RefCell<VecDeque<Head>>,
+    head_is_partial: Cell<bool>,
+    head_timed_out: Cell<bool>,
+    held: Cell<bool>,
+    body_refusal: Cell<Option<Refusal>>,
+    lingers: Cell<bool>,
+    tunnel_of: RefCell<Option<Arc<Placement>>>,
+    /// Whether all that was written has gone out, so that an interim answer may stand here.
+    clean: Cell<bool>,
+    interim: RefCell<Vec<u8>>,
+    interim_sent: Cell<usize>,
+    /// The last `Host` and the `Forwarded` made of it: they rarely change within a connection.
+    pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
+    /// What the connection becomes when the server is through with it.
+    pub(crate) upgrade: RefCell<Option<Upgrade>>,
+}
+
+impl Session {
+    pub(crate) fn new(worker: &Rc<Worker>, peer: SocketAddr) -> Rc<Self> {
+        // A client of IPv4 at a socket of IPv6 is still one of IPv4.
+        let text = peer.ip().to_canonical().to_string();
+        let place = worker.deadlines.reserve();
+        let session = Rc::new(Session {
+            worker: Rc::clone(worker),
+            place,
+            peer,
+            peer_value: HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("unknown")),
+            phase: Cell::new(Phase::Idle),
+            expired: Cell::new(false),
+            waker: RefCell::default(),
+            idle_body: Cell::new(NEVER / 2),
+            heads: RefCell::default(),
+            head_is_partial: Cell::new(false),
+            head_timed_out: Cell::new(false),
+            held: Cell::new(false),
+            body_refusal: Cell::new(None),
+            lingers: Cell::new(false),
+            tunnel_of: RefCell::default(),
+            clean: Cell::new(true),
+            interim: RefCell::default(),
+            interim_sent: Cell::new(0),
+            forwarded: RefCell::default(),
+            upgrade: RefCell::default(),
+        });
+        worker.deadlines.fill(place, Rc::clone(&session));
+        session
+    }
+
+    /// The connection is gone.
+    pub(crate) fn end(&self) {
+        self.worker.deadlines.release(self.place);
+        self.waker.take();
+        self.upgrade.take();
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase.get()
+    }
+
+    // --- The clock ---
+
+    /// Remembers whom to wake.
+    pub(crate) fn attend(&self, waker: &Waker) {
+        let mut present = self.waker.borrow_mut();
+        if !present.as_ref().is_some_and(|present| present.will_wake(waker)) {
+            *present = Some(waker.clone());
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The deadline has passed.
+    pub(crate) fn expire(&self) {
+        self.expired.set(true);
+        self.wake();
+    }
+
+    pub(crate) fn is_expired(&self) -> bool {
+        self.expired.get()
+    }
+
+    pub(crate) fn take_expired(&self) -> bool {
+        self.expired.replace(false)
+    }
+
+    pub(crate) fn set_deadline(&self, after: Duration) {
+        self.worker.deadlines.set(self.place, ticks(after));
+    }
+
+    pub(crate) fn no_deadline(&self) {
+        self.worker.deadlines.set(self.place, NEVER);
+    }
+
+    /// Enters `phase`, which may last for `timeout`.
+    pub(crate) fn enter(&self, phase: Phase, timeout: Option<Duration>) {
+        self.phase.set(phase);
+        self.expired.set(false);
+        self.worker.deadlines.set(self.place, timeout.map_or(NEVER, ticks));
+    }
+
+    /// Enters a phase in which a body moves; every byte begins `timeout` anew.
+    pub(crate) fn enter_body(&self, phase: Phase, timeout: Duration) {
+        self.idle_body.set(ticks(timeout));
+        self.enter(phase, Some(timeout));
+    }
+
+    /// Bytes moved.
+    pub(crate) fn touch(&self) {
+        if matches!(self.phase.get(), Phase::Upload | Phase::Answer) {
+            self.worker.deadlines.set(self.place, self.idle_body.get());
+        }
+    }
+
+    /// The answer has been handed over whole; it may not have been written.
+    pub(crate) fn rest(&self) {
+        self.clean.set(false);
+        if self.head_is_partial.get() {
+            self.enter(Phase::Head, Some(self.worker.limits.head_timeout));
+        } else {
+            self.enter(Phase::Idle, Some(REST_AFTER.min(self.worker.limits.keep_alive_timeout)));
+        }
+    }
+
+    // --- What the guard tells ---
+
+    pub(crate) fn head_begun(&self) {
+        if !self.head_is_partial.replace(true) && self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head, Some(self.worker.limits.head_timeout));
+        }
+    }
+
+    pub(crate) fn head_complete(&self, head: Head) {
+        self.head_is_partial.set(false);
+        if matches!(self.phase.get(), Phase::Idle | Phase::Head) {
+            self.enter(Phase::Busy, None);
+        }
+        self.heads.borrow_mut().push_back(head);
+    }
+
+    /// The head of the request that the server has just read.
+    pub(crate) fn next_head(&self) -> Option<Head> {
+        self.heads.borrow_mut().pop_front()
+    }
+
+    /// The head that was being read took too long. Returns false where that has been said before.
+    pub(crate) fn time_out_head(&self) -> bool {
+        !self.head_timed_out.replace(true) && self.head_is_partial.get()
+    }
+
+    pub(crate) fn head_timed_out(&self) -> bool {
+        self.head_timed_out.replace(false)
+    }
+
+    pub(crate) fn hold(&self) {
+        self.held.set(true);
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.get()
+    }
+
+    /// The connection goes on with HTTP.
+    pub(crate) fn release(&self) {
+        if self.held.replace(false) {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn body_refused(&self, refusal: Refusal) {
+        self.body_refusal.set(Some(refusal));
+    }
+
+    pub(crate) fn body_refusal(&self) -> Option<Refusal> {
+        self.body_refusal.get()
+    }
+
+    /// The client may still be sending what nobody will read. If the socket were closed on that, the system would throw
+    /// away the answer, too.
+    pub(crate) fn linger_at_end(&self) {
+        self.lingers.set(true);
+    }
+
+    pub(crate) fn lingers(&self) -> bool {
+        self.lingers.get()
+    }
+
+    // --- Tunnels ---
+
+    /// The connection carries another protocol from now on.
+    pub(crate) fn enter_tunnel(&self, placement: &Arc<Placement>) {
+        // It may have left the table while the protocol was being changed.
+        self.enter(Phase::Tunnel, (!placement.is_live()).then(|| placement.drain_timeout()));
+        self.tunnel_of.replace(Some(Arc::clone(placement)));
+    }
+
+    pub(crate) fn is_tunnel_of(&self, placement: &Arc<Placement>) -> bool {
+        self.tunnel_of.borrow().as_ref().is_some_and(|of| Arc::ptr_eq(of, placement))
+    }
+
+    // --- Interim answers, which the server behind the guard cannot send ---
+
+    pub(crate) fn wrote(&self) {
+        self.clean.set(false);
+        self.touch();
+    }
+
+    pub(crate) fn flushed(&self) {
+        self.clean.set(true);
+    }
+
+    /// Whether nothing is left to write.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.clean.get() && self.interim.borrow().is_empty()
+    }
+
+    /// Sends an interim answer as soon as nothing else is being sent.
+    pub(crate) fn push_interim(&self, bytes: &[u8]) {
+        let mut interim = self.interim.borrow_mut();
+        if interim.len() + bytes.len() <= INTERIM_BYTES_MAX {
+            interim.extend_from_slice(bytes);
+            self.wake();
+        }
+    }
+
+    /// The final answer follows: what could not be sent before it cannot be sent at all.
+    pub(crate) fn end_interim(&self) {
+        if !self.clean.get() && self.interim_sent.get() == 0 {
+            self.interim.borrow_mut().clear();
+        }
+    }
+
+    pub(crate) fn poll_interim(&self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
+        let mut interim = self.interim.borrow_mut();
+        if interim.is_empty() || !self.clean.get() && self.interim_sent.get() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        while self.interim_sent.get() < interim.len() {
+            let written = ready!(Pin::new(&mut *stream).poll_write(cx, &interim[self.interim_sent.get()..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.interim_sent.set(self.interim_sent.get() + written);
+        }
+        *interim = Vec::new();
+        self.interim_sent.set(0);
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,217 @@
+//! One core of the data plane: a thread with an event loop, its connections and its pool. Cores share the table and
+//! nothing else.
+
+use crate::balance::Dice;
+use crate::connection;
+use crate::deadlines::Deadlines;
+use crate::headers::RequestIds;
+use crate::limits::Limits;
+use crate::placement::Placement;
+use crate::plane::Plane;
+use crate::pool::Pool;
+use crate::router::{Group, Routes};
+use crate::session::Phase;
+use arc_swap::{ArcSwap, Cache};
+use gapless_core::AppKey;
+use hyper::server::conn::http1;
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, LocalSet, spawn_local, yield_now};
+
+/// How long accepting pauses when the system has no more descriptors, or all connections are taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// How often the pool is looked through.
+const POOL_CLEANING: Duration = Duration::from_secs(1);
+
+/// How long an idle connection may still send a request when the data plane stops: closing it at once could cross with
+/// one.
+const STOP_IDLE: Duration = Duration::from_secs(2);
+
+/// What is left of the time for stopping when tunnels are closed.
+const STOP_TUNNELS: Duration = Duration::from_secs(3);
+
+/// What a core is told.
+pub(crate) enum Order {
+    /// Accept connections here.
+    Listen(TcpListener),
+    /// The table has changed. Answered when nothing on this core is sent by an older one.
+    Table(Changed, oneshot::Sender<()>),
+    /// Accept no more, finish what there is, end.
+    Stop,
+}
+
+/// What a new table means for a core.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Changed {
+    /// Placements that are no longer live.
+    pub(crate) drained: Vec<Arc<Placement>>,
+    /// Placements that are live again.
+    pub(crate) revived: Vec<Arc<Placement>>,
+    /// Instances whose connections are not needed any more.
+    pub(crate) closed: Vec<u64>,
+}
+
+/// What the parts of a core share.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) limits: Limits,
+    pub(crate) deadlines: Deadlines,
+    pub(crate) pool: Pool,
+    pub(crate) dice: Dice,
+    pub(crate) ids: RequestIds,
+    pub(crate) server: http1::Builder,
+    routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
+    stopping: Cell<bool>,
+}
+
+impl Worker {
+    fn new(index: usize, plane: &Arc<Plane>) -> Self {
+        let limits = plane.limits.clone();
+        let mut server = http1::Builder::new();
+        // The guard in front is stricter; these are a second line.
+        server.max_headers(limits.header_count_max + 1).max_buf_size(limits.head_bytes_max.max(8 << 10) + (8 << 10));
+        Worker {
+            index,
+            plane: Arc::clone(plane),
+            limits,
+            deadlines: Deadlines::new(),
+            pool: Pool::default(),
+            dice: Dice::new(random()),
+            ids: RequestIds::new(random(), random()),
+            server,
+            routes: RefCell::new(Cache::new(Arc::clone(&plane.routes))),
+            stopping: Cell::new(false),
+        }
+    }
+
+    /// Reads the present table.
+    pub(crate) fn with_routes<T>(&self, read: impl FnOnce(&Routes) -> T) -> T {
+        read(self.routes.borrow_mut().load())
+    }
+
+    /// The present group of an application and environment.
+    pub(crate) fn present_group(&self, key: &AppKey) -> Option<Arc<Group>> {
+        self.with_routes(|routes| routes.groups.get(key).map(Arc::clone))
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// How long a connection that has been idle for `since` may go on being it.
+    pub(crate) fn idle_left(&self, since: Duration) -> Duration {
+        let left = self.limits.keep_alive_timeout.saturating_sub(since);
+        if self.is_stopping() { left.min(STOP_IDLE) } else { left }
+    }
+
+    fn table_changed(&self, changed: &Changed) {
+        self.pool.close(&changed.closed);
+        for placement in &changed.drained {
+            self.deadlines.for_each(|session| {
+                if session.is_tunnel_of(placement) {
+                    session.set_deadline(placement.drain_timeout());
+                }
+            });
+        }
+        for placement in &changed.revived {
+            self.deadlines.for_each(|session| {
+                if session.is_tunnel_of(placement) {
+                    session.no_deadline();
+                }
+            });
+        }
+    }
+
+    fn stop(&self) {
+        self.stopping.set(true);
+        let stop_timeout = self.limits.stop_timeout;
+        self.deadlines.for_each(|session| match session.phase() {
+            Phase::Idle => session.set_deadline(STOP_IDLE.min(stop_timeout)),
+            Phase::Tunnel => session.set_deadline(stop_timeout.saturating_sub(STOP_TUNNELS)),
+            _ => {}
+        });
+    }
+}
+
+/// What the standard library seeds its hash maps with is as random as is needed here.
+fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Runs a core until it is told to stop and has.
+pub(crate) fn run(index: usize, plane: &Arc<Plane>, orders: mpsc::UnboundedReceiver<Order>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    let worker = Rc::new(Worker::new(index, plane));
+    local.block_on(&runtime, obey(worker, orders));
+    Ok(())
+}
+
+async fn obey(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let clock = Rc::clone(&worker);
+    spawn_local(async move { clock.deadlines.watch().await });
+    let cleaner = Rc::clone(&worker);
+    spawn_local(async move {
+        loop {
+            tokio::time::sleep(POOL_CLEANING).await;
+            cleaner.pool.clean(&cleaner);
+        }
+    });
+    let mut listening: Vec<AbortHandle> = Vec::new();
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Listen(listener) => match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => listening.push(spawn_local(accept(Rc::clone(&worker), listener)).abort_handle()),
+                Err(error) => tracing::error!(%error, "cannot listen on a socket"),
+            },
+            Order::Table(changed, done) => {
+                worker.with_routes(|_| ());
+                worker.table_changed(&changed);
+                // Requests that were routed before this have been handed to their connections, whose turn comes before
+                // ours now. Twice, as one may wake the next.
+                yield_now().await;
+                yield_now().await;
+                // Nobody may wait for it any more.
+                let _ = done.send(());
+            }
+            Order::Stop => break,
+        }
+    }
+    listening.iter().for_each(AbortHandle::abort);
+    worker.stop();
+    let started = Instant::now();
+    while worker.deadlines.count() > 0 && started.elapsed() < worker.limits.stop_timeout {
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
+async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
+    loop {
+        if !worker.plane.may_accept() {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                worker.plane.connection_began();
+                spawn_local(connection::serve(Rc::clone(&worker), stream, peer));
+                // Another core may be less busy: let it have the next one.
+                yield_now().await;
+            }
+            // The client gave up in the queue.
+            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
