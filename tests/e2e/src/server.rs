@@ -4,6 +4,7 @@ use crate::cli::{Gapless, program};
 use gapless_api::ServerInfo;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log)
+            .process_group(0)
             .spawn()
             .expect("gapless can be run");
         self.server = Some(server);
@@ -121,17 +123,40 @@ impl Host {
         std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
     }
 
+    /// Removes what a host that was left running in `folder` still has, and the folder; whether there was one.
+    pub fn remove_left(folder: &Path) -> bool {
+        if !folder.join("state").exists() {
+            return false;
+        }
+        let mut host = Host::at(folder, SocketAddr::from(([127, 0, 0, 1], free_port())));
+        if host.gapless().run(["status"]).code != 0 {
+            // Its server was killed: another one finds what it left.
+            host.start_server();
+        }
+        let info = host.server_info();
+        host.proxy = info.planes.first().and_then(|plane| plane.pid);
+        host.remove_applications();
+        kill(info.pid);
+        host.end();
+        std::fs::remove_dir_all(folder).expect("the folder can be removed");
+        true
+    }
+
+    fn remove_applications(&self) {
+        let gapless = self.gapless();
+        let views = gapless.run(["status", "--json"]).stdout;
+        let views: Vec<gapless_api::ApplicationView> = serde_json::from_str(&views).unwrap_or_default();
+        for view in views {
+            let (app, env) = (view.app.to_string(), view.env.to_string());
+            gapless.run(["abort", "--app", &app, "--env", &env]);
+            gapless.run(["remove", "--yes", "--app", &app, "--env", &env]);
+        }
+    }
+
     /// Removes all applications and ends server and proxy.
     pub fn end(&mut self) {
         if self.server.is_some() {
-            let gapless = self.gapless();
-            let views = gapless.run(["status", "--json"]).stdout;
-            let views: Vec<gapless_api::ApplicationView> = serde_json::from_str(&views).unwrap_or_default();
-            for view in views {
-                let (app, env) = (view.app.to_string(), view.env.to_string());
-                gapless.run(["abort", "--app", &app, "--env", &env]);
-                gapless.run(["remove", "--yes", "--app", &app, "--env", &env]);
-            }
+            self.remove_applications();
         }
         self.kill_server();
         if let Some(proxy) = self.proxy.take() {

@@ -1,0 +1,49 @@
+# What the scripts install: sourced, not run.
+
+# Runs a command as root.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# Installs those of the named Debian packages that are missing.
+need_packages() {
+    local missing=() package
+    for package in "$@"; do
+        dpkg-query --show --showformat '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ "${#missing[@]}" = 0 ] && return
+    echo "installing ${missing[*]}" >&2
+    as_root apt-get update -qq
+    # No service of theirs is to start: what is tested is started by the tests.
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+# Says whether a Docker Engine answers.
+docker_answers() {
+    curl --silent --fail --max-time 5 --unix-socket /var/run/docker.sock http://docker/_ping >/dev/null
+}
+
+# Sees to it that a Docker Engine answers: installed and started if none does.
+need_docker() {
+    need_packages curl ca-certificates
+    docker_answers && return
+    need_packages docker.io iptables
+    echo "starting the Docker Engine" >&2
+    if [ -d /run/systemd/system ]; then
+        as_root systemctl start docker
+    else
+        as_root setsid dockerd >"${TMPDIR:-/tmp}/dockerd.log" 2>&1 </dev/null &
+    fi
+    local attempt
+    for attempt in $(seq 300); do
+        docker_answers && return
+        sleep 0.1
+    done
+    echo "the Docker Engine does not answer; see ${TMPDIR:-/tmp}/dockerd.log" >&2
+    return 1
+}
+
+# Installs cargo-deny, which takes minutes, once.
+need_cargo_deny() {
+    command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
+}

@@ -1,0 +1,53 @@
+//! The walls between the crates: who may know whom. The walls are the architecture, so they are tested.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+/// Each crate of gapless, and those that it may depend on.
+const MAY_KNOW: &[(&str, &[&str])] = &[
+    ("gapless-core", &[]),
+    ("gapless-api", &["gapless-core"]),
+    ("gapless-config", &["gapless-core"]),
+    ("gapless-store", &[]),
+    ("gapless-runtime", &["gapless-core"]),
+    ("gapless-proxy", &["gapless-core"]),
+    ("gapless-server", &["gapless-core", "gapless-api", "gapless-store", "gapless-runtime", "gapless-proxy"]),
+    ("gapless", &["gapless-core", "gapless-api", "gapless-config", "gapless-runtime", "gapless-proxy", "gapless-server"]),
+    ("gapless-sim", &["gapless-core", "gapless-store", "gapless-runtime", "gapless-server"]),
+    ("gapless-ledger", &[]),
+    ("gapless-e2e", &["gapless-core", "gapless-api", "gapless-ledger"]),
+    ("bdd-assistant", &[]),
+];
+
+/// What the pure core must not pull in, at any distance: a clock, a disk, a network, chance.
+const CORE_NEVER: &[&str] = &["tokio", "hyper", "bollard", "rusqlite", "rand", "rustix", "tracing"];
+
+#[test]
+fn imports_go_one_way() {
+    let output = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1"]).output().unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| package["name"].as_str().unwrap()).collect();
+    for package in packages {
+        let name = package["name"].as_str().unwrap();
+        let (_, allowed) = MAY_KNOW.iter().find(|(crate_name, _)| *crate_name == name).unwrap_or_else(|| {
+            panic!("{name} is new: say in this test what it may know");
+        });
+        let normal = package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
+        for dependency in normal.map(|dependency| dependency["name"].as_str().unwrap()).filter(|name| ours.contains(name)) {
+            assert!(allowed.contains(&dependency), "{name} must not know {dependency}");
+        }
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    let args = ["tree", "--package", "gapless-core", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+    let output = Command::new(env!("CARGO")).args(args).output().unwrap();
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains("serde"), "{tree}");
+    for never in CORE_NEVER {
+        assert!(!names.contains(never), "the core depends on {never}");
+    }
+}

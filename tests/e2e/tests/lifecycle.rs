@@ -1,0 +1,154 @@
+//! What a user does day by day: status, history, logs, stop, start, abort, remove, and watching what is live.
+
+use gapless_api::ApplicationView;
+use gapless_e2e::{App, Gapless, Host, Runtime, wait_for};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
+}
+
+fn view(gapless: &Gapless) -> ApplicationView {
+    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
+}
+
+#[test]
+fn an_application_lives_from_deploy_to_remove() {
+    let host = Host::start();
+    let folder = App::new("life", Runtime::Process).write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    assert!(gapless.ok(["status"]).stdout.contains("nothing is deployed yet"));
+
+    let deployed = gapless.ok(["deploy"]).stdout;
+    for phase in ["preparing", "starting", "checking", "shifting", "observing", "release 1 is live in blue"] {
+        assert!(deployed.contains(phase), "{deployed}");
+    }
+    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+    assert!(gapless.ok(["logs"]).stdout.contains("life.production.blue.1.1"));
+
+    gapless.ok(["stop"]);
+    let (status, answer) = get(host.address(), "/up").unwrap();
+    assert!(status == 503 && answer.to_lowercase().contains("retry-after:"), "{answer}");
+    wait_for("it is stopped", Duration::from_secs(20), || {
+        gapless.run(["status"]).stdout.contains("stopped").then_some(())
+    });
+    gapless.ok(["start"]);
+    wait_for("it serves again", Duration::from_secs(20), || get(host.address(), "/up").filter(|(status, _)| *status == 200));
+
+    gapless.ok(["deploy"]);
+    let history = gapless.ok(["history"]).stdout;
+    assert!(history.lines().count() == 3 && history.contains("succeeded"), "{history}");
+    assert!(gapless.ok(["show", "2"]).stdout.contains("deploys release 2"));
+    assert!(gapless.ok(["doctor"]).stdout.contains("proxy"));
+
+    assert_eq!(gapless.run(["remove"]).code, 2, "it must ask");
+    gapless.ok(["remove", "--yes"]);
+    assert_eq!(get(host.address(), "/up").unwrap().0, 404);
+    assert!(gapless.ok(["status"]).stdout.contains("nothing is deployed yet"));
+    let left = std::fs::read_dir(host.folder().join("state/processes/instances")).map(|dir| dir.count()).unwrap_or(0);
+    assert_eq!(left, 0, "something is left over");
+}
+
+#[test]
+fn a_live_instance_that_dies_is_started_again_and_routed() {
+    for runtime in [Runtime::Process, Runtime::Docker] {
+        let host = Host::start();
+        // It dies after the observation, some seconds after it was healthy.
+        let app = App { deploy: "observe = \"200ms\"\n".to_owned(), ..App::new("phoenix", runtime).misbehaving("exit-after=2:1") };
+        let folder = app.write(host.folder());
+        let gapless = host.gapless().within(&folder);
+        gapless.ok(["deploy"]);
+        let before = view(&gapless).slots[0].instances[0].clone();
+        wait_for("it dies", Duration::from_secs(20), || get(host.address(), "/up").filter(|(status, _)| *status != 200));
+        wait_for("it answers again", Duration::from_secs(20), || get(host.address(), "/up").filter(|(status, _)| *status == 200));
+        assert_eq!(view(&gapless).slots[0].instances[0].name, before.name);
+    }
+}
+
+#[test]
+fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
+    let host = Host::start();
+    let app = App::new("aborted", Runtime::Process);
+    let folder = app.write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy"]);
+    app.misbehaving("start-slow=20").write(host.folder());
+    gapless.ok(["deploy", "--detach"]);
+    wait_for("it is checked", Duration::from_secs(10), || {
+        view(&gapless).active.filter(|active| active.phase.name() == "checking")
+    });
+    let ran = gapless.ok(["abort"]);
+    assert!(ran.stdout.contains("aborted by") && ran.stdout.contains("release 1 is live"), "{ran:?}");
+    assert_eq!(gapless.run(["abort"]).code, 1, "there is nothing left to abort");
+    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+}
+
+#[test]
+fn a_rollback_while_observed_takes_the_release_back() {
+    let host = Host::start();
+    let app = App { deploy: "observe = \"30s\"\n".to_owned(), ..App::new("regret", Runtime::Process) };
+    let folder = app.write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    App { deploy: "observe = \"100ms\"\n".to_owned(), ..app.clone() }.write(host.folder());
+    gapless.ok(["deploy"]);
+    app.write(host.folder());
+    gapless.ok(["deploy", "--detach"]);
+    wait_for("it is observed", Duration::from_secs(20), || {
+        view(&gapless).active.filter(|active| active.phase.name() == "observing")
+    });
+    let ran = gapless.ok(["rollback"]);
+    assert!(ran.stdout.contains("went back to release 1"), "{ran:?}");
+    assert!(gapless.ok(["show", "2"]).stdout.contains("rolled back by"));
+}
+
+#[test]
+fn a_proxy_that_dies_is_started_again_with_its_routes_and_its_queue() {
+    let host = Host::start();
+    let folder = App::new("proxy-death", Runtime::Process).write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy"]);
+    for _ in 0..5 {
+        host.kill_proxy();
+        // Connections wait in the listening socket that the server holds: none is refused.
+        assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+    }
+}
+
+#[test]
+fn the_proxy_serves_on_while_there_is_no_server() {
+    let mut host = Host::start();
+    let folder = App::new("alone", Runtime::Process).write(host.folder());
+    host.gapless().within(&folder).ok(["deploy"]);
+    let proxy = host.server_info().planes[0].pid;
+    host.kill_server();
+    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+    host.start_server();
+    assert_eq!(host.server_info().planes[0].pid, proxy, "the proxy that runs is adopted");
+    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+}
+
+#[test]
+fn a_client_that_is_interrupted_stops_only_following() {
+    let host = Host::start();
+    let app = App { deploy: "observe = \"3s\"\n".to_owned(), ..App::new("interrupted", Runtime::Process) };
+    let folder = app.write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    let client = gapless.spawn(["deploy"]);
+    wait_for("it is observed", Duration::from_secs(20), || {
+        let views: Vec<ApplicationView> = gapless.json(["status", "--json"]);
+        views.first()?.active.clone().filter(|active| active.phase.name() == "observing")
+    });
+    let pid = rustix::process::Pid::from_raw(i32::try_from(client.id()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let output = client.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("deployment 1 goes on"));
+    assert_eq!(gapless.run(["show", "1", "--follow"]).code, 0);
+}

@@ -1,0 +1,111 @@
+//! The promise: no request is lost by deploys and rollbacks. The ledger is the judge.
+
+use gapless_core::Deployment;
+use gapless_e2e::{App, Host, Runtime};
+use gapless_ledger::{Ledger, LoadPlan, Mix, Report, Running};
+use std::net::SocketAddr;
+use tokio::runtime::Runtime as Tokio;
+
+/// A load in the background of a test.
+struct Load {
+    tokio: Tokio,
+    running: Running,
+}
+
+impl Load {
+    fn start(address: SocketAddr, rate_per_s: u32) -> Self {
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let running = tokio.block_on(async {
+            Ledger::start(LoadPlan { rate_per_s, mix: Mix::All, ..LoadPlan::new(address) })
+        });
+        Load { tokio, running }
+    }
+
+    fn stop(self) -> Report {
+        self.tokio.block_on(self.running.stop())
+    }
+}
+
+fn assert_no_loss(report: &Report) {
+    assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
+}
+
+#[test]
+fn b1_twenty_deploys_and_twenty_rollbacks_on_docker_lose_no_request_of_a_hundred_thousand() {
+    let host = Host::start();
+    let folder = App::new("zero-loss", Runtime::Docker).write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy"]);
+    let load = Load::start(host.address(), 600);
+    for _ in 0..20 {
+        gapless.ok(["deploy"]);
+        gapless.ok(["rollback"]);
+    }
+    while load.running.requests() < 100_000 {
+        gapless.ok(["deploy"]);
+        gapless.ok(["rollback"]);
+    }
+    let report = load.stop();
+    assert_no_loss(&report);
+    assert!(report.requests >= 100_000, "only {} requests", report.requests);
+    assert!(report.by_release.len() >= 21, "{:?}", report.by_release.keys());
+    let history: Vec<Deployment> = gapless.json(["history", "--json", "-n", "100"]);
+    assert!(history.iter().all(|deployment| deployment.phase.name() == "succeeded"), "{history:#?}");
+    println!("{} requests, {} releases, 0 failed", report.requests, report.by_release.len());
+}
+
+#[test]
+fn b1_deploys_and_rollbacks_of_processes_lose_no_request() {
+    let host = Host::start();
+    let folder = App { replicas: 2, ..App::new("zero-loss-process", Runtime::Process) }.write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy"]);
+    let load = Load::start(host.address(), 600);
+    for _ in 0..4 {
+        gapless.ok(["deploy"]);
+        gapless.ok(["rollback"]);
+    }
+    assert_no_loss(&load.stop());
+}
+
+#[test]
+fn b14_a_server_killed_in_the_middle_of_deployments_loses_no_request_and_goes_on() {
+    let mut host = Host::start();
+    let folder = App::new("server-death", Runtime::Docker).write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy"]);
+    let load = Load::start(host.address(), 500);
+    for round in 0..8_u64 {
+        let detached = gapless.ok(["deploy", "--detach"]);
+        assert!(detached.stdout.contains("follow it"), "{detached:?}");
+        // At another moment in each round: before, while and after the instances start, and while they are observed.
+        std::thread::sleep(std::time::Duration::from_millis(round * 70));
+        host.kill_server();
+        host.start_server();
+        let number = (round + 2).to_string();
+        let ended = gapless.run(["show", &number, "--follow"]);
+        assert_eq!(ended.code, 0, "{ended:?}\n{}", host.log());
+    }
+    assert_no_loss(&load.stop());
+    let status = gapless.ok(["status"]).stdout;
+    assert!(status.contains("live"), "{status}");
+}
+
+#[test]
+fn a_failed_deployment_is_no_event_for_users() {
+    let host = Host::start();
+    let app = App::new("failed-deploys", Runtime::Process);
+    let folder = app.write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy"]);
+    let load = Load::start(host.address(), 400);
+    let health = "[health]\ndeadline = \"2s\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\n".to_owned();
+    for (how, code) in [("never-healthy", 3), ("never-listen", 3), ("exit-after=0:7", 3)] {
+        App { tables: health.clone(), ..app.misbehaving(how) }.write(host.folder());
+        let ran = gapless.run(["deploy"]);
+        assert!(ran.code == code || (how.starts_with("exit") && ran.code == 6), "{how}: {ran:?}");
+    }
+    let report = load.stop();
+    assert_no_loss(&report);
+    assert_eq!(report.by_release.keys().map(String::as_str).collect::<Vec<_>>(), ["1"]);
+}
