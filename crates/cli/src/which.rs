@@ -48,8 +48,9 @@ impl App {
         let text = std::fs::read_to_string(&self.file.path).map_err(|error| {
             Failure::usage(format!("which application? {path} cannot be read ({error}); name it with --app"))
         })?;
-        let named: Named = toml::from_str(&text)
-            .map_err(|error| Failure::usage(format!("which application? {path} does not say: {}; name it with --app", error.message())))?;
+        let named: Named = toml::from_str(&text).map_err(|error| {
+            Failure::usage(format!("which application? {path} does not say: {}; name it with --app", error.message()))
+        })?;
         Ok(named.name)
     }
 }

@@ -19,6 +19,22 @@ pub struct InstancePlan {
     pub host_port: Option<u16>,
 }
 
+/// The variables that gapless itself gives to an instance that answers on `port`.
+pub(crate) fn variables(plan: &InstancePlan, port: u16) -> Vec<(String, String)> {
+    let placement = &plan.name.placement;
+    [
+        ("PORT", port.to_string()),
+        ("GAPLESS_APP", placement.key.app.to_string()),
+        ("GAPLESS_ENVIRONMENT", placement.key.env.to_string()),
+        ("GAPLESS_SLOT", placement.slot.to_string()),
+        ("GAPLESS_RELEASE", plan.release.to_string()),
+        ("GAPLESS_DEPLOYMENT", placement.deployment.to_string()),
+        ("GAPLESS_INSTANCE", plan.name.to_string()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .to_vec()
+}
+
 /// What was seen of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStatus {
@@ -31,6 +47,14 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// How often the runtime itself started it again.
     pub restarts: u32,
+}
+
+impl InstanceStatus {
+    /// Whether it runs.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        matches!(self.state, InstanceState::Running { .. })
+    }
 }
 
 /// The state of an instance.

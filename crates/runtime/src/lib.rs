@@ -3,13 +3,17 @@
 //! **Architecture Invariant:** this crate knows instances and nothing of deployments' phases, the store or the proxy.
 //! Everything it does can be repeated: it is told names that are functions of the recorded state.
 
+pub mod docker;
 mod error;
 mod instance;
+mod port;
+pub mod process;
 
 pub use error::RuntimeError;
 pub use instance::{
     Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, LogStream, Progress, RuntimeEvent,
 };
+pub use port::port_holder;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;

@@ -78,7 +78,11 @@ pub enum ServerError {
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn run(config: ServerConfig, ready: impl FnOnce(), stop: impl Future<Output = ()> + Send + 'static) -> Result<(), ServerError> {
+pub async fn run(
+    config: ServerConfig,
+    ready: impl FnOnce(),
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServerError> {
     let state_dir = prepare_state_dir(&config)?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&state_dir.join("state.db"))?);
     let listener = Listener::bind(&config.socket).await?;

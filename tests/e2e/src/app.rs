@@ -63,7 +63,8 @@ impl App {
         let data = folder.join("data");
         match self.runtime {
             Runtime::Docker => {
-                let _ = writeln!(text, "image = \"{}\"\nport = 9000\nvolumes = [\"{}:/data\"]", image(), data.display());
+                let _ =
+                    writeln!(text, "image = \"{}\"\nport = 9000\nvolumes = [\"{}:/data\"]", image(), data.display());
             }
             Runtime::Process => {
                 let _ = writeln!(text, "command = [\"{}\"]", example_program().display());
@@ -73,10 +74,14 @@ impl App {
             let _ = writeln!(text, "hosts = {:?}", self.hosts);
         }
         text.push_str(&self.top);
-        let _ = writeln!(text, "[env]\nDATA_DIR = \"{}\"", match self.runtime {
-            Runtime::Docker => "/data".to_owned(),
-            Runtime::Process => data.display().to_string(),
-        });
+        let _ = writeln!(
+            text,
+            "[env]\nDATA_DIR = \"{}\"",
+            match self.runtime {
+                Runtime::Docker => "/data".to_owned(),
+                Runtime::Process => data.display().to_string(),
+            }
+        );
         if let Some(how) = &self.misbehave {
             let _ = writeln!(text, "MISBEHAVE = \"{how}\"");
         }

@@ -30,7 +30,10 @@ fn wrong_configuration_shows_the_place_and_touches_nothing() {
     for (text, words) in [
         ("nmae = \"shop\"\nimage = \"shop:1\"\nport = 1\n", &["nmae", "name", "gapless.toml:1"][..]),
         ("name = \"shop\"\nimage = \"shop:1\"\nport = \"web\"\n", &["port", "gapless.toml:3"]),
-        ("name = \"shop\"\nimage = \"shop:1\"\nport = 80\n[health]\ninterval = \"fast\"\n", &["interval", "fast", "gapless.toml:5"]),
+        (
+            "name = \"shop\"\nimage = \"shop:1\"\nport = 80\n[health]\ninterval = \"fast\"\n",
+            &["interval", "fast", "gapless.toml:5"],
+        ),
         ("name = \"a/b\"\nimage = \"shop:1\"\nport = 80\n", &["a/b", "gapless.toml:1"]),
         ("name = \"..\"\nimage = \"shop:1\"\nport = 80\n", &["..", "gapless.toml:1"]),
         ("name = \"a\\nb\"\nimage = \"shop:1\"\nport = 80\n", &["gapless.toml:1"]),
@@ -49,8 +52,11 @@ fn hostile_names_over_the_api_are_refused_and_change_nothing() {
     let host = Host::start();
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let socket = host.socket();
-    for path in ["/v1/applications/..%2Fx/production", "/v1/applications/a%0Ab/production", "/v1/applications/A/production"] {
-        let answer = tokio.block_on(raw(&socket, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")));
+    for path in
+        ["/v1/applications/..%2Fx/production", "/v1/applications/a%0Ab/production", "/v1/applications/A/production"]
+    {
+        let answer =
+            tokio.block_on(raw(&socket, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")));
         assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
     }
     let body = "{\"spec\": {\"app\": \"../../etc\"}}";

@@ -27,7 +27,10 @@ fn deploy_bad(runtime: Runtime, how: &str, deploy: &str) -> Ran {
 fn a_release_that_never_listens_is_told_from_one_that_listens_elsewhere() {
     let ran = deploy_bad(Runtime::Docker, "never-listen", "");
     assert_eq!(ran.code, 3, "{ran:?}");
-    assert!(ran.stdout.contains("connection refused on port 9000") && ran.stdout.contains("listens on no port"), "{ran:?}");
+    assert!(
+        ran.stdout.contains("connection refused on port 9000") && ran.stdout.contains("listens on no port"),
+        "{ran:?}"
+    );
     let ran = deploy_bad(Runtime::Docker, "port=8081", "");
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.stdout.contains("listens on 8081"), "{ran:?}");

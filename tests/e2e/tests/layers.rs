@@ -12,7 +12,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gapless-runtime", &["gapless-core"]),
     ("gapless-proxy", &["gapless-core"]),
     ("gapless-server", &["gapless-core", "gapless-api", "gapless-store", "gapless-runtime", "gapless-proxy"]),
-    ("gapless", &["gapless-core", "gapless-api", "gapless-config", "gapless-runtime", "gapless-proxy", "gapless-server"]),
+    (
+        "gapless",
+        &["gapless-core", "gapless-api", "gapless-config", "gapless-runtime", "gapless-proxy", "gapless-server"],
+    ),
     ("gapless-sim", &["gapless-core", "gapless-store", "gapless-runtime", "gapless-server"]),
     ("gapless-ledger", &[]),
     ("gapless-e2e", &["gapless-core", "gapless-api", "gapless-ledger"]),
@@ -33,8 +36,11 @@ fn imports_go_one_way() {
         let (_, allowed) = MAY_KNOW.iter().find(|(crate_name, _)| *crate_name == name).unwrap_or_else(|| {
             panic!("{name} is new: say in this test what it may know");
         });
-        let normal = package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
-        for dependency in normal.map(|dependency| dependency["name"].as_str().unwrap()).filter(|name| ours.contains(name)) {
+        let normal =
+            package["dependencies"].as_array().unwrap().iter().filter(|dependency| dependency["kind"].is_null());
+        for dependency in
+            normal.map(|dependency| dependency["name"].as_str().unwrap()).filter(|name| ours.contains(name))
+        {
             assert!(allowed.contains(&dependency), "{name} must not know {dependency}");
         }
     }

@@ -40,7 +40,9 @@ fn an_application_lives_from_deploy_to_remove() {
         gapless.run(["status"]).stdout.contains("stopped").then_some(())
     });
     gapless.ok(["start"]);
-    wait_for("it serves again", Duration::from_secs(20), || get(host.address(), "/up").filter(|(status, _)| *status == 200));
+    wait_for("it serves again", Duration::from_secs(20), || {
+        get(host.address(), "/up").filter(|(status, _)| *status == 200)
+    });
 
     gapless.ok(["deploy"]);
     let history = gapless.ok(["history"]).stdout;
@@ -61,13 +63,20 @@ fn a_live_instance_that_dies_is_started_again_and_routed() {
     for runtime in [Runtime::Process, Runtime::Docker] {
         let host = Host::start();
         // It dies after the observation, some seconds after it was healthy.
-        let app = App { deploy: "observe = \"200ms\"\n".to_owned(), ..App::new("phoenix", runtime).misbehaving("exit-after=2:1") };
+        let app = App {
+            deploy: "observe = \"200ms\"\n".to_owned(),
+            ..App::new("phoenix", runtime).misbehaving("exit-after=2:1")
+        };
         let folder = app.write(host.folder());
         let gapless = host.gapless().within(&folder);
         gapless.ok(["deploy"]);
         let before = view(&gapless).slots[0].instances[0].clone();
-        wait_for("it dies", Duration::from_secs(20), || get(host.address(), "/up").filter(|(status, _)| *status != 200));
-        wait_for("it answers again", Duration::from_secs(20), || get(host.address(), "/up").filter(|(status, _)| *status == 200));
+        wait_for("it dies", Duration::from_secs(20), || {
+            get(host.address(), "/up").filter(|(status, _)| *status != 200)
+        });
+        wait_for("it answers again", Duration::from_secs(20), || {
+            get(host.address(), "/up").filter(|(status, _)| *status == 200)
+        });
         assert_eq!(view(&gapless).slots[0].instances[0].name, before.name);
     }
 }

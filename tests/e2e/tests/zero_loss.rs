@@ -15,9 +15,8 @@ struct Load {
 impl Load {
     fn start(address: SocketAddr, rate_per_s: u32) -> Self {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let running = tokio.block_on(async {
-            Ledger::start(LoadPlan { rate_per_s, mix: Mix::All, ..LoadPlan::new(address) })
-        });
+        let running =
+            tokio.block_on(async { Ledger::start(LoadPlan { rate_per_s, mix: Mix::All, ..LoadPlan::new(address) }) });
         Load { tokio, running }
     }
 

@@ -19,7 +19,8 @@ pub fn run(args: &Init) -> Result<ExitCode, Failure> {
     };
     let text = template(&TemplateOptions { name: name.clone(), runtime });
     let shown = args.file.display();
-    let opened = OpenOptions::new().write(true).create(true).truncate(args.force).create_new(!args.force).open(&args.file);
+    let opened =
+        OpenOptions::new().write(true).create(true).truncate(args.force).create_new(!args.force).open(&args.file);
     let written = opened.and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => Failure::usage(format!("{shown} is there already; --force replaces it")),

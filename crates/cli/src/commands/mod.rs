@@ -37,7 +37,14 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
         Command::Remove(args) => remove::run(args, client).await,
         Command::Doctor { json } => doctor::run(json, client).await,
         // Carried out before, without a server.
-        Command::Init(_) | Command::Validate(_) | Command::Schema | Command::Openapi | Command::Completions { .. }
-        | Command::Man { .. } | Command::Proxy(_) | Command::Shim { .. } | Command::Server(_) => Ok(ExitCode::SUCCESS),
+        Command::Init(_)
+        | Command::Validate(_)
+        | Command::Schema
+        | Command::Openapi
+        | Command::Completions { .. }
+        | Command::Man { .. }
+        | Command::Proxy(_)
+        | Command::Shim { .. }
+        | Command::Server(_) => Ok(ExitCode::SUCCESS),
     }
 }

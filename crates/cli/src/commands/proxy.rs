@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
     log::begin(false);
-    let workers = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
+    let workers =
+        args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let config = ProxyConfig {
         listen: args.listen,
         control_socket: args.control_socket,

@@ -70,7 +70,12 @@ fn tell_what_is_under_way(view: &ApplicationView) {
     let (app, env) = (&view.app, &view.env);
     if let Some(active) = &view.active {
         let since = crate::present::now().since(active.phase_since);
-        println!("{app}/{env}: deployment {} of release {} is {} for {since}", active.number, active.release, active.phase.name());
+        println!(
+            "{app}/{env}: deployment {} of release {} is {} for {since}",
+            active.number,
+            active.release,
+            active.phase.name()
+        );
     }
     for number in &view.queue {
         println!("{app}/{env}: deployment {number} waits");

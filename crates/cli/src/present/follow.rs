@@ -32,12 +32,21 @@ pub fn detached(deployment: &Deployment, as_json: bool) -> Result<ExitCode, Fail
         return json::print(deployment);
     }
     let Deployment { number, key, release, .. } = deployment;
-    println!("deployment {number} of {key} (release {release}) is {}; follow it with `gapless show {number} -f`", deployment.phase.name());
+    println!(
+        "deployment {number} of {key} (release {release}) is {}; follow it with `gapless show {number} -f`",
+        deployment.phase.name()
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 /// Follows a deployment, through restarts of the server. Ctrl-C ends the following and nothing else.
-pub async fn follow(client: &Client, key: &AppKey, number: u64, until: Until, as_json: bool) -> Result<ExitCode, Failure> {
+pub async fn follow(
+    client: &Client,
+    key: &AppKey,
+    number: u64,
+    until: Until,
+    as_json: bool,
+) -> Result<ExitCode, Failure> {
     let mut display = Display::new(as_json);
     let mut events = client.follow(key, number).await?;
     loop {
@@ -131,10 +140,17 @@ impl Display {
         if let Display::Terminal { spinner, .. } = self {
             spinner.finish_and_clear();
         }
-        eprintln!("deployment {number} goes on; follow it again with `gapless show {number} -f`, end it with `gapless abort`");
+        eprintln!(
+            "deployment {number} goes on; follow it again with `gapless show {number} -f`, end it with `gapless abort`"
+        );
     }
 
-    async fn wait_for_server(&self, client: &Client, key: &AppKey, number: u64) -> Result<Follow<FollowEvent>, Failure> {
+    async fn wait_for_server(
+        &self,
+        client: &Client,
+        key: &AppKey,
+        number: u64,
+    ) -> Result<Follow<FollowEvent>, Failure> {
         match self {
             Display::Terminal { spinner, .. } => spinner.set_message("the server is away; waiting for it"),
             Display::Plain { .. } | Display::Json => eprintln!("the server is away; waiting for it"),

@@ -35,7 +35,8 @@ pub fn now() -> Timestamp {
 
 /// An instant in the time zone of whoever looks.
 pub fn local_time(at: Timestamp) -> String {
-    let instant = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
+    let instant =
+        i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
     instant.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 

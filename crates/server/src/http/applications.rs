@@ -74,11 +74,15 @@ impl Api {
             deployment: placement.id.deployment,
             source: source(&placement.spec.workload),
             artifact: placement.artifact.clone(),
-            instances: placement.replicas.iter().map(|replica| InstanceView {
-                name: placement.id.instance(replica.number).to_string(),
-                address: replica.address,
-                in_rotation: replica.in_rotation && matches!(state, SlotState::Live | SlotState::Fallback),
-            }).collect(),
+            instances: placement
+                .replicas
+                .iter()
+                .map(|replica| InstanceView {
+                    name: placement.id.instance(replica.number).to_string(),
+                    address: replica.address,
+                    in_rotation: replica.in_rotation && matches!(state, SlotState::Live | SlotState::Fallback),
+                })
+                .collect(),
             traffic: traffic.get(&placement.id).copied().unwrap_or_default(),
             ready_until: match placement.idle {
                 Idle::Standby { until } if state == SlotState::Standby => Some(until),

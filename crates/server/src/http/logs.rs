@@ -49,16 +49,21 @@ pub(super) async fn logs(
             let lines = runtime.logs(&name, query).await;
             let lines = lines.map_err(|error| Failure::new(Code::Unavailable, error.to_string()))?;
             let (slot, instance) = (placement.id.slot, name.to_string());
-            streams.push(lines.filter_map(async |line| line.ok()).map(move |line| LogRecord {
-                instance: instance.clone(),
-                slot,
-                at: line.at,
-                stream: match line.stream {
-                    LogStream::Stdout => "stdout".to_owned(),
-                    LogStream::Stderr => "stderr".to_owned(),
-                },
-                text: line.text,
-            }).boxed());
+            streams.push(
+                lines
+                    .filter_map(async |line| line.ok())
+                    .map(move |line| LogRecord {
+                        instance: instance.clone(),
+                        slot,
+                        at: line.at,
+                        stream: match line.stream {
+                            LogStream::Stdout => "stdout".to_owned(),
+                            LogStream::Stderr => "stderr".to_owned(),
+                        },
+                        text: line.text,
+                    })
+                    .boxed(),
+            );
         }
     }
     let events = stream::select_all(streams).map(|record| Ok(Event::default().json_data(record).unwrap_or_default()));

@@ -211,10 +211,11 @@ impl ProxyInfo {
 
 /// Waits until that process has ended.
 async fn wait_for_end(pid: u32) {
-    let opened = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).and_then(|pid| {
-        rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok()
-    });
-    match opened.map(AsyncFd::<OwnedFd>::new) {
+    let opened = i32::try_from(pid)
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok());
+    match opened.map(AsyncFd::<OwnedFd>::register) {
         // A pidfd becomes readable when its process ends (pidfd_open(2)).
         Some(Ok(pidfd)) => drop(pidfd.readable().await),
         _ => {
@@ -232,7 +233,8 @@ fn explain(error: &io::Error, address: SocketAddr) -> String {
             None => "something listens there already; stop it, or choose another --listen".to_owned(),
         },
         io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --listen, such as 0.0.0.0:8080".to_owned()
+            "ports below 1024 need root or CAP_NET_BIND_SERVICE; choose another --listen, such as 0.0.0.0:8080"
+                .to_owned()
         }
         _ => error.to_string(),
     }

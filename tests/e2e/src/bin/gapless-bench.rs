@@ -140,7 +140,11 @@ fn cutovers_among_many(host: &Host) -> Vec<f64> {
         let app = App { hosts, deploy, ..App::new(&format!("many-{index}"), Runtime::Process) };
         gapless.within(&app.write(host.folder())).ok(["deploy"]);
     }
-    let app = App { deploy: "observe = \"0s\"\n".to_owned(), hosts: vec!["one.example.com".to_owned()], ..App::new("one", Runtime::Process) };
+    let app = App {
+        deploy: "observe = \"0s\"\n".to_owned(),
+        hosts: vec!["one.example.com".to_owned()],
+        ..App::new("one", Runtime::Process)
+    };
     let gapless = gapless.within(&app.write(host.folder()));
     gapless.ok(["deploy"]);
     let mut cutovers = Vec::new();

@@ -1,0 +1,195 @@
+//! Containers: created from a plan, started, and told whether they come back after a reboot.
+
+use super::connection::{Connection, Problem};
+use super::observe::{self, label};
+use crate::{InstancePlan, RuntimeError, port_holder};
+use bollard::models::{
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, NetworkCreateRequest, PortBinding,
+    RestartPolicy, RestartPolicyNameEnum,
+};
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+use gapless_core::InstanceName;
+use gapless_core::spec::{Container, Workload};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// How long the Engine may take to start a container: many at a time take seconds.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Creates and starts the container of that plan; one that exists already is only started.
+pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<(), RuntimeError> {
+    let Workload::Docker(container) = &plan.spec.workload else {
+        return Err(RuntimeError::Start { name: plan.name.clone(), why: "it is not a container".to_owned() });
+    };
+    ensure_network(engine, false).await?;
+    let id = match create(engine, plan, container).await {
+        Ok(id) => id,
+        Err(problem) if problem.status() == Some(409) => existing(engine, plan).await?,
+        Err(problem) => return Err(explain(problem, plan)),
+    };
+    match run(engine, &id, plan).await {
+        // The network may have been removed since it was seen.
+        Err(problem) if problem.message().contains("network") && problem.message().contains("not found") => {
+            ensure_network(engine, true).await?;
+            run(engine, &id, plan).await.map_err(|problem| explain(problem, plan))
+        }
+        other => other.map_err(|problem| explain(problem, plan)),
+    }
+}
+
+async fn create(engine: &Connection, plan: &InstancePlan, container: &Container) -> Result<String, Problem> {
+    let docker = engine.docker().await.map_err(Problem::Away)?;
+    let options = CreateContainerOptionsBuilder::new().name(&plan.name.to_string()).build();
+    let body = body(engine, plan, container);
+    let creating = docker.create_container(Some(options), body);
+    Ok(engine.within(START_DEADLINE, &format!("creating {}", plan.name), creating).await?.id)
+}
+
+async fn run(engine: &Connection, id: &str, plan: &InstancePlan) -> Result<(), Problem> {
+    let docker = engine.docker().await.map_err(Problem::Away)?;
+    let starting = docker.start_container(id, None);
+    match engine.within(START_DEADLINE, &format!("starting {}", plan.name), starting).await {
+        // It runs already.
+        Err(problem) if problem.status() == Some(304) => Ok(()),
+        other => other,
+    }
+}
+
+/// The container that has the plan's name, if it is this owner's.
+async fn existing(engine: &Connection, plan: &InstancePlan) -> Result<String, RuntimeError> {
+    let name = &plan.name;
+    observe::own(engine, name).await?.ok_or_else(|| RuntimeError::Start {
+        name: name.clone(),
+        why: format!("a container {name} exists that this gapless did not create; remove it with `docker rm -f {name}`, or rename it"),
+    })
+}
+
+fn body(engine: &Connection, plan: &InstancePlan, container: &Container) -> ContainerCreateBody {
+    let spec = &plan.spec;
+    let port = format!("{}/tcp", spec.port);
+    let port_bindings = plan.host_port.map(|host_port| {
+        // Only this host: what is to be reached from outside goes through the proxy.
+        let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host_port.to_string()) };
+        HashMap::from([(port.clone(), Some(vec![binding]))])
+    });
+    let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let memory = spec.resources.memory_bytes.map(bytes);
+    let binds = container.volumes.iter().map(|volume| {
+        let mode = if volume.read_only { ":ro" } else { "" };
+        format!("{}:{}{mode}", volume.source, volume.path)
+    });
+    let log = HashMap::from([
+        ("max-size".to_owned(), spec.log.file_bytes.to_string()),
+        ("max-file".to_owned(), spec.log.file_count.to_string()),
+    ]);
+    ContainerCreateBody {
+        image: Some(plan.artifact.clone()),
+        cmd: container.command.clone(),
+        entrypoint: container.entrypoint.clone(),
+        user: container.user.clone(),
+        env: Some(variables(plan)),
+        labels: Some(labels(engine, plan)),
+        exposed_ports: plan.host_port.map(|_| vec![port]),
+        host_config: Some(HostConfig {
+            network_mode: Some(engine.config().network.clone()),
+            port_bindings,
+            binds: Some(binds.collect()),
+            init: Some(container.init),
+            memory,
+            // As much as memory: no swap beside it.
+            memory_swap: memory,
+            nano_cpus: spec.resources.cpu_millis.map(|millis| bytes(millis.saturating_mul(1_000_000))),
+            // Until it is live it must not come back by itself after a reboot.
+            restart_policy: Some(restart_policy(false)),
+            log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
+            ..HostConfig::default()
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn variables(plan: &InstancePlan) -> Vec<String> {
+    let own = crate::instance::variables(plan, plan.spec.port);
+    let users = plan.spec.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
+    own.into_iter().chain(users).map(|(name, value)| format!("{name}={value}")).collect()
+}
+
+fn labels(engine: &Connection, plan: &InstancePlan) -> HashMap<String, String> {
+    let placement = &plan.name.placement;
+    [
+        (label::OWNER, engine.config().owner.clone()),
+        (label::APP, placement.key.app.to_string()),
+        (label::ENVIRONMENT, placement.key.env.to_string()),
+        (label::SLOT, placement.slot.to_string()),
+        (label::DEPLOYMENT, placement.deployment.to_string()),
+        (label::RELEASE, plan.release.to_string()),
+        (label::REPLICA, plan.name.replica.to_string()),
+        (label::PORT, plan.spec.port.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// Says whether the container comes back by itself after the host restarts.
+pub(super) async fn set_restart(
+    engine: &Connection,
+    name: &InstanceName,
+    comes_back: bool,
+) -> Result<(), RuntimeError> {
+    let docker = engine.docker().await?;
+    let body =
+        ContainerUpdateBody { restart_policy: Some(restart_policy(comes_back)), ..ContainerUpdateBody::default() };
+    let name = name.to_string();
+    let update = docker.update_container(&name, body);
+    super::ignore(engine.call(&format!("setting the restart policy of {name}"), update).await, &[404])
+}
+
+fn restart_policy(comes_back: bool) -> RestartPolicy {
+    let name = if comes_back { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
+    RestartPolicy { name: Some(name), maximum_retry_count: None }
+}
+
+/// Sees to it that the network is there. Seen once, it is believed until a start says otherwise.
+async fn ensure_network(engine: &Connection, is_in_doubt: bool) -> Result<(), RuntimeError> {
+    let mut is_there = engine.network_is_there.lock().await;
+    if *is_there && !is_in_doubt {
+        return Ok(());
+    }
+    let docker = engine.docker().await?;
+    let name = &engine.config().network;
+    match engine.call(&format!("looking for the network {name}"), docker.inspect_network(name, None)).await {
+        Ok(_) => {}
+        Err(problem) if problem.status() == Some(404) => {
+            let request = NetworkCreateRequest {
+                name: name.clone(),
+                driver: Some("bridge".to_owned()),
+                labels: Some(HashMap::from([(label::NETWORK.to_owned(), "true".to_owned())])),
+                ..NetworkCreateRequest::default()
+            };
+            let created = engine.call(&format!("creating the network {name}"), docker.create_network(request)).await;
+            // Created by another server at the same time is as good.
+            super::ignore(created.map(drop), &[409])?;
+        }
+        Err(problem) => return Err(problem.into_error()),
+    }
+    *is_there = true;
+    Ok(())
+}
+
+fn explain(problem: Problem, plan: &InstancePlan) -> RuntimeError {
+    let message = problem.message();
+    if let Some(port) = plan.host_port
+        && (message.contains("port is already allocated") || message.contains("address already in use"))
+    {
+        return RuntimeError::PortTaken { port, holder: port_holder(port) };
+    }
+    if problem.status() == Some(404) && message.contains("No such image") {
+        let why = format!("its image {} is not on this host any more; deploy it again", plan.artifact);
+        return RuntimeError::Start { name: plan.name.clone(), why };
+    }
+    match problem.into_error() {
+        RuntimeError::Failed { why, .. } => RuntimeError::Start { name: plan.name.clone(), why },
+        error => error,
+    }
+}

@@ -1,0 +1,118 @@
+//! Instances as containers, through the Docker Engine's API; the `docker` command is never called.
+
+mod connection;
+mod container;
+mod credentials;
+mod image;
+mod logs;
+mod observe;
+
+pub use connection::DockerConfig;
+
+use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
+use async_trait::async_trait;
+use bollard::query_parameters::{RemoveContainerOptionsBuilder, StopContainerOptionsBuilder};
+use connection::{Connection, Problem};
+use futures_util::stream::BoxStream;
+use gapless_core::spec::Workload;
+use gapless_core::{AppKey, InstanceName, Millis};
+use std::time::Duration;
+
+/// How long the Engine may take beyond an instance's own time to stop.
+const STOP_MARGIN: Duration = Duration::from_secs(20);
+
+/// Runs instances as containers on the Docker Engine of this host.
+pub struct DockerRuntime {
+    engine: Connection,
+}
+
+impl DockerRuntime {
+    /// A runtime on that Engine. Nothing is asked of it yet: it may be started later, or never.
+    ///
+    /// # Errors
+    /// If the configuration names no socket that could ever be one.
+    pub fn connect(config: DockerConfig) -> Result<Self, RuntimeError> {
+        Ok(DockerRuntime { engine: Connection::new(config)? })
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn prepare(&self, workload: &Workload, progress: ProgressSink) -> Result<String, RuntimeError> {
+        match workload {
+            Workload::Docker(container) => image::resolve(&self.engine, &container.image, progress).await,
+            Workload::Process(_) => Err(RuntimeError::Failed {
+                doing: "preparing".to_owned(),
+                why: "a process is not run by Docker".to_owned(),
+            }),
+        }
+    }
+
+    async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
+        container::start(&self.engine, plan).await
+    }
+
+    async fn list(&self, key: &AppKey) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        observe::list(&self.engine, Some(key)).await
+    }
+
+    async fn list_all(&self) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        observe::list(&self.engine, None).await
+    }
+
+    async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+        let Some(id) = observe::own(&self.engine, name).await? else { return Ok(()) };
+        let seconds = i32::try_from(grace.0.div_ceil(1000)).unwrap_or(i32::MAX);
+        let options = StopContainerOptionsBuilder::new().t(seconds).build();
+        let stopping = self.engine.docker().await?.stop_container(&id, Some(options));
+        let stopped =
+            self.engine.within(grace.to_duration() + STOP_MARGIN, &format!("stopping {name}"), stopping).await;
+        ignore(stopped, &[304, 404])?;
+        // Its anonymous volumes go with it, as nothing else can name them; named ones stay.
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let removing = self.engine.docker().await?.remove_container(&id, Some(options));
+        ignore(self.engine.call(&format!("removing {name}"), removing).await, &[404, 409])
+    }
+
+    async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
+        container::set_restart(&self.engine, name, comes_back).await
+    }
+
+    async fn logs(
+        &self,
+        name: &InstanceName,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        logs::logs(&self.engine, name, query).await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
+        observe::events(&self.engine).await
+    }
+
+    async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
+        match observe::process_of(&self.engine, name).await {
+            Some(pid) => {
+                tokio::task::spawn_blocking(move || port::ports_in_namespace_of(pid)).await.unwrap_or_default()
+            }
+            None => Vec::new(),
+        }
+    }
+
+    async fn check(&self) -> Result<String, RuntimeError> {
+        let docker = self.engine.docker().await?;
+        let version =
+            self.engine.call("asking for the version", docker.version()).await.map_err(Problem::into_error)?;
+        let unknown = || "unknown".to_owned();
+        let (engine, api) = (version.version.unwrap_or_else(unknown), version.api_version.unwrap_or_else(unknown));
+        Ok(format!("Engine {engine}, API {api}, at {}", self.engine.socket()))
+    }
+}
+
+/// Answers of these statuses say that what was asked for is so already.
+fn ignore(result: Result<(), Problem>, statuses: &[u16]) -> Result<(), RuntimeError> {
+    match result {
+        Err(problem) if problem.status().is_some_and(|status| statuses.contains(&status)) => Ok(()),
+        other => other.map_err(Problem::into_error),
+    }
+}

@@ -1,0 +1,76 @@
+//! Control groups: limits on an instance, and all of its processes in one place. Where there are none that this user may
+//! write, there are no limits, and `gapless doctor` says so.
+
+use gapless_core::InstanceName;
+use gapless_core::spec::Resources;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/sys/fs/cgroup";
+/// The period of processor shares, in microseconds.
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// Whether the unified hierarchy (version 2) is what this host uses.
+fn is_unified() -> bool {
+    Path::new(ROOT).join("cgroup.controllers").exists()
+}
+
+/// Which limits are enforced on this host.
+pub(super) fn describe() -> &'static str {
+    let probe = if is_unified() { Path::new(ROOT).to_owned() } else { Path::new(ROOT).join("memory") };
+    let is_writable = rustix::fs::access(&probe, rustix::fs::Access::WRITE_OK).is_ok();
+    match (is_writable, is_unified()) {
+        (true, true) => "memory and processor limits by cgroup v2",
+        (true, false) => "memory limits by cgroup v1, no processor limits",
+        (false, _) => "no limits: this user may not make control groups",
+    }
+}
+
+/// Puts this process, and so all that it starts, into a group of its own with those limits. Nothing where that cannot be.
+pub(super) fn enter(name: &InstanceName, resources: &Resources) -> Option<PathBuf> {
+    let parent = if is_unified() { Path::new(ROOT).join("gapless") } else { Path::new(ROOT).join("memory/gapless") };
+    let group = parent.join(name.to_string());
+    fs::create_dir_all(&group).ok()?;
+    if is_unified() {
+        for folder in [Path::new(ROOT), &parent] {
+            // Already on, or not to be had: then there are no limits, and a group all the same.
+            let _ = fs::write(folder.join("cgroup.subtree_control"), "+memory +cpu +pids");
+        }
+        set(&group, "memory.max", resources.memory_bytes);
+        set(&group, "memory.swap.max", resources.memory_bytes.map(|_| 0));
+        let quota = resources.cpu_millis.map(|millis| format!("{} {CPU_PERIOD_US}", millis * CPU_PERIOD_US / 1000));
+        set(&group, "cpu.max", quota);
+    } else {
+        set(&group, "memory.limit_in_bytes", resources.memory_bytes);
+        set(&group, "memory.memsw.limit_in_bytes", resources.memory_bytes);
+    }
+    fs::write(group.join("cgroup.procs"), "0").ok()?;
+    Some(group)
+}
+
+fn set(group: &Path, file: &str, value: Option<impl ToString>) {
+    if let Some(value) = value
+        && let Err(error) = fs::write(group.join(file), value.to_string())
+    {
+        eprintln!("the limit {file} is not enforced: {error}");
+    }
+}
+
+/// How many processes of the group the kernel has killed for their memory.
+pub(super) fn out_of_memory_kills(group: &Path) -> u64 {
+    let texts =
+        ["memory.events", "memory.oom_control"].iter().filter_map(|file| fs::read_to_string(group.join(file)).ok());
+    let texts: Vec<_> = texts.collect();
+    let mut lines = texts.iter().flat_map(|text| text.lines());
+    lines.find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Kills everything in the group, where the kernel can do that at once.
+pub(super) fn kill(group: &Path) {
+    let _ = fs::write(group.join("cgroup.kill"), "1");
+}
+
+/// Removes the group, which is empty.
+pub(super) fn remove(group: &Path) {
+    let _ = fs::remove_dir(group);
+}

@@ -1,0 +1,173 @@
+//! What is on disk of each instance: `plan.json`, what is to run; `state.json`, what runs; `exit.json`, how it ended;
+//! `log.*`, what it wrote. A file is written beside, synced and renamed: it is there whole or not at all.
+
+use super::identity;
+use crate::{Exit, InstancePlan, InstanceState, InstanceStatus, RuntimeError};
+use gapless_core::spec::{LogRotation, Resources};
+use gapless_core::{AppKey, InstanceName, Timestamp};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// What is to run: all that a shim needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub name: InstanceName,
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+    pub directory: PathBuf,
+    pub user: Option<String>,
+    pub variables: BTreeMap<String, String>,
+    pub resources: Resources,
+    pub log: LogRotation,
+    pub port: u16,
+}
+
+/// What runs: two processes, each by its number and the instant at which it began, so that a number that was given to
+/// another process since is never taken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct State {
+    pub shim: identity::Identity,
+    pub main: identity::Identity,
+    pub since: Timestamp,
+    pub cgroup: Option<PathBuf>,
+}
+
+/// The folders of all instances.
+#[derive(Debug, Clone)]
+pub(super) struct Folders {
+    root: PathBuf,
+}
+
+impl Folders {
+    pub(super) fn new(root: PathBuf) -> Result<Self, RuntimeError> {
+        let folders = Folders { root };
+        fs::create_dir_all(folders.instances()).map_err(|error| failed(&folders.root, &error))?;
+        fs::create_dir_all(folders.releases()).map_err(|error| failed(&folders.root, &error))?;
+        Ok(folders)
+    }
+
+    fn instances(&self) -> PathBuf {
+        self.root.join("instances")
+    }
+
+    /// Where the programs of releases are kept.
+    pub(super) fn releases(&self) -> PathBuf {
+        self.root.join("releases")
+    }
+
+    /// The folder of an instance.
+    pub(super) fn of(&self, name: &InstanceName) -> PathBuf {
+        self.instances().join(name.to_string())
+    }
+
+    /// What runs of an instance, or last ran.
+    pub(super) fn state(&self, name: &InstanceName) -> Option<State> {
+        read(&self.of(name).join("state.json"))
+    }
+
+    /// The ports that instances were given.
+    pub(super) fn ports(&self) -> Result<Vec<(InstanceName, u16)>, RuntimeError> {
+        let plans = self.names()?.into_iter().filter_map(|name| read::<Plan>(&self.of(&name).join("plan.json")));
+        Ok(plans.map(|plan| (plan.name, plan.port)).collect())
+    }
+
+    pub(super) fn note_restart(&self, name: &InstanceName, text: &str) -> Result<(), RuntimeError> {
+        let folder = self.of(name);
+        if !folder.exists() {
+            return Ok(());
+        }
+        fs::write(folder.join("restart"), text).map_err(|error| failed(&folder, &error))
+    }
+
+    /// All instances, or those of one application, sorted by name.
+    pub(super) fn statuses(&self, key: Option<&AppKey>) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        let mut names = self.names()?;
+        names.retain(|name| key.is_none_or(|key| name.placement.key == *key));
+        names.sort();
+        Ok(names.into_iter().filter_map(|name| self.status(name)).collect())
+    }
+
+    pub(super) fn status(&self, name: InstanceName) -> Option<InstanceStatus> {
+        let folder = self.of(&name);
+        let plan: Plan = read(&folder.join("plan.json"))?;
+        let Some(state) = self.state(&name) else {
+            return Some(InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 });
+        };
+        let id = state.main.to_string();
+        let exit = || read::<Exit>(&folder.join("exit.json"));
+        let instance_state = match exit() {
+            Some(exit) => InstanceState::Exited(exit),
+            None if state.main.is_alive() => InstanceState::Running {
+                address: SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)),
+                since: state.since,
+            },
+            // Between its end and the shim's note of it there is a moment, and a shim can be killed, too.
+            None => match (state.shim.is_alive(), exit()) {
+                (_, Some(exit)) => InstanceState::Exited(exit),
+                _ => InstanceState::Exited(Exit { code: None, out_of_memory: false, at: state.since }),
+            },
+        };
+        Some(InstanceStatus { name, id, state: instance_state, restarts: 0 })
+    }
+
+    fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
+        let entries = fs::read_dir(self.instances()).map_err(|error| failed(&self.root, &error))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
+}
+
+impl Plan {
+    pub(super) fn new(
+        plan: &InstancePlan,
+        program: PathBuf,
+        arguments: &[String],
+        directory: &str,
+        user: Option<String>,
+        port: u16,
+    ) -> Self {
+        let own = crate::instance::variables(plan, port);
+        Plan {
+            name: plan.name.clone(),
+            program,
+            arguments: arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())).collect(),
+            directory: directory.into(),
+            user,
+            variables: plan.spec.variables.clone().into_iter().chain(own).collect(),
+            resources: plan.spec.resources.clone(),
+            log: plan.spec.log.clone(),
+            port,
+        }
+    }
+}
+
+/// Reads a file; nothing where it is missing or not whole.
+pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+/// Writes a file so that it survives: beside, synced, renamed, and the folder synced.
+pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    let mut file = File::create(&beside)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// What could not be done with a file, in words.
+pub(super) fn failed(path: &Path, error: &io::Error) -> RuntimeError {
+    let doing = format!("writing below {}", path.display());
+    match error.kind() {
+        io::ErrorKind::StorageFull => RuntimeError::DiskFull { doing },
+        _ => RuntimeError::Failed { doing, why: error.to_string() },
+    }
+}

@@ -1,0 +1,150 @@
+//! Instances as processes of this host. Each has a small supervisor, the *shim*, which keeps its output and its exit
+//! while no server runs, and ends all that it started.
+
+mod cgroup;
+mod folder;
+mod identity;
+mod logs;
+mod ports;
+mod program;
+pub mod shim;
+mod start;
+mod stop;
+mod users;
+mod watch;
+
+use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
+use async_trait::async_trait;
+use folder::Folders;
+use futures_util::stream::BoxStream;
+use gapless_core::spec::Workload;
+use gapless_core::{AppKey, InstanceName, Millis};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use tokio::sync::Mutex;
+use watch::Watch;
+
+/// Where processes are kept, and what supervises them.
+#[derive(Debug, Clone)]
+pub struct ProcessConfig {
+    /// The folder of their plans, states and logs.
+    pub root: PathBuf,
+    /// Whose they are. All in `root` are this owner's; the name is for their environment only.
+    pub owner: String,
+    /// The program and arguments that run a shim; the instance's folder is added.
+    pub shim: Vec<OsString>,
+}
+
+/// Runs instances as processes of this host.
+pub struct ProcessRuntime {
+    folders: Folders,
+    shim: Vec<OsString>,
+    watch: Watch,
+    /// One start at a time chooses its port.
+    choosing_port: Mutex<()>,
+}
+
+impl ProcessRuntime {
+    /// A runtime with that folder, which is made if it is missing.
+    ///
+    /// # Errors
+    /// If the folder cannot be made.
+    pub fn new(config: ProcessConfig) -> Result<Self, RuntimeError> {
+        let folders = Folders::new(config.root)?;
+        Ok(ProcessRuntime { folders, shim: config.shim, watch: Watch::default(), choosing_port: Mutex::default() })
+    }
+
+    /// Files are read and written off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folders) -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let folders = self.folders.clone();
+        let done = tokio::task::spawn_blocking(move || work(&folders)).await;
+        done.unwrap_or_else(|error| {
+            Err(RuntimeError::Failed { doing: "working on files".to_owned(), why: error.to_string() })
+        })
+    }
+
+    fn watch_all(&self, statuses: &[InstanceStatus]) {
+        for status in statuses {
+            if let Some(pid) = identity::pid_of(&status.id).filter(|_| status.is_running()) {
+                self.watch.until_end(&status.name, pid);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Runtime for ProcessRuntime {
+    async fn prepare(&self, workload: &Workload, _: ProgressSink) -> Result<String, RuntimeError> {
+        let Workload::Process(process) = workload.clone() else {
+            let why = "a container is not run as a process".to_owned();
+            return Err(RuntimeError::Failed { doing: "preparing".to_owned(), why });
+        };
+        self.blocking(move |folders| program::keep(folders, &process)).await
+    }
+
+    async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
+        let plan = plan.clone();
+        let folder = {
+            let _one_at_a_time = self.choosing_port.lock().await;
+            self.blocking(move |folders| start::plan(folders, &plan)).await?
+        };
+        if let Some(folder) = folder {
+            start::run(&self.shim, &folder).await?;
+        }
+        // Whoever lists next sees it, and watches for its end.
+        self.list_all().await.map(drop)
+    }
+
+    async fn list(&self, key: &AppKey) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        let key = key.clone();
+        let statuses = self.blocking(move |folders| folders.statuses(Some(&key))).await?;
+        self.watch_all(&statuses);
+        Ok(statuses)
+    }
+
+    async fn list_all(&self) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        let statuses = self.blocking(|folders| folders.statuses(None)).await?;
+        self.watch_all(&statuses);
+        Ok(statuses)
+    }
+
+    async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+        stop::stop(&self.folders, name, grace).await?;
+        self.watch.happened(name, "stop");
+        Ok(())
+    }
+
+    async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
+        // After a reboot nothing runs, and the server starts what is live: there is nothing to arrange beforehand.
+        let (name, text) = (name.clone(), comes_back.to_string());
+        self.blocking(move |folders| folders.note_restart(&name, &text)).await
+    }
+
+    async fn logs(
+        &self,
+        name: &InstanceName,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        logs::logs(self.folders.of(name), query).await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
+        Ok(self.watch.events())
+    }
+
+    async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
+        let name = name.clone();
+        let ports = self.blocking(move |folders| {
+            let tree = folders.state(&name).map(|state| identity::tree(&state)).unwrap_or_default();
+            Ok(port::ports_of(&tree))
+        });
+        ports.await.unwrap_or_default()
+    }
+
+    async fn check(&self) -> Result<String, RuntimeError> {
+        Ok(format!("processes of this host; {}", cgroup::describe()))
+    }
+}

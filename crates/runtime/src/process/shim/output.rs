@@ -1,0 +1,94 @@
+//! What a process writes: line by line into files of bounded size, of which the oldest goes.
+//!
+//! A line of a file is `MILLISECONDS o|e TEXT`.
+
+use super::now;
+use crate::{LogLine, LogStream};
+use gapless_core::spec::LogRotation;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+/// The files of an instance's output: `log.0` is the newest.
+pub(super) struct Output {
+    folder: PathBuf,
+    rotation: LogRotation,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    file: File,
+    bytes: u64,
+}
+
+impl Output {
+    pub(super) fn open(folder: &Path, rotation: &LogRotation) -> io::Result<Self> {
+        let file = OpenOptions::new().create(true).append(true).open(folder.join("log.0"))?;
+        let bytes = file.metadata()?.len();
+        Ok(Output {
+            folder: folder.to_owned(),
+            rotation: rotation.clone(),
+            current: Mutex::new(Current { file, bytes }),
+        })
+    }
+
+    /// Writes a line. An error, such as a full disk, costs the line and nothing else: the process must not stall for it.
+    fn write(&self, stream: LogStream, text: &[u8]) {
+        let mark = match stream {
+            LogStream::Stdout => 'o',
+            LogStream::Stderr => 'e',
+        };
+        let mut line = format!("{} {mark} ", now().0).into_bytes();
+        line.extend_from_slice(text);
+        line.push(b'\n');
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.bytes > 0 && current.bytes + line.len() as u64 > self.rotation.file_bytes {
+            match self.rotate() {
+                Ok(file) => *current = Current { file, bytes: 0 },
+                Err(_) => return,
+            }
+        }
+        if current.file.write_all(&line).is_ok() {
+            current.bytes += line.len() as u64;
+        }
+    }
+
+    fn rotate(&self) -> io::Result<File> {
+        let name = |index: u16| self.folder.join(format!("log.{index}"));
+        for index in (1..self.rotation.file_count.max(1)).rev() {
+            match fs::rename(name(index - 1), name(index)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        OpenOptions::new().create(true).write(true).truncate(true).open(name(0))
+    }
+}
+
+/// Reads a pipe to its end, in memory that does not grow with what comes.
+pub(super) fn pump(mut pipe: impl Read + Send + 'static, stream: LogStream, output: Arc<Output>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; 64 << 10];
+        let mut line = Vec::new();
+        while let Ok(count) = pipe.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
+                let text = part.strip_suffix(b"\n").unwrap_or(part);
+                // Of a longer line the rest is dropped.
+                let room = LogLine::BYTES_MAX.saturating_sub(line.len());
+                line.extend_from_slice(&text[..text.len().min(room)]);
+                if text.len() < part.len() {
+                    output.write(stream, &line);
+                    line.clear();
+                }
+            }
+        }
+        if !line.is_empty() {
+            output.write(stream, &line);
+        }
+    })
+}

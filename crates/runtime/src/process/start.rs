@@ -1,0 +1,67 @@
+//! Starting an instance: its plan is written, then a shim is started that carries it out.
+
+use super::folder::{self, Folders, Plan, State, failed};
+use super::{ports, program};
+use crate::{InstancePlan, RuntimeError};
+use gapless_core::spec::Workload;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// How long a shim may take to start its process.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+const START_POLL: Duration = Duration::from_millis(1);
+
+/// Writes the instance's plan; nothing where it runs already.
+pub(super) fn plan(folders: &Folders, plan: &InstancePlan) -> Result<Option<PathBuf>, RuntimeError> {
+    let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
+    if folders.status(plan.name.clone()).is_some_and(|status| status.is_running()) {
+        return Ok(None);
+    }
+    let Workload::Process(process) = &plan.spec.workload else { return Err(cannot("it is not a process".to_owned())) };
+    let program = program::kept(folders, &plan.artifact, process).filter(|path| path.exists());
+    let program = program.ok_or_else(|| cannot("the copy of its program is gone; deploy it again".to_owned()))?;
+    let port = ports::choose(folders, &plan.name, plan.host_port)?;
+    let folder = folders.of(&plan.name);
+    fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
+    // What an earlier run left must not be taken for this one's.
+    for old in ["exit.json", "state.json", "failure"] {
+        let _ = fs::remove_file(folder.join(old));
+    }
+    let arguments = process.command.get(1..).unwrap_or_default();
+    let plan = Plan::new(plan, program, arguments, &process.directory, process.user.clone(), port);
+    folder::write(&folder.join("plan.json"), &plan).map_err(|error| failed(&folder, &error))?;
+    Ok(Some(folder))
+}
+
+/// Starts a shim on the planned instance, and waits until its process runs.
+pub(super) async fn run(shim: &[OsString], folder: &Path) -> Result<(), RuntimeError> {
+    let failed_to = |why: String| RuntimeError::Failed { doing: format!("starting {}", folder.display()), why };
+    let (program, arguments) = shim.split_first().ok_or_else(|| failed_to("no shim is configured".to_owned()))?;
+    let log = File::create(folder.join("shim.log")).map_err(|error| failed(folder, &error))?;
+    let errors = log.try_clone().map_err(|error| failed(folder, &error))?;
+    let mut command = Command::new(program);
+    command.args(arguments).arg(folder).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
+    let mut child = command.spawn().map_err(|error| failed_to(error.to_string()))?;
+    let give_up_at = tokio::time::Instant::now() + START_DEADLINE;
+    loop {
+        if folder::read::<State>(&folder.join("state.json")).is_some() {
+            // Reaped when it ends; it is no child of the next server.
+            tokio::spawn(async move { child.wait().await });
+            return Ok(());
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            let why =
+                fs::read_to_string(folder.join("failure")).unwrap_or_else(|_| format!("its shim ended with {status}"));
+            return Err(failed_to(why));
+        }
+        if tokio::time::Instant::now() >= give_up_at {
+            let _ = child.start_kill();
+            return Err(failed_to(format!("its process did not start within {} s", START_DEADLINE.as_secs())));
+        }
+        tokio::time::sleep(START_POLL).await;
+    }
+}

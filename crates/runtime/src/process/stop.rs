@@ -1,0 +1,67 @@
+//! Stopping an instance: SIGTERM to its group, SIGKILL to everything that came of it, and its folder is removed.
+
+use super::folder::{Folders, State, failed};
+use super::{cgroup, identity};
+use crate::RuntimeError;
+use gapless_core::{InstanceName, Millis};
+use rustix::process::{Signal, kill_process_group};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const POLL: Duration = Duration::from_millis(5);
+/// How long killed processes may take to be gone: the kernel frees their memory first.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Stops the instance and removes what is left of it. Nothing happens where there is none.
+pub(super) async fn stop(folders: &Folders, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+    let folder = folders.of(name);
+    if let Some(state) = folders.state(name) {
+        if state.main.is_alive() {
+            signal_group(&state, Signal::TERM);
+            wait_until(Instant::now() + grace.to_duration(), || !state.main.is_alive()).await;
+        }
+        let give_up_at = Instant::now() + KILL_DEADLINE;
+        let is_gone = wait_until(give_up_at, || {
+            let tree = identity::tree(&state);
+            tree.iter().filter_map(|pid| identity::raw(*pid)).for_each(identity::kill);
+            if let Some(cgroup) = &state.cgroup {
+                cgroup::kill(cgroup);
+            }
+            tree.is_empty()
+        })
+        .await;
+        // Without anything below it the shim notes the end and goes by itself.
+        wait_until(Instant::now() + KILL_DEADLINE, || !state.shim.is_alive()).await;
+        if !is_gone || state.shim.is_alive() {
+            let why = "its processes do not die; is a disk or a network file system stuck?".to_owned();
+            return Err(RuntimeError::Failed { doing: format!("stopping {name}"), why });
+        }
+        if let Some(cgroup) = &state.cgroup {
+            cgroup::remove(cgroup);
+        }
+    }
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&folder, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// The main process leads a group of its own; it is alive, so the group is its own still.
+fn signal_group(state: &State, signal: Signal) {
+    match identity::raw(state.main.pid) {
+        Some(group) if state.main.is_alive() => drop(kill_process_group(group, signal)),
+        _ => state.main.signal(signal),
+    }
+}
+
+async fn wait_until(deadline: Instant, mut condition: impl FnMut() -> bool) -> bool {
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,22 @@
+//! Users by their names, read from the file: the name service would load libraries, which a static binary cannot.
+
+use std::fs;
+
+/// A user to run a process as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct User {
+    pub uid: u32,
+    pub gid: u32,
+    pub home: String,
+}
+
+/// The user of that name.
+pub(super) fn find(name: &str) -> Option<User> {
+    let users = fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let [found, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
+        (*found == name).then_some(())?;
+        Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: (*home).to_owned() })
+    })
+}
