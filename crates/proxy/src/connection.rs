@@ -94,7 +94,7 @@ async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
         match expired_at {
             Some(Phase::Idle) => {
                 session.take_expired();
-                return Poll::Ready(!session.is_clean());
+                session.soil();
             }
             Some(Phase::Head) => {
                 session.take_expired();
@@ -111,6 +111,10 @@ async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
                     tracing::debug!(peer = %session.peer, %error, "a client's connection broke");
                 }
                 Poll::Ready(true)
+            }
+            // Polling has flushed whatever there was: so there is nothing left, or the client does not take it.
+            Poll::Pending if expired_at == Some(Phase::Idle) && session.phase() == Phase::Idle => {
+                Poll::Ready(!session.is_clean())
             }
             // The body of an answer rests, and it is the client that does not take it.
             Poll::Pending if expired_at == Some(Phase::Answer) && session.is_expired() => Poll::Ready(true),

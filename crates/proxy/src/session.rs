@@ -188,7 +188,6 @@ impl Session {
 
     /// The answer has been handed over whole; it may not have been written.
     pub(crate) fn rest(&self) {
-        self.clean.set(false);
         if self.head_is_partial.get() {
             self.enter(Phase::Head, Some(self.worker.limits.head_timeout));
         } else {
@@ -277,6 +276,11 @@ impl Session {
     pub(crate) fn wrote(&self) {
         self.clean.set(false);
         self.touch();
+    }
+
+    /// Something has been handed to the server to be written, or may have been.
+    pub(crate) fn soil(&self) {
+        self.clean.set(false);
     }
 
     pub(crate) fn flushed(&self) {
