@@ -33,14 +33,21 @@ enum Turn {
     End,
 }
 
-/// Serves a client's connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
-    let session = Session::new(&worker, peer);
+/// Serves a client's connection to its end. It counts from now on, not only from the first poll: a core that stops
+/// must not overlook one that was just accepted.
+pub(crate) fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + 'static {
+    let session = Session::new(worker, peer);
+    worker.plane.connection_began();
     let ending = Ending(Rc::clone(&session));
+    serve_session(session, stream, ending)
+}
+
+async fn serve_session(session: Rc<Session>, mut stream: TcpStream, ending: Ending) {
+    let worker = Rc::clone(session.worker());
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    session.enter(Phase::Idle, Some(worker.limits.keep_alive_timeout));
+    session.enter(Phase::Idle, Some(worker.idle_left(Duration::ZERO)));
     while wait_for_request(&session, &stream).await {
         match Box::pin(serve_http(&session, stream)).await {
             Turn::Rest(rested) => {

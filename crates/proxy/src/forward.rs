@@ -48,7 +48,6 @@ pub(crate) async fn answer(
     }
     let mut answer = answer.unwrap_or_else(|own| *own);
     session.end_interim();
-    session.soil();
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         session.release();
         if session.worker().is_stopping() {
