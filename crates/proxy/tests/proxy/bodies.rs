@@ -211,7 +211,8 @@ fn interim_answers_reach_the_client_before_the_final_one() {
 fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
     let origin = Origin::raw(|conn, _| {
         let message = conn.read_message("")?;
-        let length = if message.head.starts_with("GET /chunked") { "Transfer-Encoding: chunked" } else { "Content-Length: 100" };
+        let length =
+            if message.head.starts_with("GET /chunked") { "Transfer-Encoding: chunked" } else { "Content-Length: 100" };
         conn.try_send(format!("HTTP/1.1 200 OK\r\n{length}\r\n\r\n5\r\nhello\r\n"))
     });
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
@@ -220,9 +221,7 @@ fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
         conn.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
         assert!(conn.read_message("GET").is_err(), "{path}");
     }
-    wait_for("two resets", || {
-        (proxy.status().placements[&BLUE.parse().unwrap()].failures.reset == 2).then_some(())
-    });
+    wait_for("two resets", || (proxy.status().placements[&BLUE.parse().unwrap()].failures.reset == 2).then_some(()));
 }
 
 #[test]

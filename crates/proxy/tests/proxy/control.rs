@@ -103,7 +103,8 @@ fn routing_goes_on_when_the_table_cannot_be_written() {
 #[test]
 fn only_the_owner_may_use_the_control_sockets() {
     let proxy = Proxy::empty(|_| {});
-    for socket in [proxy.config.control_socket.clone(), gapless_proxy::handover::socket_path(&proxy.config.control_socket)]
+    for socket in
+        [proxy.config.control_socket.clone(), gapless_proxy::handover::socket_path(&proxy.config.control_socket)]
     {
         assert_eq!(std::fs::metadata(socket).unwrap().permissions().mode() & 0o777, 0o600);
     }

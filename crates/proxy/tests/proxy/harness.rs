@@ -2,7 +2,7 @@
 
 use gapless_core::routes::{Backend, Route, RouteGroup, RouteTable, SlotRole, SlotRoute};
 use gapless_core::spec::ForwardSettings;
-use gapless_core::{AppKey, Millis};
+use gapless_core::{AppKey, Millis, Timestamp};
 use gapless_proxy::control::{Applied, Client, ControlError, PlaneStatus};
 use gapless_proxy::{Limits, ProxyConfig};
 use std::collections::BTreeMap;
@@ -56,10 +56,11 @@ impl Proxy {
 
     /// A data plane without a table.
     pub fn empty(configure: impl FnOnce(&mut ProxyConfig)) -> Self {
-        Self::start(Arc::new(TempDir::new().unwrap()), configure)
+        Self::start(Arc::new(TempDir::new().unwrap()), configure, None)
     }
 
-    fn start(directory: Arc<TempDir>, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
+    /// `other`: the start of the one that may answer meanwhile.
+    fn start(directory: Arc<TempDir>, configure: impl FnOnce(&mut ProxyConfig), other: Option<Timestamp>) -> Self {
         let mut config = ProxyConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             control_socket: directory.path().join("proxy.sock"),
@@ -78,7 +79,9 @@ impl Proxy {
             gapless_proxy::serve(running, stopped).unwrap();
         });
         let control = Arc::new(Control::new(config.control_socket.clone()));
-        let status = wait_for("the data plane", || control.try_status().filter(|status| !status.stopping));
+        let status = wait_for("the data plane", || {
+            control.try_status().filter(|status| !status.stopping && Some(status.started_at) != other)
+        });
         let address = status.listen.first().copied().unwrap_or("127.0.0.1:1".parse().unwrap());
         Proxy { address, config, control, thread: Some(thread), stop: Some(stop), directory }
     }
@@ -86,12 +89,12 @@ impl Proxy {
     /// Stops it and starts another one over the same files.
     pub fn restart(mut self, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
         self.end();
-        Self::start(Arc::clone(&self.directory), configure)
+        Self::start(Arc::clone(&self.directory), configure, None)
     }
 
     /// Another one over the same files, beside this one.
     pub fn beside(&self, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
-        Self::start(Arc::clone(&self.directory), configure)
+        Self::start(Arc::clone(&self.directory), configure, Some(self.status().started_at))
     }
 
     pub fn begin_stop(&mut self) {
@@ -233,11 +236,8 @@ impl Origin {
     /// `serve` gets each connection with its number, counted from 0.
     pub fn raw(serve: impl Fn(&mut Conn, usize) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let origin = Origin {
-            address: listener.local_addr().unwrap(),
-            connections: Arc::default(),
-            heads: Arc::default(),
-        };
+        let origin =
+            Origin { address: listener.local_addr().unwrap(), connections: Arc::default(), heads: Arc::default() };
         let (connections, heads, serve) = (Arc::clone(&origin.connections), Arc::clone(&origin.heads), Arc::new(serve));
         thread::spawn(move || {
             for stream in listener.incoming() {

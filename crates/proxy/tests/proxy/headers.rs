@@ -94,7 +94,8 @@ fn headers_for_one_hop_end_at_it() {
          Proxy-Authorization: Basic eDp5\r\nX-Secret: 1\r\nX-Other: 2\r\nX-Kept: 3\r\n",
     );
     assert_eq!(header_values(&head, "x-kept"), ["3"]);
-    for name in ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings", "x-secret", "x-other"]
+    for name in
+        ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings", "x-secret", "x-other"]
     {
         assert!(header_values(&head, name).is_empty(), "{name} in {head}");
     }
