@@ -27,7 +27,7 @@ impl Dice {
 
     /// A number below `bound`, which is above 0.
     fn below(&self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 }
 

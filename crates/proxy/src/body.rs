@@ -231,6 +231,9 @@ impl Body for AnswerBody {
                 Poll::Ready(Some(Err(AnswerError::Application(error))))
             }
             None => {
+                if incoming.size_hint().exact().is_none() {
+                    exchange.ends_with_bytes();
+                }
                 this.end();
                 Poll::Ready(None)
             }

@@ -33,14 +33,21 @@ enum Turn {
     End,
 }
 
-/// Serves a client's connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, mut stream: TcpStream, peer: SocketAddr) {
-    let session = Session::new(&worker, peer);
+/// Serves a client's connection to its end. It counts from now on, not only from the first poll: a core that stops
+/// must not overlook one that was just accepted.
+pub(crate) fn serve(worker: &Rc<Worker>, stream: TcpStream, peer: SocketAddr) -> impl Future<Output = ()> + 'static {
+    let session = Session::new(worker, peer);
+    worker.plane.connection_began();
     let ending = Ending(Rc::clone(&session));
+    serve_session(session, stream, ending)
+}
+
+async fn serve_session(session: Rc<Session>, mut stream: TcpStream, ending: Ending) {
+    let worker = Rc::clone(session.worker());
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    session.enter(Phase::Idle, Some(worker.limits.keep_alive_timeout));
+    session.enter(Phase::Idle, Some(worker.idle_left(Duration::ZERO)));
     while wait_for_request(&session, &stream).await {
         match Box::pin(serve_http(&session, stream)).await {
             Turn::Rest(rested) => {
@@ -94,7 +101,7 @@ async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
         match expired_at {
             Some(Phase::Idle) => {
                 session.take_expired();
-                return Poll::Ready(!session.is_clean());
+                session.soil();
             }
             Some(Phase::Head) => {
                 session.take_expired();
@@ -111,6 +118,10 @@ async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
                     tracing::debug!(peer = %session.peer, %error, "a client's connection broke");
                 }
                 Poll::Ready(true)
+            }
+            // Polling has flushed whatever there was: so there is nothing left, or the client does not take it.
+            Poll::Pending if expired_at == Some(Phase::Idle) && session.phase() == Phase::Idle => {
+                Poll::Ready(!session.is_clean())
             }
             // The body of an answer rests, and it is the client that does not take it.
             Poll::Pending if expired_at == Some(Phase::Answer) && session.is_expired() => Poll::Ready(true),

@@ -98,7 +98,13 @@ impl Exchange {
 
     /// A part of the answer came.
     pub(crate) fn moved(&self) {
+        self.session.soil();
         self.session.touch();
+    }
+
+    /// The server ends the answer with bytes of its own.
+    pub(crate) fn ends_with_bytes(&self) {
+        self.session.soil();
     }
 
     /// The answer broke off.

@@ -13,7 +13,6 @@ use crate::traffic::Failure;
 use crate::upgrade::Upgrade;
 use crate::upstream::{ConnectError, Upstream, connect};
 use crate::worker::Worker;
-use gapless_core::routes::SlotRole;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use hyper::body::Incoming;
@@ -39,7 +38,7 @@ pub(crate) async fn answer(
     let started = Instant::now();
     let mut answer = match Sending::new(&session, request, started) {
         Ok(sending) => sending.run().await,
-        Err(own) => Err(*own),
+        Err(own) => Err(own),
     };
     if let Err(own) = &mut answer {
         session.rest();
@@ -47,7 +46,7 @@ pub(crate) async fn answer(
             session.linger_at_end();
         }
     }
-    let mut answer = answer.unwrap_or_else(|own| own);
+    let mut answer = answer.unwrap_or_else(|own| *own);
     session.end_interim();
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         session.release();
@@ -58,7 +57,8 @@ pub(crate) async fn answer(
     Ok(answer)
 }
 
-type Own = Response<AnswerBody>;
+/// An answer of our own, which few are.
+type Own = Box<Response<AnswerBody>>;
 
 /// A request that is on its way to an instance.
 struct Sending {
@@ -73,6 +73,8 @@ struct Sending {
     replayable: bool,
     upgrade: bool,
     is_fallback: bool,
+    /// A connection from the pool has failed; another one could, too.
+    fresh_only: bool,
     started: Instant,
 }
 
@@ -89,10 +91,10 @@ enum Unsent {
 }
 
 impl Sending {
-    fn new(session: &Rc<Session>, request: Request<Incoming>, started: Instant) -> Result<Self, Box<Own>> {
+    fn new(session: &Rc<Session>, request: Request<Incoming>, started: Instant) -> Result<Self, Own> {
         let worker = session.worker();
         let unrouted = &worker.plane.unrouted;
-        let bad = |reason| pages::refused(crate::guard::Refusal::bad(reason), unrouted);
+        let bad = |reason| Box::new(pages::refused(crate::guard::Refusal::bad(reason), unrouted));
         let head = session.next_head().ok_or_else(|| bad("it came out of turn"))?;
         let Head { flags, refusal: None } = head else {
             let refusal = head.refusal.unwrap_or(crate::guard::Refusal::TIMEOUT);
@@ -120,18 +122,31 @@ impl Sending {
         };
         let replayable = upload.is_none() && !upgrade && is_idempotent(&parts.method);
         let session = Rc::clone(session);
-        Ok(Sending { session, group, ticket, parts, body, upload, flags, replayable, upgrade, is_fallback, started })
+        Ok(Sending {
+            session,
+            group,
+            ticket,
+            parts,
+            body,
+            upload,
+            flags,
+            replayable,
+            upgrade,
+            is_fallback,
+            fresh_only: false,
+            started,
+        })
     }
 
     async fn run(mut self) -> Result<Response<AnswerBody>, Own> {
         let mut was_sent = false;
         for attempt in 1..=ATTEMPTS_MAX {
-            let (mut upstream, reused) = match self.upstream(attempt).await {
+            let (mut upstream, reused) = match self.upstream().await {
                 Ok(found) => found,
                 Err(error) => {
                     self.ticket.fail(Failure::Connect);
                     tracing::debug!(instance = %self.ticket.instance.address, %error, "cannot connect");
-                    let other = (attempt < ATTEMPTS_MAX).then(|| self.other(true)).flatten();
+                    let other = (attempt < ATTEMPTS_MAX).then(|| self.other(Some(attempt))).flatten();
                     match other {
                         Some((instance, is_fallback)) => self = self.go_to(instance, is_fallback),
                         None if matches!(error, ConnectError::Timeout(_)) => return Err(self.give_up(Trouble::Timeout)),
@@ -175,10 +190,11 @@ impl Sending {
                     self.ticket.fail(Failure::Timeout);
                     return Err(self.give_up(Trouble::Timeout));
                 }
-                (Unsent::Client(refusal), _) => return Err(pages::refused(refusal, &self.group.own)),
+                (Unsent::Client(refusal), _) => return Err(Box::new(pages::refused(refusal, &self.group.own))),
             }
             // The instance closed a connection that rested: that says nothing about the instance.
-            let (instance, is_fallback) = match self.other(!reused) {
+            self.fresh_only = true;
+            let (instance, is_fallback) = match self.other((!reused).then_some(attempt)) {
                 Some(other) => other,
                 None => (Arc::clone(&self.ticket.instance), self.is_fallback),
             };
@@ -188,11 +204,11 @@ impl Sending {
         Err(self.give_up(Trouble::BadGateway))
     }
 
-    /// A connection to the instance; from the pool only at the first attempt.
-    async fn upstream(&self, attempt: usize) -> Result<(Upstream, bool), ConnectError> {
+    /// A connection to the instance.
+    async fn upstream(&self) -> Result<(Upstream, bool), ConnectError> {
         let worker = self.session.worker();
         let instance = &self.ticket.instance;
-        if attempt == 1
+        if !self.fresh_only
             && let Some(upstream) = worker.pool.take(worker, instance, !self.replayable)
         {
             return Ok((upstream, true));
@@ -201,18 +217,23 @@ impl Sending {
         Ok((upstream, false))
     }
 
-    /// Another instance than the present one, and whether it is the fallback's.
-    fn other(&self, may_fall_back: bool) -> Option<(Arc<Instance>, bool)> {
-        let worker = self.session.worker();
-        let group = worker.present_group(&self.ticket.instance.placement.id.key).unwrap_or(Arc::clone(&self.group));
-        let failed = &self.ticket.instance;
-        let live = balance::choose_other(&group, failed, &worker.dice).map(|instance| (instance, false));
+    /// Another instance than the present one, and whether it is the fallback's. `failed`: the attempt that says that
+    /// the instance is in trouble. After the second such attempt the fallback goes before further live instances.
+    fn other(&self, failed: Option<usize>) -> Option<(Arc<Instance>, bool)> {
+        let dice = &self.session.worker().dice;
+        let present = &self.ticket.instance;
+        let group = self.session.worker().present_group(&present.placement.id.key).unwrap_or(Arc::clone(&self.group));
+        let live = || balance::choose_other(&group, present, dice).map(|instance| (instance, false));
         let fallback = || {
-            let has_live = group.slots.iter().any(|slot| slot.role == SlotRole::Live && slot.weight > 0);
-            let instance = (may_fall_back && has_live).then(|| balance::fallback(&group, &worker.dice)).flatten()?;
-            (instance.serial != failed.serial).then_some((instance, true))
+            let has_live = group.slots.iter().any(|slot| slot.weight > 0);
+            let instance = if has_live { balance::fallback(&group, dice) } else { None };
+            instance.filter(|instance| instance.serial != present.serial).map(|instance| (instance, true))
         };
-        live.or_else(fallback)
+        match failed {
+            None => live(),
+            Some(1) => live().or_else(fallback),
+            Some(_) => fallback().or_else(live),
+        }
     }
 
     /// Where the table has changed while connecting took its time, and the instance gets no requests any more: the one
@@ -239,7 +260,7 @@ impl Sending {
 
     fn give_up(self, trouble: Trouble) -> Own {
         self.ticket.settle();
-        pages::trouble(trouble, &self.group)
+        Box::new(pages::trouble(trouble, &self.group))
     }
 
     /// Sends the request and waits for the head of the answer.
@@ -328,7 +349,7 @@ impl Sending {
 }
 
 /// The group that the request belongs to, and how many bytes to cut off its path.
-fn route(worker: &Worker, parts: &request::Parts) -> Result<(Arc<Group>, usize), Box<Own>> {
+fn route(worker: &Worker, parts: &request::Parts) -> Result<(Arc<Group>, usize), Own> {
     let unrouted = &worker.plane.unrouted;
     let host = match parts.uri.authority() {
         Some(authority) => Some(authority.as_str()),

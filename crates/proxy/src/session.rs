@@ -76,6 +76,8 @@ pub(crate) struct Session {
     clean: Cell<bool>,
     interim: RefCell<Vec<u8>>,
     interim_sent: Cell<usize>,
+    /// Whether the interim answers go before all that the server writes from now on.
+    interim_begun: Cell<bool>,
     /// The last `Host` and the `Forwarded` made of it: they rarely change within a connection.
     pub(crate) forwarded: RefCell<Option<(HeaderValue, HeaderValue)>>,
     /// What the connection becomes when the server is through with it.
@@ -106,6 +108,7 @@ impl Session {
             clean: Cell::new(true),
             interim: RefCell::default(),
             interim_sent: Cell::new(0),
+            interim_begun: Cell::new(false),
             forwarded: RefCell::default(),
             upgrade: RefCell::default(),
         });
@@ -188,7 +191,6 @@ impl Session {
 
     /// The answer has been handed over whole; it may not have been written.
     pub(crate) fn rest(&self) {
-        self.clean.set(false);
         if self.head_is_partial.get() {
             self.enter(Phase::Head, Some(self.worker.limits.head_timeout));
         } else {
@@ -279,6 +281,11 @@ impl Session {
         self.touch();
     }
 
+    /// Something has been handed to the server to be written, or may have been.
+    pub(crate) fn soil(&self) {
+        self.clean.set(false);
+    }
+
     pub(crate) fn flushed(&self) {
         self.clean.set(true);
     }
@@ -297,18 +304,25 @@ impl Session {
         }
     }
 
-    /// The final answer follows: what could not be sent before it cannot be sent at all.
+    /// The final answer follows: interim ones stand before it, or where something is still being written, nowhere.
     pub(crate) fn end_interim(&self) {
-        if !self.clean.get() && self.interim_sent.get() == 0 {
-            self.interim.borrow_mut().clear();
+        let mut interim = self.interim.borrow_mut();
+        if !interim.is_empty() {
+            if self.clean.get() || self.interim_begun.get() {
+                self.interim_begun.set(true);
+            } else {
+                interim.clear();
+            }
         }
+        self.clean.set(false);
     }
 
     pub(crate) fn poll_interim(&self, cx: &mut Context<'_>, stream: &mut TcpStream) -> Poll<io::Result<()>> {
         let mut interim = self.interim.borrow_mut();
-        if interim.is_empty() || !self.clean.get() && self.interim_sent.get() == 0 {
+        if interim.is_empty() || !self.clean.get() && !self.interim_begun.get() {
             return Poll::Ready(Ok(()));
         }
+        self.interim_begun.set(true);
         while self.interim_sent.get() < interim.len() {
             let written = ready!(Pin::new(&mut *stream).poll_write(cx, &interim[self.interim_sent.get()..]))?;
             if written == 0 {
@@ -318,6 +332,7 @@ impl Session {
         }
         *interim = Vec::new();
         self.interim_sent.set(0);
+        self.interim_begun.set(false);
         Poll::Ready(Ok(()))
     }
 }

@@ -201,8 +201,7 @@ async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
         }
         match listener.accept().await {
             Ok((stream, peer)) => {
-                worker.plane.connection_began();
-                spawn_local(connection::serve(Rc::clone(&worker), stream, peer));
+                spawn_local(connection::serve(&worker, stream, peer));
                 // Another core may be less busy: let it have the next one.
                 yield_now().await;
             }

@@ -1,0 +1,157 @@
+//! The data plane's own end and its successor: no connection is refused and no request lost.
+
+use crate::harness::*;
+use gapless_proxy::handover;
+use std::time::Duration;
+
+#[test]
+fn stopping_finishes_requests_and_says_that_connections_end() {
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let goes_on = std::sync::Mutex::new(goes_on);
+    let origin = Origin::raw(move |conn, _| {
+        loop {
+            let message = conn.read_message("")?;
+            if message.head.starts_with("GET /slow") {
+                goes_on.lock().unwrap().recv_timeout(PATIENCE).ok();
+            }
+            conn.try_send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")?;
+        }
+    });
+    let mut proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
+    let (mut slow, mut idle) = (proxy.connect(), proxy.connect());
+    assert_eq!(idle.get("/").status(), 200);
+    slow.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("the request", || (origin.requests() == 2).then_some(()));
+    proxy.begin_stop();
+    wait_for("the stop", || proxy.status().stopping.then_some(()));
+    // An idle connection may still be used once.
+    let last = idle.get("/");
+    assert_eq!((last.status(), last.header("connection").as_deref()), (200, Some("close")));
+    assert!(idle.is_ended());
+    go_on.send(()).unwrap();
+    let answer = slow.answer();
+    assert_eq!((answer.text().as_str(), answer.header("connection").as_deref()), ("hi", Some("close")));
+    assert!(slow.is_ended());
+    proxy.end();
+}
+
+#[test]
+fn a_stop_over_the_control_socket_ends_the_data_plane_by_its_deadline() {
+    let origin = Origin::raw(|conn, _| {
+        conn.read_message("")?;
+        conn.read_head().map(drop)
+    });
+    let table = shop(1, vec![live(BLUE, &[origin.address])]);
+    let mut proxy = Proxy::configured(&table, |config| config.limits.stop_timeout = Duration::from_millis(300));
+    let mut stuck = proxy.connect();
+    stuck.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("the request", || (origin.requests() == 1).then_some(()));
+    proxy.control.call(|client| client.stop()).unwrap();
+    proxy.end();
+    assert!(stuck.is_ended());
+}
+
+#[test]
+fn connections_wait_while_no_data_plane_accepts_and_the_next_one_serves_them() {
+    let origin = Origin::named("blue");
+    let mut proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
+    // As the control plane does: it holds the sockets.
+    let held = handover::take(&proxy.config.control_socket).unwrap();
+    assert_eq!(held[0].local_addr().unwrap(), proxy.address);
+    let address = proxy.address;
+    proxy.end();
+    let mut waiting: Vec<Conn> = (0..50).map(|_| Conn::connect(address)).collect();
+    for conn in &mut waiting {
+        conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    }
+    let proxy = proxy.restart(|config| config.listen.clear());
+    assert!(proxy.status().listen.is_empty());
+    handover::give(&proxy.config.control_socket, &held).unwrap();
+    assert_eq!(proxy.status().listen, [address]);
+    for conn in &mut waiting {
+        assert_eq!(conn.answer().header("x-origin").as_deref(), Some("blue"));
+    }
+    // The same socket again is no second one.
+    handover::give(&proxy.config.control_socket, &held).unwrap();
+    assert_eq!(proxy.status().listen, [address]);
+}
+
+#[test]
+fn a_bound_socket_can_be_given_to_a_data_plane_that_listens_nowhere() {
+    let origin = Origin::named("blue");
+    let proxy = Proxy::empty(|config| config.listen.clear());
+    proxy.put(&shop(1, vec![live(BLUE, &[origin.address])]));
+    let sockets = [(); 2].map(|()| handover::bind("127.0.0.1:0".parse().unwrap()).unwrap());
+    handover::give(&proxy.config.control_socket, &sockets).unwrap();
+    for socket in &sockets {
+        assert_eq!(Conn::connect(socket.local_addr().unwrap()).get("/").status(), 200);
+    }
+}
+
+#[test]
+fn handing_over_what_is_no_listening_socket_is_refused() {
+    let proxy = Proxy::empty(|config| config.listen.clear());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let disguised = std::net::TcpListener::from(std::os::fd::OwnedFd::from(stream));
+    assert!(handover::give(&proxy.config.control_socket, &[disguised]).is_err());
+    assert!(proxy.status().listen.is_empty());
+}
+
+#[test]
+fn a_second_data_plane_at_the_same_control_socket_is_refused() {
+    let proxy = Proxy::empty(|_| {});
+    let refused = gapless_proxy::serve(proxy.config.clone(), std::future::pending()).unwrap_err();
+    assert!(refused.to_string().contains("another data plane answers"), "{refused}");
+    assert!(proxy.control.try_status().is_some());
+}
+
+#[test]
+fn a_port_that_is_taken_is_an_error_with_its_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let proxy = Proxy::empty(|_| {});
+    let mut config = proxy.config.clone();
+    config.control_socket.set_extension("other");
+    config.listen = vec![taken.local_addr().unwrap()];
+    let refused = gapless_proxy::serve(config, std::future::pending()).unwrap_err();
+    assert!(refused.to_string().contains(&taken.local_addr().unwrap().to_string()), "{refused}");
+}
+
+#[test]
+fn a_successor_takes_the_sockets_over_and_no_connection_is_refused() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let origin = Origin::named("blue");
+    let mut proxy = Proxy::with(&shop(3, vec![live(BLUE, &[origin.address])]));
+    let address = proxy.address;
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = [true, false, false]
+        .into_iter()
+        .map(|keeps| {
+            let done = Arc::clone(&done);
+            std::thread::spawn(move || {
+                let mut conn = Conn::connect(address);
+                let mut requests = 0;
+                while !done.load(Ordering::SeqCst) {
+                    let answer = conn.get("/");
+                    assert_eq!(answer.status(), 200);
+                    if !keeps || answer.header("connection").as_deref() == Some("close") {
+                        conn = Conn::connect(address);
+                    }
+                    requests += 1;
+                }
+                requests
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        let next = proxy.beside(|config| (config.replace, config.listen) = (true, vec![address]));
+        assert_eq!(next.status().table_version, 3);
+        proxy.end();
+        proxy = next;
+        let seen = origin.requests();
+        wait_for("requests through the successor", || (origin.requests() > seen + 20).then_some(()));
+    }
+    done.store(true, Ordering::SeqCst);
+    assert!(clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>() > 100);
+}
