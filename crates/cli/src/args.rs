@@ -250,4 +250,7 @@ pub struct Proxy {
     /// How many cores it uses [default: all]
     #[arg(long)]
     pub workers: Option<usize>,
+    /// Take over from the proxy that answers at the control socket
+    #[arg(long)]
+    pub replace: bool,
 }

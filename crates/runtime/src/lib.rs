@@ -6,6 +6,7 @@
 pub mod docker;
 mod error;
 mod instance;
+mod pidfd;
 mod port;
 pub mod process;
 
@@ -13,6 +14,7 @@ pub use error::RuntimeError;
 pub use instance::{
     Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, LogStream, Progress, RuntimeEvent,
 };
+pub use pidfd::ended;
 pub use port::port_holder;
 
 use async_trait::async_trait;

@@ -15,6 +15,7 @@ pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
         control_socket: args.control_socket,
         table_file: args.table_file,
         workers,
+        replace: args.replace,
         limits: Limits::default(),
     };
     gapless_proxy::run(config).map_err(Failure::other)?;

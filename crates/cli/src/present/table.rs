@@ -6,7 +6,7 @@ use comfy_table::presets::NOTHING;
 /// A table with those heads.
 pub fn of<const N: usize>(heads: [&str; N]) -> Table {
     let mut table = Table::new();
-    table.load_preset(NOTHING);
+    table.load_style(NOTHING);
     table.set_header(heads.map(str::to_uppercase));
     table
 }

@@ -7,7 +7,6 @@ use futures_util::stream::BoxStream;
 use gapless_core::InstanceName;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::unix::AsyncFd;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
@@ -44,8 +43,9 @@ impl Watch {
         }
         let (watch, name) = (self.clone(), name.clone());
         tokio::spawn(async move {
-            if let Some(Ok(pidfd)) = process.pidfd().map(AsyncFd::register) {
-                let _ = pidfd.readable().await;
+            if let Some(pidfd) = process.pidfd() {
+                // If it cannot be waited for, the hint comes early, and whoever looks sees that it still runs.
+                let _ = crate::ended(pidfd).await;
             }
             watch.lock().remove(&id);
             watch.happened(&name, "die");

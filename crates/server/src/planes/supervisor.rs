@@ -7,12 +7,10 @@ use gapless_proxy::handover;
 use std::fs::OpenOptions;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, Command};
 
 /// How long a started proxy has until it answers.
@@ -215,14 +213,13 @@ async fn wait_for_end(pid: u32) {
         .ok()
         .and_then(rustix::process::Pid::from_raw)
         .and_then(|pid| rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::NONBLOCK).ok());
-    match opened.map(AsyncFd::<OwnedFd>::register) {
-        // A pidfd becomes readable when its process ends (pidfd_open(2)).
-        Some(Ok(pidfd)) => drop(pidfd.readable().await),
-        _ => {
-            while Path::new(&format!("/proc/{pid}")).exists() {
-                tokio::time::sleep(POLL_EVERY).await;
-            }
-        }
+    if let Some(pidfd) = opened
+        && gapless_runtime::ended(pidfd).await.is_ok()
+    {
+        return;
+    }
+    while Path::new(&format!("/proc/{pid}")).exists() {
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 

@@ -1,0 +1,143 @@
+//! Failing on purpose, for tests. `MISBEHAVE` is a list, separated by commas:
+//!
+//! | word | what happens |
+//! | --- | --- |
+//! | `start-slow=SECONDS` | it listens only after that time |
+//! | `exit-at-start=CODE` | it ends instead of listening |
+//! | `never-listen` | it runs and never listens |
+//! | `port=PORT` | it listens elsewhere than it was told |
+//! | `never-healthy` | `/up` answers 500 |
+//! | `redirect-up` | `/up` answers 301 to https |
+//! | `unhealthy-after=SECONDS` | `/up` answers 500 that long after it was first asked |
+//! | `exit-after=SECONDS[:CODE]` | it ends that long after it was first healthy |
+//! | `oom-after=SECONDS` | it takes memory without end, that long after it was first healthy |
+//! | `errors` | every answer but `/up` is 500 |
+//! | `slow=MS` | every answer comes that much later |
+//! | `ignore-sigterm` | it does not end when told to |
+//! | `hold` | it keeps event streams and WebSockets open when it is told to end |
+
+use crate::App;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+/// How it fails.
+#[derive(Debug, Default)]
+pub struct Misbehaviour {
+    start_slow_s: u64,
+    exit_at_start: Option<i32>,
+    never_listens: bool,
+    /// The port that it listens on in place of the right one.
+    pub port: Option<u16>,
+    never_healthy: bool,
+    redirects_up: bool,
+    unhealthy_after_s: Option<u64>,
+    exit_after: Option<(u64, i32)>,
+    oom_after_s: Option<u64>,
+    errors: bool,
+    slow_ms: u64,
+    /// Whether it goes on when told to end.
+    pub ignores_sigterm: bool,
+    /// Whether streams go on when it is told to end.
+    pub holds_streams: bool,
+    first_asked: OnceLock<Instant>,
+}
+
+impl Misbehaviour {
+    /// Reads the list.
+    pub fn parse(list: &str) -> Result<Self, String> {
+        let mut this = Misbehaviour::default();
+        for word in list.split(',').filter(|word| !word.is_empty()) {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            match name {
+                "start-slow" => this.start_slow_s = number(word, value)?,
+                "exit-at-start" => this.exit_at_start = Some(number(word, value)?),
+                "never-listen" => this.never_listens = true,
+                "port" => this.port = Some(number(word, value)?),
+                "never-healthy" => this.never_healthy = true,
+                "redirect-up" => this.redirects_up = true,
+                "unhealthy-after" => this.unhealthy_after_s = Some(number(word, value)?),
+                "exit-after" => {
+                    let (seconds, code) = value.split_once(':').unwrap_or((value, "1"));
+                    this.exit_after = Some((number(word, seconds)?, number(word, code)?));
+                }
+                "oom-after" => this.oom_after_s = Some(number(word, value)?),
+                "errors" => this.errors = true,
+                "slow" => this.slow_ms = number(word, value)?,
+                "ignore-sigterm" => this.ignores_sigterm = true,
+                "hold" => this.holds_streams = true,
+                _ => return Err(format!("MISBEHAVE: {word:?} is not known")),
+            }
+        }
+        Ok(this)
+    }
+
+    /// What goes wrong before it listens.
+    pub async fn before_listening(&self) {
+        tokio::time::sleep(Duration::from_secs(self.start_slow_s)).await;
+        if let Some(code) = self.exit_at_start {
+            eprintln!("exiting on purpose");
+            std::process::exit(code);
+        }
+        if self.never_listens {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// What `/up` answers in place of 200.
+    pub fn health(&self) -> Option<Response> {
+        let is_first = self.first_asked.get().is_none();
+        let since = *self.first_asked.get_or_init(Instant::now);
+        if is_first {
+            self.begin_to_fail();
+        }
+        if self.redirects_up {
+            return Some((StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, "https://localhost/up")]).into_response());
+        }
+        let is_late = self.unhealthy_after_s.is_some_and(|seconds| since.elapsed() >= Duration::from_secs(seconds));
+        (self.never_healthy || is_late).then(|| (StatusCode::INTERNAL_SERVER_ERROR, "not well\n").into_response())
+    }
+
+    fn begin_to_fail(&self) {
+        if let Some((seconds, code)) = self.exit_after {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                eprintln!("exiting on purpose");
+                std::process::exit(code);
+            });
+        }
+        if let Some(seconds) = self.oom_after_s {
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                let mut hoard = Vec::new();
+                loop {
+                    // Written to, or the kernel would not give it.
+                    hoard.push(vec![1_u8; 8 << 20]);
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+        }
+    }
+}
+
+/// Errors and delays in every answer but the health check's.
+pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if request.uri().path() == "/up" {
+        return next.run(request).await;
+    }
+    if app.misbehaviour.slow_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(app.misbehaviour.slow_ms)).await;
+    }
+    if app.misbehaviour.errors {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "failing on purpose\n").into_response();
+    }
+    next.run(request).await
+}
+
+fn number<T: FromStr>(word: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("MISBEHAVE: {word:?} needs a number"))
+}

@@ -1,0 +1,201 @@
+//! The book that every request is recorded in.
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Failures that are told one by one; more are counted.
+const FAILURES_TOLD_MAX: usize = 100;
+
+/// The kinds of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// GET on a connection that is kept.
+    Get,
+    /// GET on a connection of its own.
+    GetFresh,
+    /// POST of a body that comes back.
+    Post,
+    /// A download that takes a while.
+    Download,
+    /// A message over a WebSocket and its echo.
+    WebSocket,
+    /// An event stream, from its beginning to its end.
+    EventStream,
+}
+
+/// A request that got no complete, right answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// What it was.
+    pub kind: Kind,
+    /// When it was sent, in microseconds since the load began.
+    pub at_us: u64,
+    /// How long after that it failed, in microseconds.
+    pub after_us: u64,
+    /// The release that had begun to answer, if one had.
+    pub release: Option<String>,
+    /// What was seen.
+    pub cause: String,
+}
+
+/// What a release answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ReleaseCount {
+    /// Requests.
+    pub requests: u64,
+    /// When the first of them was sent, in microseconds since the load began.
+    pub first_at_us: u64,
+    /// When the last of them was sent.
+    pub last_at_us: u64,
+}
+
+/// From the time at which a request was to be sent to the end of its answer, in microseconds; streams apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Latency {
+    /// Half are shorter.
+    pub p50_us: u64,
+    /// 90 of 100 are.
+    pub p90_us: u64,
+    /// 99 of 100 are.
+    pub p99_us: u64,
+    /// The longest.
+    pub max_us: u64,
+}
+
+/// What became of all requests.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Requests that have ended.
+    pub requests: u64,
+    /// Of these, those that failed.
+    pub failed: u64,
+    /// The first hundred that did.
+    pub failures: Vec<Failure>,
+    /// Requests by kind.
+    pub by_kind: BTreeMap<Kind, u64>,
+    /// Requests by the release that answered.
+    pub by_release: BTreeMap<String, ReleaseCount>,
+    /// How long answers took.
+    pub latency: Latency,
+    /// How often a server asked to come again: WebSockets closed with 1001 or 1012, event streams that ended.
+    pub moved: u64,
+    /// How long the load has run.
+    pub duration_ms: u64,
+}
+
+pub(crate) struct Book {
+    began: Instant,
+    pages: Mutex<Pages>,
+}
+
+struct Pages {
+    requests: u64,
+    failed: u64,
+    failures: Vec<Failure>,
+    by_kind: BTreeMap<Kind, u64>,
+    by_release: BTreeMap<String, ReleaseCount>,
+    latency: Histogram<u64>,
+    moved: u64,
+}
+
+/// A request that was sent and has not ended.
+pub(crate) struct Entry {
+    pub(crate) kind: Kind,
+    /// When it was to be sent.
+    pub(crate) due: Instant,
+}
+
+impl Book {
+    pub(crate) fn new() -> Self {
+        // Two digits are a precision that it has; it grows by itself.
+        #[allow(clippy::expect_used)]
+        let latency = Histogram::new(2).expect("a histogram of two digits");
+        let pages = Pages {
+            requests: 0,
+            failed: 0,
+            failures: Vec::new(),
+            by_kind: BTreeMap::new(),
+            by_release: BTreeMap::new(),
+            latency,
+            moved: 0,
+        };
+        Book { began: Instant::now(), pages: Mutex::new(pages) }
+    }
+
+    /// A request got its complete, right answer from `release`.
+    pub(crate) fn answered(&self, entry: &Entry, release: &str) {
+        let at_us = micros(entry.due.saturating_duration_since(self.began));
+        let mut pages = self.lock();
+        pages.count(entry.kind);
+        let count = pages.by_release.entry(release.to_owned()).or_default();
+        if count.requests == 0 {
+            count.first_at_us = at_us;
+        }
+        count.requests += 1;
+        count.last_at_us = count.last_at_us.max(at_us);
+        if entry.kind != Kind::EventStream {
+            // Only a value beyond the histogram's range fails, and it grows by itself.
+            let _ = pages.latency.record(micros(entry.due.elapsed()));
+        }
+    }
+
+    /// A request failed.
+    pub(crate) fn failed(&self, entry: &Entry, release: Option<String>, cause: impl Into<String>) {
+        let at_us = micros(entry.due.saturating_duration_since(self.began));
+        let after_us = micros(entry.due.elapsed());
+        let mut pages = self.lock();
+        pages.count(entry.kind);
+        pages.failed += 1;
+        if pages.failures.len() < FAILURES_TOLD_MAX {
+            pages.failures.push(Failure { kind: entry.kind, at_us, after_us, release, cause: cause.into() });
+        }
+    }
+
+    /// A server asked to come again.
+    pub(crate) fn moved(&self) {
+        self.lock().moved += 1;
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.lock().requests
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        let pages = self.lock();
+        let quantile = |quantile| pages.latency.value_at_quantile(quantile);
+        Report {
+            requests: pages.requests,
+            failed: pages.failed,
+            failures: pages.failures.clone(),
+            by_kind: pages.by_kind.clone(),
+            by_release: pages.by_release.clone(),
+            latency: Latency {
+                p50_us: quantile(0.5),
+                p90_us: quantile(0.9),
+                p99_us: quantile(0.99),
+                max_us: pages.latency.max(),
+            },
+            moved: pages.moved,
+            duration_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pages {
+    fn count(&mut self, kind: Kind) {
+        self.requests += 1;
+        *self.by_kind.entry(kind).or_default() += 1;
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,68 @@
+//! A load client that records every request: which release answered, how long it took, and every failure with its time.
+//! It is the judge of "no lost request", so it is strict: whatever was sent and got no complete, right answer is a
+//! failure, and nothing is ever tried again.
+
+mod book;
+mod plan;
+mod requests;
+mod streams;
+mod websocket;
+
+pub use book::{Failure, Kind, Latency, ReleaseCount, Report};
+pub use plan::{LoadPlan, Mix};
+
+use book::Book;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Starts loads.
+pub struct Ledger;
+
+/// A load that runs.
+pub struct Running {
+    book: Arc<Book>,
+    ending: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Ledger {
+    /// Starts the load, on the tokio runtime that this is called in.
+    #[must_use]
+    pub fn start(plan: LoadPlan) -> Running {
+        let (book, ending) = (Arc::new(Book::new()), CancellationToken::new());
+        let mut tasks = JoinSet::new();
+        let plan = Arc::new(plan);
+        tasks.spawn(requests::pace(plan.clone(), book.clone(), ending.clone()));
+        if plan.mix == Mix::All {
+            for _ in 0..plan.websockets {
+                tasks.spawn(websocket::converse(plan.clone(), book.clone(), ending.clone()));
+            }
+            for _ in 0..plan.event_streams {
+                tasks.spawn(streams::listen(plan.clone(), book.clone(), ending.clone()));
+            }
+        }
+        Running { book, ending, tasks }
+    }
+}
+
+impl Running {
+    /// How many requests have ended, well or badly.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.book.requests()
+    }
+
+    /// What was recorded up to now.
+    #[must_use]
+    pub fn snapshot(&self) -> Report {
+        self.book.report()
+    }
+
+    /// Ends the load: what was sent is waited for, and judged.
+    pub async fn stop(mut self) -> Report {
+        self.ending.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.book.report()
+    }
+}
