@@ -10,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Checks an instance once. A value and not a trait: the simulator passes another one.
 pub type Prober =
@@ -67,7 +68,7 @@ async fn get_without_deadline(address: SocketAddr, path: &str, host: Option<&str
         _ => failure(format!("cannot connect to {address}: {error}")),
     })?;
     let broke = |error: hyper::Error| {
-        failure(format!("GET {path} on port {port} got no answer that is HTTP/1.1 ({error}); does it expect TLS?"))
+        failure(format!("GET {path} on port {port} got no answer that is HTTP ({error}); does it expect TLS?"))
     };
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broke)?;
     let uri: Uri = path.parse().map_err(|_| failure(format!("health.path {path:?} is not a path")))?;
@@ -78,16 +79,8 @@ async fn get_without_deadline(address: SocketAddr, path: &str, host: Option<&str
         .body(Empty::<bytes::Bytes>::new())
         .map_err(|error| failure(format!("the health check is not a request: {error}")))?;
     // The connection is dropped with this future: a body that never ends costs nothing.
-    let answer = async {
-        tokio::select! {
-            answer = sender.send_request(request) => answer.map_err(broke),
-            ended = connection => match ended {
-                Err(error) => Err(broke(error)),
-                Ok(()) => Err(failure(format!("GET {path} on port {port}: the connection was closed without an answer"))),
-            },
-        }
-    };
-    let answer = answer.await?;
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let answer = sender.send_request(request).await.map_err(broke)?;
     let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(Answer { status: answer.status().as_u16(), location })
 }

@@ -62,13 +62,15 @@ fn checked(body: Body) -> Result<Text, Response> {
     if text.scenarios.len() > SCENARIOS_MAX {
         return bad("a story has at most 50 scenarios");
     }
-    let scenarios = text.scenarios.iter().flat_map(|scenario| [&scenario.given, &scenario.when, &scenario.then]);
-    let mut texts = [&text.role, &text.feature, &text.benefit].into_iter().chain(scenarios);
-    let is_too_long = texts.any(|text| text.chars().count() > TEXT_LENGTH_MAX);
-    if is_too_long {
+    if texts(&text).iter().any(|text| text.chars().count() > TEXT_LENGTH_MAX) {
         return bad("a text is longer than 2000 characters");
     }
     Ok(text)
+}
+
+fn texts(text: &Text) -> Vec<&str> {
+    let scenarios = text.scenarios.iter().flat_map(|scenario| [&scenario.given, &scenario.when, &scenario.then]);
+    [&text.role, &text.feature, &text.benefit].into_iter().chain(scenarios).map(String::as_str).collect()
 }
 
 fn etag(story: &Story) -> (header::HeaderName, String) {
