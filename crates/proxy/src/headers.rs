@@ -2,7 +2,6 @@
 //! the request comes from is put in, and what a client says about that is not believed.
 
 use crate::guard::Flags;
-use crate::router::Forward;
 use crate::session::Session;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
@@ -31,7 +30,7 @@ pub(crate) fn to_application(
     parts: &mut Parts,
     flags: Flags,
     session: &Session,
-    forward: &Forward,
+    trust_forwarded: bool,
     strip: usize,
     upgrade: bool,
 ) -> Option<()> {
@@ -63,7 +62,7 @@ pub(crate) fn to_application(
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
     }
     let host = headers.get(HOST)?.clone();
-    let trusted = forward.trust_forwarded && flags.has(Flags::FORWARDED);
+    let trusted = trust_forwarded && flags.has(Flags::FORWARDED);
     if flags.has(Flags::FORWARDED) && !trusted {
         take_forwarded(headers);
     }
@@ -97,8 +96,11 @@ pub(crate) fn to_client(headers: &mut HeaderMap, is_upgrade: bool) {
         }
         return;
     }
-    take_hop_by_hop(headers);
-    headers.remove(PROXY_AUTHENTICATE);
+    // Most answers have none of them, and to see that is cheaper than to look each of them up.
+    if headers.keys().any(|name| matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17 | 18)) {
+        take_hop_by_hop(headers);
+        headers.remove(PROXY_AUTHENTICATE);
+    }
 }
 
 /// The protocol that a request asks to change to, where that is none whose bytes gapless would have to understand:
@@ -253,17 +255,24 @@ impl RequestIds {
     }
 
     fn make_block(&self) -> Bytes {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        const DIGITS: [[u8; 2]; 256] = {
+            let digits = b"0123456789abcdef";
+            let mut pairs = [[0; 2]; 256];
+            let mut byte = 0;
+            while byte < 256 {
+                pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+                byte += 1;
+            }
+            pairs
+        };
         let mut block = BytesMut::with_capacity(ID_LENGTH * IDS_IN_BLOCK);
         for _ in 0..IDS_IN_BLOCK {
             let count = self.counter.get().wrapping_add(1);
             self.counter.set(count);
             // Spread, so that how many requests there are is not written in each of them.
             let spread = (count ^ count >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            for half in [self.prefix, spread ^ spread >> 29] {
-                for shift in (0..64).step_by(4).rev() {
-                    block.put_u8(DIGITS[(half >> shift & 15) as usize]);
-                }
+            for byte in self.prefix.to_be_bytes().into_iter().chain((spread ^ spread >> 29).to_be_bytes()) {
+                block.put_slice(&DIGITS[usize::from(byte)]);
             }
         }
         block.freeze()
