@@ -5,8 +5,8 @@ use crate::guard::Flags;
 use crate::session::Session;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
@@ -96,11 +96,7 @@ pub(crate) fn to_client(headers: &mut HeaderMap, is_upgrade: bool) {
         }
         return;
     }
-    // Most answers have none of them, and to see that is cheaper than to look each of them up.
-    if headers.keys().any(|name| matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17 | 18)) {
-        take_hop_by_hop(headers);
-        headers.remove(PROXY_AUTHENTICATE);
-    }
+    take_hop_by_hop(headers);
 }
 
 /// The protocol that a request asks to change to, where that is none whose bytes gapless would have to understand:
@@ -127,23 +123,26 @@ pub(crate) fn has_token(value: &HeaderValue, token: &str) -> bool {
 
 /// Takes out what is meant for one hop: the fixed names and those that `Connection` names (RFC 9110, 7.6.1).
 fn take_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|text| text.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // Without these it would be another message, not the same one for another hop.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-            .collect();
-        for name in named {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        // What nearly everybody says names nothing.
+        if value != "keep-alive" && value != "close" {
+            let names = value.to_str().unwrap_or_default().split(',');
+            named.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()));
+        }
+    }
+    for name in named {
+        // Without these it would be another message, not the same one for another hop.
+        if name != HOST && name != CONTENT_LENGTH {
             headers.remove(name);
         }
-        headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
+    headers.remove(CONNECTION);
+    // Most messages have none of the others, and to see that is cheaper than to look each of them up.
+    if headers.keys().any(|name| matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17)) {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+            headers.remove(name);
+        }
     }
 }
 
