@@ -1,85 +1,85 @@
 //! Which instance a request goes to: first a live slot by weight, then of its instances the less busy one of two drawn
 //! at random.
 
-use crate::placement::Instance;
+use crate::placement::{CoreInstance, Listed};
 use crate::router::{Group, GroupSlot};
 use gapless_core::routes::SlotRole;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// Random numbers for spreading load: one generator a core, no more than good enough for it (xorshift64*).
+/// Draws for one core: random numbers no better than good enough for spreading load (xorshift64*).
 #[derive(Debug)]
-pub(crate) struct Dice(Cell<u64>);
+pub(crate) struct Dice {
+    core: usize,
+    state: Cell<u64>,
+}
 
 impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Dice(Cell::new(seed | 1))
-    }
-
-    pub(crate) fn next(&self) -> u64 {
-        let mut x = self.0.get();
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.0.set(x);
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    pub(crate) fn new(core: usize, seed: u64) -> Self {
+        Dice { core, state: Cell::new(seed | 1) }
     }
 
     /// A number below `bound`, which is above 0.
     fn below(&self, bound: u64) -> u64 {
-        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+        let mut x = self.state.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.state.set(x);
+        let drawn = x.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        ((u128::from(drawn) * u128::from(bound)) >> 64) as u64
     }
 }
 
 /// An instance for a request of the group. `None` where no live slot has an instance, and no fallback stands in.
 /// The flag says that it is the fallback's.
-pub(crate) fn choose(group: &Group, dice: &Dice) -> Option<(Arc<Instance>, bool)> {
+pub(crate) fn choose(group: &Group, dice: &Dice) -> Option<(Arc<CoreInstance>, bool)> {
+    if let Some(only) = &group.only {
+        return Some((Arc::clone(only.on(dice.core)), false));
+    }
     let live = |slot: &&GroupSlot| slot.weight > 0 && !slot.instances.is_empty();
     let total: u64 = group.slots.iter().filter(live).map(|slot| u64::from(slot.weight)).sum();
     if total == 0 {
         // The live slot lost its instances; without a live slot the application is meant to be down.
-        let has_live = group.slots.iter().any(|slot| slot.weight > 0);
-        return if has_live { fallback(group, dice).map(|instance| (instance, true)) } else { None };
+        return fallback(group, dice).map(|instance| (instance, true));
     }
-    let mut slots = group.slots.iter().filter(live);
-    let mut drawn = if group.slots.len() == 1 { 0 } else { dice.below(total) };
-    let slot = slots.find(|slot| {
+    let mut drawn = dice.below(total);
+    let slot = group.slots.iter().filter(live).find(|slot| {
         let weight = u64::from(slot.weight);
-        let hit = drawn < weight;
+        let is_hit = drawn < weight;
         drawn = drawn.saturating_sub(weight);
-        hit
+        is_hit
     })?;
     less_busy(&slot.instances, None, dice).map(|instance| (instance, false))
 }
 
 /// Another instance than `failed` for a request that could not be sent there: of the same slot, of another live one.
-pub(crate) fn choose_other(group: &Group, failed: &Instance, dice: &Dice) -> Option<Arc<Instance>> {
-    let same = |slot: &&GroupSlot| slot.placement.id == failed.placement.id && slot.weight > 0;
-    let other = |slot: &&GroupSlot| slot.placement.id != failed.placement.id && slot.weight > 0;
-    let slots = group.slots.iter().filter(same).chain(group.slots.iter().filter(other));
-    slots.into_iter().find_map(|slot| less_busy(&slot.instances, Some(failed.serial), dice))
+pub(crate) fn choose_other(group: &Group, failed: &CoreInstance, dice: &Dice) -> Option<Arc<CoreInstance>> {
+    let live = || group.slots.iter().filter(|slot| slot.weight > 0);
+    let is_same = |slot: &&GroupSlot| slot.placement.id == failed.placement.id;
+    let mut slots = live().filter(is_same).chain(live().filter(|slot| !is_same(slot)));
+    slots.find_map(|slot| less_busy(&slot.instances, Some(failed.serial), dice))
 }
 
-/// An instance of the slot that stands in where the live one cannot be reached.
-pub(crate) fn fallback(group: &Group, dice: &Dice) -> Option<Arc<Instance>> {
-    let mut slots = group.slots.iter().filter(|slot| slot.role == SlotRole::Fallback);
+/// An instance of the slot that stands in where the live one cannot be reached. Without a live slot nothing does: the
+/// application is meant to be down.
+pub(crate) fn fallback(group: &Group, dice: &Dice) -> Option<Arc<CoreInstance>> {
+    let has_live = group.slots.iter().any(|slot| slot.weight > 0);
+    let mut slots = group.slots.iter().filter(|slot| has_live && slot.role == SlotRole::Fallback);
     slots.find_map(|slot| less_busy(&slot.instances, None, dice))
 }
 
-fn less_busy(instances: &[Arc<Instance>], except: Option<u64>, dice: &Dice) -> Option<Arc<Instance>> {
+fn less_busy(instances: &[Listed], except: Option<u64>, dice: &Dice) -> Option<Arc<CoreInstance>> {
     let mut candidates = instances.iter().filter(|instance| Some(instance.serial) != except);
-    let count = match except {
-        None => instances.len() as u64,
-        Some(_) => candidates.clone().count() as u64,
-    };
-    match count {
-        0 => None,
-        1 => candidates.next().map(Arc::clone),
+    let count = candidates.clone().count() as u64;
+    let chosen = match count {
+        0 | 1 => candidates.next()?,
         _ => {
             let first = dice.below(count);
             let second = (first + 1 + dice.below(count - 1)) % count;
             let (a, b) = (candidates.clone().nth(first as usize)?, candidates.nth(second as usize)?);
-            Some(Arc::clone(if b.in_flight() < a.in_flight() { b } else { a }))
+            if b.in_flight() < a.in_flight() { b } else { a }
         }
-    }
+    };
+    Some(Arc::clone(chosen.on(dice.core)))
 }

@@ -2,17 +2,19 @@
 
 use crate::forward;
 use crate::guard::Guard;
-use crate::session::{Phase, REST_AFTER, Session};
+use crate::session::{Phase, Session};
 use crate::upgrade::{Upgrade, read_to_end, tunnel};
 use crate::worker::Worker;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 
 /// How long what a refused client still sends is read, so that it gets to read the refusal.
@@ -52,7 +54,8 @@ async fn serve_session(session: Rc<Session>, mut stream: TcpStream, ending: Endi
         match Box::pin(serve_http(&session, stream)).await {
             Turn::Rest(rested) => {
                 stream = rested;
-                session.set_deadline(worker.idle_left(REST_AFTER));
+                session.shrink();
+                session.set_deadline(worker.idle_left(session.rested_for()));
             }
             Turn::Upgrade(client, read, upgrade) => {
                 Box::pin(tunnel(&session, client, &read, *upgrade)).await;
@@ -92,7 +95,8 @@ async fn wait_for_request(session: &Session, stream: &TcpStream) -> bool {
 }
 
 async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
-    let guard = Guard::new(stream, Rc::clone(session));
+    let socket = Rc::new(RefCell::new(stream));
+    let guard = Guard::new(Rc::clone(&socket), Rc::clone(session));
     let service = service_fn(|request| forward::answer(Rc::clone(session), request));
     let mut server = session.worker().server.serve_connection(TokioIo::new(guard), service);
     let is_over = poll_fn(|cx| {
@@ -112,28 +116,30 @@ async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
             }
             _ => {}
         }
-        match Pin::new(&mut server).poll(cx) {
-            Poll::Ready(ended) => {
-                if let Err(error) = ended {
-                    tracing::debug!(peer = %session.peer, %error, "a client's connection broke");
-                }
-                Poll::Ready(true)
+        if let Poll::Ready(ended) = Pin::new(&mut server).poll(cx) {
+            if let Err(error) = ended {
+                tracing::debug!(peer = %session.peer, %error, "a client's connection broke");
             }
+            return Poll::Ready(true);
+        }
+        match (expired_at, session.phase()) {
             // Polling has flushed whatever there was: so there is nothing left, or the client does not take it.
-            Poll::Pending if expired_at == Some(Phase::Idle) && session.phase() == Phase::Idle => {
-                Poll::Ready(!session.is_clean())
-            }
+            (Some(Phase::Idle), Phase::Idle) => Poll::Ready(!session.is_clean()),
             // The body of an answer rests, and it is the client that does not take it.
-            Poll::Pending if expired_at == Some(Phase::Answer) && session.is_expired() => Poll::Ready(true),
-            Poll::Pending => Poll::Pending,
+            (Some(Phase::Answer), _) if session.is_expired() => Poll::Ready(true),
+            // While the request is being answered nobody else reads.
+            (_, Phase::Busy | Phase::Wait | Phase::Answer) if is_gone(cx, &socket.borrow()) => Poll::Ready(true),
+            _ => Poll::Pending,
         }
     })
     .await;
     let parts = server.into_parts();
     let is_between_requests = parts.read_buf.is_empty() && parts.io.inner().is_between_requests();
-    let (stream, behind) = parts.io.into_inner().into_parts();
-    let upgrade = session.upgrade.take();
-    match upgrade {
+    let behind = parts.io.into_inner().into_carry();
+    let Some(stream) = Rc::into_inner(socket).map(RefCell::into_inner) else {
+        return Turn::End;
+    };
+    match session.upgrade.take() {
         Some(upgrade) => {
             let mut read = parts.read_buf.to_vec();
             read.extend_from_slice(&behind);
@@ -142,5 +148,18 @@ async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
         None if !is_over && is_between_requests => Turn::Rest(stream),
         None if session.lingers() => Turn::Linger(stream),
         None => Turn::End,
+    }
+}
+
+/// Whether the client has ended the connection, or broken it. Where it has sent something, that is left to be read.
+fn is_gone(cx: &mut Context<'_>, socket: &TcpStream) -> bool {
+    if socket.poll_read_ready(cx).is_pending() {
+        return false;
+    }
+    let mut byte = [0];
+    match socket.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
+        Poll::Ready(Ok(peeked)) => peeked == 0,
+        Poll::Ready(Err(_)) => true,
+        Poll::Pending => false,
     }
 }

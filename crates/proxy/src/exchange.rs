@@ -2,7 +2,7 @@
 //! its connection kept afterwards where it is good for another.
 
 use crate::body::UploadHold;
-use crate::placement::Instance;
+use crate::placement::CoreInstance;
 use crate::session::Session;
 use crate::traffic::{CoreTraffic, Failure};
 use crate::upstream::Upstream;
@@ -14,32 +14,30 @@ use std::time::Instant;
 /// A request in flight. It is counted until this is dropped.
 pub(crate) struct Ticket {
     worker: Rc<Worker>,
-    pub(crate) instance: Arc<Instance>,
+    pub(crate) instance: Arc<CoreInstance>,
     upgraded: bool,
     /// Whether it ended as it should, or a failure was counted.
     settled: bool,
 }
 
 impl Ticket {
-    pub(crate) fn new(worker: &Rc<Worker>, instance: Arc<Instance>, now: Instant) -> Self {
+    pub(crate) fn new(worker: &Rc<Worker>, instance: Arc<CoreInstance>, now: Instant) -> Self {
         instance.placement.core(worker.index).begin(worker.deadlines.epoch_us(now));
         instance.begin(worker.index);
         Ticket { worker: Rc::clone(worker), instance, upgraded: false, settled: false }
     }
 
     /// The request goes to another instance.
-    pub(crate) fn move_to(self, instance: Arc<Instance>) -> Self {
+    pub(crate) fn move_to(&mut self, instance: Arc<CoreInstance>) {
         if Arc::ptr_eq(&self.instance.placement, &instance.placement) {
-            let mut ticket = self;
-            ticket.instance.end(ticket.worker.index);
-            instance.begin(ticket.worker.index);
-            ticket.instance = instance;
-            ticket.settled = false;
-            return ticket;
+            self.instance.end(self.worker.index);
+            instance.begin(self.worker.index);
+            self.instance = instance;
+            self.settled = false;
+        } else {
+            let next = Ticket::new(&self.worker, instance, Instant::now());
+            std::mem::replace(self, next).settle();
         }
-        let next = Ticket::new(&self.worker, instance, Instant::now());
-        self.settle();
-        next
     }
 
     pub(crate) fn traffic(&self) -> &CoreTraffic {
@@ -57,6 +55,13 @@ impl Ticket {
         if failure == Failure::Connect {
             self.instance.connect_failed(self.worker.index);
             self.worker.plane.connect_failed();
+        }
+    }
+
+    /// The same, unless a failure has been counted already.
+    pub(crate) fn fail_once(&mut self, failure: Failure) {
+        if !self.settled {
+            self.fail(failure);
         }
     }
 

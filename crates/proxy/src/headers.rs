@@ -2,12 +2,11 @@
 //! the request comes from is put in, and what a client says about that is not believed.
 
 use crate::guard::Flags;
-use crate::router::Forward;
 use crate::session::Session;
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, Entry, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
@@ -31,7 +30,7 @@ pub(crate) fn to_application(
     parts: &mut Parts,
     flags: Flags,
     session: &Session,
-    forward: &Forward,
+    trust_forwarded: bool,
     strip: usize,
     upgrade: bool,
 ) -> Option<()> {
@@ -63,7 +62,7 @@ pub(crate) fn to_application(
         headers.insert(HOST, HeaderValue::from_str(authority.as_str()).ok()?);
     }
     let host = headers.get(HOST)?.clone();
-    let trusted = forward.trust_forwarded && flags.has(Flags::FORWARDED);
+    let trusted = trust_forwarded && flags.has(Flags::FORWARDED);
     if flags.has(Flags::FORWARDED) && !trusted {
         take_forwarded(headers);
     }
@@ -98,7 +97,6 @@ pub(crate) fn to_client(headers: &mut HeaderMap, is_upgrade: bool) {
         return;
     }
     take_hop_by_hop(headers);
-    headers.remove(PROXY_AUTHENTICATE);
 }
 
 /// The protocol that a request asks to change to, where that is none whose bytes gapless would have to understand:
@@ -125,23 +123,26 @@ pub(crate) fn has_token(value: &HeaderValue, token: &str) -> bool {
 
 /// Takes out what is meant for one hop: the fixed names and those that `Connection` names (RFC 9110, 7.6.1).
 fn take_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|text| text.split(','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            // Without these it would be another message, not the same one for another hop.
-            .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-            .collect();
-        for name in named {
+    let mut named = Vec::new();
+    for value in headers.get_all(CONNECTION) {
+        // What nearly everybody says names nothing.
+        if value != "keep-alive" && value != "close" {
+            let names = value.to_str().unwrap_or_default().split(',');
+            named.extend(names.filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok()));
+        }
+    }
+    for name in named {
+        // Without these it would be another message, not the same one for another hop.
+        if name != HOST && name != CONTENT_LENGTH {
             headers.remove(name);
         }
-        headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
-        headers.remove(name);
+    headers.remove(CONNECTION);
+    // Most messages have none of the others, and to see that is cheaper than to look each of them up.
+    if headers.keys().any(|name| matches!(name.as_str().len(), 2 | 7 | 10 | 16 | 17)) {
+        for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE] {
+            headers.remove(name);
+        }
     }
 }
 
@@ -253,17 +254,24 @@ impl RequestIds {
     }
 
     fn make_block(&self) -> Bytes {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        const DIGITS: [[u8; 2]; 256] = {
+            let digits = b"0123456789abcdef";
+            let mut pairs = [[0; 2]; 256];
+            let mut byte = 0;
+            while byte < 256 {
+                pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+                byte += 1;
+            }
+            pairs
+        };
         let mut block = BytesMut::with_capacity(ID_LENGTH * IDS_IN_BLOCK);
         for _ in 0..IDS_IN_BLOCK {
             let count = self.counter.get().wrapping_add(1);
             self.counter.set(count);
             // Spread, so that how many requests there are is not written in each of them.
             let spread = (count ^ count >> 31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            for half in [self.prefix, spread ^ spread >> 29] {
-                for shift in (0..64).step_by(4).rev() {
-                    block.put_u8(DIGITS[(half >> shift & 15) as usize]);
-                }
+            for byte in self.prefix.to_be_bytes().into_iter().chain((spread ^ spread >> 29).to_be_bytes()) {
+                block.put_slice(&DIGITS[usize::from(byte)]);
             }
         }
         block.freeze()

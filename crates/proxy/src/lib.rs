@@ -19,6 +19,7 @@ mod placement;
 mod plane;
 mod pool;
 mod process;
+mod replay;
 mod router;
 mod session;
 mod table_file;

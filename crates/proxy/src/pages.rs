@@ -36,25 +36,28 @@ pub(crate) fn refused(refusal: Refusal, own: &OwnCounts) -> Response<AnswerBody>
     answer
 }
 
-/// The answer when the application cannot give one.
-pub(crate) fn trouble(trouble: Trouble, group: &Group) -> Response<AnswerBody> {
+/// The answer when the application cannot give one. Without a group, because it left the table meanwhile, it is
+/// counted as `unrouted`.
+pub(crate) fn trouble(trouble: Trouble, group: Option<&Group>, unrouted: &OwnCounts) -> Response<AnswerBody> {
+    let own = group.map_or(unrouted, |group| &group.own);
     let (status, counter, title, text) = match trouble {
         Trouble::BadGateway => {
-            (StatusCode::BAD_GATEWAY, &group.own.bad_gateway, "Bad gateway", "The application could not be reached.")
+            (StatusCode::BAD_GATEWAY, &own.bad_gateway, "Bad gateway", "The application could not be reached.")
         }
         Trouble::Unavailable => (
             StatusCode::SERVICE_UNAVAILABLE,
-            &group.own.unavailable,
+            &own.unavailable,
             "Unavailable",
             "The application is not running at the moment.",
         ),
         Trouble::Timeout => {
-            (StatusCode::GATEWAY_TIMEOUT, &group.own.timeout, "Timeout", "The application did not answer in time.")
+            (StatusCode::GATEWAY_TIMEOUT, &own.timeout, "Timeout", "The application did not answer in time.")
         }
     };
     count(counter);
-    let mut answer = page(status, title, text, group.forward.error_page.as_ref());
-    answer.headers_mut().insert(RETRY_AFTER, group.forward.retry_after.clone());
+    let mut answer = page(status, title, text, group.and_then(|group| group.error_page.as_ref()));
+    let retry_after = group.map_or(HeaderValue::from_static("1"), |group| group.retry_after.clone());
+    answer.headers_mut().insert(RETRY_AFTER, retry_after);
     answer
 }
 

@@ -72,6 +72,47 @@ struct CoreLoad {
     connect_failures: AtomicU32,
 }
 
+/// An instance as one core holds it. Each core counts references to one of its own: a count that all cores change is
+/// the dearest thing on the way of a request.
+#[derive(Debug)]
+#[repr(align(64))]
+pub(crate) struct CoreInstance(Arc<Instance>);
+
+impl std::ops::Deref for CoreInstance {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.0
+    }
+}
+
+/// An instance in the table, with what each core holds it by.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    instance: Arc<Instance>,
+    cores: Arc<[Arc<CoreInstance>]>,
+}
+
+impl Listed {
+    pub(crate) fn new(replica: u16, address: SocketAddr, placement: Arc<Placement>) -> Self {
+        let instance = Instance::new(replica, address, placement);
+        let cores = instance.load.iter().map(|_| Arc::new(CoreInstance(Arc::clone(&instance)))).collect();
+        Listed { instance, cores }
+    }
+
+    pub(crate) fn on(&self, core: usize) -> &Arc<CoreInstance> {
+        &self.cores[core]
+    }
+}
+
+impl std::ops::Deref for Listed {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.instance
+    }
+}
+
 /// One instance in the table.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -85,7 +126,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(replica: u16, address: SocketAddr, placement: Arc<Placement>) -> Arc<Self> {
+    fn new(replica: u16, address: SocketAddr, placement: Arc<Placement>) -> Arc<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let load = placement.cores.iter().map(|_| CoreLoad::default()).collect();
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);

@@ -154,7 +154,7 @@ impl Plane {
             }
         }
         for instance in before.flat_map(|slot| &slot.instances) {
-            let is_kept = after.clone().flat_map(|slot| &slot.instances).any(|now| Arc::ptr_eq(now, instance));
+            let is_kept = after.clone().flat_map(|slot| &slot.instances).any(|now| now.serial == instance.serial);
             if !is_kept {
                 instance.retire();
             }

@@ -2,7 +2,7 @@
 //! address, so no request can get onto a connection of an earlier placement.
 
 use crate::deadlines::ticks;
-use crate::placement::Instance;
+use crate::placement::{CoreInstance, Instance};
 use crate::upstream::Upstream;
 use crate::worker::Worker;
 use std::cell::RefCell;
@@ -42,7 +42,7 @@ impl Pool {
     }
 
     /// Keeps a connection whose exchange has ended, where it is good for another one.
-    pub(crate) fn give_back(&self, worker: &Rc<Worker>, instance: &Arc<Instance>, mut upstream: Upstream) {
+    pub(crate) fn give_back(&self, worker: &Rc<Worker>, instance: &Arc<CoreInstance>, mut upstream: Upstream) {
         upstream.wire.disarm();
         if upstream.sender.is_closed() || !instance.is_live() {
             return;

@@ -1,7 +1,7 @@
 //! From a host and a path to the group of an application: the table in the form that requests are routed by. A new
 //! table shares everything with the one before but what changed.
 
-use crate::placement::{Instance, Placement};
+use crate::placement::{Listed, Placement};
 use bytes::Bytes;
 use gapless_core::routes::{RouteGroup, RouteTable, SlotRole};
 use gapless_core::{AppKey, HostPattern, PathPrefix, PlacementId};
@@ -38,7 +38,11 @@ pub(crate) struct PathRoute {
 pub(crate) struct Group {
     pub(crate) source: Arc<RouteGroup>,
     pub(crate) slots: Vec<GroupSlot>,
+    /// The only one that may get requests, where there is one such slot with one instance.
+    pub(crate) only: Option<Listed>,
     pub(crate) forward: Forward,
+    pub(crate) retry_after: HeaderValue,
+    pub(crate) error_page: Option<Bytes>,
     pub(crate) own: Arc<OwnCounts>,
 }
 
@@ -49,19 +53,17 @@ pub(crate) struct GroupSlot {
     pub(crate) role: SlotRole,
     /// 0 unless it is live.
     pub(crate) weight: u32,
-    pub(crate) instances: Vec<Arc<Instance>>,
+    pub(crate) instances: Vec<Listed>,
     pub(crate) drain_timeout: Duration,
 }
 
 /// How requests of a group are forwarded.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Forward {
     pub(crate) connect_timeout: Duration,
     pub(crate) first_byte_timeout: Duration,
     pub(crate) idle_body_timeout: Duration,
     pub(crate) trust_forwarded: bool,
-    pub(crate) retry_after: HeaderValue,
-    pub(crate) error_page: Option<Bytes>,
 }
 
 /// What gapless answered itself for a group.
@@ -176,32 +178,38 @@ impl Group {
             let placement = find(&slot.placement);
             let known = before.into_iter().flat_map(|group| &group.slots).flat_map(|slot| &slot.instances);
             let instances = slot.instances.iter().map(|backend| {
-                let same = |instance: &&Arc<Instance>| {
+                let same = |instance: &&Listed| {
                     Arc::ptr_eq(&instance.placement, &placement)
                         && (instance.replica, instance.address) == (backend.replica, backend.address)
                 };
                 known
                     .clone()
                     .find(same)
-                    .map_or_else(|| Instance::new(backend.replica, backend.address, Arc::clone(&placement)), Arc::clone)
+                    .cloned()
+                    .unwrap_or_else(|| Listed::new(backend.replica, backend.address, Arc::clone(&placement)))
             });
             let instances = instances.collect();
             let weight = if slot.role == SlotRole::Live { slot.weight } else { 0 };
             let drain_timeout = slot.drain_timeout.to_duration();
             GroupSlot { placement, role: slot.role, weight, instances, drain_timeout }
         });
-        let slots = slots.collect();
+        let slots: Vec<GroupSlot> = slots.collect();
+        let mut live = slots.iter().filter(|slot| slot.weight > 0);
+        let only = match (live.next(), live.next()) {
+            (Some(GroupSlot { instances, .. }), None) if instances.len() == 1 => instances.first().cloned(),
+            _ => None,
+        };
         let settings = &source.forward;
         let forward = Forward {
             connect_timeout: settings.connect_timeout.to_duration(),
             first_byte_timeout: settings.first_byte_timeout.to_duration(),
             idle_body_timeout: settings.idle_body_timeout.to_duration(),
             trust_forwarded: settings.trust_forwarded,
-            retry_after: HeaderValue::from(settings.retry_after_s),
-            error_page: settings.error_page.clone().map(Bytes::from),
         };
+        let retry_after = HeaderValue::from(settings.retry_after_s);
+        let error_page = settings.error_page.clone().map(Bytes::from);
         let own = before.map(|group| Arc::clone(&group.own)).unwrap_or_default();
-        Group { source: Arc::clone(source), slots, forward, own }
+        Group { source: Arc::clone(source), slots, only, forward, retry_after, error_page, own }
     }
 }
 

@@ -1,7 +1,7 @@
 //! One client connection, as its parts see it: the guard in front of it, the server on it, the request that it has and
 //! the clock all know this.
 
-use crate::deadlines::{NEVER, ticks};
+use crate::deadlines::{NEVER, TICK, ticks};
 use crate::guard::{Flags, Refusal};
 use crate::placement::Placement;
 use crate::upgrade::Upgrade;
@@ -20,7 +20,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 /// How long a connection between two requests keeps its buffers.
-pub(crate) const REST_AFTER: Duration = Duration::from_millis(500);
+const REST_AFTER: Duration = Duration::from_millis(500);
 
 /// Bytes of interim answers (103 and the like) of one request.
 const INTERIM_BYTES_MAX: usize = 16 << 10;
@@ -66,6 +66,17 @@ pub(crate) struct Session {
     /// How long a body may rest, in ticks, for the present request.
     idle_body: Cell<u32>,
     heads: RefCell<VecDeque<Head>>,
+    /// The head of the latest request as it was sent, where it may have to be sent again. Cheaper to keep than the
+    /// headers that it was made into.
+    copy: RefCell<Vec<u8>>,
+    /// Which head `copy` is of, counted.
+    copy_of: Cell<u64>,
+    heads_passed: Cell<u64>,
+    heads_taken: Cell<u64>,
+    /// When the connection began to rest.
+    rested_at: Cell<u32>,
+    /// Whether its last rest was short, so that the next one may be, too.
+    is_busy: Cell<bool>,
     head_is_partial: Cell<bool>,
     head_timed_out: Cell<bool>,
     held: Cell<bool>,
@@ -99,6 +110,12 @@ impl Session {
             waker: RefCell::default(),
             idle_body: Cell::new(NEVER / 2),
             heads: RefCell::default(),
+            copy: RefCell::default(),
+            copy_of: Cell::new(0),
+            heads_passed: Cell::new(0),
+            heads_taken: Cell::new(0),
+            rested_at: Cell::new(0),
+            is_busy: Cell::new(false),
             head_is_partial: Cell::new(false),
             head_timed_out: Cell::new(false),
             held: Cell::new(false),
@@ -194,8 +211,15 @@ impl Session {
         if self.head_is_partial.get() {
             self.enter(Phase::Head, Some(self.worker.limits.head_timeout));
         } else {
-            self.enter(Phase::Idle, Some(REST_AFTER.min(self.worker.limits.keep_alive_timeout)));
+            self.rested_at.set(self.worker.deadlines.now());
+            let after = if self.is_busy.get() { REST_AFTER } else { Duration::ZERO };
+            self.enter(Phase::Idle, Some(after.min(self.worker.limits.keep_alive_timeout)));
         }
+    }
+
+    /// How long ago the last answer was handed over.
+    pub(crate) fn rested_for(&self) -> Duration {
+        TICK * self.worker.deadlines.now().wrapping_sub(self.rested_at.get())
     }
 
     // --- What the guard tells ---
@@ -206,16 +230,41 @@ impl Session {
         }
     }
 
-    pub(crate) fn head_complete(&self, head: Head) {
+    pub(crate) fn head_complete(&self, head: Head, bytes: &[u8]) {
         self.head_is_partial.set(false);
         if matches!(self.phase.get(), Phase::Idle | Phase::Head) {
+            let rested = self.worker.deadlines.now().wrapping_sub(self.rested_at.get());
+            self.is_busy.set(rested <= ticks(REST_AFTER) && self.heads_taken.get() > 0);
             self.enter(Phase::Busy, None);
         }
-        self.heads.borrow_mut().push_back(head);
+        self.heads_passed.set(self.heads_passed.get() + 1);
+        let mut heads = self.heads.borrow_mut();
+        if heads.is_empty() && head.refusal.is_none() && !head.flags.has(Flags::BODY) {
+            let mut copy = self.copy.borrow_mut();
+            copy.clear();
+            copy.extend_from_slice(bytes);
+            self.copy_of.set(self.heads_passed.get());
+        }
+        heads.push_back(head);
+    }
+
+    /// The head of the request that is being served, if it is still known. Requests that are sent ahead of their turn
+    /// displace it.
+    pub(crate) fn copy_of_head(&self) -> Option<Vec<u8>> {
+        (self.copy_of.get() == self.heads_taken.get()).then(|| self.copy.borrow().clone())
+    }
+
+    /// Gives back what is not needed while the connection rests.
+    pub(crate) fn shrink(&self) {
+        self.copy.take();
+        self.copy_of.set(0);
+        self.heads.take();
+        self.forwarded.take();
     }
 
     /// The head of the request that the server has just read.
     pub(crate) fn next_head(&self) -> Option<Head> {
+        self.heads_taken.set(self.heads_taken.get() + 1);
         self.heads.borrow_mut().pop_front()
     }
 

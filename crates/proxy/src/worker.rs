@@ -77,6 +77,8 @@ impl Worker {
         let limits = plane.limits.clone();
         let mut server = http1::Builder::new();
         // The guard in front is stricter; these are a second line.
+        // Whether the client is gone meanwhile is looked after in `connection`, without a buffer.
+        server.half_close(true);
         server.max_headers(limits.header_count_max + 1).max_buf_size(limits.head_bytes_max.max(8 << 10) + (8 << 10));
         Worker {
             index,
@@ -84,7 +86,7 @@ impl Worker {
             limits,
             deadlines: Deadlines::new(),
             pool: Pool::default(),
-            dice: Dice::new(random()),
+            dice: Dice::new(index, random()),
             ids: RequestIds::new(random(), random()),
             server,
             routes: RefCell::new(Cache::new(Arc::clone(&plane.routes))),

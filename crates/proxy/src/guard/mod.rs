@@ -16,6 +16,7 @@ pub(crate) use refusal::Refusal;
 use crate::session::{Head, Session};
 use chunked::ChunkScan;
 use head::{Framing, HeadScan};
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -31,7 +32,7 @@ const CARRY_STEP: usize = 2048;
 
 /// A client's socket behind the guard.
 pub(crate) struct Guard {
-    stream: TcpStream,
+    socket: Rc<RefCell<TcpStream>>,
     session: Rc<Session>,
     state: State,
     /// Bytes that were read and not passed on: of a head that is not complete, or behind one that asks for an upgrade.
@@ -53,8 +54,8 @@ enum State {
 }
 
 impl Guard {
-    pub(crate) fn new(stream: TcpStream, session: Rc<Session>) -> Self {
-        Guard { stream, session, state: State::Head(HeadScan::default()), carry: Vec::new(), cleared: 0 }
+    pub(crate) fn new(socket: Rc<RefCell<TcpStream>>, session: Rc<Session>) -> Self {
+        Guard { socket, session, state: State::Head(HeadScan::default()), carry: Vec::new(), cleared: 0 }
     }
 
     /// Whether the client has sent nothing that was not passed on, and a head would be next.
@@ -62,9 +63,9 @@ impl Guard {
         self.carry.is_empty() && matches!(&self.state, State::Head(scan) if scan.is_untouched())
     }
 
-    /// The socket, and what was read from it and not passed on.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.carry)
+    /// What was read from the socket and not passed on.
+    pub(crate) fn into_carry(self) -> Vec<u8> {
+        self.carry
     }
 
     /// Reads along in `bytes` and returns how many of them may be passed on. What follows those is kept.
@@ -78,7 +79,7 @@ impl Guard {
                 State::Head(scan) => match scan.advance(rest, limits.head_bytes_max, limits.header_count_max) {
                     Ok(Some((length, facts))) => {
                         at += length;
-                        self.session.head_complete(Head { flags: facts.flags, refusal: None });
+                        self.session.head_complete(Head { flags: facts.flags, refusal: None }, &rest[..length]);
                         self.state = match facts.framing {
                             _ if facts.flags.has(Flags::UPGRADE) => {
                                 self.session.hold();
@@ -125,7 +126,7 @@ impl Guard {
     }
 
     fn refuse(&mut self, refusal: Refusal) {
-        self.session.head_complete(Head { flags: Flags::default(), refusal: Some(refusal) });
+        self.session.head_complete(Head { flags: Flags::default(), refusal: Some(refusal) }, &[]);
         self.state = State::Refused;
     }
 
@@ -143,7 +144,7 @@ impl Guard {
     /// Reads into `buf` itself, which is how nearly all bytes go. Returns whether there is anything to pass on.
     fn poll_straight(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<bool>> {
         let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, buf))?;
         let read = buf.filled().len() - before;
         if read == 0 {
             return Poll::Ready(Ok(true));
@@ -165,7 +166,7 @@ impl Guard {
         let before = self.carry.len();
         self.carry.resize(before + CARRY_STEP, 0);
         let mut space = ReadBuf::new(&mut self.carry[before..]);
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut space);
+        let polled = Pin::new(&mut *self.socket.borrow_mut()).poll_read(cx, &mut space);
         let read = space.filled().len();
         self.carry.truncate(before + read);
         ready!(polled)?;
@@ -231,8 +232,9 @@ impl AsyncRead for Guard {
 impl AsyncWrite for Guard {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.session.poll_interim(cx, &mut this.stream))?;
-        let written = ready!(Pin::new(&mut this.stream).poll_write(cx, bytes))?;
+        let socket = &mut *this.socket.borrow_mut();
+        ready!(this.session.poll_interim(cx, socket))?;
+        let written = ready!(Pin::new(socket).poll_write(cx, bytes))?;
         this.session.wrote();
         Poll::Ready(Ok(written))
     }
@@ -243,8 +245,9 @@ impl AsyncWrite for Guard {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        ready!(this.session.poll_interim(cx, &mut this.stream))?;
-        let written = ready!(Pin::new(&mut this.stream).poll_write_vectored(cx, slices))?;
+        let socket = &mut *this.socket.borrow_mut();
+        ready!(this.session.poll_interim(cx, socket))?;
+        let written = ready!(Pin::new(socket).poll_write_vectored(cx, slices))?;
         this.session.wrote();
         Poll::Ready(Ok(written))
     }
@@ -256,10 +259,10 @@ impl AsyncWrite for Guard {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.session.flushed();
-        this.session.poll_interim(cx, &mut this.stream)
+        this.session.poll_interim(cx, &mut this.socket.borrow_mut())
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+        Pin::new(&mut *self.get_mut().socket.borrow_mut()).poll_shutdown(cx)
     }
 }
