@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** this crate knows instances and nothing of deployments' phases, the store or the proxy.
 //! Everything it does can be repeated: it is told names that are functions of the recorded state.
 
+#[doc(hidden)]
+pub mod conformance;
 pub mod docker;
 mod error;
 mod instance;

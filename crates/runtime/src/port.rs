@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+/// Docker's own name server in each container's network namespace, 127.0.0.11.
+const DOCKER_DNS: &str = "0B00007F";
+
 /// The state LISTEN in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
@@ -43,8 +46,8 @@ fn listening(net: &Path) -> BTreeMap<u64, u16> {
 
 fn parse_line(line: &str) -> Option<(u64, u16)> {
     let fields: Vec<_> = line.split_whitespace().collect();
-    let (_, port) = fields.get(1)?.rsplit_once(':')?;
-    let is_listening = fields.get(3) == Some(&LISTEN);
+    let (address, port) = fields.get(1)?.rsplit_once(':')?;
+    let is_listening = fields.get(3) == Some(&LISTEN) && address != DOCKER_DNS;
     is_listening.then_some((fields.get(9)?.parse().ok()?, u16::from_str_radix(port, 16).ok()?))
 }
 

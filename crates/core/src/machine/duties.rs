@@ -57,6 +57,7 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
     let is_live = app.live == Some(placement.id.slot);
     let is_candidate = !is_live && placement.idle == Idle::Candidate;
     let is_standby = !is_live && matches!(placement.idle, Idle::Standby { .. });
+    let is_judged = matches!(phase(state), Some(Phase::Shifting | Phase::Observing));
     for name in placement.instances() {
         let Some(fact) = facts.instance(&name) else { continue };
         let may_start = match fact.state {
@@ -70,7 +71,8 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
             actions.push(Action::Start(name.clone()));
         }
         if matches!(fact.state, InstanceSeen::Running { .. }) {
-            if !is_candidate {
+            // While it is judged an exit must be seen, and not be undone by the runtime.
+            if !is_candidate && !is_judged {
                 actions.push(Action::SetRestart { name: name.clone(), comes_back: is_live });
             }
             actions.push(Action::Probe { pace: pace(placement, state, is_live), name });

@@ -12,6 +12,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a shim may take to note how its process ended.
+const NOTE_DEADLINE: Duration = Duration::from_secs(2);
+const NOTE_POLL: Duration = Duration::from_millis(1);
 
 /// What is to run: all that a shim needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,18 +104,14 @@ impl Folders {
             return Some(InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 });
         };
         let id = state.main.to_string();
-        let exit = || read::<Exit>(&folder.join("exit.json"));
-        let instance_state = match exit() {
+        let instance_state = match exit(&folder, &state) {
             Some(exit) => InstanceState::Exited(exit),
             None if state.main.is_alive() => InstanceState::Running {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)),
                 since: state.since,
             },
-            // Between its end and the shim's note of it there is a moment, and a shim can be killed, too.
-            None => match (state.shim.is_alive(), exit()) {
-                (_, Some(exit)) => InstanceState::Exited(exit),
-                _ => InstanceState::Exited(Exit { code: None, out_of_memory: false, at: state.since }),
-            },
+            // The shim was killed, too, before it could note the end.
+            None => InstanceState::Exited(Exit { code: None, out_of_memory: false, at: state.since }),
         };
         Some(InstanceStatus { name, id, state: instance_state, restarts: 0 })
     }
@@ -142,6 +143,20 @@ impl Plan {
             log: plan.spec.log.clone(),
             port,
         }
+    }
+}
+
+/// How the instance ended, if it did. The shim notes that a moment after the end, and is waited for.
+fn exit(folder: &Path, state: &State) -> Option<Exit> {
+    let give_up_at = Instant::now() + NOTE_DEADLINE;
+    loop {
+        let is_over = state.main.is_alive() || !state.shim.is_alive() || Instant::now() >= give_up_at;
+        // Read after that was seen: what is noted in between must not be missed.
+        let exit = read(&folder.join("exit.json"));
+        if exit.is_some() || is_over {
+            return exit;
+        }
+        std::thread::sleep(NOTE_POLL);
     }
 }
 

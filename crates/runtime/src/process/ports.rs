@@ -18,8 +18,13 @@ pub(super) fn choose(folders: &Folders, name: &InstanceName, fixed: Option<u16>)
     let given = folders.ports()?;
     let had = given.iter().find(|(other, _)| other == name).map(|(_, port)| *port);
     let is_others = |port: u16| given.iter().any(|(other, theirs)| other != name && *theirs == port);
-    // From another place for each name, so that ports are not reused at once.
-    let seed = name.to_string().bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    // From another place for each instance and installation, so that ports are not reused at once, nor chosen by two.
+    let place = folders.of(name);
+    let seed = place
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(*byte)));
     let offset = u16::try_from(seed % u32::from(COUNT)).unwrap_or(0);
     let others = (0..COUNT).map(|step| FIRST + (offset + step) % COUNT);
     let free = had.into_iter().chain(others).find(|port| !is_others(*port) && is_free(*port));

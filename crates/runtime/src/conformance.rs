@@ -1,0 +1,220 @@
+//! What every runtime must do, as one suite: `tests/docker.rs` and `tests/process.rs` run it on the real thing.
+//!
+//! The release under test is a program that listens on `$PORT`, ends with code 0 at SIGTERM, prints a line at its start,
+//! and ends with code 7 a moment after it began if `$EXIT` is set.
+
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::{InstancePlan, InstanceState, InstanceStatus, LogQuery, Runtime};
+use futures_util::StreamExt;
+use gapless_core::{AppKey, InstanceName, Millis, PlacementId, Slot, Spec};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// How long a condition may take to come true.
+const DEADLINE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(10);
+const GRACE: Millis = Millis(5_000);
+
+/// A runtime under test.
+pub struct Subject<F> {
+    /// Makes a runtime, a new one each time, over the same world: what a server finds that was started again.
+    pub make: F,
+    /// A release that listens.
+    pub spec: Spec,
+}
+
+impl<R: Runtime, F: Fn() -> R> Subject<F> {
+    /// Runs the whole suite.
+    pub async fn all(&self) {
+        self.created_twice_is_created_once().await;
+        self.stopped_twice_is_stopped_once().await;
+        self.another_runtime_over_the_same_world_sees_the_same().await;
+        self.an_exit_is_seen_with_its_code_and_its_last_words().await;
+        self.a_start_after_an_exit_is_another_run().await;
+        self.an_application_lists_only_its_own().await;
+        self.an_end_is_told_at_once().await;
+        self.output_is_followed().await;
+        self.a_port_that_is_taken_is_told_with_its_holder().await;
+        assert_eq!((self.make)().list_all().await.unwrap(), [], "something is left over");
+    }
+
+    async fn created_twice_is_created_once(&self) {
+        let runtime = (self.make)();
+        let plan = self.plan(1, &[]).await;
+        runtime.start(&plan).await.unwrap();
+        let first = running(&runtime, &plan.name).await;
+        runtime.start(&plan).await.unwrap();
+        let second = running(&runtime, &plan.name).await;
+        assert_eq!(first.1, second.1, "the same instance, and the same run of it");
+        assert_eq!(runtime.list(key_of(&plan)).await.unwrap().len(), 1);
+        assert!(runtime.listening_ports(&plan.name).await.contains(&first.0.port()));
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+    }
+
+    async fn stopped_twice_is_stopped_once(&self) {
+        let runtime = (self.make)();
+        let plan = self.plan(2, &[]).await;
+        runtime.start(&plan).await.unwrap();
+        let (address, _) = running(&runtime, &plan.name).await;
+        for _ in 0..2 {
+            runtime.stop(&plan.name, GRACE).await.unwrap();
+            assert_eq!(runtime.list(key_of(&plan)).await.unwrap(), []);
+        }
+        assert!(TcpStream::connect(address).await.is_err(), "it listens still");
+    }
+
+    async fn another_runtime_over_the_same_world_sees_the_same(&self) {
+        let runtime = (self.make)();
+        let (runs, ended) = (self.plan(3, &[]).await, self.plan(4, &[("EXIT", "1")]).await);
+        runtime.start(&runs).await.unwrap();
+        runtime.start(&ended).await.unwrap();
+        running(&runtime, &runs.name).await;
+        exited(&runtime, &ended.name).await;
+        let before = runtime.list(key_of(&runs)).await.unwrap();
+        drop(runtime);
+        let runtime = (self.make)();
+        assert_eq!(runtime.list(key_of(&runs)).await.unwrap(), before);
+        runtime.start(&runs).await.unwrap();
+        assert_eq!(runtime.list(key_of(&runs)).await.unwrap(), before, "what runs is left alone");
+        for plan in [runs, ended] {
+            runtime.stop(&plan.name, GRACE).await.unwrap();
+        }
+    }
+
+    async fn an_exit_is_seen_with_its_code_and_its_last_words(&self) {
+        let runtime = (self.make)();
+        let plan = self.plan(5, &[("EXIT", "1")]).await;
+        runtime.start(&plan).await.unwrap();
+        let status = exited(&runtime, &plan.name).await;
+        let InstanceState::Exited(exit) = status.state else { panic!("{status:?}") };
+        assert_eq!((exit.code, exit.out_of_memory), (Some(7), false));
+        let lines = runtime.logs(&plan.name, LogQuery { tail: 20, follow: false }).await.unwrap();
+        let lines: Vec<_> = lines.map(|line| line.unwrap().text).collect().await;
+        assert!(lines.iter().any(|line| line.contains("begins")), "{lines:?}");
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+    }
+
+    async fn a_start_after_an_exit_is_another_run(&self) {
+        let runtime = (self.make)();
+        let plan = self.plan(6, &[("EXIT", "1")]).await;
+        runtime.start(&plan).await.unwrap();
+        let first = exited(&runtime, &plan.name).await;
+        runtime.start(&plan).await.unwrap();
+        until("it has run again", async || {
+            let again = status(&runtime, &plan.name).await?;
+            (again != first && matches!(again.state, InstanceState::Exited(_))).then_some(())
+        })
+        .await;
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+    }
+
+    async fn an_application_lists_only_its_own(&self) {
+        let runtime = (self.make)();
+        let mine = self.plan(7, &[]).await;
+        let mut others = self.plan(7, &[]).await;
+        others.name.placement.key = format!("{}-other/production", self.spec.app).parse().unwrap();
+        others.host_port = None;
+        runtime.start(&mine).await.unwrap();
+        runtime.start(&others).await.unwrap();
+        let listed = runtime.list(key_of(&mine)).await.unwrap();
+        assert_eq!(listed.iter().map(|status| &status.name).collect::<Vec<_>>(), [&mine.name]);
+        assert_eq!(runtime.list_all().await.unwrap().len(), 2);
+        for plan in [mine, others] {
+            runtime.stop(&plan.name, GRACE).await.unwrap();
+        }
+    }
+
+    async fn an_end_is_told_at_once(&self) {
+        let runtime = (self.make)();
+        let mut events = runtime.events().await.unwrap();
+        let plan = self.plan(8, &[("EXIT", "1")]).await;
+        runtime.start(&plan).await.unwrap();
+        let told = tokio::time::timeout(DEADLINE, async {
+            while let Some(event) = events.next().await {
+                if event.name == plan.name && event.what == "die" {
+                    return true;
+                }
+            }
+            false
+        });
+        assert!(told.await.expect("an event of its end"));
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+    }
+
+    async fn output_is_followed(&self) {
+        let runtime = (self.make)();
+        let plan = self.plan(9, &[]).await;
+        runtime.start(&plan).await.unwrap();
+        running(&runtime, &plan.name).await;
+        let mut lines = runtime.logs(&plan.name, LogQuery { tail: 10, follow: true }).await.unwrap();
+        let first = tokio::time::timeout(DEADLINE, lines.next()).await.unwrap().unwrap().unwrap();
+        assert!(first.text.contains("begins"), "{first:?}");
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+        let rest = tokio::time::timeout(DEADLINE, async { while lines.next().await.is_some() {} });
+        rest.await.expect("the log ends with its instance");
+    }
+
+    async fn a_port_that_is_taken_is_told_with_its_holder(&self) {
+        let runtime = (self.make)();
+        let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let mut plan = self.plan(10, &[]).await;
+        plan.host_port = Some(port);
+        let error = runtime.start(&plan).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("port {port} is taken")), "{error}");
+        assert!(error.contains(&std::process::id().to_string()), "{error}");
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+    }
+
+    async fn plan(&self, deployment: u64, variables: &[(&str, &str)]) -> InstancePlan {
+        let mut spec = self.spec.clone();
+        spec.variables.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let artifact = (self.make)().prepare(&spec.workload, Arc::new(|_| {})).await.unwrap();
+        let key = AppKey::new(spec.app.clone(), spec.env.clone());
+        let placement = PlacementId { key, slot: Slot::Blue, deployment };
+        InstancePlan { name: placement.instance(1), release: deployment, spec, artifact, host_port: None }
+    }
+}
+
+const fn key_of(plan: &InstancePlan) -> &AppKey {
+    &plan.name.placement.key
+}
+
+async fn status(runtime: &impl Runtime, name: &InstanceName) -> Option<InstanceStatus> {
+    let statuses = runtime.list(&name.placement.key).await.unwrap();
+    statuses.into_iter().find(|status| status.name == *name)
+}
+
+/// Waits until it runs and listens: where, and which run that is.
+pub async fn running(runtime: &impl Runtime, name: &InstanceName) -> (SocketAddr, InstanceStatus) {
+    until("it runs and listens", async || {
+        let status = status(runtime, name).await?;
+        let InstanceState::Running { address, .. } = status.state else { return None };
+        TcpStream::connect(address).await.ok().map(|_| (address, status))
+    })
+    .await
+}
+
+/// Waits until it has ended.
+pub async fn exited(runtime: &impl Runtime, name: &InstanceName) -> InstanceStatus {
+    until("it ends", async || {
+        status(runtime, name).await.filter(|status| matches!(status.state, InstanceState::Exited(_)))
+    })
+    .await
+}
+
+/// Waits until `condition` has a value; panics at a deadline.
+pub async fn until<T>(what: &str, condition: impl AsyncFn() -> Option<T>) -> T {
+    let give_up_at = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = condition().await {
+            return value;
+        }
+        assert!(Instant::now() < give_up_at, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(POLL).await;
+    }
+}

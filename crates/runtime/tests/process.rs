@@ -1,0 +1,189 @@
+//! The process runtime on real processes.
+
+use gapless_core::spec::{LogRotation, Process, Workload};
+use gapless_core::{InstanceName, Millis, PlacementId, Slot, Spec};
+use gapless_runtime::conformance::{Subject, exited, running, until};
+use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
+use gapless_runtime::{InstancePlan, InstanceState, LogQuery, Runtime};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const GRACE: Millis = Millis(3_000);
+
+/// An example of this crate, which cargo builds beside its tests.
+fn example(name: &str) -> PathBuf {
+    let mut folder = std::env::current_exe().unwrap();
+    folder.pop();
+    folder.pop();
+    folder.join("examples").join(name)
+}
+
+fn spec(program: &Path) -> Spec {
+    Spec {
+        app: "conformance".parse().unwrap(),
+        env: "production".parse().unwrap(),
+        workload: Workload::Process(Process {
+            command: vec![program.display().to_string()],
+            directory: "/".into(),
+            user: None,
+        }),
+        port: 0,
+        replicas: 1,
+        variables: BTreeMap::new(),
+        resources: Default::default(),
+        log: LogRotation::default(),
+        host_ports: None,
+        health: Default::default(),
+        routes: Vec::new(),
+        forward: Default::default(),
+        timing: Default::default(),
+    }
+}
+
+fn runtime(root: &Path) -> ProcessRuntime {
+    let config = ProcessConfig {
+        root: root.join("processes"),
+        owner: "test".into(),
+        shim: vec![example("shim").into_os_string()],
+    };
+    ProcessRuntime::new(config).unwrap()
+}
+
+async fn plan(runtime: &ProcessRuntime, spec: Spec) -> InstancePlan {
+    let key = gapless_core::AppKey::new(spec.app.clone(), spec.env.clone());
+    let name: InstanceName = PlacementId { key, slot: Slot::Green, deployment: 1 }.instance(1);
+    let artifact = runtime.prepare(&spec.workload, Arc::new(|_| {})).await.unwrap();
+    InstancePlan { name, release: 1, spec, artifact, host_port: None }
+}
+
+#[tokio::test]
+async fn the_process_runtime_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    Subject { make: || runtime(folder.path()), spec: spec(&example("probe")) }.all().await;
+}
+
+#[tokio::test]
+async fn c10_the_whole_tree_is_killed_and_what_was_left_over_goes_with_the_main_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let mut spec = spec(&example("probe"));
+    spec.variables.insert("FORK".into(), "1".into());
+    let plan = plan(&runtime, spec).await;
+    let kept = folder.path().join("processes/releases");
+    let count = || {
+        let all = std::fs::read_dir("/proc").unwrap().flatten();
+        let programs = all.filter_map(|entry| std::fs::read_link(entry.path().join("exe")).ok());
+        programs.filter(|program| program.starts_with(&kept)).count()
+    };
+    runtime.start(&plan).await.unwrap();
+    running(&runtime, &plan.name).await;
+    until("both run", async || (count() == 2).then_some(())).await;
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    assert_eq!(count(), 0);
+}
+
+#[tokio::test]
+async fn a_release_runs_its_own_copy_of_the_program() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let program = folder.path().join("app");
+    std::fs::copy(example("probe"), &program).unwrap();
+    let plan = plan(&runtime, spec(&program)).await;
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, "the next build").unwrap();
+    runtime.start(&plan).await.unwrap();
+    running(&runtime, &plan.name).await;
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn c7_output_takes_no_more_room_than_it_may() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let mut spec = spec(&example("probe"));
+    spec.log = LogRotation { file_bytes: 4096, file_count: 3 };
+    spec.variables.insert("LINES".into(), "1000".into());
+    let plan = plan(&runtime, spec).await;
+    runtime.start(&plan).await.unwrap();
+    running(&runtime, &plan.name).await;
+    let instance = folder.path().join("processes/instances").join(plan.name.to_string());
+    let lines = until("the last line is there", async || {
+        let lines = runtime.logs(&plan.name, LogQuery { tail: 10_000, follow: false }).await.unwrap();
+        let lines: Vec<_> = futures_util::StreamExt::collect(lines).await;
+        let lines: Vec<String> = lines.into_iter().map(|line| line.unwrap().text).collect();
+        lines.last().is_some_and(|line| line.starts_with("line 999 ")).then_some(lines)
+    })
+    .await;
+    assert!(lines.len() < 200, "{}", lines.len());
+    let logs = std::fs::read_dir(&instance).unwrap().flatten();
+    let sizes = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("log."));
+    let sizes: Vec<_> = sizes.map(|entry| entry.metadata().unwrap().len()).collect();
+    assert!(sizes.len() == 3 && sizes.iter().all(|size| *size <= 4096), "{sizes:?}");
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_instance_knows_who_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let mut spec = spec(&example("probe"));
+    spec.variables = BTreeMap::from([("SHOW".into(), "1".into()), ("OWN".into(), "a b;$(id)".into())]);
+    let plan = plan(&runtime, spec).await;
+    runtime.start(&plan).await.unwrap();
+    let (address, _) = running(&runtime, &plan.name).await;
+    let lines = until("the last line is there", async || {
+        let lines = runtime.logs(&plan.name, LogQuery { tail: 100, follow: false }).await.unwrap();
+        let lines: Vec<_> = futures_util::StreamExt::collect(lines).await;
+        let lines: Vec<String> = lines.into_iter().map(|line| line.unwrap().text).collect();
+        lines.last().is_some_and(|line| line.starts_with("directory=")).then_some(lines)
+    })
+    .await;
+    let port = format!("PORT={}", address.port());
+    for wanted in
+        ["GAPLESS_APP=conformance", "GAPLESS_SLOT=green", "GAPLESS_RELEASE=1", "OWN=a b;$(id)", "directory=/", &port]
+    {
+        assert!(lines.iter().any(|line| line == wanted), "{wanted} is missing in {lines:?}");
+    }
+    assert!(!lines.iter().any(|line| line.starts_with("CARGO")), "the server's own environment leaks");
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_told_before_anything_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let workload = spec(Path::new("/no/such/program")).workload;
+    let error = runtime.prepare(&workload, Arc::new(|_| {})).await.unwrap_err().to_string();
+    assert!(error.contains("/no/such/program") && error.contains("no such file"), "{error}");
+    let text = folder.path().join("text");
+    std::fs::write(&text, "no program").unwrap();
+    let workload = spec(&text).workload;
+    let error = runtime.prepare(&workload, Arc::new(|_| {})).await.unwrap_err().to_string();
+    assert!(error.contains("chmod +x"), "{error}");
+}
+
+#[tokio::test]
+async fn a_process_id_that_was_given_again_is_never_taken_for_the_instance() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let mut spec = spec(&example("probe"));
+    spec.variables.insert("EXIT".into(), "1".into());
+    let plan = plan(&runtime, spec).await;
+    runtime.start(&plan).await.unwrap();
+    exited(&runtime, &plan.name).await;
+    // As if this test's own process had been given the number of the instance's.
+    let instance = folder.path().join("processes/instances").join(plan.name.to_string());
+    let state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(instance.join("state.json")).unwrap()).unwrap();
+    let mut state = state;
+    for process in ["main", "shim"] {
+        state[process]["pid"] = std::process::id().into();
+    }
+    std::fs::write(instance.join("state.json"), state.to_string()).unwrap();
+    std::fs::remove_file(instance.join("exit.json")).unwrap();
+    let seen = runtime.list_all().await.unwrap();
+    assert!(matches!(seen[0].state, InstanceState::Exited(_)), "{seen:?}");
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    assert_eq!(runtime.list_all().await.unwrap(), []);
+}
