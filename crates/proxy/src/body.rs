@@ -156,8 +156,10 @@ impl Body for Upload {
 }
 
 /// The body of an answer on its way to the client.
+#[derive(Default)]
 pub(crate) enum AnswerBody {
     /// It has ended, or there is none.
+    #[default]
     Empty,
     /// A page of our own.
     Page(Bytes),

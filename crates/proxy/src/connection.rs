@@ -97,7 +97,7 @@ async fn wait_for_request(session: &Session, stream: &TcpStream) -> bool {
 async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
     let socket = Rc::new(RefCell::new(stream));
     let guard = Guard::new(Rc::clone(&socket), Rc::clone(session));
-    let service = service_fn(|request| forward::answer(Rc::clone(session), request));
+    let service = service_fn(|request| forward::answer(session, request));
     let mut server = session.worker().server.serve_connection(TokioIo::new(guard), service);
     let is_over = poll_fn(|cx| {
         session.attend(cx.waker());

@@ -66,7 +66,7 @@ impl Ticket {
     }
 
     /// It ended as it should.
-    pub(crate) fn settle(mut self) {
+    pub(crate) fn settle(&mut self) {
         self.settled = true;
     }
 }
@@ -118,7 +118,7 @@ impl Exchange {
     }
 
     /// The answer has ended.
-    pub(crate) fn finish(self) {
+    pub(crate) fn finish(mut self) {
         self.session.rest();
         match &self.upload {
             // The application answered without reading the whole request: what is left of it would be in the way.

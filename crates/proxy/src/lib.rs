@@ -21,6 +21,7 @@ mod pool;
 mod process;
 mod replay;
 mod router;
+mod sending;
 mod session;
 mod table_file;
 mod traffic;

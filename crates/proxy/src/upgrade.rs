@@ -33,7 +33,7 @@ pub(crate) struct Upgrade {
 
 /// Carries bytes until both sides have ended, or the session's deadline has passed and the tunnel is closed.
 pub(crate) async fn tunnel(session: &Rc<Session>, mut client: TcpStream, sent_by_client: &[u8], upgrade: Upgrade) {
-    let Upgrade { ticket, upstream, raw, is_websocket } = upgrade;
+    let Upgrade { mut ticket, upstream, raw, is_websocket } = upgrade;
     let Ok(Ok((mut server, sent_by_server))) = tokio::time::timeout(CLOSE_TIMEOUT, raw).await else {
         return;
     };

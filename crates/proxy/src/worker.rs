@@ -21,8 +21,9 @@ use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{AbortHandle, LocalSet, spawn_local, yield_now};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
 
 /// How long accepting pauses when the system has no more descriptors, or all connections are taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
@@ -150,10 +151,9 @@ fn random() -> u64 {
 
 /// Runs a core until it is told to stop and has.
 pub(crate) fn run(index: usize, plane: &Arc<Plane>, orders: mpsc::UnboundedReceiver<Order>) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker::new(index, plane));
-    local.block_on(&runtime, obey(worker, orders));
+    runtime.block_on(obey(worker, orders));
     Ok(())
 }
 
