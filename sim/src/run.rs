@@ -85,13 +85,14 @@ pub fn run_many(seeds: Range<u64>) -> std::io::Result<Summary> {
         }
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
+    let done = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
         let joined = workers.into_iter().map(|worker| worker.join());
         joined
             .map(|done| done.unwrap_or_else(|_| Err(std::io::Error::other("a simulation panicked"))))
-            .collect::<Result<(), _>>()
-    })?;
+            .collect::<Vec<_>>()
+    });
+    done.into_iter().collect::<Result<(), _>>()?;
     let mut summary = summary.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary.failed.sort();
     Ok(summary)

@@ -1,6 +1,8 @@
 //! What the conformance suite runs: listens on `$PORT`, prints a line, and misbehaves as it is told by its environment.
 //! It is built without dependencies, so that it can be linked statically into an image of its own.
 
+#![allow(clippy::expect_used)]
+
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The Docker runtime on the real Engine.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use bollard::Docker;
 use bollard::models::RestartPolicyNameEnum;
 use gapless_core::spec::{Container, LogRotation, Resources, Volume, Workload};
@@ -30,7 +32,15 @@ fn image() -> &'static str {
         assert!(compiled.unwrap().success());
         std::fs::write(folder.path().join("Dockerfile"), "FROM scratch\nCOPY probe /probe\nENTRYPOINT [\"/probe\"]\n")
             .unwrap();
-        let tar = Command::new("tar").arg("-cC").arg(folder.path()).arg(".").stdout(Stdio::piped()).spawn().unwrap();
+        let archive = folder.path().join("context.tar");
+        let packed = Command::new("tar")
+            .arg("-cf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(folder.path())
+            .args(["Dockerfile", "probe"])
+            .status();
+        assert!(packed.unwrap().success());
         let url = format!("http://docker/build?t={TAG}");
         let built = Command::new("curl")
             .args([
@@ -43,7 +53,7 @@ fn image() -> &'static str {
                 "@-",
                 &url,
             ])
-            .stdin(tar.stdout.unwrap())
+            .stdin(std::fs::File::open(archive).unwrap())
             .output()
             .unwrap();
         assert!(built.status.success(), "the Docker Engine must run for these tests: ./scripts/test starts it");

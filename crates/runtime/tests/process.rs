@@ -1,5 +1,7 @@
 //! The process runtime on real processes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use gapless_core::spec::{LogRotation, Process, Workload};
 use gapless_core::{InstanceName, Millis, PlacementId, Slot, Spec};
 use gapless_runtime::conformance::{Subject, exited, running, until};

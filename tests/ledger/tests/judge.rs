@@ -1,5 +1,7 @@
 //! The judge, judged: it counts exactly what was served, and sees every fault that an origin can commit.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use gapless_ledger::{Kind, Ledger, LoadPlan, Mix, Report};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -107,7 +109,14 @@ fn converse(mut reader: impl Read, mut writer: TcpStream, fault: Fault) -> std::
 }
 
 fn plan(origin: &Origin, mix: Mix, requests: u64) -> LoadPlan {
-    LoadPlan { rate_per_s: 2_000, mix, requests_max: Some(requests), event_streams: 0, websockets: 0, ..LoadPlan::new(origin.address) }
+    LoadPlan {
+        rate_per_s: 2_000,
+        mix,
+        requests_max: Some(requests),
+        event_streams: 0,
+        websockets: 0,
+        ..LoadPlan::new(origin.address)
+    }
 }
 
 /// Runs a load to its end.
