@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 /// What a data plane is started with.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
-    /// The addresses to listen on. May be empty: then the sockets come by [`handover`](crate::handover).
+    /// The addresses to listen on. May be empty: then the sockets come by [`crate::handover`].
     pub listen: Vec<SocketAddr>,
     /// The Unix socket that it is controlled by. The one for handovers stands beside it, with `.fds` behind its name.
     pub control_socket: PathBuf,
