@@ -346,7 +346,7 @@ def measure_memory(bench, origin, rows, connections=2000):
 # --- Cutover ---
 
 
-def keep_asking(port, stop, results):
+def keep_asking(port, stop, results, count):
     """Asks as fast as one connection allows, and tells when each request was sent, answered, and by whom."""
     client = socket.create_connection(("127.0.0.1", port), 5)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -357,6 +357,7 @@ def keep_asking(port, stop, results):
         client.sendall(request)
         answer = client.recv(4096)
         log.append((sent, time.monotonic(), answer.rsplit(b"\r\n\r\n", 1)[1].decode()))
+        count.value += 1
     results.put(log)
 
 
@@ -386,7 +387,8 @@ def measure_cutover(bench, ports, routes, cutovers=100):
     process, port, control = bench.gapless({"version": 1, "groups": apps})
     control = Control(control)
     stop, results = multiprocessing.Event(), multiprocessing.Queue()
-    asking = [multiprocessing.Process(target=keep_asking, args=(port, stop, results)) for _ in range(2)]
+    counts = [multiprocessing.Value("Q", 0, lock=False) for _ in range(2)]
+    asking = [multiprocessing.Process(target=keep_asking, args=(port, stop, results, count)) for count in counts]
     for each in asking:
         each.start()
     time.sleep(0.3)
@@ -404,7 +406,10 @@ def measure_cutover(bench, ports, routes, cutovers=100):
             "groups": {"app-0/production": group("app-0.bench", slots)},
         }
         switches.append((*control.patch(json.dumps(change).encode()), colours[0]))
-        time.sleep(0.02)
+        seen = [count.value for count in counts]
+        end = time.monotonic() + 2
+        while any(count.value < before + 10 for count, before in zip(counts, seen)) and time.monotonic() < end:
+            time.sleep(0.01)
     stop.set()
     logs = [results.get(timeout=10) for _ in asking]
     for each in asking:

@@ -32,7 +32,7 @@ impl Default for Limits {
             head_bytes_max: 64 << 10,
             header_count_max: 100,
             connections_max: 10_000,
-            pool_idle_max: 256,
+            pool_idle_max: 1024,
             pool_idle_timeout: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(30),
         }

@@ -8,7 +8,7 @@ use crate::traffic;
 use crate::worker::{Changed, Order};
 use arc_swap::ArcSwap;
 use gapless_core::routes::{RouteChange, RouteTable};
-use gapless_core::{PlacementId, Timestamp};
+use gapless_core::{AppKey, PlacementId, Slot, Timestamp};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
@@ -163,6 +163,9 @@ impl Plane {
             }
         }
         state.note_departures(&routes, changes);
+        if state.placements.len() > 2 * (REMEMBERED_MAX + routes.groups.len()) {
+            state.forget();
+        }
         self.cores
             .iter()
             .map(|core| {
@@ -279,7 +282,7 @@ impl Plane {
             stopping: *self.stopping.borrow(),
             sequence: *self.sequence.borrow(),
             placements,
-            groups: routes.groups.iter().map(|(key, group)| (key.clone(), own_answers(&group.own))).collect(),
+            groups: routes.groups.iter().map(|(key, group)| (AppKey::clone(key), own_answers(&group.own))).collect(),
             unrouted: own_answers(&self.unrouted),
         }
     }
@@ -292,15 +295,14 @@ impl Plane {
 
 impl State {
     fn note_departures(&mut self, routes: &Routes, changes: &GroupChanges) {
-        for (id, known) in &mut self.placements {
-            if !changes.contains_key(&id.key) {
-                continue;
+        for key in changes.keys() {
+            let slots = routes.groups.get(key).map_or(&[][..], |group| &group.slots);
+            let first = PlacementId { key: key.clone(), slot: Slot::ALL[0], deployment: 0 };
+            for (id, known) in self.placements.range_mut(first..).take_while(|(id, _)| id.key == *key) {
+                let is_present = slots.iter().any(|slot| slot.placement.id == *id);
+                known.left = if is_present { None } else { known.left.or_else(|| Some(Instant::now())) };
             }
-            let slots = routes.groups.get(&id.key).map_or(&[][..], |group| &group.slots);
-            let is_present = slots.iter().any(|slot| slot.placement.id == *id);
-            known.left = if is_present { None } else { known.left.or_else(|| Some(Instant::now())) };
         }
-        self.forget();
     }
 
     /// Forgets placements that left the table long ago, or are too many, and have nothing in flight.

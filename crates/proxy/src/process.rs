@@ -232,8 +232,8 @@ async fn persist(plane: Arc<Plane>, file: PathBuf) {
         let routes = plane.routes.load_full();
         let persisted = plane.persisted.borrow().clone();
         if routes.version > persisted.version {
-            let (table, file) = (routes.to_table(), file.clone());
-            let written = tokio::task::spawn_blocking(move || table_file::store(&file, &table)).await;
+            let (table, file) = (Arc::clone(&routes), file.clone());
+            let written = tokio::task::spawn_blocking(move || table_file::store(&file, &table.to_json())).await;
             let error = match written {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),

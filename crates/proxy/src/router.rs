@@ -15,7 +15,7 @@ use std::time::Duration;
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Routes {
     pub(crate) version: u64,
-    pub(crate) groups: BTreeMap<AppKey, Arc<Group>>,
+    pub(crate) groups: BTreeMap<Arc<AppKey>, Arc<Group>>,
     /// Exact hosts.
     hosts: HashMap<Arc<str>, Arc<[PathRoute]>>,
     /// Wildcards, by what stands behind `*.`.
@@ -37,6 +37,8 @@ pub(crate) struct PathRoute {
 #[derive(Debug)]
 pub(crate) struct Group {
     pub(crate) source: Arc<RouteGroup>,
+    /// The same as it is kept on disk.
+    json: Box<[u8]>,
     pub(crate) slots: Vec<GroupSlot>,
     /// The only one that may get requests, where there is one such slot with one instance.
     pub(crate) only: Option<Listed>,
@@ -86,9 +88,12 @@ pub(crate) type FindPlacement<'a> = &'a mut dyn FnMut(&PlacementId) -> Arc<Place
 impl Routes {
     /// What leads from this table to `table`.
     pub(crate) fn changes_to(&self, table: &RouteTable) -> GroupChanges {
-        let gone = self.groups.keys().filter(|key| !table.groups.contains_key(key)).map(|key| (key.clone(), None));
+        let gone = self.groups.keys().filter(|key| !table.groups.contains_key(&***key));
+        let gone = gone.map(|key| (AppKey::clone(key), None));
         let other = table.groups.iter().filter(|(key, group)| {
-            self.groups.get(key).is_none_or(|present| !Arc::ptr_eq(&present.source, group) && present.source != **group)
+            self.groups
+                .get(*key)
+                .is_none_or(|present| !Arc::ptr_eq(&present.source, group) && present.source != **group)
         });
         gone.chain(other.map(|(key, group)| (key.clone(), Some(Arc::clone(group))))).collect()
     }
@@ -100,17 +105,25 @@ impl Routes {
             let before = routes.groups.remove(key);
             let after = source.as_ref().map(|source| Arc::new(Group::new(source, before.as_deref(), find)));
             if let Some(group) = &after {
-                routes.groups.insert(key.clone(), Arc::clone(group));
+                routes.groups.insert(Arc::new(key.clone()), Arc::clone(group));
             }
             routes.reindex(before.as_ref(), after.as_ref());
         }
         routes
     }
 
-    /// The table as it was given.
-    pub(crate) fn to_table(&self) -> RouteTable {
-        let groups = self.groups.iter().map(|(key, group)| (key.clone(), Arc::clone(&group.source))).collect();
-        RouteTable { version: self.version, groups }
+    /// The table as JSON, put together of what each group was written as when it came: of a thousand groups one has
+    /// changed.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let mut json = format!("{{\"version\":{},\"groups\":{{", self.version).into_bytes();
+        for (index, (key, group)) in self.groups.iter().enumerate() {
+            // Names hold nothing that JSON would have to escape.
+            let separator = if index == 0 { "" } else { "," };
+            json.extend_from_slice(format!("{separator}\"{key}\":").as_bytes());
+            json.extend_from_slice(&group.json);
+        }
+        json.extend_from_slice(b"}}");
+        json
     }
 
     fn reindex(&mut self, before: Option<&Arc<Group>>, after: Option<&Arc<Group>>) {
@@ -209,7 +222,9 @@ impl Group {
         let retry_after = HeaderValue::from(settings.retry_after_s);
         let error_page = settings.error_page.clone().map(Bytes::from);
         let own = before.map(|group| Arc::clone(&group.own)).unwrap_or_default();
-        Group { source: Arc::clone(source), slots, only, forward, retry_after, error_page, own }
+        // Strings, numbers and lists cannot fail to be written.
+        let json = serde_json::to_vec(source).unwrap_or_else(|_| b"null".to_vec()).into();
+        Group { source: Arc::clone(source), json, slots, only, forward, retry_after, error_page, own }
     }
 }
 
@@ -242,3 +257,6 @@ pub(crate) fn normalise_host<'a>(host: &'a str, buffer: &'a mut String) -> Optio
     let name = buffer.strip_suffix('.').unwrap_or(buffer);
     (!name.is_empty() && !name.starts_with('.') && !name.ends_with('.') && name.bytes().all(plain)).then_some(name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,15 +36,14 @@ pub(crate) fn load(file: &Path) -> io::Result<Loaded> {
     }
 }
 
-/// Writes the table so that after a crash at any moment there is either the old one or this one.
+/// Writes the table, as JSON, so that after a crash at any moment there is either the old one or this one.
 ///
 /// # Errors
 /// What the system says; then the old one is still there.
-pub(crate) fn store(file: &Path, table: &RouteTable) -> io::Result<()> {
-    let bytes = serde_json::to_vec(table)?;
+pub(crate) fn store(file: &Path, table: &[u8]) -> io::Result<()> {
     let new = beside(file, ".new");
     let mut written = File::create(&new)?;
-    written.write_all(&bytes)?;
+    written.write_all(table)?;
     written.sync_all()?;
     drop(written);
     fs::rename(&new, file)?;

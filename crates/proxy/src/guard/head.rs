@@ -276,3 +276,50 @@ impl HeadScan {
         Ok(HeadFacts { flags: self.flags, framing })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn scan(head: &[u8]) -> Result<Option<(usize, HeadFacts)>, Refusal> {
+        HeadScan::default().advance(head, 4096, 10)
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_head_is_cut_into_reads_the_verdict_is_the_same(
+            lines in proptest::collection::vec("[ -~]{0,30}|Host: a|Content-Length: [0-9]{1,3}|Transfer-Encoding: chunked", 0..8),
+            ends in proptest::collection::vec(prop_oneof![9 => Just("\r\n"), 1 => Just("\n")], 9),
+            cuts in proptest::collection::vec(0_usize..200, 0..6),
+        ) {
+            let mut head = String::from("GET / HTTP/1.1\r\n");
+            for (line, end) in lines.iter().zip(&ends) {
+                head.push_str(line);
+                head.push_str(end);
+            }
+            head.push_str("\r\n");
+            let head = head.as_bytes();
+            let at_once = scan(head);
+            let mut in_pieces = HeadScan::default();
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut % head.len()).chain([head.len()]).collect();
+            cuts.sort_unstable();
+            let verdicts = cuts.iter().map(|cut| in_pieces.advance(&head[..*cut], 4096, 10));
+            let verdict = verdicts.into_iter().find(|verdict| !matches!(verdict, Ok(None))).unwrap_or(Ok(None));
+            prop_assert_eq!(verdict, at_once);
+        }
+
+        #[test]
+        fn a_head_that_passes_is_one_that_the_parser_behind_understands_in_the_same_way(
+            lines in proptest::collection::vec("[!-~]{1,8}: ?[ -~\t]{0,20}|[a-zA-Z-]{1,10}:[!-~]{0,10}", 0..6),
+        ) {
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", lines.iter().map(|l| format!("{l}\r\n")).collect::<String>());
+            if let Ok(Some((length, _))) = scan(head.as_bytes()) {
+                let mut headers = [httparse::EMPTY_HEADER; 16];
+                let mut request = httparse::Request::new(&mut headers);
+                prop_assert_eq!(request.parse(head.as_bytes()), Ok(httparse::Status::Complete(length)));
+                prop_assert_eq!(request.headers.len(), lines.len() + 1);
+            }
+        }
+    }
+}
