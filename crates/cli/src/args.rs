@@ -1,7 +1,7 @@
 //! Every command and flag: defined, documented and parsed here, and nowhere else. Help, completions and man pages are
 //! derived from it.
 
-use crate::which::{App, File};
+use crate::which::{App, File, NamedApp};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gapless_core::{AppName, EnvName, Slot};
 use std::net::SocketAddr;
@@ -143,7 +143,7 @@ pub struct Status {
 #[derive(Debug, Args)]
 pub struct History {
     #[command(flatten)]
-    pub app: App,
+    pub app: NamedApp,
     /// How many at most
     #[arg(short = 'n', long, default_value_t = 20)]
     pub limit: usize,
@@ -171,7 +171,7 @@ pub struct Show {
 #[derive(Debug, Args)]
 pub struct Logs {
     #[command(flatten)]
-    pub app: App,
+    pub app: NamedApp,
     /// Go on with what comes
     #[arg(short = 'f', long)]
     pub follow: bool,
@@ -205,7 +205,7 @@ pub struct Rollback {
 #[derive(Debug, Args)]
 pub struct Asked {
     #[command(flatten)]
-    pub app: App,
+    pub app: NamedApp,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -215,7 +215,7 @@ pub struct Asked {
 #[derive(Debug, Args)]
 pub struct Remove {
     #[command(flatten)]
-    pub app: App,
+    pub app: NamedApp,
     /// Do not ask
     #[arg(short = 'y', long)]
     pub yes: bool,

@@ -27,6 +27,26 @@ pub struct App {
     file: File,
 }
 
+/// The application as a first argument, too, for commands that take no other.
+#[derive(Debug, Args)]
+pub struct NamedApp {
+    /// The application, as --app names it
+    #[arg(value_name = "APP")]
+    name: Option<AppName>,
+    #[command(flatten)]
+    app: App,
+}
+
+impl NamedApp {
+    /// The application that is meant.
+    pub fn key(&self) -> Result<AppKey, Failure> {
+        match &self.name {
+            Some(name) => Ok(AppKey::new(name.clone(), self.app.env.clone())),
+            None => self.app.key(),
+        }
+    }
+}
+
 /// Only the name: an application can be rolled back whatever else is wrong with the file.
 #[derive(Deserialize)]
 struct Named {

@@ -220,6 +220,9 @@ impl FromStr for HostPattern {
         if name.len() > 253 {
             return Err(NameError::new(KIND, text, "is longer than 253 characters"));
         }
+        if name.contains('/') {
+            return Err(NameError::new(KIND, text, "must be the name alone, without scheme and path"));
+        }
         if name.contains(':') {
             return Err(NameError::new(KIND, text, "must not have a port"));
         }

@@ -2,6 +2,7 @@
 
 use crate::args::Remove;
 use crate::exit::Failure;
+use crate::present::listed;
 use gapless_api::{Client, ClientError, Code};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -31,8 +32,7 @@ pub async fn run(args: Remove, client: &Client) -> Result<ExitCode, Failure> {
             Ok(_) => tokio::time::sleep(POLL).await,
         }
     }
-    let hosts: Vec<_> = view.hosts.iter().map(ToString::to_string).collect();
-    println!("removed {key}; {} may be used by others now", hosts.join(", "));
+    println!("removed {key}; others may take {} now", listed(view.hosts.iter().map(ToString::to_string)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,13 +1,14 @@
 //! `gapless validate`: everything that is wrong with `gapless.toml`, without deploying it.
 
 use crate::exit::Failure;
+use crate::present::listed;
 use crate::which::File;
 use gapless_config::LoadOptions;
 use std::process::ExitCode;
 
 pub fn run(file: &File) -> Result<ExitCode, Failure> {
     let spec = gapless_config::load(&file.path, &LoadOptions::default())?.spec;
-    let hosts: Vec<_> = spec.routes.iter().map(|route| format!("{}{}", route.host, route.path)).collect();
+    let routes = spec.routes.iter().map(|route| format!("{}{}", route.host, route.path));
     println!(
         "{} is right: {} in {}, {} × {}, for {}",
         file.path.display(),
@@ -15,7 +16,7 @@ pub fn run(file: &File) -> Result<ExitCode, Failure> {
         spec.env,
         spec.replicas,
         spec.workload.runtime(),
-        hosts.join(", ")
+        listed(routes)
     );
     Ok(ExitCode::SUCCESS)
 }

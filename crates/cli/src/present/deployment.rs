@@ -78,3 +78,49 @@ fn receipt(deployment: &Deployment) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gapless_core::deployment::{Cause, Previous, Receipt, Traffic};
+    use gapless_core::{AppKey, Slot, Timestamp};
+
+    fn ended(outcome: Outcome, previous: Option<u64>) -> String {
+        let receipt = Receipt {
+            cutover_us: Some(1_730),
+            old: Traffic { requests: 1_000, failed: 1 },
+            new: Traffic { requests: 500, failed: 2 },
+            ..Receipt::default()
+        };
+        ending(&Deployment {
+            number: 7,
+            key: AppKey::new("shop".parse().unwrap(), "production".parse().unwrap()),
+            kind: Kind::Deploy,
+            release: 5,
+            requested_by: "ada".to_owned(),
+            requested_at: Timestamp(0),
+            slot: Some(Slot::Green),
+            previous: previous.map(|release| Previous { slot: Slot::Blue, release, deployment: 6 }),
+            phase: Phase::Ended(outcome),
+            phase_since: Timestamp(0),
+            passed: Vec::new(),
+            abort: None,
+            receipt,
+        })
+    }
+
+    #[test]
+    fn each_end_says_what_is_live_and_what_became_of_the_requests() {
+        let reason = |message: &str| Reason::new(Cause::Unhealthy, message);
+        let warning = Some("the standby did not stop".to_owned());
+        let ends = [
+            ended(Outcome::Succeeded { warning: None }, Some(4)),
+            ended(Outcome::Succeeded { warning }, None),
+            ended(Outcome::Failed(reason("GET /up answered 500")), Some(4)),
+            ended(Outcome::Failed(reason("GET /up answered 500")), None),
+            ended(Outcome::Cancelled(reason("aborted by ada")), Some(4)),
+            ended(Outcome::Reverted(reason("it exited with code 3")), Some(4)),
+        ];
+        insta::assert_snapshot!(ends.join("\n\n"));
+    }
+}

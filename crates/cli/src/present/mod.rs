@@ -40,6 +40,12 @@ pub fn local_time(at: Timestamp) -> String {
     instant.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// Hosts, or routes, one after the other: `*` stands for all of them.
+pub fn listed(hosts: impl IntoIterator<Item = String>) -> String {
+    let said = |host: String| if matches!(host.as_str(), "*" | "*/") { "every host".to_owned() } else { host };
+    hosts.into_iter().map(said).collect::<Vec<_>>().join(", ")
+}
+
 /// A span as a person would say it.
 pub fn micros(us: u64) -> String {
     match us {
