@@ -115,6 +115,13 @@ pub struct Replica {
     pub in_rotation: bool,
 }
 
+impl Replica {
+    /// It runs no more, or is about to stop: what was seen of it counts no longer.
+    pub(crate) fn leave_rotation(&mut self) {
+        *self = Replica { number: self.number, ..Replica::default() };
+    }
+}
+
 impl Application {
     /// A new application, of which nothing runs yet.
     #[must_use]

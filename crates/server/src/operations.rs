@@ -189,7 +189,10 @@ impl Operations {
             command::abort(&mut deployment.record, verb, by)?;
             match self.shared.records.put_deployment(&deployment).await {
                 Err(RecordError::Conflict) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.controllers.wake(key);
+                    return Err(error.into());
+                }
                 Ok(_) => {
                     self.tell(key);
                     return Ok(deployment.record);
@@ -224,7 +227,11 @@ impl Operations {
     ) -> Result<bool, OperationError> {
         match self.shared.records.submit(before, app, release, deployments).await {
             Err(RecordError::Conflict) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) => {
+                // It may have been recorded all the same, with only the answer lost.
+                self.controllers.wake(&app.key);
+                Err(error.into())
+            }
             Ok(revision) => {
                 self.shared.tables.set(app, revision);
                 self.tell(&app.key);

@@ -16,6 +16,8 @@ const START_DEADLINE: Duration = Duration::from_secs(15);
 pub struct Host {
     folder: PathBuf,
     listen: SocketAddr,
+    /// What the server is started by, such as `env NAME=value`.
+    starter: Vec<String>,
     server: Option<Child>,
     proxy: Option<u32>,
     is_temporary: Option<tempfile::TempDir>,
@@ -24,9 +26,15 @@ pub struct Host {
 impl Host {
     /// A host in a folder of its own, with its server running; everything is gone when it is dropped.
     pub fn start() -> Self {
+        Host::start_by(&[])
+    }
+
+    /// The same, with the server started by a command that executes what its further arguments say.
+    pub fn start_by(starter: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let mut host = Host::at(folder.path(), SocketAddr::from(([127, 0, 0, 1], free_port())));
         host.is_temporary = Some(folder);
+        host.starter = starter.iter().map(|word| (*word).to_owned()).collect();
         host.start_server();
         host
     }
@@ -34,15 +42,17 @@ impl Host {
     /// A host in that folder, whose server does not run yet.
     #[must_use]
     pub fn at(folder: &Path, listen: SocketAddr) -> Self {
-        Host { folder: folder.to_owned(), listen, server: None, proxy: None, is_temporary: None }
+        Host { folder: folder.to_owned(), listen, starter: Vec::new(), server: None, proxy: None, is_temporary: None }
     }
 
     /// Starts the server, and waits until it answers.
     pub fn start_server(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.join("server.log"));
         let log = log.expect("the log can be written");
-        let server = Command::new(program())
-            .arg("server")
+        let program = program().into_os_string();
+        let mut words = self.starter.iter().map(Into::into).chain([program, "server".into()]);
+        let server = Command::new(words.next().expect("there is a program"))
+            .args(words)
             .arg("--state-dir")
             .arg(self.folder.join("state"))
             .arg("--socket")

@@ -3,7 +3,11 @@
 use gapless_api::ApplicationView;
 use gapless_e2e::{App, Gapless, Host, Ran, Runtime};
 use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+
+/// Debian's user for what should own nothing.
+const NOBODY: u32 = 65534;
 
 fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
     let said = format!("{}{}", ran.stdout, ran.stderr);
@@ -155,6 +159,39 @@ fn a_port_that_is_taken_is_refused_with_its_holder() {
     let app = App { tables: fixed, ..App::new("fixed", Runtime::Process) };
     let ran = host.gapless().within(&app.write(host.folder())).run(["deploy"]);
     assert_says(&ran, 1, &[&format!("port {port} is taken"), &format!("process {}", std::process::id())]);
+}
+
+#[test]
+fn without_docker_a_deployment_fails_with_the_way_out_and_processes_are_deployed_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let host = Host::start_by(&["env", &format!("DOCKER_HOST=unix://{}", socket.display())]);
+    let docker = host.gapless().within(&App::new("container", Runtime::Docker).write(host.folder()));
+    let says = ["Docker cannot be reached", &socket.display().to_string(), "systemctl start docker"];
+    assert_says(&docker.run(["deploy"]), 1, &says);
+    assert_says(&docker.run(["doctor"]), 1, &says);
+    host.gapless().within(&App::new("program", Runtime::Process).write(host.folder())).ok(["deploy"]);
+
+    // Something listened there and does not any more.
+    drop(UnixListener::bind(&socket).unwrap());
+    assert_says(&docker.run(["deploy"]), 1, &["nothing answers at", "systemctl start docker"]);
+    let live: Vec<_> = applications(&docker).into_iter().filter(|view| !view.slots.is_empty()).collect();
+    assert_eq!(live.iter().map(|view| view.app.as_str()).collect::<Vec<_>>(), ["program"]);
+}
+
+#[test]
+fn without_permission_for_docker_it_names_the_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let _listener = UnixListener::bind(&socket).unwrap();
+    std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::os::unix::fs::chown(&socket, Some(NOBODY), None).expect("the test runs as root");
+    // Root without the right to open what belongs to others, since an unprivileged user might not reach the program.
+    let without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
+    let starter = [&without[..], &["env", &format!("DOCKER_HOST=unix://{}", socket.display())]].concat();
+    let host = Host::start_by(&starter);
+    let gapless = host.gapless().within(&App::new("container", Runtime::Docker).write(host.folder()));
+    assert_says(&gapless.run(["deploy"]), 1, &["may not open", "group `docker`", "usermod -aG docker"]);
 }
 
 #[test]

@@ -32,7 +32,10 @@ pub async fn run(args: Remove, client: &Client) -> Result<ExitCode, Failure> {
             Ok(_) => tokio::time::sleep(POLL).await,
         }
     }
-    println!("removed {key}; others may take {} now", listed(view.hosts.iter().map(ToString::to_string)));
+    match listed(view.hosts.iter().map(ToString::to_string)) {
+        hosts if hosts.is_empty() => println!("removed {key}"),
+        hosts => println!("removed {key}; others may take {hosts} now"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -70,6 +70,11 @@ impl Effects {
         self.prepared.as_ref().filter(|(number, _)| *number == deployment).map(|(_, result)| result.clone())
     }
 
+    /// Whether an instance is being stopped.
+    pub(super) fn is_stopping(&self, name: &InstanceName) -> bool {
+        self.under_way.contains(&Work::Stop(name.clone()))
+    }
+
     /// A deployment begins: what an earlier one prepared is nothing to it.
     pub(super) fn begin_deployment(&mut self) {
         self.prepared = None;
@@ -158,6 +163,9 @@ impl Effects {
     }
 
     fn start(&mut self, plan: InstancePlan, placement: &Placement) {
+        if self.is_stopping(&plan.name) {
+            return;
+        }
         let runtime = self.shared.runtimes.of(&placement.spec.workload).clone();
         let name = plan.name.clone();
         self.spawn(Work::Start(name.clone()), async move {

@@ -121,6 +121,12 @@ impl Observer {
         let instances = listed.map(|listed| {
             let facts = listed.iter().map(|status| (status.name.clone(), self.fact(status, now, probes)));
             let mut facts: BTreeMap<_, _> = facts.collect();
+            // What is being stopped runs a little longer, and is of no use to anybody any more.
+            for (_, fact) in facts.iter_mut().filter(|(name, _)| effects.is_stopping(name)) {
+                if matches!(fact.state, InstanceSeen::Running { .. }) {
+                    fact.state = InstanceSeen::Created;
+                }
+            }
             self.add_missing(loaded, &mut facts);
             facts
         });

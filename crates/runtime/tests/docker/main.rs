@@ -1,0 +1,158 @@
+//! The Docker runtime on the real Engine.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod images;
+mod pull;
+
+use bollard::Docker;
+use bollard::models::RestartPolicyNameEnum;
+use gapless_core::spec::{Container, LogRotation, Resources, Volume, Workload};
+use gapless_core::{Millis, PlacementId, Slot, Spec};
+use gapless_runtime::conformance::{Subject, exited, running};
+use gapless_runtime::docker::{DockerConfig, DockerRuntime};
+use gapless_runtime::{InstancePlan, InstanceState, Runtime};
+use images::image;
+use std::collections::BTreeMap;
+
+use std::sync::Arc;
+
+const GRACE: Millis = Millis(3_000);
+
+fn spec(app: &str, image: &str) -> Spec {
+    Spec {
+        app: app.parse().unwrap(),
+        env: "production".parse().unwrap(),
+        workload: Workload::Docker(Container {
+            image: image.to_owned(),
+            command: None,
+            entrypoint: None,
+            user: None,
+            volumes: Vec::new(),
+            init: true,
+        }),
+        port: 9000,
+        replicas: 1,
+        variables: BTreeMap::new(),
+        resources: Resources::default(),
+        log: LogRotation::default(),
+        host_ports: None,
+        health: Default::default(),
+        routes: Vec::new(),
+        forward: Default::default(),
+        timing: Default::default(),
+    }
+}
+
+fn runtime(owner: &str) -> DockerRuntime {
+    DockerRuntime::connect(DockerConfig { owner: owner.into(), ..DockerConfig::default() }).unwrap()
+}
+
+/// An owner that no other test run has.
+fn owner(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
+async fn plan(runtime: &DockerRuntime, spec: Spec) -> InstancePlan {
+    let key = gapless_core::AppKey::new(spec.app.clone(), spec.env.clone());
+    let name = PlacementId { key, slot: Slot::Green, deployment: 1 }.instance(1);
+    let artifact = runtime.prepare(&spec.workload, Arc::new(|_| {})).await.unwrap();
+    InstancePlan { name, release: 1, spec, artifact, host_port: None }
+}
+
+#[tokio::test]
+async fn the_docker_runtime_conforms() {
+    let owner = owner("conforms");
+    Subject { make: || runtime(&owner), spec: spec("conformance", image()) }.all().await;
+}
+
+#[tokio::test]
+async fn b5_an_out_of_memory_kill_is_seen_as_one() {
+    let runtime = runtime(&owner("oom"));
+    let mut spec = spec("test-oom", image());
+    spec.resources.memory_bytes = Some(32 << 20);
+    spec.variables.insert("HOARD".into(), "1".into());
+    let plan = plan(&runtime, spec).await;
+    runtime.start(&plan).await.unwrap();
+    let status = exited(&runtime, &plan.name).await;
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    assert!(matches!(&status.state, InstanceState::Exited(exit) if exit.out_of_memory), "{status:?}");
+}
+
+#[tokio::test]
+async fn everything_that_a_plan_says_is_applied() {
+    let runtime = runtime(&owner("applied"));
+    let data = tempfile::tempdir().unwrap();
+    let mut spec = spec("test-applied", image());
+    spec.resources = Resources { memory_bytes: Some(64 << 20), cpu_millis: Some(500) };
+    spec.log = LogRotation { file_bytes: 1 << 20, file_count: 2 };
+    spec.variables.insert("OWN".into(), "a b;$(id)".into());
+    if let Workload::Docker(container) = &mut spec.workload {
+        container.user = Some("65534:65534".into());
+        container.volumes.push(Volume {
+            source: data.path().display().to_string(),
+            path: "/data".into(),
+            read_only: true,
+        });
+    }
+    let plan = plan(&runtime, spec).await;
+    runtime.start(&plan).await.unwrap();
+    running(&runtime, &plan.name).await;
+    let docker = Docker::connect_with_unix_defaults().unwrap();
+    let policy = async || {
+        let seen = docker.inspect_container(&plan.name.to_string(), None).await.unwrap();
+        seen.host_config.unwrap().restart_policy.unwrap().name
+    };
+    assert_eq!(policy().await, Some(RestartPolicyNameEnum::NO), "what is not live must not come back by itself");
+    runtime.set_restart(&plan.name, true).await.unwrap();
+    assert_eq!(policy().await, Some(RestartPolicyNameEnum::UNLESS_STOPPED));
+    let seen = docker.inspect_container(&plan.name.to_string(), None).await.unwrap();
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    let (host, config) = (seen.host_config.unwrap(), seen.config.unwrap());
+    assert_eq!((host.memory, host.memory_swap, host.nano_cpus), (Some(64 << 20), Some(64 << 20), Some(500_000_000)));
+    assert_eq!(host.binds.unwrap(), [format!("{}:/data:ro", data.path().display())]);
+    assert_eq!(host.log_config.unwrap().config.unwrap()["max-file"], "2");
+    assert_eq!(host.port_bindings.unwrap_or_default().len(), 0, "nothing is published");
+    assert_eq!(config.user.as_deref(), Some("65534:65534"));
+    let variables = config.env.unwrap();
+    assert!(variables.contains(&"OWN=a b;$(id)".to_owned()) && variables.contains(&"GAPLESS_SLOT=green".to_owned()));
+    let labels = config.labels.unwrap();
+    assert_eq!((labels["dev.gapless.app"].as_str(), labels["dev.gapless.slot"].as_str()), ("test-applied", "green"));
+}
+
+#[tokio::test]
+async fn c2_a_container_of_somebody_else_is_neither_listed_nor_stopped_nor_used() {
+    let (mine, theirs) = (runtime(&owner("mine")), runtime(&owner("theirs")));
+    let foreign = plan(&theirs, spec("test-foreign", image())).await;
+    theirs.start(&foreign).await.unwrap();
+    assert_eq!(mine.list_all().await.unwrap(), []);
+    mine.stop(&foreign.name, GRACE).await.unwrap();
+    running(&theirs, &foreign.name).await;
+    let error = mine.start(&foreign).await.unwrap_err().to_string();
+    assert!(error.contains("did not create"), "{error}");
+    theirs.stop(&foreign.name, GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_network_that_was_removed_is_made_again() {
+    let network = format!("gapless-test-{}", std::process::id());
+    let config = DockerConfig { owner: owner("network"), network: network.clone(), ..DockerConfig::default() };
+    let runtime = DockerRuntime::connect(config).unwrap();
+    let docker = Docker::connect_with_unix_defaults().unwrap();
+    let plan = plan(&runtime, spec("test-network", image())).await;
+    for _ in 0..2 {
+        runtime.start(&plan).await.unwrap();
+        running(&runtime, &plan.name).await;
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+        docker.remove_network(&network).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = DockerConfig { socket: Some(folder.path().join("docker.sock")), ..DockerConfig::default() };
+    let runtime = DockerRuntime::connect(config).unwrap();
+    let error = runtime.list_all().await.unwrap_err();
+    assert!(error.is_transient() && error.to_string().contains("systemctl start docker"), "{error}");
+}
