@@ -188,8 +188,8 @@ fn without_permission_for_docker_it_names_the_group() {
     std::os::unix::fs::chown(&socket, Some(NOBODY), None).expect("the test runs as root");
     // Root without the right to open what belongs to others, since an unprivileged user might not reach the program.
     let without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
-    let starter = [&without[..], &["env", &format!("DOCKER_HOST=unix://{}", socket.display())]].concat();
-    let host = Host::start_by(&starter);
+    let docker = format!("DOCKER_HOST=unix://{}", socket.display());
+    let host = Host::start_by(&[&without[..], &["env", &docker]].concat());
     let gapless = host.gapless().within(&App::new("container", Runtime::Docker).write(host.folder()));
     assert_says(&gapless.run(["deploy"]), 1, &["may not open", "group `docker`", "usermod -aG docker"]);
 }
