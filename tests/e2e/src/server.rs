@@ -156,14 +156,14 @@ impl Host {
         let gapless = self.gapless();
         let views = gapless.run(["status", "--json"]).stdout;
         let views: Vec<gapless_api::ApplicationView> = serde_json::from_str(&views).unwrap_or_default();
-        for view in views {
+        for view in views.into_iter().filter(|view| !view.slots.is_empty()) {
             let (app, env) = (view.app.to_string(), view.env.to_string());
             gapless.run(["abort", "--app", &app, "--env", &env]);
             gapless.run(["remove", "--yes", "--app", &app, "--env", &env]);
         }
     }
 
-    /// Removes all applications and ends server and proxy.
+    /// Removes all applications of which anything runs, and ends server and proxy.
     pub fn end(&mut self) {
         if self.server.is_some() {
             self.remove_applications();

@@ -170,7 +170,8 @@ fn without_docker_a_deployment_fails_with_the_way_out_and_processes_are_deployed
     let says = ["Docker cannot be reached", &socket.display().to_string(), "systemctl start docker"];
     assert_says(&docker.run(["deploy"]), 1, &says);
     assert_says(&docker.run(["doctor"]), 1, &says);
-    host.gapless().within(&App::new("program", Runtime::Process).write(host.folder())).ok(["deploy"]);
+    let program = App { hosts: vec!["program.test".into()], ..App::new("program", Runtime::Process) };
+    host.gapless().within(&program.write(host.folder())).ok(["deploy"]);
 
     // Something listened there and does not any more.
     drop(UnixListener::bind(&socket).unwrap());

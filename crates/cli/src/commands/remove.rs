@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long the last requests and instances may take before the command stops waiting for them.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// When a person is told why nothing seems to happen.
+const SAID_AFTER: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
 pub async fn run(args: Remove, client: &Client) -> Result<ExitCode, Failure> {
@@ -20,16 +22,23 @@ pub async fn run(args: Remove, client: &Client) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::FAILURE);
     }
     client.remove(&key).await?;
-    let give_up_at = tokio::time::Instant::now() + PATIENCE;
+    let began = tokio::time::Instant::now();
+    let mut has_said = false;
     loop {
         match client.application(&key).await {
             Err(ClientError::Api(error)) if error.code == Code::NotFound => break,
             Err(error) => return Err(error.into()),
-            Ok(_) if tokio::time::Instant::now() >= give_up_at => {
+            Ok(_) if began.elapsed() >= PATIENCE => {
                 println!("{key} gets no more requests; its instances stop as soon as they have finished theirs");
                 return Ok(ExitCode::SUCCESS);
             }
-            Ok(_) => tokio::time::sleep(POLL).await,
+            Ok(_) => {
+                if !has_said && began.elapsed() >= SAID_AFTER {
+                    eprintln!("waiting for its last requests and instances; Ctrl-C ends the waiting, not the removal");
+                    has_said = true;
+                }
+                tokio::time::sleep(POLL).await;
+            }
         }
     }
     match listed(view.hosts.iter().map(ToString::to_string)) {
