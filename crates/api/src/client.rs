@@ -2,9 +2,9 @@
 
 use crate::error::{ApiError, ClientError, Code};
 use crate::follow::Follow;
-use crate::types::{ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, RollbackRequest, ServerInfo};
+use crate::types::{ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, PromoteRequest, RollbackRequest, ServerInfo};
 use bytes::Bytes;
-use gapless_core::{AppKey, Deployment, Release, Slot, Spec};
+use gapless_core::{AppKey, Deployment, EnvName, Release, Slot, Spec};
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -81,9 +81,18 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn deploy(&self, spec: Spec) -> Result<Deployment, ClientError> {
+    pub async fn deploy(&self, spec: Spec, force: bool) -> Result<Deployment, ClientError> {
         let key = AppKey::new(spec.app.clone(), spec.env.clone());
-        self.post(&at(&key, "/deployments"), &DeployRequest { spec }).await
+        self.post(&at(&key, "/deployments"), &DeployRequest { spec, force }).await
+    }
+
+    /// Asks for a deployment of what has succeeded in the environment `from`, with the configuration `spec`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn promote(&self, from: EnvName, spec: Spec) -> Result<Deployment, ClientError> {
+        let key = AppKey::new(spec.app.clone(), spec.env.clone());
+        self.post(&at(&key, "/promotions"), &PromoteRequest { from, spec }).await
     }
 
     /// Asks for a rollback, to `release` or to the one that was live before.

@@ -12,5 +12,5 @@ pub use error::{ApiError, ClientError, Code};
 pub use follow::Follow;
 pub use types::{
     ApplicationView, Check, DeployRequest, FollowEvent, InstanceView, LogRecord, PlaneInfo, ProgressView,
-    RollbackRequest, ServerInfo, SlotState, SlotView,
+    PromoteRequest, RollbackRequest, ServerInfo, SlotState, SlotView,
 };

@@ -14,6 +14,19 @@ use utoipa::ToSchema;
 pub struct DeployRequest {
     /// The release's configuration. Its application and environment are those of the path.
     pub spec: Spec,
+    /// Whether it is deployed although the environment requires others to have succeeded with it before.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Asks for a deployment of what has succeeded in another environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// The environment where it has succeeded.
+    pub from: EnvName,
+    /// The configuration of the environment of the path. What it runs is replaced by what runs there.
+    pub spec: Spec,
 }
 
 /// Asks for a rollback.

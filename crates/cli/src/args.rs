@@ -31,6 +31,8 @@ pub enum Command {
     Validate(File),
     /// Deploy the release that gapless.toml describes, and follow the deployment
     Deploy(Deploy),
+    /// Deploy what has succeeded in one environment into another one: the very same image or program
+    Promote(Promote),
     /// Show what is live
     Status(Status),
     /// List deployments, the newest first
@@ -118,6 +120,28 @@ pub struct Deploy {
     /// The environment to deploy into [default: production]
     #[arg(short = 'e', long, value_name = "NAME")]
     pub env: Option<EnvName>,
+    /// Deploy although the environment requires others to have succeeded with it before
+    #[arg(long)]
+    pub force: bool,
+    /// Return as soon as the deployment is recorded; it goes on
+    #[arg(long)]
+    pub detach: bool,
+    /// Print each event as a line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `gapless promote` needs to know.
+#[derive(Debug, Args)]
+pub struct Promote {
+    #[command(flatten)]
+    pub file: File,
+    /// The environment where it has succeeded
+    #[arg(long, value_name = "NAME")]
+    pub from: EnvName,
+    /// The environment to deploy it into
+    #[arg(long, value_name = "NAME")]
+    pub to: EnvName,
     /// Return as soon as the deployment is recorded; it goes on
     #[arg(long)]
     pub detach: bool,

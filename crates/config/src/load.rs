@@ -38,6 +38,8 @@ pub struct Loaded {
     pub spec: Spec,
     /// Every file that it was read from, the configuration first.
     pub files: Vec<PathBuf>,
+    /// The environments that it has tables for.
+    pub environments: Vec<EnvName>,
 }
 
 /// Reads the configuration file `path`, and the files that it names.
@@ -45,6 +47,26 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with them.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
+    let text = read_file(path)?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut loaded = parse(&text, &path.display().to_string(), folder, options)?;
+    loaded.files.insert(0, path.to_owned());
+    Ok(loaded)
+}
+
+/// The environments that the configuration file `path` has tables for, whatever else is wrong with it.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn environments(path: &Path) -> Result<Vec<EnvName>, ConfigError> {
+    let text = read_file(path)?;
+    let (table, _) = DeTable::parse_recoverable(&text);
+    let environments = table.get_ref().get("environments").and_then(|value| value.get_ref().as_table());
+    let names = environments.into_iter().flat_map(|table| table.keys());
+    Ok(names.filter_map(|name| name.get_ref().parse().ok()).collect())
+}
+
+fn read_file(path: &Path) -> Result<String, ConfigError> {
     let name = path.display().to_string();
     let fail = |message: String, help: &str| {
         ConfigError::new(&name, vec![Problem::nowhere(message).help(Some(help.to_owned()))])
@@ -64,15 +86,11 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
     let bytes = std::fs::read(path).map_err(|error| {
         fail(format!("{name} cannot be read: {error}"), "let the user who runs this command read it")
     })?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let line =
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
         fail(format!("{name} is not UTF-8 text: line {line} has other bytes"), "save it as UTF-8 in your editor")
-    })?;
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut loaded = parse(&text, &name, folder, options)?;
-    loaded.files.insert(0, path.to_owned());
-    Ok(loaded)
+    })
 }
 
 /// Reads the configuration `text`, shown in errors as `file_name`, with paths in it relative to `base_dir`; and the
@@ -96,7 +114,7 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
     let reading = read::Reading::new(&report, base, options);
     let root = Section::new(&report, String::new(), table.get_ref());
     let spec = reading.spec(root);
-    let files = reading.into_files();
+    let (files, environments) = reading.into_parts();
     // Rules between fields are told only of a file whose fields can all be read: half of it says nothing.
     if let Some((spec, routes)) = &spec
         && report.is_clean()
@@ -108,7 +126,7 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
         }
     }
     match spec {
-        Some((spec, _)) if report.is_clean() => Ok(Loaded { spec, files }),
+        Some((spec, _)) if report.is_clean() => Ok(Loaded { spec, files, environments }),
         _ => Err(ConfigError::new(file_name, report.into_problems())),
     }
 }

@@ -1,5 +1,6 @@
 //! What each table of the file means: from its values to the spec.
 
+mod environments;
 mod files;
 mod requests;
 mod workload;
@@ -9,7 +10,7 @@ use crate::report::Report;
 use crate::section::Section;
 use gapless_core::spec::{ForwardSettings, HealthCheck, HostPorts, LogRotation, Resources, Timing, Workload};
 use gapless_core::validate::is_variable_name;
-use gapless_core::{AppName, Spec};
+use gapless_core::{AppName, EnvName, Spec};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -23,20 +24,26 @@ pub(crate) struct Reading<'a> {
     options: &'a LoadOptions,
     /// The other files that were read on the way.
     files: RefCell<Vec<PathBuf>>,
+    /// The environments that the file has tables for.
+    environments: RefCell<Vec<EnvName>>,
 }
 
 impl<'a> Reading<'a> {
     pub(crate) fn new(report: &'a Report, base: PathBuf, options: &'a LoadOptions) -> Self {
-        Reading { report, base, options, files: RefCell::default() }
+        Reading { report, base, options, files: RefCell::default(), environments: RefCell::default() }
     }
 
-    pub(crate) fn into_files(self) -> Vec<PathBuf> {
-        self.files.into_inner()
+    /// The other files that were read, and the environments that the file has tables for.
+    pub(crate) fn into_parts(self) -> (Vec<PathBuf>, Vec<EnvName>) {
+        (self.files.into_inner(), self.environments.into_inner())
     }
 
     /// The whole file: the spec, and from where in the file each of its routes came.
     pub(crate) fn spec(&self, root: Section<'_>) -> Option<(Spec, Vec<String>)> {
+        let (root, env) = self.in_environment(root)?;
+        root.noted("environments");
         let app = self.app(&root);
+        let requires = self.requires(&root);
         let workload = self.workload(&root);
         let port = root.number::<u16>("port");
         let replicas = root.number::<u16>("replicas").unwrap_or(1);
@@ -55,7 +62,8 @@ impl<'a> Reading<'a> {
         root.finish();
         let spec = Spec {
             app: app?,
-            env: self.options.environment.clone().unwrap_or_default(),
+            env,
+            requires,
             workload: workload?,
             // 0 is that of a process, whose port is picked when it is started.
             port: if has_port { port? } else { 0 },

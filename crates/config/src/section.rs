@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys that a later version has, so that they are no typing mistakes.
-const RESERVED: [&str; 4] = ["environments", "gates", "strategy", "services"];
+const RESERVED: [&str; 1] = ["services"];
 
 /// What people who come from other tools write.
 const ALIASES: [(&str, &str); 18] = [
@@ -37,16 +37,34 @@ const ALIASES: [(&str, &str); 18] = [
     ("mem_limit", "memory"),
 ];
 
-/// One table of the file.
+/// One table of the file; with an environment's table of the same name laid over it, if there is one.
 pub(crate) struct Section<'a> {
     report: &'a Report,
-    /// Its path with a dot behind it, such as `health.`; empty for the file itself.
-    prefix: String,
-    table: &'a DeTable<'a>,
+    /// Its path as if there were no environments, with a dot behind it: the spec's own rules know none.
+    base: String,
+    /// The environment's table first: a key is taken from the first that has it.
+    layers: Vec<Layer<'a>>,
     asked: RefCell<Vec<&'static str>>,
     /// Keys that have to be there and are not, with what to do.
     missing: RefCell<Vec<(&'static str, &'static str)>>,
 }
+
+/// A table as it stands in the file.
+#[derive(Clone)]
+struct Layer<'a> {
+    /// Its path with a dot behind it, such as `health.`; empty for the file itself.
+    prefix: String,
+    table: &'a DeTable<'a>,
+}
+
+impl<'a> Layer<'a> {
+    fn get(&self, key: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        self.table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
+    }
+}
+
+/// Keys that say the same in two ways: an environment that has one of them inherits none of them.
+const EITHER_OR: [&[&str]; 1] = [&["hosts", "routes"]];
 
 /// A value and where it stands.
 pub(crate) struct Located<T> {
@@ -56,24 +74,49 @@ pub(crate) struct Located<T> {
 
 impl<'a> Section<'a> {
     pub(crate) fn new(report: &'a Report, prefix: String, table: &'a DeTable<'a>) -> Self {
-        Section { report, prefix, table, asked: RefCell::default(), missing: RefCell::default() }
+        Section::of(report, prefix.clone(), vec![Layer { prefix, table }])
+    }
+
+    fn of(report: &'a Report, base: String, layers: Vec<Layer<'a>>) -> Self {
+        Section { report, base, layers, asked: RefCell::default(), missing: RefCell::default() }
+    }
+
+    /// The same with `over` laid over it: its keys go before those of this one.
+    pub(crate) fn with(self, over: Section<'a>) -> Self {
+        Section::of(self.report, self.base, over.layers.into_iter().chain(self.layers).collect())
     }
 
     /// The value of `key`, whatever it is.
     pub(crate) fn value(&self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
         self.asked.borrow_mut().push(key);
-        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
-        self.report.place(self.path(key), value.span());
+        let (_, value) = self.find(key)?;
+        self.place(key, "", value.span());
         Some(value)
+    }
+
+    /// Remembers where a value, or an item of it, stands: by the path that it has, and by that which it would have
+    /// without environments.
+    fn place(&self, key: &str, item: &str, span: Range<usize>) {
+        self.report.place(format!("{}{item}", self.path(key)), span.clone());
+        self.report.place(format!("{}{key}{item}", self.base), span);
     }
 
     /// The path of `key` from the beginning of the file.
     pub(crate) fn path(&self, key: &str) -> String {
-        format!("{}{key}", self.prefix)
+        let prefix = self.find(key).map_or(&self.base, |(layer, _)| &layer.prefix);
+        format!("{prefix}{key}")
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.table.iter().any(|(name, _)| name.get_ref() == key)
+        self.find(key).is_some()
+    }
+
+    fn find(&self, key: &str) -> Option<(&Layer<'a>, &'a Spanned<DeValue<'a>>)> {
+        let others = EITHER_OR.iter().find(|keys| keys.contains(&key)).copied().unwrap_or(&[]);
+        let layer = self.layers.iter().find(|layer| {
+            layer.get(key).is_some() || others.iter().any(|other| layer.get(other).is_some())
+        })?;
+        Some((layer, layer.get(key)?))
     }
 
     pub(crate) fn text(&self, key: &'static str) -> Option<Located<String>> {
@@ -153,8 +196,8 @@ impl<'a> Section<'a> {
             return self.wrong_but(value, &path, "a list of texts, such as [\"a\", \"b\"]", help);
         };
         let texts = array.iter().enumerate().filter_map(|(at, item)| {
+            self.place(key, &format!("[{at}]"), item.span());
             let path = format!("{path}[{at}]");
-            self.report.place(path.clone(), item.span());
             Some(Located { value: self.as_text(item, &path)?, span: item.span() })
         });
         Some(texts.collect())
@@ -162,11 +205,40 @@ impl<'a> Section<'a> {
 
     /// The table `[key]`.
     pub(crate) fn table(&self, key: &'static str) -> Option<Section<'a>> {
-        let value = self.value(key)?;
+        self.value(key)?;
+        let tables = self.layers.iter().filter_map(|layer| {
+            let (path, value) = (format!("{}{key}", layer.prefix), layer.get(key)?);
+            self.report.place(path.clone(), value.span());
+            match value.get_ref().as_table() {
+                Some(table) => Some(Layer { prefix: format!("{path}."), table }),
+                None => self.wrong(value, &path, &format!("a table, `[{path}]`")),
+            }
+        });
+        let tables: Vec<_> = tables.collect();
+        (!tables.is_empty()).then(|| Section::of(self.report, format!("{}{key}.", self.base), tables))
+    }
+
+    /// The table of a name of the user's own.
+    pub(crate) fn named(&self, name: &str) -> Option<Section<'a>> {
+        let (layer, value) = self.find(name)?;
+        let path = format!("{}{name}", layer.prefix);
+        self.report.place(path.clone(), value.span());
         match value.get_ref().as_table() {
-            Some(table) => Some(Section::new(self.report, format!("{}.", self.path(key)), table)),
-            None => self.wrong(value, &self.path(key), &format!("a table, `[{}]`", self.path(key))),
+            Some(table) => Some(Section::of(self.report, String::new(), vec![Layer { prefix: format!("{path}."), table }])),
+            None => self.wrong(value, &path, &format!("a table, `[{path}]`")),
         }
+    }
+
+    /// `key` is read elsewhere.
+    pub(crate) fn noted(&self, key: &'static str) {
+        self.asked.borrow_mut().push(key);
+    }
+
+    /// The texts of an array, as far as it is one; nothing is told of what it has else.
+    pub(crate) fn texts_anyway(&self, key: &str) -> Vec<String> {
+        let array = self.find(key).and_then(|(_, value)| value.get_ref().as_array());
+        let texts = array.into_iter().flat_map(|array| array.iter());
+        texts.filter_map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
     }
 
     /// The tables `[[key]]`.
@@ -179,8 +251,8 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         let sections = array.iter().enumerate().filter_map(|(at, item)| {
+            self.place(key, &format!("[{at}]"), item.span());
             let path = format!("{path}[{at}]");
-            self.report.place(path.clone(), item.span());
             match item.get_ref().as_table() {
                 Some(table) => Some(Section::new(self.report, format!("{path}."), table)),
                 None => self.wrong(item, &path, "a table"),
@@ -189,35 +261,48 @@ impl<'a> Section<'a> {
         sections.collect()
     }
 
-    /// All keys and values of a table whose keys are the user's own.
+    /// All keys and values of a table whose keys are the user's own; of those that are there twice the last one counts.
     pub(crate) fn entries(
         &self,
     ) -> impl Iterator<Item = (&'a Spanned<std::borrow::Cow<'a, str>>, &'a Spanned<DeValue<'a>>)> {
-        self.table.iter()
+        self.layers.iter().rev().flat_map(|layer| layer.table.iter())
     }
 
     /// Tells of every key that was not asked for, and of those that are missing.
     pub(crate) fn finish(self) {
         let asked = self.asked.borrow();
         let mut meant = Vec::new();
-        for (key, _) in self.table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
-            let name: &str = key.get_ref();
-            let shown: String = name.chars().take(60).collect();
-            let path = self.path(&shown);
-            if self.prefix.is_empty() && RESERVED.contains(&name) {
-                self.report.at(key.span(), format!("`{path}` is not supported yet by this version"), "not yet", None);
-                continue;
+        for layer in &self.layers {
+            for (key, _) in layer.table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
+                meant.extend(self.tell_of_unknown(layer, key, &asked));
             }
-            let known = known_as(name, &asked);
-            meant.extend(known);
-            let help = known.map(|known| format!("did you mean `{known}`?")).or_else(|| table_with(name));
-            self.report.at(key.span(), format!("there is no key `{path}`"), "unknown key", help);
         }
         for (key, help) in self.missing.borrow().iter().filter(|(key, _)| !meant.contains(key)) {
-            let table = self.prefix.trim_end_matches('.');
+            let table = self.base.trim_end_matches('.');
             self.report.missing(table, &self.path(key), help);
         }
     }
+
+    /// Tells of a key that nobody asked for; what was probably meant.
+    fn tell_of_unknown(
+        &self,
+        layer: &Layer<'_>,
+        key: &Spanned<std::borrow::Cow<'_, str>>,
+        asked: &[&'static str],
+    ) -> Option<&'static str> {
+        let name: &str = key.get_ref();
+        let shown: String = name.chars().take(60).collect();
+        let path = format!("{}{shown}", layer.prefix);
+        if layer.prefix.is_empty() && RESERVED.contains(&name) {
+            self.report.at(key.span(), format!("`{path}` is not supported yet by this version"), "not yet", None);
+            return None;
+        }
+        let known = known_as(name, asked);
+        let help = known.map(|known| format!("did you mean `{known}`?")).or_else(|| table_with(name));
+        self.report.at(key.span(), format!("there is no key `{path}`"), "unknown key", help);
+        known
+    }
+
     fn as_text(&self, value: &Spanned<DeValue<'_>>, path: &str) -> Option<String> {
         match value.get_ref().as_str() {
             Some(text) => Some(text.to_owned()),

@@ -67,6 +67,14 @@ fn variables(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+fn environments(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" },
+        "additionalProperties": { "type": "object" }
+    })
+}
+
 /// What gapless deploys and how.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -124,6 +132,12 @@ struct File {
     proxy: Option<ProxyTable>,
     /// The deadlines of a deployment.
     deploy: Option<DeployTable>,
+    /// The environments that must have succeeded with a release before this one takes it.
+    requires: Option<Vec<String>>,
+    /// What differs from environment to environment: `[environments.test]` has the same keys as the file, apart from
+    /// `name`, and inherits those that it does not have. `[env]` and the other tables are inherited key by key.
+    #[schemars(schema_with = "environments")]
+    environments: Option<BTreeMap<String, Value>>,
 }
 
 /// What runs an application.

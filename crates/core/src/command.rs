@@ -1,8 +1,10 @@
 //! What people ask for, as changes of the record: pure, so that the server only has to commit them.
 
 use crate::application::{Application, Claim, Desired, Replica};
-use crate::deployment::{Abort, Deployment, Kind, Phase, Receipt};
-use crate::{AppKey, PlacementId, Release, Spec, Timestamp};
+use crate::deployment::{Abort, Deployment, Kind, Outcome, Phase, Receipt};
+use crate::release::Origin;
+use crate::spec::Workload;
+use crate::{AppKey, EnvName, PlacementId, Release, Spec, Timestamp};
 use std::sync::Arc;
 
 /// Why something that was asked for is not done.
@@ -54,6 +56,25 @@ pub enum CommandError {
         /// The application and environment.
         key: AppKey,
     },
+    /// The environment takes nothing but what has succeeded elsewhere.
+    #[error(
+        "{key} takes only what has succeeded in {}: `gapless promote --from {} --to {}`, or `gapless deploy --force`",
+        names(.requires), .requires[0], .key.env
+    )]
+    MustBePromoted {
+        /// The application and environment.
+        key: AppKey,
+        /// The environments that it requires; at least one.
+        requires: Vec<EnvName>,
+    },
+    /// What was to be promoted is not what has succeeded.
+    #[error("{key} cannot be promoted: {why}")]
+    NotProven {
+        /// The application and the environment where it would have to have succeeded.
+        key: AppKey,
+        /// Why it has not.
+        why: String,
+    },
     /// The queue is full.
     #[error("{count} deployments of {key} wait already; try again when some are over")]
     QueueFull {
@@ -82,23 +103,129 @@ pub struct Requester {
 /// How many deployments of one application and environment may wait.
 pub const QUEUE_LENGTH_MAX: usize = 16;
 
-/// Queues a deployment of a new release. Deployments that wait already are superseded: their numbers come back in
-/// `superseded`, and they are to be ended as cancelled in the same transaction.
+/// A new release, and what follows of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandedIn {
+    /// The release.
+    pub release: Release,
+    /// The deployment of it, which waits for its turn.
+    pub deployment: Deployment,
+    /// The numbers of the deployments that waited and are not carried out any more: to be ended as cancelled in the same
+    /// transaction.
+    pub superseded: Vec<u64>,
+}
+
+/// Queues a deployment of a new release; those that wait already are superseded. With `force` it goes past the
+/// environments that it would have to succeed in before.
 ///
 /// # Errors
-/// If the application is being removed.
+/// If the environment takes nothing but promotions, or the application is being removed.
 pub fn deploy(
     app: &mut Application,
     spec: Arc<Spec>,
+    force: bool,
     by: &Requester,
-) -> Result<(Release, Deployment, Vec<u64>), CommandError> {
+) -> Result<HandedIn, CommandError> {
+    if !spec.requires.is_empty() && !force {
+        return Err(CommandError::MustBePromoted { key: app.key.clone(), requires: spec.requires.clone() });
+    }
+    hand_in(app, spec, None, by)
+}
+
+/// A release that has succeeded in an environment: what may be promoted from there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proven {
+    /// Where it is live.
+    pub origin: Origin,
+    /// What it runs, as it was written.
+    pub workload: Workload,
+    /// What exactly runs.
+    pub artifact: String,
+}
+
+/// What is live in an environment, if it has succeeded there. `deployment` is the one that put it there.
+///
+/// # Errors
+/// If nothing is live, or it has not succeeded (yet).
+pub fn proven(app: &Application, deployment: Option<&Deployment>) -> Result<Proven, CommandError> {
+    let not_proven = |why: String| CommandError::NotProven { key: app.key.clone(), why };
+    let live = app.live_placement().filter(|_| app.desired == Desired::Running);
+    let live = live.ok_or_else(|| not_proven("nothing is live there".to_owned()))?;
+    let phase = deployment.map(|deployment| &deployment.phase);
+    if !matches!(phase, Some(Phase::Ended(Outcome::Succeeded { .. }))) {
+        let (number, phase) = (live.id.deployment, phase.map_or("gone", Phase::name));
+        return Err(not_proven(format!("release {} is live there, but deployment {number} is {phase}", live.release)));
+    }
+    Ok(Proven {
+        origin: Origin { env: app.key.env.clone(), release: live.release },
+        workload: live.spec.workload.clone(),
+        artifact: live.artifact.clone(),
+    })
+}
+
+/// Queues a deployment of what has succeeded elsewhere: the very same thing, with the configuration of this
+/// environment. `proven` is first what is promoted, then what is live in the other environments that `spec` requires.
+///
+/// # Errors
+/// If `spec` requires an environment in which something else is live, runs something of another kind, or the
+/// application is being removed.
+pub fn promote(
+    app: &mut Application,
+    spec: &Spec,
+    proven: &[Proven],
+    by: &Requester,
+) -> Result<HandedIn, CommandError> {
+    let Some(promoted) = proven.first() else {
+        return Err(CommandError::NotProven { key: app.key.clone(), why: "nothing was said of it".to_owned() });
+    };
+    let from = |env: &EnvName| AppKey::new(app.key.app.clone(), env.clone());
+    for env in &spec.requires {
+        let there = proven.iter().find(|proven| proven.origin.env == *env);
+        if there.is_none_or(|there| there.artifact != promoted.artifact) {
+            let why = format!("{} requires it to be live in {env}, too, and something else is", app.key);
+            return Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
+        }
+    }
+    let mut spec = spec.clone();
+    match (&mut spec.workload, &promoted.workload) {
+        (Workload::Docker(to), Workload::Docker(from)) => to.image.clone_from(&from.image),
+        (Workload::Process(to), Workload::Process(from)) => {
+            if let (Some(to), Some(from)) = (to.command.first_mut(), from.command.first()) {
+                to.clone_from(from);
+            }
+        }
+        (Workload::Docker(_), Workload::Process(_)) | (Workload::Process(_), Workload::Docker(_)) => {
+            let (there, here) = (promoted.workload.runtime(), spec.workload.runtime());
+            let why = format!("it runs by {there} there, and by {here} in {}", app.key);
+            return Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
+        }
+    }
+    hand_in(app, Arc::new(spec), Some(promoted), by)
+}
+
+fn hand_in(
+    app: &mut Application,
+    spec: Arc<Spec>,
+    proven: Option<&Proven>,
+    by: &Requester,
+) -> Result<HandedIn, CommandError> {
     refuse_removed(app)?;
     app.last_release += 1;
-    let release =
-        Release { number: app.last_release, spec, artifact: None, created_at: by.at, created_by: by.name.clone() };
+    let release = Release {
+        number: app.last_release,
+        spec,
+        artifact: proven.map(|proven| proven.artifact.clone()),
+        promoted_from: proven.map(|proven| proven.origin.clone()),
+        created_at: by.at,
+        created_by: by.name.clone(),
+    };
     let superseded = app.queue.drain(..).map(|claim| claim.deployment).collect();
     let deployment = enqueue(app, Kind::Deploy, &release, by);
-    Ok((release, deployment, superseded))
+    Ok(HandedIn { release, deployment, superseded })
+}
+
+fn names(envs: &[EnvName]) -> String {
+    envs.iter().map(EnvName::as_str).collect::<Vec<_>>().join(" and ")
 }
 
 /// What a rollback comes to.

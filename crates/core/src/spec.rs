@@ -16,6 +16,10 @@ pub struct Spec {
     /// The environment that it is deployed into.
     #[serde(default)]
     pub env: EnvName,
+    /// The environments in which a release must have succeeded before this one takes it. With any of them a release
+    /// comes by promotion alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<EnvName>,
     /// What runs.
     pub workload: Workload,
     /// Where the application listens: the port in its container. A process is given its port in `PORT` instead.

@@ -49,6 +49,9 @@ impl Spec {
     pub fn validate(&self) -> Result<(), Vec<SpecError>> {
         let mut found = Findings::default();
         found.within("replicas", self.replicas, 1..=REPLICAS_MAX);
+        if self.requires.contains(&self.env) {
+            found.add("requires", format!("leads back to {}, which would wait for itself", self.env));
+        }
         match &self.workload {
             Workload::Docker(container) => {
                 if self.port == 0 {

@@ -4,9 +4,9 @@
 use crate::controller::{Controllers, Shared};
 use crate::records::{At, RecordError};
 use gapless_core::application::Application;
-use gapless_core::command::{self, CommandError, Requester, Rollback};
+use gapless_core::command::{self, CommandError, HandedIn, Requester, Rollback};
 use gapless_core::deployment::{Cause, Outcome, Reason};
-use gapless_core::{AppKey, Deployment, Phase, Release, Spec};
+use gapless_core::{AppKey, Deployment, EnvName, Phase, Release, Spec};
 use std::sync::Arc;
 
 /// Why something that was asked for was not recorded.
@@ -47,8 +47,47 @@ impl Operations {
     ///
     /// # Errors
     /// If a host belongs to another application, the application is being removed, or the store does not answer.
-    pub async fn deploy(&self, key: &AppKey, spec: Spec, by: &Requester) -> Result<Deployment, OperationError> {
+    pub async fn deploy(
+        &self,
+        key: &AppKey,
+        spec: Spec,
+        force: bool,
+        by: &Requester,
+    ) -> Result<Deployment, OperationError> {
         let spec = Arc::new(spec);
+        self.hand_in(key, by, |app| command::deploy(app, spec.clone(), force, by)).await
+    }
+
+    /// Queues a deployment of what has succeeded in the environment `from`, with the configuration of this one.
+    ///
+    /// # Errors
+    /// If nothing has succeeded there, or this environment requires more; as for [`Operations::deploy`] otherwise.
+    pub async fn promote(
+        &self,
+        key: &AppKey,
+        from: &EnvName,
+        spec: Spec,
+        by: &Requester,
+    ) -> Result<Deployment, OperationError> {
+        let mut proven = Vec::new();
+        for env in std::iter::once(from).chain(spec.requires.iter().filter(|env| *env != from)) {
+            let there = self.application(&AppKey::new(key.app.clone(), env.clone())).await?.record;
+            let live = there.live_placement().map(|live| live.id.deployment);
+            let deployment = match live {
+                Some(number) => self.shared.records.deployment(&there.key, number).await?,
+                None => None,
+            };
+            proven.push(command::proven(&there, deployment.as_ref().map(|found| &found.record))?);
+        }
+        self.hand_in(key, by, |app| command::promote(app, &spec, &proven, by)).await
+    }
+
+    async fn hand_in(
+        &self,
+        key: &AppKey,
+        by: &Requester,
+        command: impl Fn(&mut Application) -> Result<HandedIn, CommandError>,
+    ) -> Result<Deployment, OperationError> {
         loop {
             let before = self.shared.records.application(key).await?;
             let before = match before {
@@ -56,7 +95,7 @@ impl Operations {
                 None => At { record: None, revision: 0 },
             };
             let mut app = before.record.clone().unwrap_or_else(|| Application::new(key.clone()));
-            let (release, deployment, superseded) = command::deploy(&mut app, spec.clone(), by)?;
+            let HandedIn { release, deployment, superseded } = command(&mut app)?;
             let mut deployments = vec![At { record: deployment.clone(), revision: 0 }];
             for number in superseded {
                 if let Some(mut old) = self.shared.records.deployment(key, number).await? {

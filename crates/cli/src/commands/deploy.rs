@@ -13,7 +13,7 @@ pub async fn run(args: Deploy, client: &Client) -> Result<ExitCode, Failure> {
     let options = LoadOptions { image: args.image, environment: args.env, ..LoadOptions::default() };
     let spec = gapless_config::load(&args.file.path, &options)?.spec;
     let key = AppKey::new(spec.app.clone(), spec.env.clone());
-    let deployment = client.deploy(spec).await?;
+    let deployment = client.deploy(spec, args.force).await?;
     if args.detach {
         return follow::detached(&deployment, args.json);
     }

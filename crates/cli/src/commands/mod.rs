@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod history;
 pub mod init;
 pub mod logs;
+pub mod promote;
 pub mod proxy;
 pub mod remove;
 pub mod rollback;
@@ -26,6 +27,7 @@ use std::process::ExitCode;
 pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure> {
     match command {
         Command::Deploy(args) => deploy::run(args, client).await,
+        Command::Promote(args) => promote::run(args, client).await,
         Command::Status(args) => status::run(args, client).await,
         Command::History(args) => history::run(args, client).await,
         Command::Show(args) => show::run(args, client).await,

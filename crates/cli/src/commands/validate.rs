@@ -7,7 +7,18 @@ use gapless_config::LoadOptions;
 use std::process::ExitCode;
 
 pub fn run(file: &File) -> Result<ExitCode, Failure> {
-    let spec = gapless_config::load(&file.path, &LoadOptions::default())?.spec;
+    let all = gapless_config::environments(&file.path)?;
+    if all.is_empty() {
+        tell(file, &LoadOptions::default())?;
+    }
+    for environment in all {
+        tell(file, &LoadOptions { environment: Some(environment), ..LoadOptions::default() })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(file: &File, options: &LoadOptions) -> Result<(), Failure> {
+    let spec = gapless_config::load(&file.path, options)?.spec;
     let routes = spec.routes.iter().map(|route| format!("{}{}", route.host, route.path));
     println!(
         "{} is right: {} in {}, {} × {}, for {}",
@@ -18,5 +29,5 @@ pub fn run(file: &File) -> Result<ExitCode, Failure> {
         spec.workload.runtime(),
         listed(routes)
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

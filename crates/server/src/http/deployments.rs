@@ -7,8 +7,8 @@ use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
-use gapless_api::{Code, DeployRequest, FollowEvent, ProgressView, RollbackRequest};
-use gapless_core::{AppKey, Deployment, Release};
+use gapless_api::{Code, DeployRequest, FollowEvent, ProgressView, PromoteRequest, RollbackRequest};
+use gapless_core::{AppKey, Deployment, Release, Spec};
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,16 +32,36 @@ pub(super) async fn deploy(
 ) -> Result<(StatusCode, Json<Deployment>), Failure> {
     let key = key(path)?;
     let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
-    let spec = request.spec;
+    check(&request.spec, &key)?;
+    let deployment = api.operations.deploy(&key, request.spec, request.force, &api.by(&peer)).await?;
+    Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/promotions", request_body = PromoteRequest,
+    params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError), (status = 422, body = gapless_api::ApiError)))]
+pub(super) async fn promote(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(path): Path<(String, String)>,
+    body: Result<Json<PromoteRequest>, axum::extract::rejection::JsonRejection>,
+) -> Result<(StatusCode, Json<Deployment>), Failure> {
+    let key = key(path)?;
+    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+    check(&request.spec, &key)?;
+    let deployment = api.operations.promote(&key, &request.from, request.spec, &api.by(&peer)).await?;
+    Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+/// Whether it is a configuration for `key`, and a good one: clients are not believed.
+fn check(spec: &Spec, key: &AppKey) -> Result<(), Failure> {
     if spec.app != key.app || spec.env != key.env {
         return Err(Failure::bad_request("the configuration is for another application or environment than the path"));
     }
     spec.validate().map_err(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         Failure::new(Code::BadConfiguration, errors.join("\n"))
-    })?;
-    let deployment = api.operations.deploy(&key, spec, &api.by(&peer)).await?;
-    Ok((StatusCode::ACCEPTED, Json(deployment)))
+    })
 }
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/rollback", request_body = RollbackRequest,

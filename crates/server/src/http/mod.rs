@@ -56,6 +56,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(&at("/deployments/{number}"), get(deployments::show))
         .route(&at("/deployments/{number}/events"), get(deployments::events))
         .route(&at("/releases/{number}"), get(deployments::release))
+        .route(&at("/promotions"), post(deployments::promote))
         .route(&at("/rollback"), post(deployments::rollback))
         .route(&at("/abort"), post(deployments::abort))
         .fallback(not_found_route)

@@ -20,6 +20,7 @@ use utoipa::OpenApi;
         super::deployments::show,
         super::deployments::events,
         super::deployments::release,
+        super::deployments::promote,
         super::deployments::rollback,
         super::deployments::abort,
     )

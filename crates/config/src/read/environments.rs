@@ -1,0 +1,87 @@
+//! `[environments.NAME]`: the same keys as the file's own, laid over them for one environment.
+
+use super::Reading;
+use crate::problem::Problem;
+use crate::section::Section;
+use gapless_core::EnvName;
+use std::collections::BTreeMap;
+
+/// What an environment cannot have for itself.
+const OF_THE_FILE: [(&str, &str); 2] = [
+    ("name", "all environments of a file are of one application"),
+    ("environments", "environments stand beside each other, not in each other"),
+];
+
+impl<'a> Reading<'a> {
+    /// The file with the table of the environment that is asked for laid over it, and the environment.
+    pub(super) fn in_environment<'s>(&self, root: Section<'s>) -> Option<(Section<'s>, EnvName)> {
+        let asked = self.options.environment.clone();
+        let Some(table) = root.table("environments") else {
+            return Some((root, asked.unwrap_or_default()));
+        };
+        let mut environments = BTreeMap::new();
+        for (key, _) in table.entries() {
+            let name: &str = key.get_ref();
+            let parsed = table.accept(key.span(), &table.path(name), name.parse::<EnvName>());
+            let (Some(parsed), Some(section)) = (parsed, table.named(name)) else { continue };
+            for (key, why) in OF_THE_FILE.iter().filter(|(key, _)| section.has(key)) {
+                let path = section.path(key);
+                self.report.at_path(&path, format!("`{path}`: {why}"), "here");
+            }
+            environments.insert(parsed, section);
+        }
+        self.environments.borrow_mut().extend(environments.keys().cloned());
+        self.tell_of_cycles(&environments);
+        let env = asked.clone().unwrap_or_default();
+        match environments.remove(&env) {
+            Some(section) => Some((root.with(section), env)),
+            None => {
+                let names = environments.keys().map(EnvName::as_str).collect::<Vec<_>>().join(", ");
+                let message = match asked {
+                    Some(env) => format!("there is no environment {env}; there are {names}"),
+                    None => format!("which environment? There are {names}"),
+                };
+                self.report.add(Problem::nowhere(message).help(Some("name one with `--env`".to_owned())));
+                None
+            }
+        }
+    }
+
+    /// The environments that must have succeeded with a release before this one takes it.
+    pub(super) fn requires(&self, root: &Section<'_>) -> Vec<EnvName> {
+        let mut requires = Vec::new();
+        for (at, name) in root.texts("requires").unwrap_or_default().into_iter().enumerate() {
+            let path = format!("{}[{at}]", root.path("requires"));
+            let Some(env) = root.accept(name.span.clone(), &path, name.value.parse::<EnvName>()) else { continue };
+            if self.environments.borrow().contains(&env) {
+                requires.push(env);
+            } else {
+                let message = format!("`{path}`: there is no [environments.{env}]");
+                self.report.at(name.span, message, "here", None);
+            }
+        }
+        requires
+    }
+
+    /// An environment that waits for itself, be it by way of others, never gets a release.
+    fn tell_of_cycles(&self, environments: &BTreeMap<EnvName, Section<'_>>) {
+        let requires: BTreeMap<&str, Vec<String>> =
+            environments.iter().map(|(env, section)| (env.as_str(), section.texts_anyway("requires"))).collect();
+        for (env, section) in environments {
+            let mut reached: Vec<&str> = requires[env.as_str()].iter().map(String::as_str).collect();
+            let mut at = 0;
+            while let Some(next) = reached.get(at).copied() {
+                for further in requires.get(next).into_iter().flatten() {
+                    if !reached.contains(&further.as_str()) {
+                        reached.push(further);
+                    }
+                }
+                at += 1;
+            }
+            if reached.contains(&env.as_str()) {
+                let path = section.path("requires");
+                self.report.at_path(&path, format!("`{path}`: {env} would wait for itself"), "leads back to itself");
+            }
+        }
+    }
+}
