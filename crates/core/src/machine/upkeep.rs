@@ -2,7 +2,7 @@
 //! the farewell of what has left.
 
 use super::{State, duties};
-use crate::application::{Application, Desired, Idle, Placement, Replica};
+use crate::application::{Application, Desired, Idle, Placement};
 use crate::facts::{Facts, InstanceSeen};
 use crate::{Slot, Timestamp};
 
