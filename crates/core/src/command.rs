@@ -320,7 +320,7 @@ pub fn stop(app: &mut Application, active: Option<&Deployment>) -> Result<(), Co
         return Err(CommandError::NothingLive { key: app.key.clone() });
     };
     // Started again, its instances are in rotation once they have passed their checks, not before.
-    live.replicas.iter_mut().for_each(|replica| *replica = Replica { number: replica.number, ..Replica::default() });
+    live.replicas.iter_mut().for_each(Replica::leave_rotation);
     app.desired = Desired::Stopped;
     Ok(())
 }

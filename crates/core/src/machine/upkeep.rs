@@ -2,7 +2,7 @@
 //! the farewell of what has left.
 
 use super::{State, duties};
-use crate::application::{Application, Desired, Idle, Placement, Replica};
+use crate::application::{Application, Desired, Idle, Placement};
 use crate::facts::{Facts, InstanceSeen};
 use crate::{Slot, Timestamp};
 
@@ -17,14 +17,9 @@ pub(super) fn upkeep(state: &mut State, facts: &Facts) {
     let live = app.live;
     let is_running = app.desired == Desired::Running;
     for (slot, placement) in &mut app.slots {
-        let is_live = Some(*slot) == live;
-        let is_routed = is_running && (is_live || placement.idle == Idle::Fallback);
+        let is_routed = is_running && (Some(*slot) == live || placement.idle == Idle::Fallback);
         if is_routed && placement.checked {
             rotate(placement, facts);
-        }
-        if is_live && !is_running {
-            // Before anything of it is stopped, so that who wants it running again waits for its checks.
-            placement.replicas.iter_mut().for_each(Replica::leave_rotation);
         }
     }
 }
