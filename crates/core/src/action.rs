@@ -30,6 +30,13 @@ pub enum Action {
         /// How often.
         pace: Pace,
     },
+    /// Carry out an attempt of a gate of the active deployment. One that is not asked for any more is ended.
+    RunGate {
+        /// The gate's name.
+        name: String,
+        /// Which attempt, from 1.
+        attempt: u16,
+    },
     /// Everything of the application is gone: remove its records.
     Forget,
 }

@@ -79,6 +79,9 @@ pub struct Placement {
     /// Whether it was ever in a route table. What never was can be stopped at once.
     #[serde(default)]
     pub was_routed: bool,
+    /// The token of requests that go to it while it is tested and not live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<String>,
     /// Its instances, in the order of their numbers.
     pub replicas: Vec<Replica>,
 }
@@ -185,7 +188,7 @@ impl Placement {
     #[must_use]
     pub fn candidate(id: PlacementId, release: u64, spec: Arc<Spec>, artifact: String) -> Self {
         let replicas = (1..=spec.replicas).map(|number| Replica { number, ..Replica::default() }).collect();
-        Placement { id, release, spec, artifact, idle: Idle::Candidate, checked: false, was_routed: false, replicas }
+        Placement { id, release, spec, artifact, idle: Idle::Candidate, checked: false, was_routed: false, preview: None, replicas }
     }
 
     /// The names of its instances.

@@ -1,9 +1,9 @@
 //! What people ask for, as changes of the record: pure, so that the server only has to commit them.
 
 use crate::application::{Application, Claim, Desired, Replica};
-use crate::deployment::{Abort, Deployment, Kind, Outcome, Phase, Receipt};
+use crate::deployment::{Abort, Approval, Deployment, Kind, Outcome, Phase, Receipt, Rejection};
 use crate::release::Origin;
-use crate::spec::Workload;
+use crate::spec::{ApprovalRule, Workload};
 use crate::{AppKey, EnvName, PlacementId, Release, Spec, Timestamp};
 use std::sync::Arc;
 
@@ -75,6 +75,38 @@ pub enum CommandError {
         /// Why it has not.
         why: String,
     },
+    /// The deployment does not wait for anybody's approval.
+    #[error("deployment {deployment} of {key} does not wait for an approval: it is {phase}")]
+    NotWaiting {
+        /// The application and environment.
+        key: AppKey,
+        /// The number of the deployment.
+        deployment: u64,
+        /// Where it is.
+        phase: &'static str,
+    },
+    /// Nobody counts twice.
+    #[error("{by} has approved deployment {deployment} of {key} already; {missing} more must")]
+    ApprovedAlready {
+        /// The application and environment.
+        key: AppKey,
+        /// The number of the deployment.
+        deployment: u64,
+        /// Who.
+        by: String,
+        /// How many are missing.
+        missing: usize,
+    },
+    /// Others must approve it.
+    #[error("{by} asked for deployment {deployment} of {key}; someone else must approve it (approval.by_others)")]
+    OwnDeployment {
+        /// The application and environment.
+        key: AppKey,
+        /// The number of the deployment.
+        deployment: u64,
+        /// Who.
+        by: String,
+    },
     /// The queue is full.
     #[error("{count} deployments of {key} wait already; try again when some are over")]
     QueueFull {
@@ -98,6 +130,8 @@ pub struct Requester {
     pub name: String,
     /// When.
     pub at: Timestamp,
+    /// A text that nobody can guess, for what is asked for to have as its own: the core draws no random numbers.
+    pub secret: String,
 }
 
 /// How many deployments of one application and environment may wait.
@@ -309,6 +343,43 @@ pub fn abort(deployment: &mut Deployment, verb: &str, by: &Requester) -> Result<
     }
 }
 
+/// Approves a deployment that waits for it.
+///
+/// # Errors
+/// If it does not wait, or this person's approval does not count.
+pub fn approve(deployment: &mut Deployment, rule: Option<&ApprovalRule>, by: &Requester) -> Result<(), CommandError> {
+    refuse_unless_waiting(deployment)?;
+    let (key, number) = (deployment.key.clone(), deployment.number);
+    if rule.is_some_and(|rule| rule.by_others) && deployment.requested_by == by.name {
+        return Err(CommandError::OwnDeployment { key, deployment: number, by: by.name.clone() });
+    }
+    if deployment.approvals.iter().any(|approval| approval.by == by.name) {
+        let needed = rule.map_or(0, |rule| usize::from(rule.people));
+        let missing = needed.saturating_sub(deployment.approvals.len());
+        return Err(CommandError::ApprovedAlready { key, deployment: number, by: by.name.clone(), missing });
+    }
+    deployment.approvals.push(Approval { by: by.name.clone(), at: by.at });
+    Ok(())
+}
+
+/// Refuses a deployment that waits for an approval.
+///
+/// # Errors
+/// If it does not wait for one.
+pub fn reject(deployment: &mut Deployment, reason: &str, by: &Requester) -> Result<(), CommandError> {
+    refuse_unless_waiting(deployment)?;
+    deployment.rejection = Some(Rejection { by: by.name.clone(), at: by.at, reason: reason.to_owned() });
+    Ok(())
+}
+
+fn refuse_unless_waiting(deployment: &Deployment) -> Result<(), CommandError> {
+    let (key, number) = (deployment.key.clone(), deployment.number);
+    if deployment.phase != Phase::Approving || deployment.rejection.is_some() || deployment.abort.is_some() {
+        return Err(CommandError::NotWaiting { key, deployment: number, phase: deployment.phase.name() });
+    }
+    Ok(())
+}
+
 /// Lets the application rest: requests are answered 503, and once those in flight are finished its instances stop.
 ///
 /// # Errors
@@ -382,6 +453,10 @@ fn enqueue(app: &mut Application, kind: Kind, release: &Release, by: &Requester)
         phase_since: by.at,
         passed: Vec::new(),
         abort: None,
+        preview_token: by.secret.clone(),
+        gates: Vec::new(),
+        approvals: Vec::new(),
+        rejection: None,
         receipt: Receipt::default(),
     }
 }

@@ -1,5 +1,7 @@
 //! A deployment: one attempt to make a release live. A durable record that goes through phases to one of four ends.
 
+use crate::gate::GateReport;
+use crate::spec::ApprovalRule;
 use crate::{AppKey, Slot, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -36,9 +38,43 @@ pub struct Deployment {
     /// That a person wants it to end, if one does.
     #[serde(default)]
     pub abort: Option<Abort>,
+    /// The token by which tests and people reach its slot before its cutover.
+    #[serde(default)]
+    pub preview_token: String,
+    /// How its gates went, in the order in which they first came to an end.
+    #[serde(default)]
+    pub gates: Vec<GateReport>,
+    /// Who has approved it.
+    #[serde(default)]
+    pub approvals: Vec<Approval>,
+    /// Who has refused it, if someone has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejection: Option<Rejection>,
     /// What it proves.
     #[serde(default)]
     pub receipt: Receipt,
+}
+
+/// That a person has approved a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approval {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// That a person has refused a deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rejection {
+    /// Who.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
 }
 
 /// Which way a deployment goes.
@@ -75,6 +111,10 @@ pub enum Phase {
     Starting,
     /// Their health is checked.
     Checking,
+    /// Its gates run: tests that reach it while nobody else does.
+    Testing,
+    /// It waits for people to approve it.
+    Approving,
     /// The cutover is committed; the data planes apply it.
     Shifting,
     /// The new slot is watched, with the old one ready to take over again.
@@ -96,6 +136,8 @@ impl Phase {
             Phase::Preparing => "preparing",
             Phase::Starting => "starting",
             Phase::Checking => "checking",
+            Phase::Testing => "testing",
+            Phase::Approving => "approving",
             Phase::Shifting => "shifting",
             Phase::Observing => "observing",
             Phase::Retiring => "retiring",
@@ -163,6 +205,12 @@ pub enum Cause {
     Exited,
     /// An instance was killed for its memory.
     OutOfMemory,
+    /// A gate failed.
+    Gate,
+    /// A person refused it.
+    Rejected,
+    /// Nobody approved it in time.
+    Expired,
     /// A data plane did not apply the cutover in time.
     Shift,
     /// A person ended it.
@@ -247,5 +295,13 @@ impl Deployment {
         self.passed.push(passed);
         self.phase = phase;
         self.phase_since = now;
+    }
+}
+
+impl ApprovalRule {
+    /// Whether as many people as are needed have approved the deployment.
+    #[must_use]
+    pub fn is_met(&self, deployment: &Deployment) -> bool {
+        deployment.approvals.len() >= usize::from(self.people)
     }
 }

@@ -1,6 +1,7 @@
 //! What was observed of the world: the state machine's only knowledge beside the record.
 
 use crate::deployment::Traffic;
+use crate::gate::GateResult;
 use crate::{InstanceName, PlacementId, RouteGroup, Timestamp};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +15,8 @@ pub struct Facts {
     pub now: Timestamp,
     /// What came of preparing the active deployment's release, once something did.
     pub prepared: Option<Result<String, String>>,
+    /// What came of the active deployment's gates: of the attempts since the server was started.
+    pub gates: BTreeMap<String, GateEnd>,
     /// The instances of the application; `None` while the runtime does not answer.
     pub instances: Option<BTreeMap<InstanceName, InstanceFact>>,
     /// All registered data planes.
@@ -22,6 +25,17 @@ pub struct Facts {
     pub traffic: BTreeMap<PlacementId, Traffic>,
     /// How long the data planes took to acknowledge the last cutover, in microseconds.
     pub cutover_us: Option<u64>,
+}
+
+/// What came of an attempt of a gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateEnd {
+    /// Which attempt, from 1.
+    pub attempt: u16,
+    /// When it began.
+    pub since: Timestamp,
+    /// What came of it.
+    pub result: GateResult,
 }
 
 /// What was observed of an instance.

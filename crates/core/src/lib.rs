@@ -8,6 +8,7 @@ pub mod application;
 pub mod command;
 pub mod deployment;
 pub mod facts;
+pub mod gate;
 mod image;
 pub mod machine;
 pub mod names;

@@ -41,7 +41,28 @@ pub struct RouteGroup {
     pub slots: Vec<SlotRoute>,
     /// How they are forwarded.
     pub forward: ForwardSettings,
+    /// The release that is tested while nobody else is sent to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewRoute>,
 }
+
+/// Where requests go that carry the token: through the same listener, routes and settings as all others, to a slot that
+/// is not live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRoute {
+    /// What the header [`PREVIEW_HEADER`] or the cookie [`PREVIEW_COOKIE`] has to say.
+    pub token: String,
+    /// The slot.
+    pub slot: SlotRoute,
+}
+
+/// The header that asks for the preview. A request whose token is none (any more) is refused, and never sent to the live
+/// slot in its stead.
+pub const PREVIEW_HEADER: &str = "x-gapless-preview";
+
+/// The cookie that asks for the preview, for browsers. With an old token it asks for nothing.
+pub const PREVIEW_COOKIE: &str = "gapless-preview";
 
 /// Requests for one host, under one path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -101,10 +122,18 @@ impl RouteGroup {
     /// The routes of an application: a pure function of its record. None as long as none of its releases was ever live.
     ///
     /// The live slot is the only one with weight. The slot that was live before is there as fallback while the new one
-    /// is observed; a candidate and a standby never are.
+    /// is observed. A candidate that has passed its checks is there as preview while it is tested and approved; other
+    /// candidates, and a standby, never are.
     #[must_use]
     pub fn derive(app: &Application) -> Option<RouteGroup> {
-        let live = app.live_placement()?;
+        let preview = app.slots.values().filter(|placement| app.live != Some(placement.id.slot) && placement.checked);
+        let preview = preview.filter_map(|placement| Some((placement, placement.preview.clone()?))).next();
+        let Some(live) = app.live_placement() else {
+            // The first release of an application is tested by its own routes; others get a 503.
+            let (placement, _) = preview.as_ref()?;
+            let (routes, forward) = (placement.spec.routes.clone(), placement.spec.forward.clone());
+            return Some(RouteGroup { routes, slots: Vec::new(), forward, preview: preview.map(PreviewRoute::new) });
+        };
         let mut slots = Vec::new();
         if app.desired == Desired::Running {
             slots.push(SlotRoute::derive(live, SlotRole::Live));
@@ -112,7 +141,18 @@ impl RouteGroup {
             let fallbacks = others.filter(|placement| placement.idle == Idle::Fallback && placement.checked);
             slots.extend(fallbacks.map(|placement| SlotRoute::derive(placement, SlotRole::Fallback)));
         }
-        Some(RouteGroup { routes: live.spec.routes.clone(), slots, forward: live.spec.forward.clone() })
+        Some(RouteGroup {
+            routes: live.spec.routes.clone(),
+            slots,
+            forward: live.spec.forward.clone(),
+            preview: preview.map(PreviewRoute::new),
+        })
+    }
+}
+
+impl PreviewRoute {
+    fn new((placement, token): (&Placement, String)) -> PreviewRoute {
+        PreviewRoute { token, slot: SlotRoute::derive(placement, SlotRole::Live) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a release is made of: the typed form of `gapless.toml`, complete, with every default filled in. It is recorded
 //! with the release and never changes afterwards.
 
+use crate::gate::Gate;
 use crate::routes::Route;
 use crate::{AppName, EnvName, Millis};
 use serde::{Deserialize, Serialize};
@@ -46,9 +47,28 @@ pub struct Spec {
     /// How they are forwarded.
     #[serde(default)]
     pub forward: ForwardSettings,
+    /// What a release must pass before its cutover.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gates: Vec<Gate>,
+    /// Whether people must approve it before its cutover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalRule>,
     /// The deadlines of a deployment.
     #[serde(default)]
     pub timing: Timing,
+}
+
+/// That people must approve a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalRule {
+    /// How many.
+    pub people: u16,
+    /// Whether who asked for the deployment is not one of them.
+    #[serde(default)]
+    pub by_others: bool,
+    /// How long it waits for them.
+    pub expires: Millis,
 }
 
 /// What runs.

@@ -3,9 +3,10 @@
 
 use crate::balance;
 use crate::body::AnswerBody;
-use crate::guard::Refusal;
+use crate::guard::{Flags, Refusal};
 use crate::pages::{self, Trouble};
 use crate::placement::CoreInstance;
+use crate::preview;
 use crate::router::{Forward, normalise_host};
 use crate::sending::{Own, Sending, Sent};
 use crate::session::Session;
@@ -118,13 +119,15 @@ impl Answering {
 pub(crate) struct Routed {
     pub(crate) instance: Arc<CoreInstance>,
     pub(crate) is_fallback: bool,
+    /// Whether it goes to a release that is being tested, and nowhere else.
+    pub(crate) is_preview: bool,
     pub(crate) forward: Forward,
     /// Bytes to cut off the path.
     pub(crate) strip: usize,
 }
 
 /// Finds the request's group, and in it an instance.
-pub(crate) fn route(worker: &Worker, parts: &request::Parts) -> Result<Routed> {
+pub(crate) fn route(worker: &Worker, parts: &request::Parts, flags: Flags) -> Result<Routed> {
     let unrouted = &worker.plane.unrouted;
     let host = match parts.uri.authority() {
         Some(authority) => Some(authority.as_str()),
@@ -137,8 +140,12 @@ pub(crate) fn route(worker: &Worker, parts: &request::Parts) -> Result<Routed> {
     worker.with_routes(|routes| {
         let found = routes.find(host, parts.uri.path());
         let (group, strip) = found.ok_or_else(|| Box::new(pages::no_route(unrouted)))?;
+        let preview = preview::asked(group, &parts.headers, flags);
+        let preview = preview.map_err(|_| Box::new(pages::no_preview(unrouted)))?;
+        let is_preview = preview.is_some();
+        let group = preview.unwrap_or(group);
         let (instance, is_fallback) = balance::choose(group, &worker.dice)
             .ok_or_else(|| Box::new(pages::trouble(Trouble::Unavailable, Some(group), unrouted)))?;
-        Ok(Routed { instance, is_fallback, forward: group.forward, strip })
+        Ok(Routed { instance, is_fallback, is_preview, forward: group.forward, strip })
     })
 }

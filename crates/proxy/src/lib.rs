@@ -18,6 +18,7 @@ mod pages;
 mod placement;
 mod plane;
 mod pool;
+mod preview;
 mod process;
 mod replay;
 mod router;

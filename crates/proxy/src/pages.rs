@@ -25,6 +25,13 @@ pub(crate) fn no_route(own: &OwnCounts) -> Response<AnswerBody> {
     page(StatusCode::NOT_FOUND, "Not found", "No application answers for this address.", None)
 }
 
+/// The answer to a request for a preview that is none, or none any more: never the live release's, which its sender
+/// would take for that of the tested one.
+pub(crate) fn no_preview(own: &OwnCounts) -> Response<AnswerBody> {
+    count(&own.no_route);
+    page(StatusCode::NOT_FOUND, "No such preview", "The release with this token is not being tested (any more).", None)
+}
+
 /// The answer to a request that is refused. The connection ends with it.
 pub(crate) fn refused(refusal: Refusal, own: &OwnCounts) -> Response<AnswerBody> {
     count(&own.refused);

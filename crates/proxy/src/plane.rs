@@ -138,8 +138,8 @@ impl Plane {
         });
         let routes = Arc::new(routes);
         let mut changed = Changed::default();
-        let before = changes.keys().filter_map(|key| present.groups.get(key)).flat_map(|group| &group.slots);
-        let after = changes.keys().filter_map(|key| routes.groups.get(key)).flat_map(|group| &group.slots);
+        let before = changes.keys().filter_map(|key| present.groups.get(key)).flat_map(|group| group.all_slots());
+        let after = changes.keys().filter_map(|key| routes.groups.get(key)).flat_map(|group| group.all_slots());
         for slot in after.clone() {
             slot.placement.set_drain_timeout(slot.drain_timeout);
             if slot.weight > 0 && slot.placement.set_live(true) {
@@ -257,7 +257,7 @@ impl Plane {
         state.forget();
         let mut placements: BTreeMap<_, _> =
             state.placements.iter().map(|(id, known)| (id.clone(), traffic::sum(known.placement.cores()))).collect();
-        for slot in routes.groups.values().flat_map(|group| &group.slots) {
+        for slot in routes.groups.values().flat_map(|group| group.all_slots()) {
             if let Some(traffic) = placements.get_mut(&slot.placement.id) {
                 (traffic.role, traffic.weight) = (Some(slot.role), slot.weight);
                 let instances = slot.instances.iter().map(|instance| InstanceTraffic {
@@ -296,10 +296,10 @@ impl Plane {
 impl State {
     fn note_departures(&mut self, routes: &Routes, changes: &GroupChanges) {
         for key in changes.keys() {
-            let slots = routes.groups.get(key).map_or(&[][..], |group| &group.slots);
+            let group = routes.groups.get(key);
             let first = PlacementId { key: key.clone(), slot: Slot::ALL[0], deployment: 0 };
             for (id, known) in self.placements.range_mut(first..).take_while(|(id, _)| id.key == *key) {
-                let is_present = slots.iter().any(|slot| slot.placement.id == *id);
+                let is_present = group.is_some_and(|group| group.all_slots().any(|slot| slot.placement.id == *id));
                 known.left = if is_present { None } else { known.left.or_else(|| Some(Instant::now())) };
             }
         }

@@ -42,10 +42,18 @@ pub(crate) struct Group {
     pub(crate) slots: Vec<GroupSlot>,
     /// The only one that may get requests, where there is one such slot with one instance.
     pub(crate) only: Option<Listed>,
+    pub(crate) preview: Option<Preview>,
     pub(crate) forward: Forward,
     pub(crate) retry_after: HeaderValue,
     pub(crate) error_page: Option<Bytes>,
     pub(crate) own: Arc<OwnCounts>,
+}
+
+/// Where requests with that token go: a group of its own, of one slot.
+#[derive(Debug)]
+pub(crate) struct Preview {
+    pub(crate) token: Box<str>,
+    pub(crate) group: Box<Group>,
 }
 
 /// A placement in a group.
@@ -186,10 +194,15 @@ impl Routes {
 }
 
 impl Group {
+    /// Its slots, that of the preview included.
+    pub(crate) fn all_slots(&self) -> impl Iterator<Item = &GroupSlot> + Clone {
+        self.slots.iter().chain(self.preview.iter().flat_map(|preview| &preview.group.slots))
+    }
+
     fn new(source: &Arc<RouteGroup>, before: Option<&Group>, find: FindPlacement<'_>) -> Group {
         let slots = source.slots.iter().map(|slot| {
             let placement = find(&slot.placement);
-            let known = before.into_iter().flat_map(|group| &group.slots).flat_map(|slot| &slot.instances);
+            let known = before.into_iter().flat_map(Group::all_slots).flat_map(|slot| &slot.instances);
             let instances = slot.instances.iter().map(|backend| {
                 let same = |instance: &&Listed| {
                     Arc::ptr_eq(&instance.placement, &placement)
@@ -212,6 +225,11 @@ impl Group {
             (Some(GroupSlot { instances, .. }), None) if instances.len() == 1 => instances.first().cloned(),
             _ => None,
         };
+        let preview = source.preview.as_ref().map(|preview| {
+            let slots = vec![preview.slot.clone()];
+            let alone = RouteGroup { routes: Vec::new(), slots, forward: source.forward.clone(), preview: None };
+            Preview { token: preview.token.as_str().into(), group: Box::new(Group::new(&Arc::new(alone), before, find)) }
+        });
         let settings = &source.forward;
         let forward = Forward {
             connect_timeout: settings.connect_timeout.to_duration(),
@@ -224,7 +242,7 @@ impl Group {
         let own = before.map(|group| Arc::clone(&group.own)).unwrap_or_default();
         // Strings, numbers and lists cannot fail to be written.
         let json = serde_json::to_vec(source).unwrap_or_else(|_| b"null".to_vec()).into();
-        Group { source: Arc::clone(source), json, slots, only, forward, retry_after, error_page, own }
+        Group { source: Arc::clone(source), json, slots, only, preview, forward, retry_after, error_page, own }
     }
 }
 

@@ -7,6 +7,7 @@ use crate::forward::{Routed, route};
 use crate::guard::{Flags, Refusal};
 use crate::headers;
 use crate::pages::{self, Trouble};
+use crate::preview;
 use crate::placement::CoreInstance;
 use crate::replay;
 use crate::router::Forward;
@@ -51,6 +52,7 @@ pub(crate) struct Sending {
     replayable: bool,
     upgrade: bool,
     is_fallback: bool,
+    is_preview: bool,
     /// A connection from the pool has failed; another one could, too.
     fresh_only: bool,
     /// It may have arrived once.
@@ -81,10 +83,13 @@ impl Sending {
             return Err(refuse(refusal));
         }
         let (mut parts, incoming) = request.into_parts();
-        let Routed { instance, is_fallback, forward, strip } = route(worker, &parts)?;
+        let Routed { instance, is_fallback, is_preview, forward, strip } = route(worker, &parts, flags)?;
         let ticket = Ticket::new(worker, instance, started);
         if is_fallback {
             ticket.traffic().fallbacks.add(1);
+        }
+        if is_preview {
+            parts.headers.remove(preview::HEADER);
         }
         let upgrade = flags.has(Flags::UPGRADE) && headers::may_upgrade(&parts.headers);
         headers::to_application(&mut parts, flags, session, forward.trust_forwarded, strip, upgrade)
@@ -108,6 +113,7 @@ impl Sending {
             replayable,
             upgrade,
             is_fallback,
+            is_preview,
             fresh_only: false,
             was_sent: false,
             started,
@@ -220,6 +226,9 @@ impl Sending {
     /// Another instance than the present one, and whether it is the fallback's. `failed`: the attempt that says that
     /// the instance is in trouble. After the second such attempt the fallback goes before further live instances.
     fn other(&self, failed: Option<usize>) -> Option<(Arc<CoreInstance>, bool)> {
+        if self.is_preview {
+            return None;
+        }
         let worker = self.session.worker();
         let present = &self.ticket.instance;
         let group = worker.present_group(&present.placement.id.key)?;
@@ -237,6 +246,9 @@ impl Sending {
 
     /// Where a request goes whose instance gets none any more.
     fn after_cutover(&self) -> Option<(Arc<CoreInstance>, bool)> {
+        if self.is_preview {
+            return None;
+        }
         let worker = self.session.worker();
         let group = worker.present_group(&self.ticket.instance.placement.id.key)?;
         balance::choose(&group, &worker.dice)

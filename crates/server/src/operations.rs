@@ -218,14 +218,47 @@ impl Operations {
         Ok(self.shared.records.deployment(&app.key, claim.deployment).await?.map(|found| found.record))
     }
 
+    /// Approves deployment `number`, which waits for it.
+    ///
+    /// # Errors
+    /// If it does not wait, or this person's approval does not count.
+    pub async fn approve(&self, key: &AppKey, number: u64, by: &Requester) -> Result<Deployment, OperationError> {
+        let release = self.deployment(key, number).await?.record.release;
+        let rule = self.release(key, release).await?.spec.approval.clone();
+        self.change_deployment(key, number, |deployment| command::approve(deployment, rule.as_ref(), by)).await
+    }
+
+    /// Refuses deployment `number`, which waits for an approval.
+    ///
+    /// # Errors
+    /// If it does not wait for one.
+    pub async fn reject(
+        &self,
+        key: &AppKey,
+        number: u64,
+        reason: &str,
+        by: &Requester,
+    ) -> Result<Deployment, OperationError> {
+        self.change_deployment(key, number, |deployment| command::reject(deployment, reason, by)).await
+    }
+
     async fn end_active(&self, key: &AppKey, verb: &str, by: &Requester) -> Result<Deployment, OperationError> {
+        let app = self.application(key).await?.record;
+        let Some(claim) = app.active.as_ref().or(app.queue.first()) else {
+            return Err(CommandError::NothingUnderWay { key: key.clone() }.into());
+        };
+        self.change_deployment(key, claim.deployment, |deployment| command::abort(deployment, verb, by)).await
+    }
+
+    async fn change_deployment(
+        &self,
+        key: &AppKey,
+        number: u64,
+        command: impl Fn(&mut Deployment) -> Result<(), CommandError>,
+    ) -> Result<Deployment, OperationError> {
         loop {
-            let app = self.application(key).await?.record;
-            let Some(claim) = app.active.as_ref().or(app.queue.first()) else {
-                return Err(CommandError::NothingUnderWay { key: key.clone() }.into());
-            };
-            let mut deployment = self.deployment(key, claim.deployment).await?;
-            command::abort(&mut deployment.record, verb, by)?;
+            let mut deployment = self.deployment(key, number).await?;
+            command(&mut deployment.record)?;
             match self.shared.records.put_deployment(&deployment).await {
                 Err(RecordError::Conflict) => {}
                 Err(error) => {

@@ -4,6 +4,7 @@ use super::State;
 use crate::application::{Application, Desired, Idle, Placement};
 use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Traffic};
 use crate::facts::{Facts, InstanceSeen};
+use crate::gate::{self, GateReport};
 use crate::{Millis, PlacementId, Release, RouteGroup, Slot};
 
 /// Moves the deployment on by one phase, if the facts say so.
@@ -15,6 +16,8 @@ pub(super) fn advance(state: &mut State, facts: &Facts) {
         Phase::Preparing => at.preparing(),
         Phase::Starting => at.starting(),
         Phase::Checking => at.checking(),
+        Phase::Testing => at.testing(),
+        Phase::Approving => at.approving(),
         Phase::Shifting => at.shifting(),
         Phase::Observing => at.observing(),
         Phase::Retiring => at.retiring(),
@@ -150,12 +153,105 @@ impl At<'_> {
                 placement.checked = true;
                 placement.replicas.iter_mut().for_each(|replica| replica.in_rotation = true);
             });
-            self.cutover();
+            self.towards_cutover();
         } else if self.is_late(self.release.spec.health.deadline) {
             let seen = last_failure.unwrap_or_else(|| "no check was answered".to_owned());
             let limit = self.release.spec.health.deadline;
             self.fail(Cause::Unhealthy, format!("not healthy within {limit} (health.deadline): {seen}"));
         }
+    }
+
+    /// What has to come before the cutover, or the cutover itself. A rollback goes to what has been there before.
+    fn towards_cutover(&mut self) {
+        let spec = &self.release.spec;
+        let is_forward = self.deployment.kind == Kind::Deploy;
+        if is_forward && !gate::all_passed(&spec.gates, &self.deployment.gates) {
+            self.open_preview();
+            self.enter(Phase::Testing);
+        } else if is_forward && spec.approval.as_ref().is_some_and(|rule| !rule.is_met(self.deployment)) {
+            self.open_preview();
+            self.enter(Phase::Approving);
+        } else {
+            self.cutover();
+        }
+    }
+
+    /// From here on requests with the token go to the new slot, and no others.
+    fn open_preview(&mut self) {
+        let token = self.deployment.preview_token.clone();
+        self.with_placement(|placement| {
+            placement.preview = Some(token);
+            placement.was_routed = true;
+        });
+    }
+
+    fn testing(&mut self) {
+        if self.is_ended_while_it_waits() {
+            return;
+        }
+        let gates = &self.release.spec.gates;
+        let mut has_news = false;
+        for gate in gate::due(gates, &self.deployment.gates).into_iter().map(|gate| gate.name.clone()) {
+            let Some(end) = self.facts.gates.get(&gate) else { continue };
+            let reports = &mut self.deployment.gates;
+            let known = reports.iter_mut().find(|report| report.name == gate);
+            if end.attempt != known.as_ref().map_or(0, |report| report.attempts) + 1 {
+                continue;
+            }
+            has_news = true;
+            let (until, result) = (self.facts.now, end.result.clone());
+            match known {
+                Some(report) => {
+                    (report.attempts, report.until, report.result) = (end.attempt, until, result);
+                }
+                None => reports.push(GateReport { name: gate, attempts: end.attempt, since: end.since, until, result }),
+            }
+        }
+        if let Some(report) = gate::failed(gates, &self.deployment.gates) {
+            let mut message = format!("the gate {} failed: {}", report.name, report.result.summary);
+            if !report.result.lines.is_empty() {
+                message.push_str("; its last lines:");
+                report.result.lines.iter().for_each(|line| {
+                    message.push_str("\n  ");
+                    message.push_str(line);
+                });
+            }
+            return self.fail(Cause::Gate, message);
+        }
+        if has_news && gate::all_passed(gates, &self.deployment.gates) {
+            self.towards_cutover();
+        }
+    }
+
+    fn approving(&mut self) {
+        if self.is_ended_while_it_waits() {
+            return;
+        }
+        let Some(rule) = self.release.spec.approval.clone() else { return self.cutover() };
+        if let Some(rejection) = &self.deployment.rejection {
+            let message = format!("{} refused it: {}", rejection.by, rejection.reason);
+            self.fail(Cause::Rejected, message);
+        } else if rule.is_met(self.deployment) {
+            self.cutover();
+        } else if self.is_late(rule.expires) {
+            let (given, needed) = (self.deployment.approvals.len(), rule.people);
+            let message = format!("{given} of {needed} people approved it within {} (approval.expires)", rule.expires);
+            self.fail(Cause::Expired, message);
+        }
+    }
+
+    /// Ends a deployment whose release is ready, where a person wants that or the release does not stay ready.
+    fn is_ended_while_it_waits(&mut self) -> bool {
+        if let Some(reason) = self.abort_reason() {
+            self.end_before_cutover(Outcome::Cancelled(reason));
+            return true;
+        }
+        let sign = self.placement().and_then(|placement| self.bad_sign(placement, true));
+        let is_bad = sign.is_some();
+        if let Some(Reason { cause, message }) = sign {
+            self.fail(cause, message);
+        }
+        is_bad
     }
 
     /// **The cutover.** One change of the record, committed in one transaction: from here on new requests belong to
@@ -171,7 +267,10 @@ impl At<'_> {
         if let Some(old) = self.app.live.and_then(|live| self.app.slots.get_mut(&live)) {
             old.idle = old_is_kept_as;
         }
-        self.with_placement(|new| new.was_routed = true);
+        self.with_placement(|new| {
+            new.was_routed = true;
+            new.preview = None;
+        });
         self.app.live = Some(slot);
         self.app.desired = Desired::Running;
         self.deployment.receipt.cutover_at = Some(now);

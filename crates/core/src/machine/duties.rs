@@ -4,6 +4,7 @@ use super::State;
 use crate::application::{Application, Desired, Idle, Placement};
 use crate::deployment::Phase;
 use crate::facts::{Facts, InstanceSeen};
+use crate::gate;
 use crate::{Action, Millis, Pace, RouteGroup, Timestamp};
 
 /// Whether the instances of a placement that is in no slot (or whose application is to rest) may be stopped: no data
@@ -29,6 +30,7 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
     if phase(state) == Some(&Phase::Preparing) && is_unprepared && facts.prepared.is_none() {
         actions.push(Action::Prepare);
     }
+    actions.extend(gates(state, facts));
     let Some(instances) = &facts.instances else { return actions };
     for placement in app.slots.values() {
         if Some(placement.id.slot) == app.live && app.desired != Desired::Running {
@@ -49,6 +51,21 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
         actions.push(Action::Forget);
     }
     actions
+}
+
+/// The gates to run, once requests with the deployment's token reach its slot everywhere.
+fn gates(state: &State, facts: &Facts) -> Vec<Action> {
+    let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return Vec::new() };
+    let is_reached = || facts.planes_behind(RouteGroup::derive(&state.app).as_ref()).is_empty();
+    if deployment.phase != Phase::Testing || !is_reached() {
+        return Vec::new();
+    }
+    let attempt = |name: &str| {
+        let report = deployment.gates.iter().find(|report| report.name == name);
+        report.map_or(0, |report| report.attempts) + 1
+    };
+    let due = gate::due(&release.spec.gates, &deployment.gates).into_iter();
+    due.map(|gate| Action::RunGate { name: gate.name.clone(), attempt: attempt(&gate.name) }).collect()
 }
 
 /// Keeps the instances of a placement in a slot running and checked.
@@ -132,6 +149,9 @@ fn phase_deadline(state: &State) -> Option<Timestamp> {
         Phase::Preparing => spec.timing.prepare_timeout,
         Phase::Starting => spec.timing.start_timeout,
         Phase::Checking => spec.health.deadline,
+        // A gate ends by its own deadline.
+        Phase::Testing => return None,
+        Phase::Approving => spec.approval.as_ref()?.expires,
         Phase::Shifting => spec.timing.shift_timeout,
         Phase::Observing => spec.timing.observe,
         Phase::Retiring | Phase::Reverting(_) => spec.timing.drain_timeout,

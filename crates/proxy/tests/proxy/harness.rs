@@ -201,7 +201,7 @@ pub fn fallback(placement: &str, addresses: &[SocketAddr]) -> SlotRoute {
 }
 
 pub fn group(routes: Vec<Route>, slots: Vec<SlotRoute>) -> RouteGroup {
-    RouteGroup { routes, slots, forward: ForwardSettings::default() }
+    RouteGroup { routes, slots, forward: ForwardSettings::default(), preview: None }
 }
 
 /// The table of one application `shop` that gets everything.
