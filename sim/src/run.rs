@@ -7,11 +7,12 @@ use crate::runtime::{self, FakeRuntime};
 use crate::store::FaultyStore;
 use crate::world::{Behaviour, World};
 use gapless_core::application::Desired;
-use gapless_core::command::Requester;
+use gapless_core::gate::GateResult;
 use gapless_core::{AppKey, RouteGroup};
 use gapless_runtime::RuntimeEvent;
 use gapless_server::clock::Clock;
 use gapless_server::controller::{Bells, Controllers, Shared};
+use gapless_server::gates::{GateRun, GateRunner};
 use gapless_server::health::{ProbeFailure, Prober};
 use gapless_server::operations::Operations;
 use gapless_server::planes::{DataPlane, Planes};
@@ -194,6 +195,8 @@ impl Simulation {
             tables: Tables::new(revision, &apps),
             clock,
             prober: self.prober(),
+            gate_runner: self.gate_runner(),
+            outputs: broadcast::channel(1).0,
             changes: broadcast::channel(64).0,
             progress: Default::default(),
         });
@@ -226,6 +229,19 @@ impl Simulation {
                     }
                     _ => Err(ProbeFailure { is_refused: true, message: "connection refused".to_owned() }),
                 }
+            })
+        })
+    }
+
+    /// Gates take a while, and those that are not good fail.
+    fn gate_runner(&self) -> GateRunner {
+        let (world, dice) = (self.world.clone(), self.dice.clone());
+        Arc::new(move |run: GateRun| {
+            let (world, dice) = (world.clone(), dice.clone());
+            Box::pin(async move {
+                dice.wait_up_to(3_000).await;
+                let passed = run.gate.name.starts_with("good") && !(world.has_faults() && dice.once_in(20));
+                GateResult { passed, summary: "simulated".to_owned(), lines: Vec::new(), tests: None, latency: None }
             })
         })
     }
@@ -280,8 +296,8 @@ impl Simulation {
     async fn deploy_once_more(&self, server: &Server) {
         for app in APPS {
             let Ok(key) = app.parse::<AppKey>() else { continue };
-            let by = Requester { name: "someone".to_owned(), at: self.world.now() };
-            let deployed = server.operations.deploy(&key, people::good(&key), &by).await;
+            let by = people::someone(&self.world, &self.dice);
+            let deployed = server.operations.deploy(&key, people::good(&key), false, &by).await;
             tokio::time::sleep(Duration::from_secs(60)).await;
             let ended = match deployed {
                 Ok(deployment) => server.operations.deployment(&key, deployment.number).await,

@@ -146,7 +146,7 @@ impl State {
         let placement = &name.placement;
         let mut violations = Vec::new();
         for plane in &self.planes {
-            let mut routes = plane.table.groups.values().flat_map(|group| &group.slots);
+            let mut routes = plane.table.groups.values().flat_map(|group| group.placements());
             if routes.any(|slot| slot.placement == *placement && !slot.instances.is_empty()) {
                 violations.push(format!("{name} is stopped while a data plane routes to it"));
             }
@@ -166,7 +166,7 @@ impl State {
             if group.slots.iter().filter(|slot| slot.weight > 0).count() > 1 {
                 violations.push(format!("{key} has two live slots"));
             }
-            for slot in &group.slots {
+            for slot in group.placements() {
                 for backend in &slot.instances {
                     let name = slot.placement.instance(backend.replica);
                     if self.instances.get(&name).is_some_and(|instance| !instance.has_passed) {
@@ -180,7 +180,7 @@ impl State {
             slots.map(|slot| slot.placement.clone()).collect::<BTreeSet<_>>()
         };
         let routed = |table: &RouteTable| {
-            let slots = table.groups.values().flat_map(|group| &group.slots);
+            let slots = table.groups.values().flat_map(|group| group.placements());
             slots.map(|slot| slot.placement.clone()).collect::<BTreeSet<_>>()
         };
         if let Some(plane) = self.planes.get_mut(index) {

@@ -2,7 +2,10 @@
 
 use crate::error::{ApiError, ClientError, Code};
 use crate::follow::Follow;
-use crate::types::{ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, PromoteRequest, RollbackRequest, ServerInfo};
+use crate::types::{
+    ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, PromoteRequest, RejectRequest, RollbackRequest,
+    ServerInfo,
+};
 use bytes::Bytes;
 use gapless_core::{AppKey, Deployment, EnvName, Release, Slot, Spec};
 use http::{Method, Request, Response, header};
@@ -93,6 +96,22 @@ impl Client {
     pub async fn promote(&self, from: EnvName, spec: Spec) -> Result<Deployment, ClientError> {
         let key = AppKey::new(spec.app.clone(), spec.env.clone());
         self.post(&at(&key, "/promotions"), &PromoteRequest { from, spec }).await
+    }
+
+    /// Approves a deployment that waits for it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn approve(&self, key: &AppKey, number: u64) -> Result<Deployment, ClientError> {
+        self.post(&at(key, &format!("/deployments/{number}/approve")), &()).await
+    }
+
+    /// Refuses a deployment that waits for an approval.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn reject(&self, key: &AppKey, number: u64, reason: String) -> Result<Deployment, ClientError> {
+        self.post(&at(key, &format!("/deployments/{number}/reject")), &RejectRequest { reason }).await
     }
 
     /// Asks for a rollback, to `release` or to the one that was live before.

@@ -29,6 +29,14 @@ pub struct PromoteRequest {
     pub spec: Spec,
 }
 
+/// Refuses a deployment that waits for an approval.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RejectRequest {
+    /// Why.
+    pub reason: String,
+}
+
 /// Asks for a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +134,18 @@ pub struct FollowEvent {
     /// How far a long step is, where one is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressView>,
+    /// What gates have said since the last event.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output: Vec<OutputLine>,
+}
+
+/// A line that a gate said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct OutputLine {
+    /// The gate.
+    pub gate: String,
+    /// The line.
+    pub line: String,
 }
 
 /// How far a long step is.

@@ -3,7 +3,7 @@
 
 use crate::which::{App, File, NamedApp};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gapless_core::{AppName, EnvName, Slot};
+use gapless_core::{AppName, EnvName, Millis, Slot};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -19,8 +19,8 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not healthy, 5 another deployment \
-is in the way, 6 taken back after its cutover.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not healthy, 4 a gate \
+failed, 5 another deployment is in the way, 6 taken back after its cutover, 7 an approval is pending or was refused.";
 
 /// What gapless can do.
 #[derive(Debug, Subcommand)]
@@ -33,6 +33,10 @@ pub enum Command {
     Deploy(Deploy),
     /// Deploy what has succeeded in one environment into another one: the very same image or program
     Promote(Promote),
+    /// Approve a deployment that waits for it
+    Approve(Approve),
+    /// Refuse a deployment that waits for an approval
+    Reject(Reject),
     /// Show what is live
     Status(Status),
     /// List deployments, the newest first
@@ -126,9 +130,33 @@ pub struct Deploy {
     /// Return as soon as the deployment is recorded; it goes on
     #[arg(long)]
     pub detach: bool,
+    /// How long to wait for an approval before returning with exit code 7; the deployment goes on waiting
+    #[arg(long, value_name = "DURATION", value_parser = gapless_config::parse_duration)]
+    pub wait: Option<Millis>,
     /// Print each event as a line of JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `gapless approve` needs to know.
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// The number of the deployment [default: the one that is under way]
+    pub number: Option<u64>,
+    #[command(flatten)]
+    pub app: App,
+}
+
+/// What `gapless reject` needs to know.
+#[derive(Debug, Args)]
+pub struct Reject {
+    /// The number of the deployment [default: the one that is under way]
+    pub number: Option<u64>,
+    /// Why
+    #[arg(short = 'r', long, value_name = "TEXT")]
+    pub reason: String,
+    #[command(flatten)]
+    pub app: App,
 }
 
 /// What `gapless promote` needs to know.

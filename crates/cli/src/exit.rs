@@ -13,10 +13,14 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// The new release was not healthy.
 const UNHEALTHY: u8 = 3;
+/// A gate failed.
+const GATE: u8 = 4;
 /// Another deployment is in the way.
 const BUSY: u8 = 5;
 /// The new release was live and was taken back.
 const REVERTED: u8 = 6;
+/// It waits for an approval, or was refused one.
+pub const APPROVAL: u8 = 7;
 /// A person pressed Ctrl-C, as shells tell it.
 pub const INTERRUPTED: u8 = 130;
 
@@ -80,6 +84,8 @@ pub fn of_deployment(deployment: &Deployment) -> ExitCode {
     let code = match &deployment.phase {
         Phase::Ended(Outcome::Failed(reason)) => match reason.cause {
             Cause::Unhealthy | Cause::Exited | Cause::OutOfMemory => UNHEALTHY,
+            Cause::Gate => GATE,
+            Cause::Rejected | Cause::Expired => APPROVAL,
             _ => FAILED,
         },
         Phase::Ended(Outcome::Cancelled(_)) => FAILED,

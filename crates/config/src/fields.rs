@@ -1,7 +1,8 @@
 //! Where a field of the spec stands in the file, for what the spec's own rules find.
 
 /// Beginnings of the spec's fields, and what they are in the file; the first that fits.
-const NAMES: [(&str, &str); 19] = [
+const NAMES: [(&str, &str); 20] = [
+    ("approval", "approval"),
     ("workload.docker.", ""),
     ("workload.process.", ""),
     ("forward.first_byte_timeout", "proxy.response_timeout"),

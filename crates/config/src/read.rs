@@ -2,6 +2,7 @@
 
 mod environments;
 mod files;
+mod gates;
 mod requests;
 mod workload;
 
@@ -55,6 +56,8 @@ impl<'a> Reading<'a> {
         let health = root.table("health").map(|table| self.health(table)).unwrap_or_default();
         let forward = root.table("proxy").map(|table| self.forward(table)).unwrap_or_default();
         let timing = root.table("deploy").map(timing).unwrap_or_default();
+        let gates = self.gates(&root);
+        let approval = root.table("approval").and_then(|table| self.approval(table));
         let has_port = root.has("port");
         if !has_port && matches!(workload, Some(Workload::Docker(_))) {
             root.missing("port", "the port that the application listens on in its container, such as `port = 3000`");
@@ -75,6 +78,8 @@ impl<'a> Reading<'a> {
             health,
             routes,
             forward,
+            gates,
+            approval,
             timing,
         };
         Some((spec, origins))

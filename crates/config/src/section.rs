@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys that a later version has, so that they are no typing mistakes.
-const RESERVED: [&str; 1] = ["services"];
+const RESERVED: [&str; 4] = ["strategy", "services", "hooks", "migrate"];
 
 /// What people who come from other tools write.
 const ALIASES: [(&str, &str); 18] = [
@@ -113,9 +113,10 @@ impl<'a> Section<'a> {
 
     fn find(&self, key: &str) -> Option<(&Layer<'a>, &'a Spanned<DeValue<'a>>)> {
         let others = EITHER_OR.iter().find(|keys| keys.contains(&key)).copied().unwrap_or(&[]);
-        let layer = self.layers.iter().find(|layer| {
-            layer.get(key).is_some() || others.iter().any(|other| layer.get(other).is_some())
-        })?;
+        let layer = self
+            .layers
+            .iter()
+            .find(|layer| layer.get(key).is_some() || others.iter().any(|other| layer.get(other).is_some()))?;
         Some((layer, layer.get(key)?))
     }
 
@@ -174,6 +175,21 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A number from 0 to 100: `1.5`, `1` or `"1.5%"`.
+    pub(crate) fn percent(&self, key: &'static str) -> Option<f64> {
+        let value = self.value(key)?;
+        let number = match value.get_ref() {
+            DeValue::Integer(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+            DeValue::String(text) => text.trim().strip_suffix('%').and_then(|text| text.trim().parse::<f64>().ok()),
+            _ => None,
+        };
+        match number.filter(|number| (0.0..=100.0).contains(number)) {
+            Some(number) => Some(number),
+            None => self.wrong(value, &self.path(key), "a percentage from 0 to 100, such as \"1.5%\""),
+        }
+    }
+
     pub(crate) fn cpus(&self, key: &'static str) -> Option<u64> {
         let value = self.value(key)?;
         let number = match value.get_ref() {
@@ -224,7 +240,9 @@ impl<'a> Section<'a> {
         let path = format!("{}{name}", layer.prefix);
         self.report.place(path.clone(), value.span());
         match value.get_ref().as_table() {
-            Some(table) => Some(Section::of(self.report, String::new(), vec![Layer { prefix: format!("{path}."), table }])),
+            Some(table) => {
+                Some(Section::of(self.report, String::new(), vec![Layer { prefix: format!("{path}."), table }]))
+            }
             None => self.wrong(value, &path, &format!("a table, `[{path}]`")),
         }
     }

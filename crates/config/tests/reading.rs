@@ -125,13 +125,16 @@ fn schema_keys(schema: &Value, table: &Value, prefix: &str, keys: &mut BTreeSet<
     }
 }
 
+/// Tables whose keys are the user's own.
+const OWN_KEYS: [&str; 5] = ["env", "environments", "headers", "expect_headers", "json"];
+
 fn file_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
     for (key, value) in table {
         let path = format!("{prefix}{key}");
         match value {
-            toml::Value::Table(table) if key != "env" => file_keys(table, &format!("{path}."), keys),
-            toml::Value::Array(items) if key == "routes" => {
-                file_keys(items[0].as_table().unwrap(), &format!("{path}."), keys);
+            toml::Value::Table(table) if !OWN_KEYS.contains(&key.as_str()) => file_keys(table, &format!("{path}."), keys),
+            toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+                items.iter().for_each(|item| file_keys(item.as_table().unwrap(), &format!("{path}."), keys));
             }
             _ => drop(keys.insert(path)),
         }

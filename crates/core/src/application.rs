@@ -188,7 +188,17 @@ impl Placement {
     #[must_use]
     pub fn candidate(id: PlacementId, release: u64, spec: Arc<Spec>, artifact: String) -> Self {
         let replicas = (1..=spec.replicas).map(|number| Replica { number, ..Replica::default() }).collect();
-        Placement { id, release, spec, artifact, idle: Idle::Candidate, checked: false, was_routed: false, preview: None, replicas }
+        Placement {
+            id,
+            release,
+            spec,
+            artifact,
+            idle: Idle::Candidate,
+            checked: false,
+            was_routed: false,
+            preview: None,
+            replicas,
+        }
     }
 
     /// The names of its instances.

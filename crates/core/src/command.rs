@@ -154,12 +154,7 @@ pub struct HandedIn {
 ///
 /// # Errors
 /// If the environment takes nothing but promotions, or the application is being removed.
-pub fn deploy(
-    app: &mut Application,
-    spec: Arc<Spec>,
-    force: bool,
-    by: &Requester,
-) -> Result<HandedIn, CommandError> {
+pub fn deploy(app: &mut Application, spec: Arc<Spec>, force: bool, by: &Requester) -> Result<HandedIn, CommandError> {
     if !spec.requires.is_empty() && !force {
         return Err(CommandError::MustBePromoted { key: app.key.clone(), requires: spec.requires.clone() });
     }

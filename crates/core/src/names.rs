@@ -199,6 +199,12 @@ impl HostPattern {
         self.0 == "*"
     }
 
+    /// Whether it is one host's name, and no pattern.
+    #[must_use]
+    pub fn is_name(&self) -> bool {
+        !self.0.starts_with('*')
+    }
+
     /// The part behind `*.`, where the pattern is a wildcard.
     #[must_use]
     pub fn wildcard_suffix(&self) -> Option<&str> {

@@ -150,6 +150,13 @@ impl RouteGroup {
     }
 }
 
+impl RouteGroup {
+    /// All placements that any request can go to.
+    pub fn placements(&self) -> impl Iterator<Item = &SlotRoute> {
+        self.slots.iter().chain(self.preview.iter().map(|preview| &preview.slot))
+    }
+}
+
 impl PreviewRoute {
     fn new((placement, token): (&Placement, String)) -> PreviewRoute {
         PreviewRoute { token, slot: SlotRoute::derive(placement, SlotRole::Live) }

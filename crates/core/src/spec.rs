@@ -3,7 +3,7 @@
 
 use crate::gate::Gate;
 use crate::routes::Route;
-use crate::{AppName, EnvName, Millis};
+use crate::{AppKey, AppName, EnvName, Millis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -56,6 +56,31 @@ pub struct Spec {
     /// The deadlines of a deployment.
     #[serde(default)]
     pub timing: Timing,
+}
+
+impl Spec {
+    /// Such a workload, with the defaults of everything else and no routes.
+    #[must_use]
+    pub fn new(key: AppKey, workload: Workload, port: u16) -> Self {
+        Spec {
+            app: key.app,
+            env: key.env,
+            requires: Vec::new(),
+            workload,
+            port,
+            replicas: 1,
+            variables: BTreeMap::new(),
+            resources: Resources::default(),
+            log: LogRotation::default(),
+            host_ports: None,
+            health: HealthCheck::default(),
+            routes: Vec::new(),
+            forward: ForwardSettings::default(),
+            gates: Vec::new(),
+            approval: None,
+            timing: Timing::default(),
+        }
+    }
 }
 
 /// That people must approve a release.

@@ -1,6 +1,7 @@
 //! What a [`Spec`] must be beyond its types: bounds, and fields that must fit each other. The client applies these rules
 //! to `gapless.toml`, the server to everything that comes over the API.
 
+use crate::gate::{Gate, GateKind};
 use crate::image::check_image;
 use crate::spec::{Container, HealthCheck, Process, Volume, Workload};
 use crate::{Millis, Spec};
@@ -13,6 +14,9 @@ pub const REPLICAS_MAX: u16 = 64;
 
 /// The most routes of an application.
 pub const ROUTES_MAX: usize = 256;
+
+/// The most gates of an application.
+pub const GATES_MAX: usize = 32;
 
 /// The largest error page, in bytes: every data plane holds it in memory.
 pub const ERROR_PAGE_BYTES_MAX: usize = 64 << 10;
@@ -70,6 +74,11 @@ impl Spec {
         check_health(&self.health, &mut found);
         check_routes(self, &mut found);
         check_forward(self, &mut found);
+        check_gates(&self.gates, &mut found);
+        if let Some(rule) = &self.approval {
+            found.within("approval.people", rule.people, 1..=100);
+            found.within("approval.expires", rule.expires, SECOND..=Millis(30 * DAY.0));
+        }
         check_timing(self, &mut found);
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }
@@ -293,6 +302,67 @@ fn check_routes(spec: &Spec, found: &mut Findings) {
                 format!("has the host {} and the path {} of a route before it", route.host, route.path),
             );
         }
+    }
+}
+
+fn check_gates(gates: &[Gate], found: &mut Findings) {
+    if gates.len() > GATES_MAX {
+        found.add("gates", format!("are {}; the most is {GATES_MAX}", gates.len()));
+    }
+    let mut names = BTreeSet::new();
+    for (at, gate) in gates.iter().enumerate() {
+        let field = |name: &str| format!("gates[{at}].{name}");
+        if gate.name.parse::<crate::AppName>().is_err() {
+            found.add(field("name"), "may only hold lower-case letters a-z, digits and hyphens");
+        }
+        if !names.insert(&gate.name) {
+            found.add(field("name"), format!("is that of a gate before it: {}", gate.name));
+        }
+        found.within(&field("timeout"), gate.timeout, SECOND..=DAY);
+        found.within(&field("retries"), gate.retries, 0..=10);
+        match &gate.kind {
+            GateKind::Command(command) => {
+                if command.command.first().is_none_or(|program| !program.starts_with('/')) {
+                    found.add(field("command"), "does not begin with a program's absolute path");
+                }
+            }
+            GateKind::Container(container) => {
+                if let Err(why) = check_image(&container.image) {
+                    found.add(field("image"), why);
+                }
+            }
+            GateKind::Http(requests) => {
+                if requests.is_empty() {
+                    found.add(field("requests"), "are none: the gate would test nothing");
+                }
+                for request in requests {
+                    check_request(&field("requests"), &request.method, &request.path, found);
+                }
+            }
+            GateKind::Load(load) => {
+                found.within(&field("load.connections"), load.connections, 1..=1000);
+                found.within(&field("load.duration"), load.duration, SECOND..=HOUR);
+                found.within(&field("load.rate"), load.rate_per_s, 0..=100_000);
+                if load.duration >= gate.timeout {
+                    found.add(field("timeout"), "is not longer than the load lasts");
+                }
+                if load.requests.is_empty() {
+                    found.add(field("load.requests"), "are none: the gate would test nothing");
+                }
+                for request in &load.requests {
+                    check_request(&field("load.requests"), &request.method, &request.path, found);
+                }
+            }
+        }
+    }
+}
+
+fn check_request(field: &str, method: &str, path: &str, found: &mut Findings) {
+    if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
+        found.add(field, format!("have the method {method:?}, which is none, such as GET"));
+    }
+    if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+        found.add(field, format!("have the path {path:?}, which does not begin with a slash or has blanks in it"));
     }
 }
 

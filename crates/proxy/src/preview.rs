@@ -11,7 +11,11 @@ pub(crate) const HEADER: HeaderName = HeaderName::from_static(PREVIEW_HEADER);
 pub(crate) struct NoSuchPreview;
 
 /// The group of the preview, if one is asked for.
-pub(crate) fn asked<'a>(group: &'a Group, headers: &HeaderMap, flags: Flags) -> Result<Option<&'a Group>, NoSuchPreview> {
+pub(crate) fn asked<'a>(
+    group: &'a Group,
+    headers: &HeaderMap,
+    flags: Flags,
+) -> Result<Option<&'a Group>, NoSuchPreview> {
     // The guard has seen whether any header begins with an x: few requests have one.
     if flags.has(Flags::FORWARDED)
         && let Some(token) = headers.get(HEADER)
@@ -21,7 +25,8 @@ pub(crate) fn asked<'a>(group: &'a Group, headers: &HeaderMap, flags: Flags) -> 
     }
     let Some(preview) = &group.preview else { return Ok(None) };
     let mut cookies = headers.get_all(COOKIE).iter().flat_map(pairs);
-    let is_asked = cookies.any(|(name, value)| name == PREVIEW_COOKIE && is_same(value.as_bytes(), preview.token.as_bytes()));
+    let is_asked =
+        cookies.any(|(name, value)| name == PREVIEW_COOKIE && is_same(value.as_bytes(), preview.token.as_bytes()));
     Ok(is_asked.then_some(&*preview.group))
 }
 

@@ -228,7 +228,10 @@ impl Group {
         let preview = source.preview.as_ref().map(|preview| {
             let slots = vec![preview.slot.clone()];
             let alone = RouteGroup { routes: Vec::new(), slots, forward: source.forward.clone(), preview: None };
-            Preview { token: preview.token.as_str().into(), group: Box::new(Group::new(&Arc::new(alone), before, find)) }
+            Preview {
+                token: preview.token.as_str().into(),
+                group: Box::new(Group::new(&Arc::new(alone), before, find)),
+            }
         });
         let settings = &source.forward;
         let forward = Forward {

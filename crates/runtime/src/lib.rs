@@ -11,6 +11,7 @@ mod instance;
 mod pidfd;
 mod port;
 pub mod process;
+pub mod user;
 
 pub use error::RuntimeError;
 pub use instance::{

@@ -22,25 +22,9 @@ fn example(name: &str) -> PathBuf {
 }
 
 fn spec(program: &Path) -> Spec {
-    Spec {
-        app: "conformance".parse().unwrap(),
-        env: "production".parse().unwrap(),
-        workload: Workload::Process(Process {
-            command: vec![program.display().to_string()],
-            directory: "/".into(),
-            user: None,
-        }),
-        port: 0,
-        replicas: 1,
-        variables: BTreeMap::new(),
-        resources: Default::default(),
-        log: LogRotation::default(),
-        host_ports: None,
-        health: Default::default(),
-        routes: Vec::new(),
-        forward: Default::default(),
-        timing: Default::default(),
-    }
+    let command = vec![program.display().to_string()];
+    let workload = Workload::Process(Process { command, directory: "/".into(), user: None });
+    Spec::new("conformance/production".parse().unwrap(), workload, 0)
 }
 
 fn runtime(root: &Path) -> ProcessRuntime {

@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod controller;
+pub mod gates;
 pub mod health;
 mod http;
 pub mod operations;

@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::controller::{Bells, Controllers, Shared};
+use crate::gates;
 use crate::health::http_prober;
 use crate::http::{Api, ListenError, Listener, router};
 use crate::operations::Operations;
@@ -24,6 +25,8 @@ use tokio::task::JoinSet;
 
 /// Changes that a follower may be behind before it reads everything again.
 const CHANGES_WAITING_MAX: usize = 1024;
+/// Lines of gates that a follower may be behind before it misses some.
+const LINES_WAITING_MAX: usize = 4096;
 /// How long an instance that nothing in the records names has from SIGTERM to SIGKILL.
 const LEFT_OVER_GRACE: Millis = Millis::from_secs(10);
 /// Names this installation, so that its instances are told from another's on the same host.
@@ -89,7 +92,7 @@ pub async fn run(
     let owner = owner(store.as_ref()).await?;
     let records = Records::new(store);
     let (revision, apps) = records.applications().await?;
-    let runtimes = runtimes(&config, &owner)?;
+    let (runtimes, docker) = runtimes(&config, &owner)?;
     let supervisor = Supervisor::begin(ProxyProcess {
         command: vec![config.program.clone(), "proxy".into()],
         control_socket: state_dir.join("proxy.sock"),
@@ -112,6 +115,8 @@ pub async fn run(
         tables: Tables::new(revision, &apps),
         clock: clock.clone(),
         prober: http_prober(),
+        gate_runner: gates::runner(docker, config.listen.clone()),
+        outputs: broadcast::channel(LINES_WAITING_MAX).0,
         changes: broadcast::channel(CHANGES_WAITING_MAX).0,
         progress: Default::default(),
     });
@@ -150,14 +155,15 @@ fn prepare_state_dir(config: &ServerConfig) -> Result<PathBuf, ServerError> {
     std::fs::canonicalize(&config.state_dir).map_err(unusable)
 }
 
-fn runtimes(config: &ServerConfig, owner: &str) -> Result<Runtimes, ServerError> {
+fn runtimes(config: &ServerConfig, owner: &str) -> Result<(Runtimes, Arc<DockerRuntime>), ServerError> {
     let docker = DockerRuntime::connect(DockerConfig { owner: owner.to_owned(), ..DockerConfig::default() })?;
     let process = ProcessRuntime::new(ProcessConfig {
         root: config.state_dir.join("processes"),
         owner: owner.to_owned(),
         shim: vec![config.program.clone().into_os_string(), "shim".into()],
     })?;
-    Ok(Runtimes { docker: Arc::new(docker), process: Arc::new(process) })
+    let docker = Arc::new(docker);
+    Ok((Runtimes { docker: docker.clone(), process: Arc::new(process) }, docker))
 }
 
 /// The name of this installation, drawn at its first start.

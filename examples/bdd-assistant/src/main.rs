@@ -1,8 +1,9 @@
 //! BDD Assistant: stories with a narrative and scenarios, written together, kept in one file that both slots share.
 //!
 //! It listens on `$PORT` (9000) and keeps its stories in `$DATA_DIR` (the current folder). `$MISBEHAVE` makes it fail
-//! in the ways that tests need; see `misbehave.rs`.
+//! in the ways that tests need; see `misbehave.rs`. `bdd-assistant check` is its smoke test; see `check.rs`.
 
+mod check;
 mod load;
 mod misbehave;
 mod page;
@@ -40,7 +41,11 @@ pub struct App {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run().await {
+    let done = match std::env::args().nth(1).as_deref() {
+        Some("check") => check::run(),
+        _ => run().await,
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("bdd-assistant: {why}");

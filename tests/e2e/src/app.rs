@@ -100,11 +100,13 @@ impl App {
 }
 
 /// The example application's image, built by `./scripts/test` and `./scripts/demo`.
-fn image() -> String {
+#[must_use]
+pub fn image() -> String {
     std::env::var("BDD_ASSISTANT_IMAGE").unwrap_or_else(|_| "bdd-assistant:latest".to_owned())
 }
 
 /// The example application's program: `$BDD_ASSISTANT_BINARY`, else the one beside gapless.
-fn example_program() -> PathBuf {
+#[must_use]
+pub fn example_program() -> PathBuf {
     std::env::var_os("BDD_ASSISTANT_BINARY").map_or_else(|| program().with_file_name("bdd-assistant"), PathBuf::from)
 }

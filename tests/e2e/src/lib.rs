@@ -3,8 +3,10 @@
 
 mod app;
 mod cli;
+mod http;
 mod server;
 
-pub use app::{App, Runtime};
+pub use app::{App, Runtime, example_program, image};
 pub use cli::{Gapless, Ran};
+pub use http::get;
 pub use server::{Host, free_port, wait_for};

@@ -1,19 +1,8 @@
 //! What a user does day by day: status, history, logs, stop, start, abort, remove, and watching what is live.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Runtime, wait_for};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
 use std::time::Duration;
-
-fn get(address: SocketAddr, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
-}
 
 fn view(gapless: &Gapless) -> ApplicationView {
     gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
@@ -30,18 +19,18 @@ fn an_application_lives_from_deploy_to_remove() {
     for phase in ["preparing", "starting", "checking", "shifting", "observing", "release 1 is live in blue"] {
         assert!(deployed.contains(phase), "{deployed}");
     }
-    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
     assert!(gapless.ok(["logs"]).stdout.contains("life.production.blue.1.1"));
 
     gapless.ok(["stop"]);
-    let (status, answer) = get(host.address(), "/up").unwrap();
+    let (status, answer) = get(host.address(), "/up", "").unwrap();
     assert!(status == 503 && answer.to_lowercase().contains("retry-after:"), "{answer}");
     wait_for("it is stopped", Duration::from_secs(20), || {
         gapless.run(["status"]).stdout.contains("stopped").then_some(())
     });
     gapless.ok(["start"]);
     wait_for("it serves again", Duration::from_secs(20), || {
-        get(host.address(), "/up").filter(|(status, _)| *status == 200)
+        get(host.address(), "/up", "").filter(|(status, _)| *status == 200)
     });
 
     gapless.ok(["deploy"]);
@@ -52,7 +41,7 @@ fn an_application_lives_from_deploy_to_remove() {
 
     assert_eq!(gapless.run(["remove"]).code, 2, "it must ask");
     gapless.ok(["remove", "--yes"]);
-    assert_eq!(get(host.address(), "/up").unwrap().0, 404);
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 404);
     assert!(gapless.ok(["status"]).stdout.contains("nothing is deployed yet"));
     let left = std::fs::read_dir(host.folder().join("state/processes/instances")).map(|dir| dir.count()).unwrap_or(0);
     assert_eq!(left, 0, "something is left over");
@@ -72,10 +61,10 @@ fn a_live_instance_that_dies_is_started_again_and_routed() {
         gapless.ok(["deploy"]);
         let before = view(&gapless).slots[0].instances[0].clone();
         wait_for("it dies", Duration::from_secs(20), || {
-            get(host.address(), "/up").filter(|(status, _)| *status != 200)
+            get(host.address(), "/up", "").filter(|(status, _)| *status != 200)
         });
         wait_for("it answers again", Duration::from_secs(20), || {
-            get(host.address(), "/up").filter(|(status, _)| *status == 200)
+            get(host.address(), "/up", "").filter(|(status, _)| *status == 200)
         });
         assert_eq!(view(&gapless).slots[0].instances[0].name, before.name);
     }
@@ -96,7 +85,7 @@ fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
     let ran = gapless.ok(["abort"]);
     assert!(ran.stdout.contains("aborted by") && ran.stdout.contains("release 1 is live"), "{ran:?}");
     assert_eq!(gapless.run(["abort"]).code, 1, "there is nothing left to abort");
-    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
 }
 
 #[test]
@@ -126,7 +115,7 @@ fn a_proxy_that_dies_is_started_again_with_its_routes_and_its_queue() {
     for _ in 0..5 {
         host.kill_proxy();
         // Connections wait in the listening socket that the server holds: none is refused.
-        assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+        assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
     }
 }
 
@@ -137,10 +126,10 @@ fn the_proxy_serves_on_while_there_is_no_server() {
     host.gapless().within(&folder).ok(["deploy"]);
     let proxy = host.server_info().planes[0].pid;
     host.kill_server();
-    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
     host.start_server();
     assert_eq!(host.server_info().planes[0].pid, proxy, "the proxy that runs is adopted");
-    assert_eq!(get(host.address(), "/up").unwrap().0, 200);
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
 }
 
 #[test]

@@ -17,5 +17,5 @@ pub async fn run(args: Deploy, client: &Client) -> Result<ExitCode, Failure> {
     if args.detach {
         return follow::detached(&deployment, args.json);
     }
-    follow::follow(client, &key, deployment.number, Until::Ended, args.json).await
+    follow::follow(client, &key, deployment.number, Until::Ended { patience: args.wait }, args.json).await
 }

@@ -1,6 +1,7 @@
 //! The commands, a file each.
 
 pub mod abort;
+pub mod approve;
 pub mod deploy;
 pub mod describe;
 pub mod doctor;
@@ -28,6 +29,8 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
     match command {
         Command::Deploy(args) => deploy::run(args, client).await,
         Command::Promote(args) => promote::run(args, client).await,
+        Command::Approve(args) => approve::approve(args, client).await,
+        Command::Reject(args) => approve::reject(args, client).await,
         Command::Status(args) => status::run(args, client).await,
         Command::History(args) => history::run(args, client).await,
         Command::Show(args) => show::run(args, client).await,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 pub async fn run(args: Show, client: &Client) -> Result<ExitCode, Failure> {
     let key = args.app.key()?;
     if args.follow {
-        return follow::follow(client, &key, args.number, Until::Ended, args.json).await;
+        return follow::follow(client, &key, args.number, Until::Ended { patience: None }, args.json).await;
     }
     let found = client.deployment(&key, args.number).await?;
     if args.json {

@@ -18,6 +18,19 @@ pub fn whole(deployment: &Deployment) -> String {
     for passed in &deployment.passed {
         let _ = writeln!(text, "  {}", phase_line(&passed.phase, passed.until.since(passed.since)));
     }
+    for gate in &deployment.gates {
+        let verdict = if gate.result.passed { "passed" } else { "failed" };
+        let _ = writeln!(
+            text,
+            "  gate {} {verdict} in {}: {}",
+            gate.name,
+            gate.until.since(gate.since),
+            gate.result.summary
+        );
+    }
+    for approval in &deployment.approvals {
+        let _ = writeln!(text, "  approved by {} at {}", approval.by, local_time(approval.at));
+    }
     if !deployment.phase.is_end() {
         let _ = writeln!(text, "  {:<12} since {}", deployment.phase.name(), local_time(deployment.phase_since));
     }
@@ -105,6 +118,10 @@ mod tests {
             phase_since: Timestamp(0),
             passed: Vec::new(),
             abort: None,
+            preview_token: String::new(),
+            gates: Vec::new(),
+            approvals: Vec::new(),
+            rejection: None,
             receipt,
         })
     }

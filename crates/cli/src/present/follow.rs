@@ -4,7 +4,7 @@ use super::{deployment, json};
 use crate::exit::{self, Failure};
 use gapless_api::{Client, ClientError, Follow, FollowEvent, ProgressView};
 use gapless_core::deployment::{Kind, Outcome};
-use gapless_core::{AppKey, Deployment, Phase};
+use gapless_core::{AppKey, Deployment, Millis, Phase};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -18,8 +18,11 @@ const SPINNER_EVERY: Duration = Duration::from_millis(100);
 /// How far a deployment is followed, and what is success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// To its end.
-    Ended,
+    /// To its end; one that waits for an approval only for so long, where that is said.
+    Ended {
+        /// How long, from when it begins to wait.
+        patience: Option<Millis>,
+    },
     /// Until requests go to the earlier release.
     WentBack,
     /// Until what was aborted is over.
@@ -49,10 +52,12 @@ pub async fn follow(
 ) -> Result<ExitCode, Failure> {
     let mut display = Display::new(as_json);
     let mut events = client.follow(key, number).await?;
+    let mut give_up_at = None;
     loop {
         let event = tokio::select! {
             biased;
             event = events.next() => event,
+            () = until_instant(give_up_at) => return Ok(display.pending(number)),
             _ = tokio::signal::ctrl_c() => {
                 display.interrupted(number);
                 return Ok(ExitCode::from(exit::INTERRUPTED));
@@ -61,6 +66,12 @@ pub async fn follow(
         match event {
             Ok(Some(event)) => {
                 display.show(&event)?;
+                give_up_at = match until {
+                    Until::Ended { patience: Some(patience) } if event.deployment.phase == Phase::Approving => {
+                        give_up_at.or_else(|| Some(tokio::time::Instant::now() + patience.to_duration()))
+                    }
+                    _ => None,
+                };
                 let is_over = event.deployment.phase.is_end();
                 if is_over || (until == Until::WentBack && has_gone_back(&event.deployment)) {
                     return Ok(display.end(&event.deployment, until));
@@ -69,6 +80,13 @@ pub async fn follow(
             Ok(None) | Err(ClientError::Broken(_)) => events = display.wait_for_server(client, key, number).await?,
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+async fn until_instant(at: Option<tokio::time::Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -113,8 +131,12 @@ impl Display {
         };
         match self {
             Display::Json => println!("{}", json::line(event)?),
-            Display::Plain { phases_shown } => lines(phases_shown).iter().for_each(|line| println!("  {line}")),
+            Display::Plain { phases_shown } => {
+                event.output.iter().for_each(|line| println!("    {} | {}", line.gate, line.line));
+                lines(phases_shown).iter().for_each(|line| println!("  {line}"));
+            }
             Display::Terminal { spinner, phases_shown } => {
+                event.output.iter().for_each(|line| spinner.println(format!("  {} | {}", line.gate, line.line)));
                 lines(phases_shown).iter().for_each(|line| spinner.println(format!("✓ {line}")));
                 let progress = event.progress.as_ref().map(progress).unwrap_or_default();
                 spinner.set_message(format!("{}{progress}", event.deployment.phase.name()));
@@ -134,6 +156,16 @@ impl Display {
         let was_aborted = until == Until::Aborted
             && matches!(deployment.phase, Phase::Ended(Outcome::Cancelled(_) | Outcome::Reverted(_)));
         if went_back || was_aborted { ExitCode::SUCCESS } else { exit::of_deployment(deployment) }
+    }
+
+    fn pending(&self, number: u64) -> ExitCode {
+        if let Display::Terminal { spinner, .. } = self {
+            spinner.finish_and_clear();
+        }
+        eprintln!(
+            "deployment {number} waits for an approval: `gapless approve {number}`, or `gapless reject {number}`"
+        );
+        ExitCode::from(exit::APPROVAL)
     }
 
     fn interrupted(&self, number: u64) {

@@ -155,7 +155,7 @@ impl Reading<'_> {
     }
 
     /// The program's absolute path: as it is, from the configuration's folder on where it has a slash, or by `PATH`.
-    fn program(&self, name: &str) -> Result<String, String> {
+    pub(super) fn program(&self, name: &str) -> Result<String, String> {
         if name.is_empty() {
             return Err("the program has no name".to_owned());
         }

@@ -2,30 +2,24 @@
 
 use super::{State, Step, step};
 use crate::application::{Application, Desired, Idle};
-use crate::command::{self, Requester};
+use crate::command::{self, HandedIn, Requester};
 use crate::deployment::{Cause, Deployment, Outcome, Phase};
-use crate::facts::{Facts, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
-use crate::spec::{Process, Timing, Workload};
+use crate::facts::{Facts, GateEnd, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
+use crate::gate::{Gate, GateCommand, GateKind, GateResult};
+use crate::spec::{ApprovalRule, Process, Timing, Workload};
 use crate::{Action, AppKey, InstanceName, Millis, Release, RouteGroup, Spec, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 fn spec(replicas: u16) -> Arc<Spec> {
+    let command = vec!["/bin/shop".into()];
+    let workload = Workload::Process(Process { command, directory: "/".into(), user: None });
     Arc::new(Spec {
-        app: "shop".parse().unwrap(),
-        env: "production".parse().unwrap(),
-        workload: Workload::Process(Process { command: vec!["/bin/shop".into()], directory: "/".into(), user: None }),
-        port: 9000,
         replicas,
-        variables: BTreeMap::new(),
-        resources: Default::default(),
-        log: Default::default(),
-        host_ports: None,
-        health: Default::default(),
         routes: vec![crate::routes::Route { host: crate::HostPattern::any(), path: Default::default(), strip: false }],
-        forward: Default::default(),
         timing: Timing { keep_warm: Millis::from_secs(60), ..Timing::default() },
+        ..Spec::new("shop/production".parse().unwrap(), workload, 9000)
     })
 }
 
@@ -35,6 +29,10 @@ struct World {
     releases: BTreeMap<u64, Release>,
     deployments: BTreeMap<u64, Deployment>,
     facts: Facts,
+    /// What releases have to pass from now on.
+    gates: Vec<Gate>,
+    approval: Option<ApprovalRule>,
+    do_gates_pass: bool,
 }
 
 impl World {
@@ -45,16 +43,26 @@ impl World {
             planes: vec![PlaneFact { name: "builtin".into(), view: Some(PlaneView::default()) }],
             ..Facts::default()
         };
-        World { app: Application::new(key), releases: BTreeMap::new(), deployments: BTreeMap::new(), facts }
+        World {
+            app: Application::new(key),
+            releases: BTreeMap::new(),
+            deployments: BTreeMap::new(),
+            facts,
+            gates: Vec::new(),
+            approval: None,
+            do_gates_pass: true,
+        }
     }
 
     fn by(&self) -> Requester {
-        Requester { name: "tester".into(), at: self.facts.now }
+        Requester { name: "tester".into(), at: self.facts.now, secret: "token".into() }
     }
 
     fn deploy(&mut self, replicas: u16) -> u64 {
         let by = self.by();
-        let (release, deployment, superseded) = command::deploy(&mut self.app, spec(replicas), &by).unwrap();
+        let (gates, approval) = (self.gates.clone(), self.approval.clone());
+        let spec = Arc::new(Spec { gates, approval, ..(*spec(replicas)).clone() });
+        let HandedIn { release, deployment, superseded } = command::deploy(&mut self.app, spec, false, &by).unwrap();
         for number in superseded {
             let old = self.deployments.get_mut(&number).unwrap();
             old.phase = Phase::Ended(Outcome::Cancelled(crate::deployment::Reason::new(Cause::Superseded, "newer")));
@@ -121,11 +129,8 @@ impl World {
             let Some(placement) = self.app.placement_of(name) else { continue };
             for plane in self.facts.planes.iter().filter(|_| placement.was_routed) {
                 let view = plane.view.as_ref().expect("stopped what a data plane that is away may route to");
-                let routes = view.group.iter().flat_map(|group| &group.slots);
-                assert!(
-                    !routes.clone().any(|slot| slot.placement == placement.id),
-                    "stopped a routed instance: {name}"
-                );
+                let mut routes = view.group.iter().flat_map(|group| group.placements());
+                assert!(!routes.any(|slot| slot.placement == placement.id), "stopped a routed instance: {name}");
                 let in_flight = view.in_flight.as_ref().and_then(|counts| counts.get(&placement.id)).unwrap_or(&0);
                 let deadline = view.left_at[&placement.id].after(placement.spec.timing.drain_timeout);
                 assert!(*in_flight == 0 || self.facts.now >= deadline, "stopped a draining instance: {name}");
@@ -138,7 +143,16 @@ impl World {
         let now = self.facts.now;
         for action in actions {
             match action {
-                Action::Prepare => self.facts.prepared = Some(Ok("sha256:1".into())),
+                Action::Prepare => {
+                    self.facts.prepared = Some(Ok("sha256:1".into()));
+                    self.facts.gates.clear();
+                }
+                Action::RunGate { name, attempt } => {
+                    let lines = Vec::new();
+                    let (passed, summary) = (self.do_gates_pass, "seen".to_owned());
+                    let result = GateResult { passed, summary, lines, tests: None, latency: None };
+                    self.facts.gates.insert(name.clone(), GateEnd { attempt: *attempt, since: now, result });
+                }
                 Action::Start(name) => self.run(name, now),
                 Action::Stop { name, .. } => {
                     self.facts.instances.as_mut().unwrap().remove(name);
@@ -166,7 +180,8 @@ impl World {
 
     fn apply_routes(&mut self) {
         let group = RouteGroup::derive(&self.app).map(Arc::new);
-        let is_routed = |id: &crate::PlacementId| group.iter().flat_map(|g| &g.slots).any(|slot| slot.placement == *id);
+        let is_routed =
+            |id: &crate::PlacementId| group.iter().flat_map(|g| g.placements()).any(|slot| slot.placement == *id);
         for plane in &mut self.facts.planes {
             let view = plane.view.get_or_insert_default();
             for placement in self.app.placements() {
@@ -185,12 +200,22 @@ impl World {
         for _ in 0..400 {
             let actions = self.settle();
             self.obey(&actions);
+            self.approve();
             if self.app.active.is_none() && self.app.queue.is_empty() {
                 return;
             }
             self.facts.now = self.facts.now.after(Millis(500));
         }
         panic!("a deployment never ends: {:?}", self.state().deployment);
+    }
+
+    /// Somebody approves what waits for it.
+    fn approve(&mut self) {
+        let Some(claim) = &self.app.active else { return };
+        let (number, by) = (claim.deployment, self.by());
+        let deployment = self.deployments.get_mut(&number).unwrap();
+        let rule = self.releases[&deployment.release].spec.approval.clone();
+        let _ = command::approve(deployment, rule.as_ref(), &by);
     }
 
     fn exit(&mut self, name: &InstanceName) {
@@ -218,7 +243,7 @@ fn check_record(app: &Application) {
         assert!(placement.checked, "a slot that has not passed its checks is live");
         assert!(placement.was_routed);
     }
-    for slot in RouteGroup::derive(app).iter().flat_map(|group| &group.slots) {
+    for slot in RouteGroup::derive(app).iter().flat_map(|group| group.placements()) {
         let placement = app.slots.values().find(|placement| placement.id == slot.placement).expect("routes to nothing");
         assert!(placement.checked, "a slot that has not passed its checks is routed");
     }
@@ -327,6 +352,128 @@ fn the_last_instance_that_runs_is_never_taken_out_for_its_checks() {
     assert_eq!(in_rotation(&world), 1);
 }
 
+fn gate(name: &str, parallel: bool, retries: u16) -> Gate {
+    let kind = GateKind::Command(GateCommand { command: vec!["/bin/true".to_owned()], user: None });
+    Gate { name: name.to_owned(), kind, timeout: Millis::from_secs(1), retries, parallel }
+}
+
+/// Two gates beside each other, one after them, and one person's approval.
+fn demanding() -> (Vec<Gate>, Option<ApprovalRule>) {
+    let gates = vec![gate("a", false, 0), gate("b", true, 1), gate("c", false, 0)];
+    (gates, Some(ApprovalRule { people: 1, by_others: false, expires: Millis::from_secs(60) }))
+}
+
+fn gates_asked_for(actions: &[Action]) -> Vec<(&str, u16)> {
+    let gates = actions.iter().filter_map(|action| match action {
+        Action::RunGate { name, attempt } => Some((name.as_str(), *attempt)),
+        _ => None,
+    });
+    gates.collect()
+}
+
+#[test]
+fn gates_run_group_by_group_against_the_preview_and_then_people_decide() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    (world.gates, world.approval) = demanding();
+    let second = world.deploy(1);
+    world.go_on_until_phase(second, "testing");
+    // Not before the token leads to it everywhere: a test would see what is live.
+    assert_eq!(gates_asked_for(&world.settle()), []);
+    world.apply_routes();
+    let actions = world.settle();
+    assert_eq!(gates_asked_for(&actions), [("a", 1), ("b", 1)]);
+    let group = RouteGroup::derive(&world.app).unwrap();
+    assert_eq!(group.preview.as_ref().map(|preview| preview.token.as_str()), Some("token"));
+    assert_eq!(group.slots.len(), 1, "nobody else is sent to it");
+    world.obey(&actions);
+    let actions = world.settle();
+    assert_eq!(gates_asked_for(&actions), [("c", 1)]);
+    world.obey(&actions);
+    world.settle();
+    assert_eq!(world.deployments[&second].phase, Phase::Approving);
+    assert_eq!(world.app.live, Some(crate::Slot::Blue));
+
+    let by = world.by();
+    let rule = world.approval.clone();
+    let deployment = world.deployments.get_mut(&second).unwrap();
+    command::approve(deployment, rule.as_ref(), &by).unwrap();
+    assert!(command::approve(deployment, rule.as_ref(), &by).is_err(), "nobody counts twice");
+    world.settle();
+    assert_eq!(world.app.live, Some(crate::Slot::Green));
+    assert_eq!(RouteGroup::derive(&world.app).unwrap().preview, None);
+}
+
+#[test]
+fn a_gate_that_fails_as_often_as_it_may_fails_the_deployment() {
+    let mut world = World::new();
+    world.gates = vec![gate("flaky", false, 1)];
+    world.do_gates_pass = false;
+    let number = world.deploy(1);
+    world.go_on_until_phase(number, "testing");
+    world.apply_routes();
+    let actions = world.settle();
+    world.obey(&actions);
+    let actions = world.settle();
+    assert_eq!(gates_asked_for(&actions), [("flaky", 2)]);
+    world.obey(&actions);
+    world.settle();
+    let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it goes on") };
+    assert!(reason.cause == Cause::Gate && reason.message.contains("flaky"), "{reason:?}");
+    assert_eq!(world.app.live, None);
+}
+
+#[test]
+fn what_nobody_approves_in_time_or_somebody_refuses_never_goes_live() {
+    for is_refused in [true, false] {
+        let mut world = World::new();
+        world.approval = demanding().1;
+        let number = world.deploy(1);
+        world.go_on_until_phase(number, "approving");
+        world.apply_routes();
+        if is_refused {
+            let by = world.by();
+            command::reject(world.deployments.get_mut(&number).unwrap(), "not today", &by).unwrap();
+        } else {
+            world.facts.now = world.facts.now.after(Millis::from_secs(61));
+        }
+        world.settle();
+        let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it waits") };
+        let expected = if is_refused { Cause::Rejected } else { Cause::Expired };
+        assert_eq!((reason.cause, world.app.live), (expected, None));
+        let by = world.by();
+        assert!(command::approve(world.deployments.get_mut(&number).unwrap(), None, &by).is_err(), "too late");
+    }
+}
+
+#[test]
+fn only_what_has_succeeded_elsewhere_is_promoted() {
+    let mut test = World::new();
+    let by = test.by();
+    let number = test.deploy(1);
+    test.go_on_until_phase(number, "observing");
+    let proven = |world: &World| command::proven(&world.app, world.deployments.get(&number));
+    assert!(proven(&test).is_err(), "it may still be taken back");
+    test.go_on_until_over();
+    let proven = proven(&test).unwrap();
+
+    let key: AppKey = "shop/live".parse().unwrap();
+    let mut wanted = (*spec(1)).clone();
+    (wanted.env, wanted.requires) = (key.env.clone(), vec!["production".parse().unwrap()]);
+    let mut app = Application::new(key.clone());
+    let alone = command::deploy(&mut app, Arc::new(wanted.clone()), false, &by).unwrap_err();
+    assert!(alone.to_string().contains("gapless promote --from production --to live"), "{alone}");
+    let handed_in = command::promote(&mut app, &wanted, std::slice::from_ref(&proven), &by).unwrap();
+    assert_eq!(handed_in.release.artifact.as_deref(), Some("sha256:1"));
+
+    wanted.requires.push("staging".parse().unwrap());
+    let other = command::Proven { artifact: "sha256:2".into(), ..proven.clone() };
+    let other =
+        command::Proven { origin: crate::release::Origin { env: "staging".parse().unwrap(), release: 9 }, ..other };
+    assert!(command::promote(&mut app, &wanted, &[proven, other], &by).is_err(), "something else is live in staging");
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Deploy(u16),
@@ -345,6 +492,9 @@ enum Event {
     InFlight(u64),
     PrepareFails,
     StartFails(usize),
+    GatesFail(bool),
+    Approve,
+    Reject,
     Wait(u64),
 }
 
@@ -366,6 +516,9 @@ fn event() -> impl Strategy<Value = Event> {
         2 => (0u64..3).prop_map(Event::InFlight),
         1 => Just(Event::PrepareFails),
         1 => (0usize..4).prop_map(Event::StartFails),
+        1 => any::<bool>().prop_map(Event::GatesFail),
+        2 => Just(Event::Approve),
+        1 => Just(Event::Reject),
         4 => (1u64..40_000).prop_map(Event::Wait),
     ]
 }
@@ -380,6 +533,7 @@ impl World {
         let by = self.by();
         match event {
             Event::Deploy(replicas) if self.app.desired != Desired::Removed => {
+                (self.gates, self.approval) = if replicas > 1 { demanding() } else { (Vec::new(), None) };
                 self.deploy(replicas);
             }
             Event::Rollback => self.rollback(),
@@ -432,6 +586,13 @@ impl World {
                     all.get_mut(&name).unwrap().start_error = Some("no".into());
                 }
             }
+            Event::GatesFail(do_fail) => self.do_gates_pass = !do_fail,
+            Event::Approve => self.approve(),
+            Event::Reject => {
+                if let Some(active) = active {
+                    let _ = command::reject(self.deployments.get_mut(&active).unwrap(), "no", &by);
+                }
+            }
             Event::Wait(ms) => self.facts.now = self.facts.now.after(Millis(ms)),
             Event::Deploy(_) => {}
         }
@@ -451,6 +612,7 @@ proptest! {
         // The faults end: now everything must come to its end, and nothing may be left over.
         world.facts.instances.get_or_insert_default();
         world.facts.prepared = None;
+        world.do_gates_pass = true;
         world.apply_routes();
         world.go_on_until_over();
         for _ in 0..200 {

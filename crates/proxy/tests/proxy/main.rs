@@ -9,6 +9,7 @@ mod deadlines;
 mod framing;
 mod harness;
 mod headers;
+mod preview;
 mod retry;
 mod routing;
 mod takeover;

@@ -151,7 +151,7 @@ fn restart_policy(comes_back: bool) -> RestartPolicy {
 }
 
 /// Sees to it that the network is there. Seen once, it is believed until a start says otherwise.
-async fn ensure_network(engine: &Connection, is_in_doubt: bool) -> Result<(), RuntimeError> {
+pub(super) async fn ensure_network(engine: &Connection, is_in_doubt: bool) -> Result<(), RuntimeError> {
     let mut is_there = engine.network_is_there.lock().await;
     if *is_there && !is_in_doubt {
         return Ok(());

@@ -4,10 +4,12 @@ mod connection;
 mod container;
 mod credentials;
 mod image;
+mod job;
 mod logs;
 mod observe;
 
 pub use connection::DockerConfig;
+pub use job::Job;
 
 use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
 use async_trait::async_trait;
@@ -33,6 +35,23 @@ impl DockerRuntime {
     /// If the configuration names no socket that could ever be one.
     pub fn connect(config: DockerConfig) -> Result<Self, RuntimeError> {
         Ok(DockerRuntime { engine: Connection::new(config)? })
+    }
+
+    /// Runs a container to its end and says its exit code; `told` gets what it writes, in pieces as they come. It ends
+    /// with the future, and nothing of it stays.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub async fn run_job(&self, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
+        job::run(&self.engine, job, told).await
+    }
+
+    /// Where this host is reached from containers.
+    ///
+    /// # Errors
+    /// If the Engine does not say.
+    pub async fn gateway(&self) -> Result<Option<String>, RuntimeError> {
+        job::gateway(&self.engine).await
     }
 }
 

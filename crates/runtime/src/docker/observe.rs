@@ -20,6 +20,7 @@ pub(super) mod label {
     pub const RELEASE: &str = "dev.gapless.release";
     pub const REPLICA: &str = "dev.gapless.replica";
     pub const PORT: &str = "dev.gapless.port";
+    pub const JOB: &str = "dev.gapless.job";
     pub const NETWORK: &str = "dev.gapless.network";
 }
 

@@ -10,7 +10,6 @@ mod program;
 pub mod shim;
 mod start;
 mod stop;
-mod users;
 mod watch;
 
 use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};

@@ -13,35 +13,21 @@ use gapless_runtime::conformance::{Subject, exited, running};
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::{InstancePlan, InstanceState, Runtime};
 use images::image;
-use std::collections::BTreeMap;
 
 use std::sync::Arc;
 
 const GRACE: Millis = Millis(3_000);
 
 fn spec(app: &str, image: &str) -> Spec {
-    Spec {
-        app: app.parse().unwrap(),
-        env: "production".parse().unwrap(),
-        workload: Workload::Docker(Container {
-            image: image.to_owned(),
-            command: None,
-            entrypoint: None,
-            user: None,
-            volumes: Vec::new(),
-            init: true,
-        }),
-        port: 9000,
-        replicas: 1,
-        variables: BTreeMap::new(),
-        resources: Resources::default(),
-        log: LogRotation::default(),
-        host_ports: None,
-        health: Default::default(),
-        routes: Vec::new(),
-        forward: Default::default(),
-        timing: Default::default(),
-    }
+    let workload = Workload::Docker(Container {
+        image: image.to_owned(),
+        command: None,
+        entrypoint: None,
+        user: None,
+        volumes: Vec::new(),
+        init: true,
+    });
+    Spec::new(format!("{app}/production").parse().unwrap(), workload, 9000)
 }
 
 fn runtime(owner: &str) -> DockerRuntime {

@@ -1,6 +1,8 @@
 //! Carries out actions in the background, each at most once at a time, and reports what came of them.
 
-use super::Shared;
+use super::{GateLine, Shared};
+use crate::gates::{GateRun, Output, Target};
+use gapless_core::facts::GateEnd;
 use gapless_core::machine::State;
 use gapless_core::spec::HostPorts;
 use gapless_core::{Action, AppKey, InstanceName, Millis, Placement};
@@ -10,7 +12,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// How long a runtime that is away is waited for when a release is prepared, before the deployment fails for it.
 const PREPARE_PATIENCE: Duration = Duration::from_secs(3);
@@ -19,6 +21,7 @@ const PREPARE_RETRY_AFTER: Duration = Duration::from_millis(250);
 /// What a controller is told by its own effects and checks.
 pub(super) enum News {
     Prepared { deployment: u64, result: Result<String, String> },
+    GateEnded { deployment: u64, name: String, end: GateEnd },
     Started { name: InstanceName, result: Result<(), RuntimeError> },
     Stopped { name: InstanceName, result: Result<(), RuntimeError> },
     RestartSet { name: InstanceName, comes_back: bool, result: Result<(), RuntimeError> },
@@ -40,6 +43,7 @@ enum Work {
     Start(InstanceName),
     Stop(InstanceName),
     SetRestart(InstanceName),
+    Gate { deployment: u64, name: String, attempt: u16 },
 }
 
 pub(super) struct Effects {
@@ -49,6 +53,11 @@ pub(super) struct Effects {
     under_way: BTreeSet<Work>,
     prepared: Option<(u64, Result<String, String>)>,
     restarts_set: BTreeMap<InstanceName, bool>,
+    /// What came of the gates of a deployment.
+    gate_ends: BTreeMap<String, GateEnd>,
+    gates_of: u64,
+    /// The gates that are under way, to be ended when nobody asks for them any more.
+    gate_tasks: BTreeMap<Work, AbortHandle>,
     tasks: JoinSet<()>,
 }
 
@@ -61,6 +70,9 @@ impl Effects {
             under_way: BTreeSet::new(),
             prepared: None,
             restarts_set: BTreeMap::new(),
+            gate_ends: BTreeMap::new(),
+            gates_of: 0,
+            gate_tasks: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -73,6 +85,28 @@ impl Effects {
     /// Whether an instance is being stopped.
     pub(super) fn is_stopping(&self, name: &InstanceName) -> bool {
         self.under_way.contains(&Work::Stop(name.clone()))
+    }
+
+    /// What came of the gates of that deployment, as far as this process has carried them out.
+    pub(super) fn gate_ends(&self, deployment: u64) -> BTreeMap<String, GateEnd> {
+        if self.gates_of == deployment { self.gate_ends.clone() } else { BTreeMap::new() }
+    }
+
+    /// Ends the gates that none of `actions` asks for.
+    pub(super) fn keep_gates(&mut self, actions: &[Action]) {
+        let is_wanted = |work: &Work| {
+            let Work::Gate { name, attempt, .. } = work else { return false };
+            actions.contains(&Action::RunGate { name: name.clone(), attempt: *attempt })
+        };
+        let under_way = &mut self.under_way;
+        self.gate_tasks.retain(|work, task| {
+            let is_wanted = is_wanted(work);
+            if !is_wanted {
+                task.abort();
+                under_way.remove(work);
+            }
+            is_wanted
+        });
     }
 
     /// A deployment begins: what an earlier one prepared is nothing to it.
@@ -89,6 +123,7 @@ impl Effects {
                     self.start(plan(&name, placement), placement);
                 }
             }
+            Action::RunGate { name, attempt } => self.run_gate(state, &name, attempt),
             Action::Stop { name, grace } => self.stop(name, grace, state),
             Action::SetRestart { name, comes_back } => self.set_restart(name, comes_back, state),
             Action::Probe { .. } | Action::Forget => {}
@@ -102,6 +137,14 @@ impl Effects {
                 self.under_way.remove(&Work::Prepare(*deployment));
                 self.prepared = Some((*deployment, result.clone()));
                 self.shared.progress.set(&self.key, None);
+            }
+            News::GateEnded { deployment, name, end } => {
+                let work = Work::Gate { deployment: *deployment, name: name.clone(), attempt: end.attempt };
+                self.under_way.remove(&work);
+                self.gate_tasks.remove(&work);
+                if self.gates_of == *deployment {
+                    self.gate_ends.insert(name.clone(), end.clone());
+                }
             }
             News::Started { name, .. } => {
                 self.under_way.remove(&Work::Start(name.clone()));
@@ -126,14 +169,53 @@ impl Effects {
         while self.tasks.try_join_next().is_some() {}
     }
 
-    fn spawn(&mut self, work: Work, effect: impl Future<Output = News> + Send + 'static) {
-        if self.under_way.insert(work) {
-            let news = self.news.clone();
-            self.tasks.spawn(async move {
-                // The receiver is gone only when the controller is.
-                let _ = news.send(effect.await).await;
-            });
+    fn spawn(&mut self, work: Work, effect: impl Future<Output = News> + Send + 'static) -> Option<AbortHandle> {
+        if !self.under_way.insert(work) {
+            return None;
         }
+        let news = self.news.clone();
+        Some(self.tasks.spawn(async move {
+            // The receiver is gone only when the controller is.
+            let _ = news.send(effect.await).await;
+        }))
+    }
+
+    fn run_gate(&mut self, state: &State, name: &str, attempt: u16) {
+        let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return };
+        let Some(gate) = release.spec.gates.iter().find(|gate| gate.name == name).cloned() else { return };
+        let Some(placement) = deployment.slot.and_then(|slot| state.app.slots.get(&slot)) else { return };
+        let number = deployment.number;
+        if self.gates_of != number {
+            (self.gates_of, self.gate_ends) = (number, BTreeMap::new());
+        }
+        // Its end is on the way into the record.
+        if self.gate_ends.get(name).is_some_and(|end| end.attempt == attempt) {
+            return;
+        }
+        let hosts = release.spec.routes.iter().map(|route| &route.host);
+        let target = Target {
+            key: self.key.clone(),
+            deployment: number,
+            release: release.number,
+            slot: placement.id.slot,
+            host: hosts.filter(|host| host.is_name()).map(ToString::to_string).next(),
+            token: deployment.preview_token.clone(),
+            instances: placement.replicas.iter().filter_map(|replica| replica.address).collect(),
+        };
+        let (outputs, line_of) = (self.shared.outputs.clone(), (self.key.clone(), number, name.to_owned()));
+        let output = Output::new(move |line| {
+            let (key, deployment, gate) = line_of.clone();
+            // Nobody may be following.
+            let _ = outputs.send(GateLine { key, deployment, gate, line: line.to_owned() });
+        });
+        let (running, clock) = ((self.shared.gate_runner)(GateRun { gate, target, output }), self.shared.clock.clone());
+        let (work, name) = (Work::Gate { deployment: number, name: name.to_owned(), attempt }, name.to_owned());
+        let task = self.spawn(work.clone(), async move {
+            let since = clock.now();
+            let end = GateEnd { attempt, since, result: running.await };
+            News::GateEnded { deployment: number, name, end }
+        });
+        self.gate_tasks.extend(task.map(|task| (work, task)));
     }
 
     fn prepare(&mut self, state: &State) {

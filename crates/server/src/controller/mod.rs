@@ -9,6 +9,7 @@ mod registry;
 pub use registry::{Bells, Controllers};
 
 use crate::clock::Clock;
+use crate::gates::GateRunner;
 use crate::health::Prober;
 use crate::planes::Planes;
 use crate::records::{Loaded, RecordError, Records};
@@ -47,10 +48,27 @@ pub struct Shared {
     pub clock: Clock,
     /// How instances are checked.
     pub prober: Prober,
+    /// How gates are carried out.
+    pub gate_runner: GateRunner,
+    /// What gates say, for those who follow them.
+    pub outputs: broadcast::Sender<GateLine>,
     /// Told which application's records or progress changed, for those who follow them.
     pub changes: broadcast::Sender<AppKey>,
     /// How far a long step is, such as a pull.
     pub progress: Progress,
+}
+
+/// A line that a gate said.
+#[derive(Debug, Clone)]
+pub struct GateLine {
+    /// The application and environment.
+    pub key: AppKey,
+    /// The deployment.
+    pub deployment: u64,
+    /// The gate.
+    pub gate: String,
+    /// The line.
+    pub line: String,
 }
 
 /// How far the long step of each application's active deployment is.
@@ -177,6 +195,7 @@ impl Controller {
                     return Ok(Turn::Gone);
                 }
                 self.probes.keep_only(&actions);
+                self.effects.keep_gates(&actions);
                 for action in actions {
                     self.act(&loaded, action);
                 }
@@ -230,7 +249,11 @@ impl Controller {
                     self.probes.keep(name, run, address, pace, placement);
                 }
             }
-            Action::Prepare | Action::Start(_) | Action::Stop { .. } | Action::SetRestart { .. } => {
+            Action::Prepare
+            | Action::RunGate { .. }
+            | Action::Start(_)
+            | Action::Stop { .. }
+            | Action::SetRestart { .. } => {
                 self.effects.begin(&loaded.state, action);
             }
             // Alone in its list, it was carried out before.

@@ -132,6 +132,12 @@ impl Observer {
         });
         Facts {
             now,
+            gates: loaded
+                .state
+                .deployment
+                .as_ref()
+                .map(|deployment| effects.gate_ends(deployment.number))
+                .unwrap_or_default(),
             prepared: loaded.state.deployment.as_ref().and_then(|deployment| effects.prepared(deployment.number)),
             instances,
             planes: shared.planes.facts(&self.key),

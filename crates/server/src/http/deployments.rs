@@ -2,18 +2,21 @@
 
 use super::error::Failure;
 use super::{Api, key, listener::Peer};
+use crate::controller::GateLine;
 use axum::Json;
 use axum::extract::{ConnectInfo, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
-use gapless_api::{Code, DeployRequest, FollowEvent, ProgressView, PromoteRequest, RollbackRequest};
+use gapless_api::{
+    Code, DeployRequest, FollowEvent, OutputLine, ProgressView, PromoteRequest, RejectRequest, RollbackRequest,
+};
 use gapless_core::{AppKey, Deployment, Release, Spec};
 use serde::Deserialize;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// Deployments in one answer.
 const PAGE_MAX: usize = 100;
@@ -88,6 +91,30 @@ pub(super) async fn abort(
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/deployments/{number}/approve",
+    params(("app" = String, Path), ("env" = String, Path), ("number" = u64, Path)),
+    responses((status = 200, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
+pub(super) async fn approve(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path((app, env, number)): Path<(String, String, u64)>,
+) -> Result<Json<Deployment>, Failure> {
+    Ok(Json(api.operations.approve(&key((app, env))?, number, &api.by(&peer)).await?))
+}
+
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/deployments/{number}/reject", request_body = RejectRequest,
+    params(("app" = String, Path), ("env" = String, Path), ("number" = u64, Path)),
+    responses((status = 200, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
+pub(super) async fn reject(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path((app, env, number)): Path<(String, String, u64)>,
+    body: Result<Json<RejectRequest>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<Deployment>, Failure> {
+    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+    Ok(Json(api.operations.reject(&key((app, env))?, number, &request.reason, &api.by(&peer)).await?))
+}
+
 #[derive(Deserialize)]
 pub(super) struct Page {
     before: Option<u64>,
@@ -137,7 +164,16 @@ pub(super) async fn events(
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let key = key((app, env))?;
     api.operations.deployment(&key, number).await?;
-    let following = Following { changes: api.shared.changes.subscribe(), api, key, number, last: None, is_over: false };
+    let following = Following {
+        changes: api.shared.changes.subscribe(),
+        outputs: api.shared.outputs.subscribe(),
+        api,
+        key,
+        number,
+        lines: Vec::new(),
+        last: None,
+        is_over: false,
+    };
     let stream = futures_util::stream::unfold(following, |mut following| async {
         let event = following.next().await?;
         Some((Ok(Event::default().json_data(event).unwrap_or_default()), following))
@@ -151,8 +187,17 @@ struct Following {
     key: AppKey,
     number: u64,
     changes: tokio::sync::broadcast::Receiver<AppKey>,
+    outputs: tokio::sync::broadcast::Receiver<GateLine>,
+    /// Lines that are not told yet.
+    lines: Vec<OutputLine>,
     last: Option<FollowEvent>,
     is_over: bool,
+}
+
+impl From<GateLine> for OutputLine {
+    fn from(line: GateLine) -> Self {
+        OutputLine { gate: line.gate, line: line.line }
+    }
 }
 
 impl Following {
@@ -167,21 +212,54 @@ impl Following {
                 done_bytes: progress.done_bytes,
                 total_bytes: progress.total_bytes,
             });
-            let event = FollowEvent { deployment, progress };
-            if self.last.as_ref() != Some(&event) {
+            let event = FollowEvent { deployment, progress, output: self.output() };
+            if !event.output.is_empty() || self.last.as_ref() != Some(&event) {
                 self.is_over = event.deployment.phase.is_end();
                 self.last = Some(event.clone());
                 return Some(event);
             }
-            loop {
-                match self.changes.recv().await {
-                    Ok(key) if key == self.key => break,
+            self.wait().await?;
+        }
+    }
+
+    /// Until there is news; nothing when there will be none any more.
+    async fn wait(&mut self) -> Option<()> {
+        loop {
+            tokio::select! {
+                biased;
+                changed = self.changes.recv() => match changed {
+                    Ok(key) if key == self.key => return Some(()),
                     // What was missed is seen by reading again.
-                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Lagged(_)) => return Some(()),
                     Ok(_) => {}
                     Err(RecvError::Closed) => return None,
-                }
+                },
+                line = self.outputs.recv() => match line {
+                    Ok(line) if self.is_of_this(&line) => {
+                        self.lines.push(line.into());
+                        return Some(());
+                    }
+                    Err(RecvError::Closed) => return None,
+                    // Lines that were missed are: the last ones stand in the record.
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                },
             }
         }
+    }
+
+    /// What gates have said since.
+    fn output(&mut self) -> Vec<OutputLine> {
+        let mut lines = std::mem::take(&mut self.lines);
+        loop {
+            match self.outputs.try_recv() {
+                Ok(line) if self.is_of_this(&line) => lines.push(line.into()),
+                Ok(_) | Err(TryRecvError::Lagged(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return lines,
+            }
+        }
+    }
+
+    fn is_of_this(&self, line: &GateLine) -> bool {
+        line.key == self.key && line.deployment == self.number
     }
 }

@@ -56,6 +56,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(&at("/deployments/{number}"), get(deployments::show))
         .route(&at("/deployments/{number}/events"), get(deployments::events))
         .route(&at("/releases/{number}"), get(deployments::release))
+        .route(&at("/deployments/{number}/approve"), post(deployments::approve))
+        .route(&at("/deployments/{number}/reject"), post(deployments::reject))
         .route(&at("/promotions"), post(deployments::promote))
         .route(&at("/rollback"), post(deployments::rollback))
         .route(&at("/abort"), post(deployments::abort))
@@ -66,8 +68,16 @@ pub fn router(api: Arc<Api>) -> Router {
 
 impl Api {
     fn by(&self, peer: &listener::Peer) -> Requester {
-        Requester { name: peer.name(), at: self.shared.clock.now() }
+        Requester { name: peer.name(), at: self.shared.clock.now(), secret: secret() }
     }
+}
+
+/// A text of 128 random bits.
+fn secret() -> String {
+    let mut bytes = [0_u8; 16];
+    // It blocks only in the first moments after the host's start, and never fails after them.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn key((app, env): (String, String)) -> Result<AppKey, Failure> {

@@ -21,6 +21,8 @@ use utoipa::OpenApi;
         super::deployments::events,
         super::deployments::release,
         super::deployments::promote,
+        super::deployments::approve,
+        super::deployments::reject,
         super::deployments::rollback,
         super::deployments::abort,
     )

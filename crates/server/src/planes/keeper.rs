@@ -198,7 +198,7 @@ impl Planes {
 }
 
 fn routed(table: &RouteTable) -> BTreeSet<&PlacementId> {
-    table.groups.values().flat_map(|group| &group.slots).map(|slot| &slot.placement).collect()
+    table.groups.values().flat_map(|group| group.placements()).map(|slot| &slot.placement).collect()
 }
 
 /// The applications for which the new status matters: something of theirs drained, or refused connections.

@@ -3,9 +3,9 @@
 
 mod output;
 
+use super::cgroup;
 use super::folder::{self, Plan, State};
 use super::identity::{self, Identity};
-use super::{cgroup, users};
 use crate::{Exit, LogStream};
 use gapless_core::Timestamp;
 use output::Output;
@@ -72,7 +72,7 @@ fn spawn(plan: &Plan) -> Result<Child, String> {
         .process_group(0);
     match &plan.user {
         Some(name) => {
-            let user = users::find(name).ok_or_else(|| format!("there is no user {name} on this host"))?;
+            let user = crate::user::find(name).ok_or_else(|| format!("there is no user {name} on this host"))?;
             command.uid(user.uid).gid(user.gid).env("HOME", user.home).env("USER", name);
         }
         None => {

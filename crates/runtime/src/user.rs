@@ -4,14 +4,18 @@ use std::fs;
 
 /// A user to run a process as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct User {
+pub struct User {
+    /// Its number.
     pub uid: u32,
+    /// The number of its group.
     pub gid: u32,
+    /// Its folder.
     pub home: String,
 }
 
 /// The user of that name.
-pub(super) fn find(name: &str) -> Option<User> {
+#[must_use]
+pub fn find(name: &str) -> Option<User> {
     let users = fs::read_to_string("/etc/passwd").ok()?;
     users.lines().find_map(|line| {
         let fields: Vec<_> = line.split(':').collect();

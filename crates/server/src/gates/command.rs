@@ -1,0 +1,124 @@
+//! A gate that is a program of the server's host: in a clean environment, as an unprivileged user, in a folder of its
+//! own, and with all its children ended when it is.
+
+use super::{GateRun, Output, failed, junit, result};
+use gapless_core::gate::{GateCommand, GateResult};
+use gapless_runtime::user::{self, User};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+/// The user that a gate runs as where the server is root and nothing else is said.
+const UNPRIVILEGED: &str = "nobody";
+/// Where programs are looked for by their names.
+const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long output is still read after the program has ended: a child of it may hold it open.
+const OUTPUT_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(run: &GateRun, gate: &GateCommand, door: Option<SocketAddr>) -> GateResult {
+    match run_command(run, gate, door).await {
+        Ok(result) => result,
+        Err(why) => failed(why, &run.output),
+    }
+}
+
+async fn run_command(run: &GateRun, gate: &GateCommand, door: Option<SocketAddr>) -> Result<GateResult, String> {
+    let (program, arguments) = gate.command.split_first().ok_or("its command is empty")?;
+    let user = unprivileged(gate)?;
+    let folder = folder(user.as_ref()).map_err(|error| format!("it cannot be given a folder: {error}"))?;
+    let url = door.map(|door| format!("http://{door}")).unwrap_or_default();
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PATH", SEARCH_PATH)
+        .env("HOME", folder.path())
+        .env("GAPLESS_RESULTS", folder.path())
+        .envs(run.target.variables(&url))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    if let Some(user) = user {
+        // Groups beside its own are taken away with it.
+        command.uid(user.uid).gid(user.gid);
+    }
+    let child = command.spawn().map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => format!(
+            "{program} cannot be run: {error}; it runs as {}, so let that user read it, or name another with `user`",
+            gate.user.as_deref().unwrap_or(UNPRIVILEGED)
+        ),
+        _ => format!("{program} cannot be run: {error}"),
+    })?;
+    let mut group = Group(child);
+    let status = group.wait(&run.output).await.map_err(|error| format!("{program} was lost: {error}"))?;
+    drop(group);
+    let summary = match status.code() {
+        Some(0) => "done".to_owned(),
+        Some(code) => format!("exited with code {code}"),
+        None => format!("ended: {status}"),
+    };
+    let reported = junit::read(folder.path());
+    Ok(junit::judge(result(status.success(), summary, &run.output), reported))
+}
+
+fn unprivileged(gate: &GateCommand) -> Result<Option<User>, String> {
+    let name = match &gate.user {
+        Some(name) => name,
+        None if rustix::process::geteuid().is_root() => UNPRIVILEGED,
+        None => return Ok(None),
+    };
+    user::find(name).map(Some).ok_or_else(|| format!("there is no user {name} on this host"))
+}
+
+/// An empty folder that belongs to the user.
+fn folder(user: Option<&User>) -> std::io::Result<tempfile::TempDir> {
+    let folder = tempfile::Builder::new().prefix("gapless-gate-").tempdir()?;
+    if let Some(user) = user {
+        std::os::unix::fs::chown::<&Path>(folder.path(), Some(user.uid), Some(user.gid))?;
+    }
+    Ok(folder)
+}
+
+/// A program and all that it started, ended together.
+struct Group(Child);
+
+impl Group {
+    async fn wait(&mut self, output: &Output) -> std::io::Result<std::process::ExitStatus> {
+        let (stdout, stderr) = (self.0.stdout.take(), self.0.stderr.take());
+        let reading = async {
+            let stdout = async {
+                if let Some(stdout) = stdout {
+                    output.take(stdout).await;
+                }
+            };
+            let stderr = async {
+                if let Some(stderr) = stderr {
+                    output.take(stderr).await;
+                }
+            };
+            tokio::join!(stdout, stderr);
+        };
+        let mut reading = std::pin::pin!(reading);
+        let status = tokio::select! {
+            status = self.0.wait() => status?,
+            () = &mut reading => return self.0.wait().await,
+        };
+        let _ = tokio::time::timeout(OUTPUT_GRACE, reading).await;
+        Ok(status)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Still running, or not yet waited for: its number is nobody else's.
+        let leader = self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(leader) = leader {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A gate that is a container, run to its end on gapless's network.
+
+use super::target::from_this_host;
+use super::{GateRun, failed, junit, result};
+use gapless_core::gate::{GateContainer, GateResult};
+use gapless_runtime::docker::{DockerRuntime, Job};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Mutex;
+
+/// Where its reports go.
+const RESULTS: &str = "/gapless/results";
+
+pub(super) async fn run(
+    run: &GateRun,
+    gate: &GateContainer,
+    docker: &DockerRuntime,
+    listen: &[SocketAddr],
+) -> GateResult {
+    match run_container(run, gate, docker, listen).await {
+        Ok(result) => result,
+        Err(why) => failed(why, &run.output),
+    }
+}
+
+async fn run_container(
+    run: &GateRun,
+    gate: &GateContainer,
+    docker: &DockerRuntime,
+    listen: &[SocketAddr],
+) -> Result<GateResult, String> {
+    let gateway = docker.gateway().await.map_err(|error| error.to_string())?;
+    let url = url(run, gateway.as_deref(), listen);
+    let folder = tempfile::Builder::new().prefix("gapless-gate-").tempdir();
+    let folder = folder.map_err(|error| format!("it cannot be given a folder: {error}"))?;
+    // The image's user, whoever that is, writes there.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777))
+        .map_err(|error| error.to_string())?;
+    let own = [("GAPLESS_RESULTS", RESULTS.to_owned())];
+    let variables = run.target.variables(&url).into_iter().chain(own);
+    let target = &run.target;
+    let job = Job {
+        name: format!("{}.{}.gate.{}.{}", target.key.app, target.key.env, target.deployment, run.gate.name),
+        image: gate.image.clone(),
+        command: gate.command.clone(),
+        variables: variables.map(|(name, value)| (name.to_owned(), value)).collect(),
+        folder: (folder.path().to_owned(), RESULTS.to_owned()),
+    };
+    let lines = Lines { run, rest: Mutex::default() };
+    let code = docker.run_job(&job, |piece| lines.take(piece)).await.map_err(|error| error.to_string())?;
+    lines.end();
+    let summary = if code == 0 { "done".to_owned() } else { format!("exited with code {code}") };
+    let reported = junit::read(folder.path());
+    Ok(junit::judge(result(code == 0, summary, &run.output), reported))
+}
+
+/// The proxy as a container reaches it; where it listens on loopback alone, an instance itself.
+fn url(run: &GateRun, gateway: Option<&str>, listen: &[SocketAddr]) -> String {
+    let everywhere = listen.iter().find(|address| address.ip().is_unspecified());
+    let outside = listen.iter().find(|address| !address.ip().is_unspecified() && !address.ip().is_loopback());
+    match (everywhere, gateway, outside, run.target.instances.first()) {
+        (Some(address), Some(gateway), ..) => format!("http://{gateway}:{}", address.port()),
+        (_, _, Some(address), _) => format!("http://{}", from_this_host(*address)),
+        (_, _, _, Some(instance)) => format!("http://{instance}"),
+        _ => String::new(),
+    }
+}
+
+/// Lines of what comes in pieces.
+struct Lines<'a> {
+    run: &'a GateRun,
+    rest: Mutex<Vec<u8>>,
+}
+
+impl Lines<'_> {
+    fn take(&self, piece: &[u8]) {
+        let Ok(mut rest) = self.rest.lock() else { return };
+        rest.extend_from_slice(piece);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            self.run.output.line(&String::from_utf8_lossy(&line));
+        }
+    }
+
+    fn end(&self) {
+        if let Ok(rest) = self.rest.lock()
+            && !rest.is_empty()
+        {
+            self.run.output.line(&String::from_utf8_lossy(&rest));
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What is tested: how tests reach a release that nobody else is sent to.
+
+use gapless_core::routes::{PREVIEW_COOKIE, PREVIEW_HEADER};
+use gapless_core::{AppKey, Slot};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The release that is tested.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its application and environment.
+    pub key: AppKey,
+    /// The deployment.
+    pub deployment: u64,
+    /// The number of the release.
+    pub release: u64,
+    /// Its slot.
+    pub slot: Slot,
+    /// The host of its routes, where they have one that is a name.
+    pub host: Option<String>,
+    /// What requests have to carry to reach it through the proxy.
+    pub token: String,
+    /// Its instances.
+    pub instances: Vec<SocketAddr>,
+}
+
+impl Target {
+    /// What a test is told of it. `url` is the proxy's address as the test reaches it.
+    pub(super) fn variables(&self, url: &str) -> Vec<(&'static str, String)> {
+        let instances = self.instances.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        vec![
+            ("GAPLESS_URL", url.to_owned()),
+            ("GAPLESS_HOST", self.host.clone().unwrap_or_default()),
+            ("GAPLESS_TOKEN", self.token.clone()),
+            ("GAPLESS_HEADER", format!("{PREVIEW_HEADER}: {}", self.token)),
+            ("GAPLESS_COOKIE", format!("{PREVIEW_COOKIE}={}", self.token)),
+            ("GAPLESS_INSTANCES", instances),
+            ("GAPLESS_APP", self.key.app.to_string()),
+            ("GAPLESS_ENVIRONMENT", self.key.env.to_string()),
+            ("GAPLESS_SLOT", self.slot.to_string()),
+            ("GAPLESS_RELEASE", self.release.to_string()),
+            ("GAPLESS_DEPLOYMENT", self.deployment.to_string()),
+        ]
+    }
+
+    /// The Host header of a request to it through `door`.
+    pub(super) fn host_header(&self, door: SocketAddr) -> String {
+        self.host.clone().unwrap_or_else(|| door.to_string())
+    }
+}
+
+/// Where a listener is reached from this host.
+pub(super) fn from_this_host(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
