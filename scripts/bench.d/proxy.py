@@ -5,7 +5,7 @@ Each round runs every proxy once, one after the other, so that a machine that sl
 the median of the rounds' ratios. The load comes from wrk, the answers from an nginx of one worker; all of it shares the
 machine with the proxies and stays on the loopback interface. CPU is user and system time of the proxy's processes.
 
-    proxy.py --proxy-binary target/release/gapless [--out docs/bench/proxy.json] [--rounds 5] [--only latency,...]
+    proxy.py --proxy-binary target/release/gapless [--out docs/bench/proxy.json] [--rounds 5] [--only cpu,memory,cutover]
 """
 
 import argparse
@@ -203,7 +203,7 @@ backend back
         port = free_port()
         control = str(self.folder / f"control-{port}.sock")
         file = self.write(f"table-{port}.json", json.dumps(table))
-        command = [self.binary, "proxy", "--listen", f"127.0.0.1:{port}", "--table", file, "--control", control]
+        command = [self.binary, "proxy", "--listen", f"127.0.0.1:{port}", "--table-file", file, "--control-socket", control]
         process = self.start([*command, "--workers", "2"], port)
         # The control socket is the last thing that it opens.
         end = time.monotonic() + 10

@@ -131,11 +131,11 @@ fn deploy() -> Vec<Row> {
     ]
 }
 
-/// The cutovers of an application beside four that have 250 hosts each.
+/// The cutovers of an application beside twenty that have fifty hosts each.
 fn cutovers_among_many(host: &Host) -> Vec<f64> {
     let gapless = host.gapless();
-    for index in 0..4 {
-        let hosts = (0..250).map(|n| format!("h{n}.many{index}.example.com")).collect();
+    for index in 0..20 {
+        let hosts = (0..50).map(|n| format!("h{n}.many{index}.example.com")).collect();
         let deploy = "observe = \"0s\"\nkeep_warm = \"0s\"\n".to_owned();
         let app = App { hosts, deploy, ..App::new(&format!("many-{index}"), Runtime::Process) };
         gapless.within(&app.write(host.folder())).ok(["deploy"]);
