@@ -5,7 +5,7 @@ Each round runs every proxy once, one after the other, so that a machine that sl
 the median of the rounds' ratios. The load comes from wrk, the answers from an nginx of one worker; all of it shares the
 machine with the proxies and stays on the loopback interface. CPU is user and system time of the proxy's processes.
 
-    proxy.py --proxy-binary target/release/gapless [--out docs/bench/proxy.json] [--rounds 5] [--only latency,...]
+    proxy.py --proxy-binary target/release/gapless [--out docs/bench/proxy.json] [--rounds 5] [--only cpu,memory,cutover]
 """
 
 import argparse
@@ -90,7 +90,9 @@ class Bench:
 
     def start(self, command, port):
         log = open(self.folder / "log", "ab")
-        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        # gapless's server starts its proxy with this variable; it means nothing to the others.
+        environment = {**os.environ, "MIMALLOC_ALLOW_THP": "0"}
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         self.started.append(process)
         if not is_listening(port):
             raise SystemExit(f"{command[0]} does not start:\n" + (self.folder / "log").read_text())
@@ -203,7 +205,7 @@ backend back
         port = free_port()
         control = str(self.folder / f"control-{port}.sock")
         file = self.write(f"table-{port}.json", json.dumps(table))
-        command = [self.binary, "proxy", "--listen", f"127.0.0.1:{port}", "--table", file, "--control", control]
+        command = [self.binary, "proxy", "--listen", f"127.0.0.1:{port}", "--table-file", file, "--control-socket", control]
         process = self.start([*command, "--workers", "2"], port)
         # The control socket is the last thing that it opens.
         end = time.monotonic() + 10

@@ -132,7 +132,9 @@ fn file_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
     for (key, value) in table {
         let path = format!("{prefix}{key}");
         match value {
-            toml::Value::Table(table) if !OWN_KEYS.contains(&key.as_str()) => file_keys(table, &format!("{path}."), keys),
+            toml::Value::Table(table) if !OWN_KEYS.contains(&key.as_str()) => {
+                file_keys(table, &format!("{path}."), keys)
+            }
             toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
                 items.iter().for_each(|item| file_keys(item.as_table().unwrap(), &format!("{path}."), keys));
             }

@@ -48,6 +48,7 @@ pub enum Pace {
     Eager,
     /// At the configured interval: it is observed.
     Close,
-    /// At five times the configured interval: exits are told by events, and the data plane tells of refused connections.
+    /// Fifteen times as rarely: exits are told by events, the data plane tells of refused connections, and the only
+    /// instance of a slot is not taken out of rotation whatever a check says.
     Steady,
 }

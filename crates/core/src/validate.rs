@@ -18,6 +18,9 @@ pub const ROUTES_MAX: usize = 256;
 /// The most gates of an application.
 pub const GATES_MAX: usize = 32;
 
+/// The most hosts of an application: each is an entry of the store, and all change hands in one transaction.
+pub const HOSTS_MAX: usize = 50;
+
 /// The largest error page, in bytes: every data plane holds it in memory.
 pub const ERROR_PAGE_BYTES_MAX: usize = 64 << 10;
 
@@ -293,6 +296,13 @@ fn check_routes(spec: &Spec, found: &mut Findings) {
     }
     if spec.routes.len() > ROUTES_MAX {
         found.add("routes", format!("are {}; the most is {ROUTES_MAX}", spec.routes.len()));
+    }
+    let hosts = spec.hosts().len();
+    if hosts > HOSTS_MAX {
+        found.add(
+            "routes",
+            format!("have {hosts} hosts; the most is {HOSTS_MAX}: use a wildcard, or another application"),
+        );
     }
     let mut seen = BTreeSet::new();
     for (at, route) in spec.routes.iter().enumerate() {

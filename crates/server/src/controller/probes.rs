@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 /// How much rarer than the configured interval a steady instance is checked.
-const STEADY_FACTOR: u64 = 5;
+const STEADY_FACTOR: u64 = 15;
 
 /// From this wait between two checks on it is worth telling what an instance listens on instead.
 const WAITS_LONG: Millis = Millis(100);

@@ -5,8 +5,9 @@ use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use clap::{Parser, ValueEnum};
+use gapless_api::ApplicationView;
 use gapless_core::Deployment;
-use gapless_e2e::{App, Host, Runtime};
+use gapless_e2e::{App, Host, Runtime, wait_for};
 use serde::Serialize;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -78,30 +79,39 @@ fn main() {
 
 fn deploy() -> Vec<Row> {
     let host = Host::start();
-    let gapless = host.gapless();
-    let app = App { deploy: "observe = \"0s\"\n".to_owned(), ..App::new("bench", Runtime::Docker) };
-    let folder = app.write(host.folder());
-    let data = folder.join("data");
-    let gapless = gapless.within(&folder);
-    gapless.ok(["deploy"]);
+    // Nothing is kept warm, so that no container of before is stopped while the next one starts.
+    let app = |name: &str, keep_warm: &str| App {
+        deploy: format!("observe = \"0s\"\nkeep_warm = \"{keep_warm}\"\n"),
+        hosts: vec![format!("{name}.example.com")],
+        ..App::new(name, Runtime::Docker)
+    };
+    let cold = app("cold", "0s").write(host.folder());
+    let warm = app("warm", "10m").write(host.folder());
+    let (cold, data) = (host.gapless().within(&cold), cold.join("data"));
+    let warm = host.gapless().within(&warm);
+    for gapless in [&cold, &warm, &warm] {
+        gapless.ok(["deploy"]);
+    }
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
     let docker = Docker::connect_with_unix_defaults().expect("Docker answers");
 
     let (mut floors, mut deploys, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let (mut rollbacks, mut cutovers_few) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let floor: Vec<_> = (0..DEPLOYS_PER_ROUND)
-            .map(|n| tokio.block_on(engine_floor(&docker, &format!("gapless-bench-{round}-{n}"), &data)))
-            .collect();
-        let mut ours = Vec::new();
-        for _ in 0..DEPLOYS_PER_ROUND {
-            gapless.ok(["deploy"]);
-            let latest = latest(&gapless);
+        let (mut floor, mut ours) = (Vec::new(), Vec::new());
+        for turn in 0..DEPLOYS_PER_ROUND {
+            floor.push(tokio.block_on(engine_floor(&docker, &format!("gapless-bench-{round}-{turn}"), &data)));
+            cold.ok(["deploy"]);
+            let latest = latest(&cold);
             let cutover_at = latest.receipt.cutover_at.expect("it was cut over");
             cutovers_few.push(cutover_us(&latest));
             ours.push(cutover_at.since(latest.requested_at).0 as f64 + cutover_us(&latest) / 1000.0);
+            wait_for("the old slot is gone", Duration::from_secs(30), || {
+                let views: Vec<ApplicationView> = cold.json(["status", "--json"]);
+                views.iter().any(|view| view.app.as_str() == "cold" && view.slots.len() == 1).then_some(())
+            });
             let began = Instant::now();
-            gapless.ok(["rollback"]);
+            warm.ok(["rollback"]);
             rollbacks.push(began.elapsed().as_secs_f64() * 1000.0);
         }
         let (floor, ours) = (median(floor), median(ours));
@@ -131,11 +141,11 @@ fn deploy() -> Vec<Row> {
     ]
 }
 
-/// The cutovers of an application beside four that have 250 hosts each.
+/// The cutovers of an application beside twenty that have fifty hosts each.
 fn cutovers_among_many(host: &Host) -> Vec<f64> {
     let gapless = host.gapless();
-    for index in 0..4 {
-        let hosts = (0..250).map(|n| format!("h{n}.many{index}.example.com")).collect();
+    for index in 0..20 {
+        let hosts = (0..50).map(|n| format!("h{n}.many{index}.example.com")).collect();
         let deploy = "observe = \"0s\"\nkeep_warm = \"0s\"\n".to_owned();
         let app = App { hosts, deploy, ..App::new(&format!("many-{index}"), Runtime::Process) };
         gapless.within(&app.write(host.folder())).ok(["deploy"]);
