@@ -18,7 +18,7 @@ fn tested(version: u64, blue: &Origin, green: Option<&[std::net::SocketAddr]>) -
 
 fn origin_for(proxy: &Proxy, headers: &str) -> String {
     let mut conn = proxy.connect();
-    conn.send(&format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
+    conn.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
     let answer = conn.answer();
     answer.header("x-origin").unwrap_or_else(|| answer.status().to_string())
 }
@@ -67,7 +67,7 @@ fn at_the_cutover_the_tested_release_keeps_its_connections_and_counts() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&tested(1, &blue, Some(&[green.address])));
     let mut conn = proxy.connect();
-    conn.send(&format!("GET / HTTP/1.1\r\nHost: a\r\nX-Gapless-Preview: {TOKEN}\r\n\r\n"));
+    conn.send(format!("GET / HTTP/1.1\r\nHost: a\r\nX-Gapless-Preview: {TOKEN}\r\n\r\n"));
     assert_eq!(conn.answer().header("x-origin").as_deref(), Some("green"));
     proxy.put(&shop(2, vec![live(GREEN, &[green.address]), fallback(BLUE, &[blue.address])]));
     assert_eq!(conn.get("/").header("x-origin").as_deref(), Some("green"));
