@@ -5,12 +5,14 @@ use crate::application::{Application, Desired, Idle};
 use crate::command::{self, HandedIn, Requester};
 use crate::deployment::{Cause, Deployment, Outcome, Phase};
 use crate::facts::{Facts, GateEnd, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
-use crate::gate::{Gate, GateCommand, GateKind, GateResult};
+use crate::gate::{Gate, GateResult};
 use crate::spec::{ApprovalRule, Process, Timing, Workload};
 use crate::{Action, AppKey, InstanceName, Millis, Release, RouteGroup, Spec, Timestamp};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+mod safe_releases;
 
 fn spec(replicas: u16) -> Arc<Spec> {
     let command = vec!["/bin/shop".into()];
@@ -352,128 +354,6 @@ fn the_last_instance_that_runs_is_never_taken_out_for_its_checks() {
     assert_eq!(in_rotation(&world), 1);
 }
 
-fn gate(name: &str, parallel: bool, retries: u16) -> Gate {
-    let kind = GateKind::Command(GateCommand { command: vec!["/bin/true".to_owned()], user: None });
-    Gate { name: name.to_owned(), kind, timeout: Millis::from_secs(1), retries, parallel }
-}
-
-/// Two gates beside each other, one after them, and one person's approval.
-fn demanding() -> (Vec<Gate>, Option<ApprovalRule>) {
-    let gates = vec![gate("a", false, 0), gate("b", true, 1), gate("c", false, 0)];
-    (gates, Some(ApprovalRule { people: 1, by_others: false, expires: Millis::from_secs(60) }))
-}
-
-fn gates_asked_for(actions: &[Action]) -> Vec<(&str, u16)> {
-    let gates = actions.iter().filter_map(|action| match action {
-        Action::RunGate { name, attempt } => Some((name.as_str(), *attempt)),
-        _ => None,
-    });
-    gates.collect()
-}
-
-#[test]
-fn gates_run_group_by_group_against_the_preview_and_then_people_decide() {
-    let mut world = World::new();
-    world.deploy(1);
-    world.go_on_until_over();
-    (world.gates, world.approval) = demanding();
-    let second = world.deploy(1);
-    world.go_on_until_phase(second, "testing");
-    // Not before the token leads to it everywhere: a test would see what is live.
-    assert_eq!(gates_asked_for(&world.settle()), []);
-    world.apply_routes();
-    let actions = world.settle();
-    assert_eq!(gates_asked_for(&actions), [("a", 1), ("b", 1)]);
-    let group = RouteGroup::derive(&world.app).unwrap();
-    assert_eq!(group.preview.as_ref().map(|preview| preview.token.as_str()), Some("token"));
-    assert_eq!(group.slots.len(), 1, "nobody else is sent to it");
-    world.obey(&actions);
-    let actions = world.settle();
-    assert_eq!(gates_asked_for(&actions), [("c", 1)]);
-    world.obey(&actions);
-    world.settle();
-    assert_eq!(world.deployments[&second].phase, Phase::Approving);
-    assert_eq!(world.app.live, Some(crate::Slot::Blue));
-
-    let by = world.by();
-    let rule = world.approval.clone();
-    let deployment = world.deployments.get_mut(&second).unwrap();
-    command::approve(deployment, rule.as_ref(), &by).unwrap();
-    assert!(command::approve(deployment, rule.as_ref(), &by).is_err(), "nobody counts twice");
-    world.settle();
-    assert_eq!(world.app.live, Some(crate::Slot::Green));
-    assert_eq!(RouteGroup::derive(&world.app).unwrap().preview, None);
-}
-
-#[test]
-fn a_gate_that_fails_as_often_as_it_may_fails_the_deployment() {
-    let mut world = World::new();
-    world.gates = vec![gate("flaky", false, 1)];
-    world.do_gates_pass = false;
-    let number = world.deploy(1);
-    world.go_on_until_phase(number, "testing");
-    world.apply_routes();
-    let actions = world.settle();
-    world.obey(&actions);
-    let actions = world.settle();
-    assert_eq!(gates_asked_for(&actions), [("flaky", 2)]);
-    world.obey(&actions);
-    world.settle();
-    let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it goes on") };
-    assert!(reason.cause == Cause::Gate && reason.message.contains("flaky"), "{reason:?}");
-    assert_eq!(world.app.live, None);
-}
-
-#[test]
-fn what_nobody_approves_in_time_or_somebody_refuses_never_goes_live() {
-    for is_refused in [true, false] {
-        let mut world = World::new();
-        world.approval = demanding().1;
-        let number = world.deploy(1);
-        world.go_on_until_phase(number, "approving");
-        world.apply_routes();
-        if is_refused {
-            let by = world.by();
-            command::reject(world.deployments.get_mut(&number).unwrap(), "not today", &by).unwrap();
-        } else {
-            world.facts.now = world.facts.now.after(Millis::from_secs(61));
-        }
-        world.settle();
-        let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it waits") };
-        let expected = if is_refused { Cause::Rejected } else { Cause::Expired };
-        assert_eq!((reason.cause, world.app.live), (expected, None));
-        let by = world.by();
-        assert!(command::approve(world.deployments.get_mut(&number).unwrap(), None, &by).is_err(), "too late");
-    }
-}
-
-#[test]
-fn only_what_has_succeeded_elsewhere_is_promoted() {
-    let mut test = World::new();
-    let by = test.by();
-    let number = test.deploy(1);
-    test.go_on_until_phase(number, "observing");
-    let proven = |world: &World| command::proven(&world.app, world.deployments.get(&number));
-    assert!(proven(&test).is_err(), "it may still be taken back");
-    test.go_on_until_over();
-    let proven = proven(&test).unwrap();
-
-    let key: AppKey = "shop/live".parse().unwrap();
-    let mut wanted = (*spec(1)).clone();
-    (wanted.env, wanted.requires) = (key.env.clone(), vec!["production".parse().unwrap()]);
-    let mut app = Application::new(key.clone());
-    let alone = command::deploy(&mut app, Arc::new(wanted.clone()), false, &by).unwrap_err();
-    assert!(alone.to_string().contains("gapless promote --from production --to live"), "{alone}");
-    let handed_in = command::promote(&mut app, &wanted, std::slice::from_ref(&proven), &by).unwrap();
-    assert_eq!(handed_in.release.artifact.as_deref(), Some("sha256:1"));
-
-    wanted.requires.push("staging".parse().unwrap());
-    let other = command::Proven { artifact: "sha256:2".into(), ..proven.clone() };
-    let other =
-        command::Proven { origin: crate::release::Origin { env: "staging".parse().unwrap(), release: 9 }, ..other };
-    assert!(command::promote(&mut app, &wanted, &[proven, other], &by).is_err(), "something else is live in staging");
-}
-
 #[derive(Debug, Clone)]
 enum Event {
     Deploy(u16),
@@ -533,7 +413,8 @@ impl World {
         let by = self.by();
         match event {
             Event::Deploy(replicas) if self.app.desired != Desired::Removed => {
-                (self.gates, self.approval) = if replicas > 1 { demanding() } else { (Vec::new(), None) };
+                (self.gates, self.approval) =
+                    if replicas > 1 { safe_releases::demanding() } else { (Vec::new(), None) };
                 self.deploy(replicas);
             }
             Event::Rollback => self.rollback(),
