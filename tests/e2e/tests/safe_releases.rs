@@ -123,6 +123,7 @@ fn a_command_runs_in_a_clean_environment_as_nobody_and_is_ended_with_its_childre
     let host = Host::start();
     let tables = "[[gates]]\nname = \"who\"\ncommand = [\"id\"]\n\
                   [[gates]]\nname = \"what\"\ncommand = [\"env\"]\n\
+                  [[gates]]\nname = \"leaves-a-child\"\ncommand = [\"sh\", \"-c\", \"sleep 86399 & exit 0\"]\n\
                   [[gates]]\nname = \"for-ever\"\ncommand = [\"sleep\", \"86399\"]\ntimeout = \"2s\"\n";
     let gapless = second_release(&host, Runtime::Process, tables);
     let ran = gapless.run(["deploy"]);

@@ -4,10 +4,12 @@
 use super::{GateRun, Output, failed, junit, result};
 use gapless_core::gate::{GateCommand, GateResult};
 use gapless_runtime::user::{self, User};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
@@ -15,7 +17,7 @@ use tokio::process::{Child, Command};
 const UNPRIVILEGED: &str = "nobody";
 /// Where programs are looked for by their names.
 const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// How long output is still read after the program has ended: a child of it may hold it open.
+/// How long output is still read after the program and its group have ended: who has left the group may hold it open.
 const OUTPUT_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(run: &GateRun, gate: &GateCommand, door: Option<SocketAddr>) -> GateResult {
@@ -48,7 +50,7 @@ async fn run_command(run: &GateRun, gate: &GateCommand, door: Option<SocketAddr>
         command.uid(user.uid).gid(user.gid);
     }
     let child = command.spawn().map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => format!(
+        io::ErrorKind::PermissionDenied => format!(
             "{program} cannot be run: {error}; it runs as {}, so let that user read it, or name another with `user`",
             gate.user.as_deref().unwrap_or(UNPRIVILEGED)
         ),
@@ -76,7 +78,7 @@ fn unprivileged(gate: &GateCommand) -> Result<Option<User>, String> {
 }
 
 /// An empty folder that belongs to the user.
-fn folder(user: Option<&User>) -> std::io::Result<tempfile::TempDir> {
+fn folder(user: Option<&User>) -> io::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new().prefix("gapless-gate-").tempdir()?;
     if let Some(user) = user {
         std::os::unix::fs::chown::<&Path>(folder.path(), Some(user.uid), Some(user.gid))?;
@@ -88,9 +90,11 @@ fn folder(user: Option<&User>) -> std::io::Result<tempfile::TempDir> {
 struct Group(Child);
 
 impl Group {
-    async fn wait(&mut self, output: &Output) -> std::io::Result<std::process::ExitStatus> {
+    async fn wait(&mut self, output: &Output) -> io::Result<ExitStatus> {
+        let leader = self.leader().ok_or_else(|| io::Error::other("it was waited for already"))?;
+        let mut ended = pin!(gapless_runtime::ended(pidfd_open(leader, PidfdFlags::empty())?));
         let (stdout, stderr) = (self.0.stdout.take(), self.0.stderr.take());
-        let reading = async {
+        let mut reading = pin!(async {
             let stdout = async {
                 if let Some(stdout) = stdout {
                     output.take(stdout).await;
@@ -102,23 +106,37 @@ impl Group {
                 }
             };
             tokio::join!(stdout, stderr);
-        };
-        let mut reading = std::pin::pin!(reading);
-        let status = tokio::select! {
-            status = self.0.wait() => status?,
-            () = &mut reading => return self.0.wait().await,
-        };
-        let _ = tokio::time::timeout(OUTPUT_GRACE, reading).await;
-        Ok(status)
+        });
+        let mut is_read = false;
+        tokio::select! {
+            result = &mut ended => result?,
+            () = &mut reading => is_read = true,
+        }
+        if is_read {
+            ended.await?;
+        }
+        self.kill();
+        if !is_read {
+            let _ = tokio::time::timeout(OUTPUT_GRACE, reading).await;
+        }
+        self.0.wait().await
+    }
+
+    /// Nothing once it has been waited for.
+    fn leader(&self) -> Option<Pid> {
+        self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw)
+    }
+
+    /// As long as the leader has not been waited for, the number of its group is nobody else's.
+    fn kill(&self) {
+        if let Some(leader) = self.leader() {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Still running, or not yet waited for: its number is nobody else's.
-        let leader = self.0.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(leader) = leader {
-            let _ = kill_process_group(leader, Signal::KILL);
-        }
+        self.kill();
     }
 }
