@@ -1,8 +1,9 @@
-//! `cargo run -p gapless-sim -- --seed N`: the story of one seed; `--seeds A..B`: many.
+//! `cargo run -p gapless-sim -- --seed N`: the story of one seed; `--seeds A..B`: many; `--judge COUNT`: how often the
+//! judge of releases is wrong.
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: gapless-sim --seed N | --seeds A..B";
+const USAGE: &str = "usage: gapless-sim --seed N | --seeds A..B | --judge COUNT";
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().skip(1).collect();
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
             let bounds = range.split_once("..").and_then(|(from, to)| Some((from.parse().ok()?, to.parse().ok()?)));
             bounds.map_or_else(usage, |(from, to)| run_many(from, to))
         }
+        ["--judge", count] => count.parse().map_or_else(|_| usage(), judge),
         _ => usage(),
     }
 }
@@ -35,6 +37,19 @@ fn tell(seed: u64) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// How often releases are taken back, of each kind.
+fn judge(count: u64) -> ExitCode {
+    println!("{:<36} {:>9} {:>11} {:>8} {:>20}", "rollouts", "count", "taken back", "%", "after requests (mean)");
+    for kind in gapless_sim::kinds() {
+        let verdicts = gapless_sim::judge(&kind, 0..count);
+        let percent = 100.0 * verdicts.taken_back as f64 / verdicts.rollouts as f64;
+        let after =
+            verdicts.requests.checked_div(verdicts.taken_back).map_or("–".to_owned(), |mean| mean.to_string());
+        println!("{:<36} {:>9} {:>11} {percent:>8.2} {after:>20}", kind.name, verdicts.rollouts, verdicts.taken_back);
+    }
+    ExitCode::SUCCESS
 }
 
 fn run_many(from: u64, to: u64) -> ExitCode {

@@ -2,10 +2,12 @@
 
 use crate::dice::Dice;
 use crate::world::World;
-use gapless_core::command::Requester;
+use gapless_core::command::{Requester, Steer};
 use gapless_core::gate::{Gate, GateCommand, GateKind};
+use gapless_core::hook::{Hook, HookPoint, HookRun, Migration};
 use gapless_core::routes::Route;
-use gapless_core::spec::{ApprovalRule, HealthCheck, Process, Timing, Workload};
+use gapless_core::spec::{ApprovalRule, HealthCheck, HoldSettings, Process, Timing, Workload};
+use gapless_core::strategy::{Canary, CanaryStep, Choose, Strategy};
 use gapless_core::{AppKey, Millis, Spec};
 use gapless_server::operations::Operations;
 
@@ -24,9 +26,9 @@ pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
         0..=5 => {
             let spec = spec(&key, dice);
             let shown = format!("deploys {:?} × {}", spec.variables.get("BEHAVIOUR"), spec.replicas);
-            (shown, operations.deploy(&key, spec, false, &by).await.map(drop))
+            (shown, operations.deploy(&key, spec, Vec::new(), false, &by).await.map(drop))
         }
-        6 | 7 => ("rolls back".to_owned(), operations.rollback(&key, None, &by).await.map(drop)),
+        6 | 7 => ("rolls back".to_owned(), operations.rollback(&key, None, dice.once_in(2), &by).await.map(drop)),
         8 => ("aborts".to_owned(), operations.abort(&key, &by).await.map(drop)),
         9 if dice.once_in(2) => ("stops".to_owned(), operations.stop(&key).await.map(drop)),
         9 => {
@@ -37,6 +39,15 @@ pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
             } else {
                 ("approves".to_owned(), operations.approve(&key, number, &by).await.map(drop))
             }
+        }
+        10 if dice.once_in(6) => {
+            let page = None;
+            ("begins maintenance of".to_owned(), operations.begin_maintenance(&key, page, &by).await.map(drop))
+        }
+        10 if dice.once_in(6) => ("ends maintenance of".to_owned(), operations.end_maintenance(&key).await.map(drop)),
+        10 if dice.once_in(2) => {
+            let steer = steer(dice);
+            (format!("steers {steer:?}"), operations.steer(&key, steer, &by).await.map(drop))
         }
         10 => ("starts".to_owned(), operations.start(&key).await.map(drop)),
         _ if dice.once_in(4) => ("removes".to_owned(), operations.remove(&key).await.map(drop)),
@@ -66,6 +77,7 @@ pub(crate) fn good(key: &AppKey) -> Spec {
             drain_timeout: DRAIN,
             stop_timeout: Millis(1_000),
             keep_warm: Millis(20_000),
+            ..Timing::default()
         },
         ..Spec::new(key.clone(), workload, 9000)
     }
@@ -79,8 +91,46 @@ fn gate(at: u64, dice: &Dice) -> Gate {
     Gate { name, kind, timeout: Millis::from_secs(10), retries, parallel: dice.once_in(2) }
 }
 
+/// A hook, or a migration, at any point.
+fn hook(at: u64, dice: &Dice) -> Hook {
+    let points = [
+        HookPoint::BeforeStart,
+        HookPoint::BeforeCutover,
+        HookPoint::Held,
+        HookPoint::AfterCutover,
+        HookPoint::AfterSuccess,
+        HookPoint::OnFailure,
+    ];
+    let point = points[usize::try_from(dice.below(points.len() as u64)).unwrap_or(0)];
+    let run = HookRun::Command(GateCommand { command: vec!["/bin/true".to_owned()], user: None });
+    let name = if dice.once_in(10) { format!("bad-hook-{at}") } else { format!("good-hook-{at}") };
+    let back = dice.once_in(2).then(|| run.clone());
+    let migration = dice.once_in(3).then_some(Migration { back });
+    Hook { name, at: point, run, timeout: Millis(5_000), migration }
+}
+
 fn host(key: &AppKey) -> Option<gapless_core::HostPattern> {
     format!("{}.example.com", key.app).parse().ok()
+}
+
+/// A canary of some steps, of which some wait for a person.
+fn canary(dice: &Dice) -> Canary {
+    let step = |at: u64| CanaryStep {
+        weight: u8::try_from(10 + 20 * at).unwrap_or(99),
+        pause: (!dice.once_in(5)).then(|| Millis(1_000 + dice.below(5_000))),
+    };
+    let steps = (0..1 + dice.below(3)).map(step).collect();
+    Canary { steps, choose: Choose::Random, expires: Millis(15_000) }
+}
+
+/// What somebody may want of a canary.
+fn steer(dice: &Dice) -> Steer {
+    match dice.below(5) {
+        0 => Steer::Pause,
+        1 => Steer::Resume,
+        2 => Steer::Weight(u8::try_from(dice.below(100)).unwrap_or(0)),
+        _ => Steer::Next,
+    }
 }
 
 fn spec(key: &AppKey, dice: &Dice) -> Spec {
@@ -95,6 +145,11 @@ fn spec(key: &AppKey, dice: &Dice) -> Spec {
     spec.gates = (0..dice.below(4)).map(|at| gate(at, dice)).collect();
     if dice.once_in(5) {
         spec.approval = Some(ApprovalRule { people: 1, by_others: false, expires: Millis(1_000 + dice.below(20_000)) });
+    }
+    spec.hooks = (0..dice.below(3)).map(|at| hook(at, dice)).collect();
+    spec.hold = HoldSettings { timeout: Millis(8_000), drain: Millis(2_000), ..HoldSettings::default() };
+    if dice.once_in(3) && spec.hooks.iter().all(|hook| hook.at != HookPoint::Held) {
+        spec.strategy = Strategy::Canary(canary(dice));
     }
     spec.variables.extend(behaviour.map(|behaviour| ("BEHAVIOUR".to_owned(), behaviour)));
     spec

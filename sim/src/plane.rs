@@ -72,16 +72,16 @@ impl DataPlane for FakePlane {
         self.answer().await?;
         let state = self.world.lock();
         let Some(plane) = state.planes.get(self.index) else { return Err(PlaneError::Away("none".to_owned())) };
-        let traffic = |requests: &u64| Traffic { requests: *requests, failed: 0 };
+        let traffic = |requests: &u64| Traffic { requests: *requests, ..Traffic::default() };
         Ok(PlaneStatus {
             version: plane.table.version,
             in_flight: plane.in_flight.iter().filter(|(_, n)| **n > 0).map(|(id, n)| (id.clone(), *n)).collect(),
             traffic: plane.requests.iter().map(|(id, requests)| (id.clone(), traffic(requests))).collect(),
-            refused: Default::default(),
+            ..PlaneStatus::default()
         })
     }
 
-    async fn notice(&self) {
+    async fn notice(&self, _: Duration) {
         tokio::time::sleep(Duration::from_millis(100 + self.dice.below(400))).await;
     }
 }

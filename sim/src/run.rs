@@ -193,6 +193,8 @@ impl Simulation {
             runtimes: Runtimes { docker: runtime.clone(), process: runtime.clone() },
             planes: planes.clone(),
             tables: Tables::new(revision, &apps),
+            promotions: tokio::sync::mpsc::unbounded_channel().0,
+            run: format!("{:016x}", self.dice.below(u64::MAX)),
             clock,
             prober: self.prober(),
             gate_runner: self.gate_runner(),
@@ -223,7 +225,7 @@ impl Simulation {
                 let mut state = world.lock();
                 let instance = state.instances.values_mut().find(|instance| instance.address == address);
                 match instance.filter(|instance| instance.is_running && instance.behaviour != Behaviour::NeverHealthy) {
-                    Some(instance) if !is_lost => {
+                    Some(instance) if !is_lost && !instance.is_frozen => {
                         instance.has_passed = true;
                         Ok(())
                     }
@@ -240,7 +242,7 @@ impl Simulation {
             let (world, dice) = (world.clone(), dice.clone());
             Box::pin(async move {
                 dice.wait_up_to(3_000).await;
-                let passed = run.gate.name.starts_with("good") && !(world.has_faults() && dice.once_in(20));
+                let passed = run.gate.name.contains("good") && !(world.has_faults() && dice.once_in(20));
                 GateResult { passed, summary: "simulated".to_owned(), lines: Vec::new(), tests: None, latency: None }
             })
         })
@@ -297,7 +299,7 @@ impl Simulation {
         for app in APPS {
             let Ok(key) = app.parse::<AppKey>() else { continue };
             let by = people::someone(&self.world, &self.dice);
-            let deployed = server.operations.deploy(&key, people::good(&key), false, &by).await;
+            let deployed = server.operations.deploy(&key, people::good(&key), Vec::new(), true, &by).await;
             tokio::time::sleep(Duration::from_secs(60)).await;
             let ended = match deployed {
                 Ok(deployment) => server.operations.deployment(&key, deployment.number).await,

@@ -11,6 +11,7 @@ use gapless_runtime::{
     Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, Progress, ProgressSink, Runtime,
     RuntimeError, RuntimeEvent,
 };
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
@@ -62,6 +63,10 @@ impl Runtime for FakeRuntime {
         Ok("sha256:fake".to_owned())
     }
 
+    async fn look_up(&self, _: &Workload) -> Result<Option<String>, RuntimeError> {
+        Ok(Some("sha256:fake".to_owned()))
+    }
+
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
         self.trouble("starting").await?;
         if self.world.has_faults() && self.dice.once_in(25) {
@@ -91,6 +96,7 @@ impl Runtime for FakeRuntime {
             name: name.clone(),
             id: format!("{name}-{}", instance.run),
             state: match instance.is_running {
+                true if instance.is_frozen => InstanceState::Frozen { since: instance.since },
                 true => InstanceState::Running { address: instance.address, since: instance.since },
                 false => InstanceState::Exited(Exit {
                     code: Some(1),
@@ -109,6 +115,24 @@ impl Runtime for FakeRuntime {
         self.dice.wait_up_to(grace.0).await;
         self.happened(name, "die");
         self.lose_answer("stopping")
+    }
+
+    async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        self.trouble("freezing").await?;
+        self.world.lock().freeze(name, self.drain.0);
+        self.happened(name, "pause");
+        self.lose_answer("freezing")
+    }
+
+    async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        self.trouble("thawing").await?;
+        self.world.lock().thaw(name);
+        self.happened(name, "unpause");
+        self.lose_answer("thawing")
+    }
+
+    async fn keep(&self, _: &AppKey, _: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
+        self.trouble("keeping").await
     }
 
     async fn set_restart(&self, _: &InstanceName, _: bool) -> Result<(), RuntimeError> {

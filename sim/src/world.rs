@@ -31,6 +31,7 @@ pub(crate) struct State {
 /// An instance of the fake runtime.
 pub(crate) struct Instance {
     pub(crate) is_running: bool,
+    pub(crate) is_frozen: bool,
     pub(crate) out_of_memory: bool,
     pub(crate) address: SocketAddr,
     pub(crate) run: u64,
@@ -117,6 +118,7 @@ impl State {
         if let Some(instance) = self.instances.get_mut(name) {
             if !instance.is_running {
                 instance.is_running = true;
+                instance.is_frozen = false;
                 instance.run += 1;
                 instance.since = since;
                 self.tell(format!("{name} runs again"));
@@ -126,6 +128,7 @@ impl State {
         self.next_address += 1;
         let instance = Instance {
             is_running: behaviour != Behaviour::ExitsWhileStarting,
+            is_frozen: false,
             out_of_memory: false,
             address,
             run: 1,
@@ -143,17 +146,36 @@ impl State {
             return;
         }
         self.tell(format!("{name} is stopped"));
+        self.must_be_unused(name, "stopped", drain_ms);
+    }
+
+    /// gapless freezes an instance: the same as for a stop.
+    pub(crate) fn freeze(&mut self, name: &InstanceName, drain_ms: u64) {
+        let Some(instance) = self.instances.get_mut(name).filter(|i| i.is_running && !i.is_frozen) else { return };
+        instance.is_frozen = true;
+        self.tell(format!("{name} is frozen"));
+        self.must_be_unused(name, "frozen", drain_ms);
+    }
+
+    pub(crate) fn thaw(&mut self, name: &InstanceName) {
+        if let Some(instance) = self.instances.get_mut(name).filter(|instance| instance.is_frozen) {
+            instance.is_frozen = false;
+            self.tell(format!("{name} goes on"));
+        }
+    }
+
+    fn must_be_unused(&mut self, name: &InstanceName, what: &str, drain_ms: u64) {
         let placement = &name.placement;
         let mut violations = Vec::new();
         for plane in &self.planes {
             let mut routes = plane.table.groups.values().flat_map(|group| group.placements());
             if routes.any(|slot| slot.placement == *placement && !slot.instances.is_empty()) {
-                violations.push(format!("{name} is stopped while a data plane routes to it"));
+                violations.push(format!("{name} is {what} while a data plane routes to it"));
             }
             let in_flight = plane.in_flight.get(placement).copied().unwrap_or(0);
             let drained_for = plane.unrouted_at.get(placement).map(|at| at.elapsed().as_millis());
             if in_flight > 0 && drained_for.is_none_or(|ms| ms < u128::from(drain_ms)) {
-                violations.push(format!("{name} is stopped with {in_flight} requests in flight"));
+                violations.push(format!("{name} is {what} with {in_flight} requests in flight"));
             }
         }
         violations.into_iter().for_each(|violation| self.violate(violation));
@@ -163,8 +185,9 @@ impl State {
     pub(crate) fn apply(&mut self, index: usize, table: Arc<RouteTable>) {
         let mut violations = Vec::new();
         for (key, group) in &table.groups {
-            if group.slots.iter().filter(|slot| slot.weight > 0).count() > 1 {
-                violations.push(format!("{key} has two live slots"));
+            let weights: Vec<_> = group.slots.iter().map(|slot| slot.weight).filter(|weight| *weight > 0).collect();
+            if weights.len() > 2 || (!weights.is_empty() && weights.iter().sum::<u32>() != 100) {
+                violations.push(format!("{key} has live slots of the weights {weights:?}"));
             }
             for slot in group.placements() {
                 for backend in &slot.instances {
@@ -205,14 +228,24 @@ impl State {
         let plane = self.planes.get_mut(index)?;
         let groups: Vec<_> = plane.table.groups.values().cloned().collect();
         let group = groups.get(usize::try_from(dice.below(groups.len() as u64)).unwrap_or(0))?;
-        let slot = group.slots.iter().find(|slot| slot.weight > 0)?;
+        if group.hold.is_some() {
+            return None;
+        }
+        let total: u64 = group.slots.iter().map(|slot| u64::from(slot.weight)).sum();
+        let mut drawn = dice.below(total.max(1));
+        let slot = group.slots.iter().find(|slot| {
+            let is_hit = drawn < u64::from(slot.weight);
+            drawn = drawn.saturating_sub(u64::from(slot.weight));
+            is_hit
+        })?;
         let count = slot.instances.len() as u64;
         let backend = slot.instances.get(usize::try_from(dice.below(count)).unwrap_or(0))?;
         let name = slot.placement.instance(backend.replica);
         *plane.in_flight.entry(slot.placement.clone()).or_default() += 1;
         *plane.requests.entry(slot.placement.clone()).or_default() += 1;
         self.requests += 1;
-        let answers = self.instances.get(&name).is_some_and(|i| i.is_running && i.address == backend.address);
+        let answers =
+            self.instances.get(&name).is_some_and(|i| i.is_running && !i.is_frozen && i.address == backend.address);
         if !answers && !self.died.contains(&slot.placement) {
             self.violate(format!("a request was sent to {name}, which does not run"));
         }
@@ -229,6 +262,7 @@ impl State {
     pub(crate) fn die(&mut self, name: &InstanceName, out_of_memory: bool) {
         let Some(instance) = self.instances.get_mut(name).filter(|instance| instance.is_running) else { return };
         instance.is_running = false;
+        instance.is_frozen = false;
         instance.out_of_memory = out_of_memory;
         self.died.insert(name.placement.clone());
         self.tell(format!("{name} dies{}", if out_of_memory { " of memory" } else { "" }));

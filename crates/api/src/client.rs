@@ -3,10 +3,11 @@
 use crate::error::{ApiError, ClientError, Code};
 use crate::follow::Follow;
 use crate::types::{
-    ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, PromoteRequest, RejectRequest, RollbackRequest,
-    ServerInfo,
+    ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, MaintenanceRequest, PlanRequest, PlanView,
+    PromoteRequest, RejectRequest, RollbackRequest, ServerInfo, SteerRequest,
 };
 use bytes::Bytes;
+use gapless_core::command::Steer;
 use gapless_core::{AppKey, Deployment, EnvName, Release, Slot, Spec};
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
@@ -80,22 +81,31 @@ impl Client {
         self.get(&at(key, "")).await
     }
 
+    /// What deploying `spec` would change and do.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plan(&self, spec: Spec) -> Result<PlanView, ClientError> {
+        let key = AppKey::new(spec.app.clone(), spec.env.clone());
+        self.post(&at(&key, "/plan"), &PlanRequest { spec }).await
+    }
+
     /// Asks for a deployment; it goes on whether or not it is followed.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn deploy(&self, spec: Spec, force: bool) -> Result<Deployment, ClientError> {
+    pub async fn deploy(&self, spec: Spec, then: Vec<Spec>, force: bool) -> Result<Deployment, ClientError> {
         let key = AppKey::new(spec.app.clone(), spec.env.clone());
-        self.post(&at(&key, "/deployments"), &DeployRequest { spec, force }).await
+        self.post(&at(&key, "/deployments"), &DeployRequest { spec, then, force }).await
     }
 
     /// Asks for a deployment of what has succeeded in the environment `from`, with the configuration `spec`.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn promote(&self, from: EnvName, spec: Spec) -> Result<Deployment, ClientError> {
+    pub async fn promote(&self, from: EnvName, spec: Spec, then: Vec<Spec>) -> Result<Deployment, ClientError> {
         let key = AppKey::new(spec.app.clone(), spec.env.clone());
-        self.post(&at(&key, "/promotions"), &PromoteRequest { from, spec }).await
+        self.post(&at(&key, "/promotions"), &PromoteRequest { from, spec, then }).await
     }
 
     /// Approves a deployment that waits for it.
@@ -114,12 +124,20 @@ impl Client {
         self.post(&at(key, &format!("/deployments/{number}/reject")), &RejectRequest { reason }).await
     }
 
+    /// Steers the canary that is under way.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn steer(&self, key: &AppKey, steer: Steer) -> Result<Deployment, ClientError> {
+        self.post(&at(key, "/canary"), &SteerRequest { steer }).await
+    }
+
     /// Asks for a rollback, to `release` or to the one that was live before.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn rollback(&self, key: &AppKey, release: Option<u64>) -> Result<Deployment, ClientError> {
-        self.post(&at(key, "/rollback"), &RollbackRequest { release }).await
+    pub async fn rollback(&self, key: &AppKey, release: Option<u64>, force: bool) -> Result<Deployment, ClientError> {
+        self.post(&at(key, "/rollback"), &RollbackRequest { release, force }).await
     }
 
     /// Ends the deployment that is under way.
@@ -144,6 +162,23 @@ impl Client {
     /// [`ClientError`].
     pub async fn start(&self, key: &AppKey) -> Result<ApplicationView, ClientError> {
         self.post(&at(key, "/start"), &()).await
+    }
+
+    /// Has the application's requests answered by a page.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn begin_maintenance(&self, key: &AppKey, page: Option<String>) -> Result<ApplicationView, ClientError> {
+        let body = serde_json::to_vec(&MaintenanceRequest { page }).unwrap_or_default();
+        parse(&accept(self.send(Method::PUT, &at(key, "/maintenance"), Some(body)).await?).await?)
+    }
+
+    /// Has the application answer again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn end_maintenance(&self, key: &AppKey) -> Result<ApplicationView, ClientError> {
+        parse(&accept(self.send(Method::DELETE, &at(key, "/maintenance"), None).await?).await?)
     }
 
     /// Removes the application.

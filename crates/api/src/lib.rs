@@ -11,6 +11,7 @@ pub use client::{Client, default_socket};
 pub use error::{ApiError, ClientError, Code};
 pub use follow::Follow;
 pub use types::{
-    ApplicationView, Check, DeployRequest, FollowEvent, InstanceView, LogRecord, OutputLine, PlaneInfo, ProgressView,
-    PromoteRequest, RejectRequest, RollbackRequest, ServerInfo, SlotState, SlotView,
+    ApplicationView, Check, DeployRequest, FollowEvent, InstanceView, LogRecord, MaintenanceRequest, OutputLine,
+    PlanRequest, PlanView, PlaneInfo, ProgressView, PromoteRequest, RejectRequest, RollbackRequest, ServerInfo,
+    SlotState, SlotView, SteerRequest,
 };

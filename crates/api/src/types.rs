@@ -1,7 +1,9 @@
 //! The bodies of requests and answers.
 
-use gapless_core::application::Desired;
+use gapless_core::application::{Desired, Maintenance};
+use gapless_core::command::Steer;
 use gapless_core::deployment::Traffic;
+use gapless_core::plan::Plan;
 use gapless_core::{AppName, Deployment, EnvName, HostPattern, Slot, Spec, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -14,9 +16,34 @@ use utoipa::ToSchema;
 pub struct DeployRequest {
     /// The release's configuration. Its application and environment are those of the path.
     pub spec: Spec,
-    /// Whether it is deployed although the environment requires others to have succeeded with it before.
+    /// The configurations of the environments that it goes on to by itself, once it has succeeded in those that they
+    /// require.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<Spec>,
+    /// Whether it is deployed although the very same is live, and although the environment requires others to have
+    /// succeeded with it before.
     #[serde(default)]
     pub force: bool,
+}
+
+/// Asks what a deployment would change and do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanRequest {
+    /// The configuration.
+    pub spec: Spec,
+}
+
+/// What a deployment would change and do, and what there is for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanView {
+    /// What it would change and do.
+    #[serde(flatten)]
+    pub plan: Plan,
+    /// Memory that is free on the server's host, in bytes.
+    pub memory_free_bytes: Option<u64>,
+    /// What is free on the disk of the server's state, in bytes.
+    pub disk_free_bytes: Option<u64>,
 }
 
 /// Asks for a deployment of what has succeeded in another environment.
@@ -27,6 +54,9 @@ pub struct PromoteRequest {
     pub from: EnvName,
     /// The configuration of the environment of the path. What it runs is replaced by what runs there.
     pub spec: Spec,
+    /// The configurations of the environments that it goes on to by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<Spec>,
 }
 
 /// Refuses a deployment that waits for an approval.
@@ -37,6 +67,14 @@ pub struct RejectRequest {
     pub reason: String,
 }
 
+/// Steers the canary that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SteerRequest {
+    /// What is wanted of it.
+    pub steer: Steer,
+}
+
 /// Asks for a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -44,6 +82,18 @@ pub struct RollbackRequest {
     /// The number of the release to go back to; without it the one that was live before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
+    /// Whether it goes past migrations that nothing undoes.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Puts an application under maintenance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceRequest {
+    /// The HTML of the answers; the release's own page without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
 }
 
 /// An application in an environment, as it is.
@@ -55,6 +105,9 @@ pub struct ApplicationView {
     pub env: EnvName,
     /// What people want of it.
     pub desired: Desired,
+    /// Whether it is under maintenance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
     /// The slot that requests go to.
     pub live: Option<Slot>,
     /// What stands in the slots, and what is leaving them.
@@ -109,6 +162,10 @@ pub enum SlotState {
     Fallback,
     /// It is kept running for a rollback.
     Standby,
+    /// It is kept for a rollback, frozen.
+    Parked,
+    /// It gets a share of the requests: a canary.
+    Canary,
     /// It finishes its requests and is then stopped.
     Leaving,
 }

@@ -29,10 +29,14 @@ pub enum Command {
     Init(Init),
     /// Check gapless.toml without deploying it
     Validate(File),
+    /// Show what a deployment would change and do: exit code 0 nothing, 1 changes, 2 an error
+    Plan(Plan),
     /// Deploy the release that gapless.toml describes, and follow the deployment
     Deploy(Deploy),
-    /// Deploy what has succeeded in one environment into another one: the very same image or program
+    /// Deploy what has succeeded in one environment into another one, or give a canary its next step
     Promote(Promote),
+    /// Pause, resume or skip a step of a canary, or set its weight
+    Canary(Canary),
     /// Approve a deployment that waits for it
     Approve(Approve),
     /// Refuse a deployment that waits for an approval
@@ -53,6 +57,8 @@ pub enum Command {
     Stop(Asked),
     /// Start a stopped application again, with the release that was live
     Start(Asked),
+    /// Answer all requests of an application with a page, or no more; health checks still reach it
+    Maintenance(Maintenance),
     /// Remove an application, its instances and its history; volumes stay
     Remove(Remove),
     /// Look for what is wrong with gapless, its runtimes and its proxy
@@ -113,6 +119,22 @@ pub enum Runtime {
     Process,
 }
 
+/// What `gapless plan` needs to know.
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pub file: File,
+    /// The image to run, in place of the one in the file
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// The environment [default: production]
+    #[arg(short = 'e', long, value_name = "NAME")]
+    pub env: Option<EnvName>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// What `gapless deploy` needs to know.
 #[derive(Debug, Args)]
 pub struct Deploy {
@@ -124,7 +146,7 @@ pub struct Deploy {
     /// The environment to deploy into [default: production]
     #[arg(short = 'e', long, value_name = "NAME")]
     pub env: Option<EnvName>,
-    /// Deploy although the environment requires others to have succeeded with it before
+    /// Deploy although the very same is live, and although the environment requires others to have succeeded with it
     #[arg(long)]
     pub force: bool,
     /// Return as soon as the deployment is recorded; it goes on
@@ -163,19 +185,54 @@ pub struct Reject {
 #[derive(Debug, Args)]
 pub struct Promote {
     #[command(flatten)]
-    pub file: File,
-    /// The environment where it has succeeded
-    #[arg(long, value_name = "NAME")]
-    pub from: EnvName,
-    /// The environment to deploy it into
-    #[arg(long, value_name = "NAME")]
-    pub to: EnvName,
+    pub app: App,
+    /// The environment where it has succeeded: the very same image or program is deployed into the other one
+    #[arg(long, value_name = "NAME", requires = "to")]
+    pub from: Option<EnvName>,
+    /// The environment to deploy it into. Without both, the canary that is under way goes on to its next step
+    #[arg(long, value_name = "NAME", requires = "from")]
+    pub to: Option<EnvName>,
     /// Return as soon as the deployment is recorded; it goes on
     #[arg(long)]
     pub detach: bool,
     /// Print each event as a line of JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `gapless canary` needs to know.
+#[derive(Debug, Args)]
+pub struct Canary {
+    #[command(subcommand)]
+    pub command: CanaryCommand,
+}
+
+/// What a person wants of a canary.
+#[derive(Debug, Subcommand)]
+pub enum CanaryCommand {
+    /// Stay at the present step until `resume`
+    Pause {
+        #[command(flatten)]
+        app: NamedApp,
+    },
+    /// Go on by itself again; the present step begins anew
+    Resume {
+        #[command(flatten)]
+        app: NamedApp,
+    },
+    /// Go on to the next step now; after the last one, to all requests
+    Skip {
+        #[command(flatten)]
+        app: NamedApp,
+    },
+    /// Send that share of the requests to the new release, and leave it there until told otherwise
+    Weight {
+        /// The share, in whole per cent, from 0 to 99
+        #[arg(value_parser = clap::value_parser!(u8).range(0..=99))]
+        percent: u8,
+        #[command(flatten)]
+        app: App,
+    },
 }
 
 /// What `gapless status` needs to know.
@@ -245,6 +302,9 @@ pub struct Rollback {
     pub release: Option<u64>,
     #[command(flatten)]
     pub app: App,
+    /// Go back although what was migrated since is not undone
+    #[arg(long)]
+    pub force: bool,
     /// Return as soon as the rollback is recorded; it goes on
     #[arg(long)]
     pub detach: bool,
@@ -261,6 +321,28 @@ pub struct Asked {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `gapless maintenance` needs to know.
+#[derive(Debug, Args)]
+pub struct Maintenance {
+    /// Whether the page is answered
+    #[arg(value_enum)]
+    pub state: OnOff,
+    /// The HTML file of the page, at most 64 KiB [default: the one that the configuration names]
+    #[arg(long, value_name = "FILE")]
+    pub page: Option<PathBuf>,
+    #[command(flatten)]
+    pub app: App,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnOff {
+    /// All requests are answered 503 with the page
+    On,
+    /// The application answers again
+    Off,
 }
 
 /// What `gapless remove` needs to know.

@@ -63,6 +63,11 @@ impl App {
         Ok(AppKey::new(app, self.env.clone()))
     }
 
+    /// The configuration file.
+    pub const fn file(&self) -> &File {
+        &self.file
+    }
+
     fn name_in_file(&self) -> Result<AppName, Failure> {
         let path = self.file.path.display();
         let text = std::fs::read_to_string(&self.file.path).map_err(|error| {

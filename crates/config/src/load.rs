@@ -54,6 +54,35 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
     Ok(loaded)
 }
 
+/// The configurations of the environments that a release of `spec` goes on to by itself: those that say
+/// `promote = "auto"` and require its environment, those that require these, and so on.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn following(path: &Path, spec: &Spec, options: &LoadOptions) -> Result<Vec<Spec>, ConfigError> {
+    let mut known = vec![spec.env.clone()];
+    let mut following = Vec::new();
+    let mut left = environments(path)?;
+    left.retain(|env| *env != spec.env);
+    loop {
+        let mut has_more = false;
+        for env in std::mem::take(&mut left) {
+            let options = LoadOptions { environment: Some(env.clone()), ..options.clone() };
+            let next = load(path, &options)?.spec;
+            if next.promote_auto && next.requires.iter().any(|required| known.contains(required)) {
+                known.push(env);
+                following.push(next);
+                has_more = true;
+            } else {
+                left.push(env);
+            }
+        }
+        if !has_more {
+            return Ok(following);
+        }
+    }
+}
+
 /// The environments that the configuration file `path` has tables for, whatever else is wrong with it.
 ///
 /// # Errors

@@ -3,13 +3,16 @@
 mod environments;
 mod files;
 mod gates;
+mod hooks;
 mod requests;
+mod strategy;
 mod workload;
 
 use crate::load::LoadOptions;
 use crate::report::Report;
 use crate::section::Section;
 use gapless_core::spec::{ForwardSettings, HealthCheck, HostPorts, LogRotation, Resources, Timing, Workload};
+use gapless_core::strategy::Strategy;
 use gapless_core::validate::is_variable_name;
 use gapless_core::{AppName, EnvName, Spec};
 use std::cell::RefCell;
@@ -45,6 +48,7 @@ impl<'a> Reading<'a> {
         root.noted("environments");
         let app = self.app(&root);
         let requires = self.requires(&root);
+        let promote_auto = self.promote(&root, &requires);
         let workload = self.workload(&root);
         let port = root.number::<u16>("port");
         let replicas = root.number::<u16>("replicas").unwrap_or(1);
@@ -55,9 +59,18 @@ impl<'a> Reading<'a> {
         let host_ports = root.table("host_ports").and_then(host_ports);
         let health = root.table("health").map(|table| self.health(table)).unwrap_or_default();
         let forward = root.table("proxy").map(|table| self.forward(table)).unwrap_or_default();
+        let maintenance_page = root.table("maintenance").and_then(|table| self.maintenance(table));
+        let forward = ForwardSettings { maintenance_page, ..forward };
+        let hooks = self.hooks(&root);
+        let hold = root.table("hold").map(hooks::hold).unwrap_or_default();
         let timing = root.table("deploy").map(timing).unwrap_or_default();
         let gates = self.gates(&root);
         let approval = root.table("approval").and_then(|table| self.approval(table));
+        let strategy = match root.table("strategy") {
+            Some(table) => self.strategy(table),
+            None => Some(Strategy::BlueGreen),
+        };
+        let judge = root.table("judge").map(strategy::judge).unwrap_or_default();
         let has_port = root.has("port");
         if !has_port && matches!(workload, Some(Workload::Docker(_))) {
             root.missing("port", "the port that the application listens on in its container, such as `port = 3000`");
@@ -67,6 +80,7 @@ impl<'a> Reading<'a> {
             app: app?,
             env,
             requires,
+            promote_auto,
             workload: workload?,
             // 0 is that of a process, whose port is picked when it is started.
             port: if has_port { port? } else { 0 },
@@ -80,6 +94,10 @@ impl<'a> Reading<'a> {
             forward,
             gates,
             approval,
+            hooks,
+            hold,
+            strategy: strategy?,
+            judge,
             timing,
         };
         Some((spec, origins))
@@ -165,6 +183,8 @@ fn timing(table: Section<'_>) -> Timing {
         drain_timeout: table.duration("drain_timeout").unwrap_or(usual.drain_timeout),
         stop_timeout: table.duration("stop_timeout").unwrap_or(usual.stop_timeout),
         keep_warm: table.duration("keep_warm").unwrap_or(usual.keep_warm),
+        park: table.boolean("park").unwrap_or(usual.park),
+        keep: table.number("keep").unwrap_or(usual.keep),
     };
     table.finish();
     timing
@@ -203,7 +223,8 @@ impl Reading<'_> {
             trust_forwarded: table.boolean("trust_forwarded").unwrap_or(usual.trust_forwarded),
             retry_after_s: retry_after
                 .map_or(usual.retry_after_s, |wait| u32::try_from(wait.0 / 1000).unwrap_or(u32::MAX)),
-            error_page: table.text("error_page").and_then(|page| self.error_page(&page)),
+            error_page: table.text("error_page").and_then(|page| self.page(&page, "the error page")),
+            maintenance_page: None,
         };
         table.finish();
         forward

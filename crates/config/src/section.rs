@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// Keys that a later version has, so that they are no typing mistakes.
-const RESERVED: [&str; 4] = ["strategy", "services", "hooks", "migrate"];
+const RESERVED: [&str; 1] = ["services"];
 
 /// What people who come from other tools write.
 const ALIASES: [(&str, &str); 18] = [
@@ -66,6 +66,9 @@ impl<'a> Layer<'a> {
 /// Keys that say the same in two ways: an environment that has one of them inherits none of them.
 const EITHER_OR: [&[&str]; 1] = [&["hosts", "routes"]];
 
+/// Tables that an environment does not inherit key by key: what they have depends on their first key.
+const AS_A_WHOLE: [&str; 1] = ["strategy"];
+
 /// A value and where it stands.
 pub(crate) struct Located<T> {
     pub(crate) value: T,
@@ -99,6 +102,13 @@ impl<'a> Section<'a> {
     fn place(&self, key: &str, item: &str, span: Range<usize>) {
         self.report.place(format!("{}{item}", self.path(key)), span.clone());
         self.report.place(format!("{}{key}{item}", self.base), span);
+    }
+
+    /// The spec's rules know `key` by another path.
+    pub(crate) fn known_as(&self, key: &str, path: String) {
+        if let Some((_, value)) = self.find(key) {
+            self.report.place(path, value.span());
+        }
     }
 
     /// The path of `key` from the beginning of the file.
@@ -222,7 +232,9 @@ impl<'a> Section<'a> {
     /// The table `[key]`.
     pub(crate) fn table(&self, key: &'static str) -> Option<Section<'a>> {
         self.value(key)?;
-        let tables = self.layers.iter().filter_map(|layer| {
+        let count = if AS_A_WHOLE.contains(&key) { 1 } else { self.layers.len() };
+        let layers = self.layers.iter().filter(|layer| layer.get(key).is_some()).take(count);
+        let tables = layers.filter_map(|layer| {
             let (path, value) = (format!("{}{key}", layer.prefix), layer.get(key)?);
             self.report.place(path.clone(), value.span());
             match value.get_ref().as_table() {

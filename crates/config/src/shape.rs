@@ -1,7 +1,12 @@
 //! The shape of `gapless.toml` for editors: its JSON Schema. Reading is done by `read`, which tells of all mistakes at
 //! once; a test holds the two together.
 
+mod rollout;
+
 use gapless_core::validate::REPLICAS_MAX;
+use rollout::{
+    ApprovalTable, GateTable, HoldTable, HookTable, JudgeTable, MaintenanceTable, MigrationTable, StrategyTable,
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -136,12 +141,40 @@ struct File {
     gates: Option<Vec<GateTable>>,
     /// That people must approve a release before its cutover.
     approval: Option<ApprovalTable>,
+    /// What is done once in each deployment, at a point of it.
+    hooks: Option<Vec<HookTable>>,
+    /// What has to be changed for a release, such as the schema of its database: done once in each deployment, before
+    /// the hooks of the same point. It has to bear being done again by the next deployment.
+    migrate: Option<Vec<MigrationTable>>,
+    /// How requests are held for a migration with `when = "held"`.
+    hold: Option<HoldTable>,
+    /// What `gapless maintenance on` answers.
+    maintenance: Option<MaintenanceTable>,
+    /// How requests come to a new release.
+    strategy: Option<StrategyTable>,
+    /// What speaks against a new release while it is watched.
+    judge: Option<JudgeTable>,
     /// The environments that must have succeeded with a release before this one takes it.
     requires: Option<Vec<String>>,
+    /// Whether what has succeeded in the environments of `requires` comes into this one by itself, or by
+    /// `gapless promote`.
+    #[schemars(extend("default" = "manual"))]
+    promote: Option<PromoteBy>,
     /// What differs from environment to environment: `[environments.test]` has the same keys as the file, apart from
     /// `name`, and inherits those that it does not have. `[env]` and the other tables are inherited key by key.
     #[schemars(schema_with = "environments")]
     environments: Option<BTreeMap<String, Value>>,
+}
+
+/// How a release comes from one environment into the next.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+#[expect(dead_code, reason = "described here, read by `read`")]
+enum PromoteBy {
+    /// By `gapless promote`: continuous delivery.
+    Manual,
+    /// By itself: continuous deployment.
+    Auto,
 }
 
 /// What runs an application.
@@ -294,111 +327,10 @@ struct DeployTable {
     /// How long the old slot stays ready for rollback after the observation.
     #[schemars(schema_with = "duration", extend("default" = "10m"))]
     keep_warm: Option<String>,
-}
-
-/// A gate: a `command`, a container of an `image`, `requests` or a `load`. It reaches the release by `GAPLESS_URL`, with
-/// `GAPLESS_TOKEN` in the header `x-gapless-preview`, while nobody else does.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "described here, read by `read`")]
-struct GateTable {
-    /// Its name.
-    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
-    name: String,
-    /// The program and its arguments, run on the server's host; with an `image`, in place of that one's command.
-    command: Option<Vec<String>>,
-    /// The user that the program runs as: `nobody` without it, where the server is root.
-    user: Option<String>,
-    /// The image to run to its end.
-    image: Option<String>,
-    /// Requests with expected answers.
-    requests: Option<Vec<GateRequestTable>>,
-    /// A stress test.
-    load: Option<GateLoadTable>,
-    /// How long one attempt may take.
-    #[schemars(schema_with = "duration", extend("default" = "5m"))]
-    timeout: Option<String>,
-    /// How often it is tried again after it has failed.
-    #[schemars(range(min = 0, max = 10), extend("default" = 0))]
-    retries: Option<u16>,
-    /// Whether it runs beside the gate before it, and not after it.
-    #[schemars(extend("default" = false))]
-    parallel: Option<bool>,
-}
-
-/// A request and what is expected of its answer.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "described here, read by `read`")]
-struct GateRequestTable {
-    /// The method.
-    #[schemars(extend("default" = "GET"))]
-    method: Option<String>,
-    /// The path.
-    #[schemars(regex(pattern = "^/"), extend("default" = "/"))]
-    path: Option<String>,
-    /// Headers that are sent.
-    headers: Option<BTreeMap<String, String>>,
-    /// The body that is sent.
-    body: Option<String>,
-    /// The status that is expected.
-    #[schemars(range(min = 200, max = 599), extend("default" = 200))]
-    status: Option<u16>,
-    /// Headers that are expected, with their values.
-    expect_headers: Option<BTreeMap<String, String>>,
-    /// What the body has to contain.
-    contains: Option<Vec<String>>,
-    /// Values of the body, which is JSON, by JSON Pointer: `"/status" = "ok"`.
-    json: Option<BTreeMap<String, Value>>,
-    /// How long the answer may take.
-    #[schemars(schema_with = "duration")]
-    within: Option<String>,
-}
-
-/// A stress test.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "described here, read by `read`")]
-struct GateLoadTable {
-    /// Requests a second, sent whether or not earlier ones are answered. Without it as fast as the connections can.
-    rate: Option<u32>,
-    /// How many connections are used.
-    #[schemars(range(min = 1, max = 1000), extend("default" = 16))]
-    connections: Option<u16>,
-    /// How long.
-    #[schemars(schema_with = "duration", extend("default" = "10s"))]
-    duration: Option<String>,
-    /// What is asked for, in turn: paths, or methods and paths such as `HEAD /`.
-    #[schemars(extend("default" = ["/"]))]
-    requests: Option<Vec<String>>,
-    /// The most that may fail (no answer, or a status from 500), in per cent.
-    #[schemars(range(min = 0, max = 100), extend("default" = 1))]
-    errors_max: Option<f64>,
-    /// The most that the median latency may be.
-    #[schemars(schema_with = "duration")]
-    p50_max: Option<String>,
-    /// The most that the latency of the slowest twentieth may be.
-    #[schemars(schema_with = "duration")]
-    p95_max: Option<String>,
-    /// The most that the latency of the slowest hundredth may be.
-    #[schemars(schema_with = "duration")]
-    p99_max: Option<String>,
-    /// The least requests a second that have to be answered.
-    throughput_min: Option<u32>,
-}
-
-/// That people must approve a release.
-#[derive(JsonSchema)]
-#[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "described here, read by `read`")]
-struct ApprovalTable {
-    /// How many.
-    #[schemars(range(min = 1, max = 100), extend("default" = 1))]
-    people: Option<u16>,
-    /// Whether who asked for the deployment is not one of them.
-    #[schemars(extend("default" = false))]
-    by_others: Option<bool>,
-    /// How long it waits for them.
-    #[schemars(schema_with = "duration", extend("default" = "24h"))]
-    expires: Option<String>,
+    /// Whether it is frozen meanwhile, so that it takes no processor time.
+    #[schemars(extend("default" = true))]
+    park: Option<bool>,
+    /// How many releases stay on the host for a rollback that needs no registry.
+    #[schemars(range(min = 1, max = 100), extend("default" = 5))]
+    keep: Option<u16>,
 }

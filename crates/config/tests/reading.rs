@@ -4,6 +4,7 @@
 
 use gapless_config::{LoadOptions, Loaded, Runtime, TemplateOptions, load, parse, schema, template};
 use gapless_core::spec::{HealthCheck, Timing, Workload};
+use gapless_core::strategy::Choose;
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,12 +35,15 @@ fn every_key_means_what_it_says() {
     fs::write(folder.path().join("two.env"), "BOTH=two\n").unwrap();
     fs::write(folder.path().join("error.html"), "<h1>Sorry</h1>").unwrap();
     let loaded = load(&folder.path().join("gapless.toml"), &LoadOptions::default()).unwrap();
-    assert_eq!(loaded.files.len(), 4);
+    assert_eq!(loaded.files.len(), 5);
     let json = serde_json::to_string_pretty(&loaded.spec).unwrap();
     insta::assert_snapshot!("every_key_means_what_it_says", json.replace(folder.path().to_str().unwrap(), "FOLDER"));
     let again: gapless_core::Spec = serde_json::from_str(&json).unwrap();
     assert_eq!(again, loaded.spec, "what is sent to the server is what was read");
     assert_eq!(again.validate(), Ok(()));
+    let options = LoadOptions { environment: Some("test".parse().unwrap()), ..LoadOptions::default() };
+    let test = load(&folder.path().join("gapless.toml"), &options).unwrap().spec;
+    assert!(matches!(test.strategy.canary().unwrap().choose, Choose::Hash { .. }), "{:?}", test.strategy);
 }
 
 #[test]
@@ -132,6 +136,10 @@ fn file_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
     for (key, value) in table {
         let path = format!("{prefix}{key}");
         match value {
+            toml::Value::Table(environments) if key == "environments" => {
+                keys.insert(path);
+                environments.values().for_each(|environment| file_keys(environment.as_table().unwrap(), "", keys));
+            }
             toml::Value::Table(table) if !OWN_KEYS.contains(&key.as_str()) => {
                 file_keys(table, &format!("{path}."), keys)
             }

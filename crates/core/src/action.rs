@@ -1,5 +1,6 @@
 //! What is to be done to the world: values that the controller carries out, each of which can be repeated.
 
+use crate::application::{KeptRelease, Promotion};
 use crate::{InstanceName, Millis};
 
 /// One thing to do. Which ones is derived anew from record and facts each time, so what was lost is done again.
@@ -23,6 +24,12 @@ pub enum Action {
         /// Whether it does.
         comes_back: bool,
     },
+    /// Freeze the instance: it keeps its memory and takes no processor time.
+    Freeze(InstanceName),
+    /// Let a frozen instance go on.
+    Thaw(InstanceName),
+    /// Keep what these releases run on the host, and nothing else of this application.
+    Keep(Vec<KeptRelease>),
     /// Check the health of the instance from now on.
     Probe {
         /// Which.
@@ -37,6 +44,10 @@ pub enum Action {
         /// Which attempt, from 1.
         attempt: u16,
     },
+    /// Carry out a hook of the active deployment. It is asked for until its end is known, and begun once.
+    RunHook(String),
+    /// Have a release that has succeeded here deployed into another environment.
+    Promote(Promotion),
     /// Everything of the application is gone: remove its records.
     Forget,
 }

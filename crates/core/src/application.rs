@@ -1,6 +1,8 @@
 //! What is recorded of an application in an environment: which slot is live, what stands in both, what is leaving.
 
-use crate::{AppKey, HostPattern, InstanceName, PlacementId, Slot, Spec, Timestamp};
+use crate::hook::Migrated;
+use crate::spec::HoldSettings;
+use crate::{AppKey, EnvName, HostPattern, InstanceName, PlacementId, Slot, Spec, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -35,6 +37,66 @@ pub struct Application {
     /// The release that was live before the present one: where a rollback without a number goes.
     #[serde(default)]
     pub previous_release: Option<u64>,
+    /// Where releases that have succeeded here are to go by themselves, and have not gone yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub promotions: Vec<Promotion>,
+    /// That new requests are held, while a migration wants that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Held>,
+    /// That it is under maintenance: its requests are answered by a page, apart from health checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// The migrations that were carried out, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<Migrated>,
+    /// The releases that were live last, the newest first: they stay on the host for a rollback.
+    #[serde(default)]
+    pub kept: Vec<KeptRelease>,
+}
+
+/// That a release is to go on to another environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Promotion {
+    /// The environment.
+    pub to: EnvName,
+    /// The number of the release here.
+    pub release: u64,
+}
+
+/// That new requests are held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Held {
+    /// Since when.
+    pub since: Timestamp,
+    /// Within which bounds.
+    pub settings: HoldSettings,
+}
+
+/// That an application is under maintenance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Maintenance {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who wants that.
+    pub by: String,
+    /// The HTML of the answers; the release's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+}
+
+/// A release that stays on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeptRelease {
+    /// Its number.
+    pub release: u64,
+    /// The name of the runtime that runs it.
+    pub runtime: String,
+    /// What exactly runs.
+    pub artifact: String,
 }
 
 /// What people want of an application.
@@ -79,9 +141,18 @@ pub struct Placement {
     /// Whether it was ever in a route table. What never was can be stopped at once.
     #[serde(default)]
     pub was_routed: bool,
+    /// What the cookies of its canary's visitors are signed with.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub secret: String,
     /// The token of requests that go to it while it is tested and not live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
+    /// Whether all of its instances are frozen.
+    #[serde(default)]
+    pub parked: bool,
+    /// The share of requests that goes to it while another slot is live, in percent: a step of a canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
     /// Its instances, in the order of their numbers.
     pub replicas: Vec<Replica>,
 }
@@ -98,6 +169,9 @@ pub enum Idle {
     Standby {
         /// When it is stopped.
         until: Timestamp,
+        /// Whether it is frozen meanwhile.
+        #[serde(default)]
+        park: bool,
     },
 }
 
@@ -140,6 +214,11 @@ impl Application {
             last_deployment: 0,
             last_release: 0,
             previous_release: None,
+            promotions: Vec::new(),
+            hold: None,
+            maintenance: None,
+            migrations: Vec::new(),
+            kept: Vec::new(),
         }
     }
 
@@ -196,7 +275,10 @@ impl Placement {
             idle: Idle::Candidate,
             checked: false,
             was_routed: false,
+            secret: String::new(),
             preview: None,
+            parked: false,
+            share: None,
             replicas,
         }
     }

@@ -1,10 +1,11 @@
 //! What people ask for, as changes of the record: pure, so that the server only has to commit them.
 
-use crate::application::{Application, Claim, Desired, Replica};
+use crate::application::{Application, Claim, Desired, Maintenance, Promotion, Replica};
 use crate::deployment::{Abort, Approval, Deployment, Kind, Outcome, Phase, Receipt, Rejection};
 use crate::release::Origin;
 use crate::spec::{ApprovalRule, Workload};
 use crate::{AppKey, EnvName, PlacementId, Release, Spec, Timestamp};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Why something that was asked for is not done.
@@ -19,6 +20,27 @@ pub enum CommandError {
         deployment: u64,
         /// Where it is.
         phase: &'static str,
+    },
+    /// What was migrated since would have to be undone, and nobody said how.
+    #[error(
+        "release {release} of {key} is from before what was migrated since: {}; it may not work with that. If it does, \
+         `--force`; and give a migration a `back` for the next time", .migrations.join(", ")
+    )]
+    PastMigration {
+        /// The application and environment.
+        key: AppKey,
+        /// The release.
+        release: u64,
+        /// The names of the migrations.
+        migrations: Vec<String>,
+    },
+    /// It is so already.
+    #[error("{key} is {} maintenance already", if *.is_on { "under" } else { "out of" })]
+    MaintainedAlready {
+        /// The application and environment.
+        key: AppKey,
+        /// Whether it is under maintenance.
+        is_on: bool,
     },
     /// There is nothing to abort.
     #[error("no deployment of {key} is under way")]
@@ -85,6 +107,29 @@ pub enum CommandError {
         /// Where it is.
         phase: &'static str,
     },
+    /// There is no canary under way.
+    #[error("deployment {deployment} of {key} is in no canary step: it is {phase}")]
+    NoCanary {
+        /// The application and environment.
+        key: AppKey,
+        /// The number of the deployment.
+        deployment: u64,
+        /// Where it is.
+        phase: &'static str,
+    },
+    /// What is asked for is so already.
+    #[error("the canary of deployment {deployment} of {key} {how}")]
+    SteeredAlready {
+        /// The application and environment.
+        key: AppKey,
+        /// The number of the deployment.
+        deployment: u64,
+        /// How it is.
+        how: String,
+    },
+    /// A share is at most all.
+    #[error("{0} % is no share of the requests that a canary can have: from 0 to 99; `gapless promote` gives it all")]
+    Weight(u8),
     /// Nobody counts twice.
     #[error("{by} has approved deployment {deployment} of {key} already; {missing} more must")]
     ApprovedAlready {
@@ -150,15 +195,24 @@ pub struct HandedIn {
 }
 
 /// Queues a deployment of a new release; those that wait already are superseded. With `force` it goes past the
-/// environments that it would have to succeed in before.
+/// environments that it would have to succeed in before, and is carried out although the very same is live. Once it has
+/// succeeded it goes on to those of the environments `then` that require this one.
 ///
 /// # Errors
 /// If the environment takes nothing but promotions, or the application is being removed.
-pub fn deploy(app: &mut Application, spec: Arc<Spec>, force: bool, by: &Requester) -> Result<HandedIn, CommandError> {
+pub fn deploy(
+    app: &mut Application,
+    spec: Arc<Spec>,
+    then: Vec<Arc<Spec>>,
+    force: bool,
+    by: &Requester,
+) -> Result<HandedIn, CommandError> {
     if !spec.requires.is_empty() && !force {
         return Err(CommandError::MustBePromoted { key: app.key.clone(), requires: spec.requires.clone() });
     }
-    hand_in(app, spec, None, by)
+    let mut handed_in = hand_in(app, spec, then, None, by)?;
+    handed_in.deployment.forced = force;
+    Ok(handed_in)
 }
 
 /// A release that has succeeded in an environment: what may be promoted from there.
@@ -201,6 +255,7 @@ pub fn proven(app: &Application, deployment: Option<&Deployment>) -> Result<Prov
 pub fn promote(
     app: &mut Application,
     spec: &Spec,
+    then: Vec<Arc<Spec>>,
     proven: &[Proven],
     by: &Requester,
 ) -> Result<HandedIn, CommandError> {
@@ -229,12 +284,13 @@ pub fn promote(
             return Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
         }
     }
-    hand_in(app, Arc::new(spec), Some(promoted), by)
+    hand_in(app, Arc::new(spec), then, Some(promoted), by)
 }
 
 fn hand_in(
     app: &mut Application,
     spec: Arc<Spec>,
+    then: Vec<Arc<Spec>>,
     proven: Option<&Proven>,
     by: &Requester,
 ) -> Result<HandedIn, CommandError> {
@@ -245,6 +301,7 @@ fn hand_in(
         spec,
         artifact: proven.map(|proven| proven.artifact.clone()),
         promoted_from: proven.map(|proven| proven.origin.clone()),
+        then,
         created_at: by.at,
         created_by: by.name.clone(),
     };
@@ -269,35 +326,51 @@ pub enum Rollback {
     },
 }
 
-/// Decides what a rollback comes to: to `release`, or without one to the release that was live before.
+/// Decides what a rollback comes to: to `release`, or without one to the release that was live before. With `force` it
+/// goes past migrations that nothing undoes.
 ///
 /// # Errors
-/// If there is nothing to go back to, the release is live, or a deployment before its cutover is in the way.
+/// If there is nothing to go back to, the release is live, a deployment before its cutover is in the way, or what was
+/// migrated since.
 pub fn rollback(
     app: &Application,
     active: Option<&Deployment>,
     release: Option<u64>,
+    force: bool,
 ) -> Result<Rollback, CommandError> {
     refuse_removed(app)?;
     let key = app.key.clone();
+    let refuse_migrated = |release: u64, is_undone: bool| {
+        let since = app.migrations.iter().filter(|done| done.release > release);
+        let stuck = since.filter(|done| !is_undone || done.hook.back().is_none());
+        let migrations: Vec<_> = stuck.map(|done| done.hook.name.clone()).collect();
+        match migrations.is_empty() || force {
+            true => Ok(()),
+            false => Err(CommandError::PastMigration { key: key.clone(), release, migrations }),
+        }
+    };
     if let Some(active) = active {
         let goes_back_to = active.previous.map(|previous| previous.release);
-        let is_cut_over = matches!(active.phase, Phase::Shifting | Phase::Observing) && active.kind == Kind::Deploy;
+        let is_cut_over =
+            matches!(active.phase, Phase::Canary | Phase::Shifting | Phase::Observing) && active.kind == Kind::Deploy;
         return match goes_back_to {
             Some(previous) if is_cut_over && release.is_none_or(|wanted| wanted == previous) => {
+                // A revert is instant: it undoes nothing.
+                refuse_migrated(previous, false)?;
                 Ok(Rollback::RevertActive)
             }
-            None if is_cut_over => Err(CommandError::NoEarlierRelease { key }),
-            _ => Err(CommandError::Busy { key, deployment: active.number, phase: active.phase.name() }),
+            None if is_cut_over => Err(CommandError::NoEarlierRelease { key: key.clone() }),
+            _ => Err(CommandError::Busy { key: key.clone(), deployment: active.number, phase: active.phase.name() }),
         };
     }
     let live = app.live_placement().map(|placement| placement.release);
     let Some(wanted) = release.or(app.previous_release) else {
-        return Err(CommandError::NoEarlierRelease { key });
+        return Err(CommandError::NoEarlierRelease { key: key.clone() });
     };
     if live == Some(wanted) && app.desired == Desired::Running {
-        return Err(CommandError::LiveAlready { key, release: wanted });
+        return Err(CommandError::LiveAlready { key: key.clone(), release: wanted });
     }
+    refuse_migrated(wanted, true)?;
     Ok(Rollback::Deploy { release: wanted })
 }
 
@@ -310,7 +383,10 @@ pub fn redeploy(app: &mut Application, release: &Release, by: &Requester) -> Res
     if app.queue.len() >= QUEUE_LENGTH_MAX {
         return Err(CommandError::QueueFull { key: app.key.clone(), count: app.queue.len() });
     }
-    Ok(enqueue(app, Kind::Rollback, release, by))
+    let mut deployment = enqueue(app, Kind::Rollback, release, by);
+    let since = app.migrations.iter().filter(|done| done.release > release.number);
+    deployment.way_back_hooks = since.rev().filter_map(|done| done.hook.back()).collect();
+    Ok(deployment)
 }
 
 /// Notes that a person wants a deployment to end: before its cutover it is cancelled, after it taken back.
@@ -325,11 +401,13 @@ pub fn abort(deployment: &mut Deployment, verb: &str, by: &Requester) -> Result<
             deployment: deployment.number,
             phase: deployment.phase.name(),
         }),
-        Phase::Retiring | Phase::Reverting(_) if deployment.abort.is_none() => Err(CommandError::Busy {
-            key: deployment.key.clone(),
-            deployment: deployment.number,
-            phase: deployment.phase.name(),
-        }),
+        Phase::Retiring | Phase::Reverting(_) | Phase::Failing(_) if deployment.abort.is_none() => {
+            Err(CommandError::Busy {
+                key: deployment.key.clone(),
+                deployment: deployment.number,
+                phase: deployment.phase.name(),
+            })
+        }
         _ => {
             let abort = || Abort { by: by.name.clone(), at: by.at, verb: verb.to_owned() };
             deployment.abort.get_or_insert_with(abort);
@@ -367,12 +445,60 @@ pub fn reject(deployment: &mut Deployment, reason: &str, by: &Requester) -> Resu
     Ok(())
 }
 
+/// What a person wants of a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Steer {
+    /// No step ends by itself.
+    Pause,
+    /// Steps end by themselves again; the present one begins anew.
+    Resume,
+    /// The next step begins now; after the last one, the cutover.
+    Next,
+    /// That share of the requests, in percent, until a person says otherwise.
+    Weight(u8),
+}
+
+/// Steers the canary of a deployment.
+///
+/// # Errors
+/// If it is in no canary step, or is so already.
+pub fn steer(deployment: &mut Deployment, steer: Steer, by: &Requester) -> Result<(), CommandError> {
+    let (key, number) = (deployment.key.clone(), deployment.number);
+    let is_canary = deployment.phase == Phase::Canary && deployment.abort.is_none();
+    let Some(progress) = deployment.canary.as_mut().filter(|_| is_canary) else {
+        return Err(CommandError::NoCanary { key, deployment: number, phase: deployment.phase.name() });
+    };
+    let already = |how: String| Err(CommandError::SteeredAlready { key, deployment: number, how });
+    match (steer, &progress.paused_by) {
+        (Steer::Pause, Some(who)) => return already(format!("was paused by {who} already")),
+        (Steer::Pause, None) => progress.paused_by = Some(by.name.clone()),
+        (Steer::Resume, None) => return already("is not paused".to_owned()),
+        (Steer::Resume, Some(_)) => {
+            // With a weight by hand it goes on with the steps above it, once the present one has lasted.
+            (progress.paused_by, progress.since) = (None, by.at);
+        }
+        (Steer::Next, _) => progress.goes_on = true,
+        (Steer::Weight(weight), _) if weight > 99 => return Err(CommandError::Weight(weight)),
+        (Steer::Weight(weight), _) => {
+            (progress.weight, progress.by_hand, progress.since) = (weight, true, by.at);
+            progress.paused_by = Some(by.name.clone());
+        }
+    }
+    Ok(())
+}
+
 fn refuse_unless_waiting(deployment: &Deployment) -> Result<(), CommandError> {
     let (key, number) = (deployment.key.clone(), deployment.number);
     if deployment.phase != Phase::Approving || deployment.rejection.is_some() || deployment.abort.is_some() {
         return Err(CommandError::NotWaiting { key, deployment: number, phase: deployment.phase.name() });
     }
     Ok(())
+}
+
+/// Takes note that a promotion has been carried out, or has become pointless.
+pub fn end_promotion(app: &mut Application, promotion: &Promotion) {
+    app.promotions.retain(|pending| pending != promotion);
 }
 
 /// Lets the application rest: requests are answered 503, and once those in flight are finished its instances stop.
@@ -402,6 +528,34 @@ pub fn start(app: &mut Application) -> Result<(), CommandError> {
     }
     app.desired = Desired::Running;
     Ok(())
+}
+
+/// Puts the application under maintenance: its requests are answered by a page, apart from health checks. Nothing of it
+/// stops.
+///
+/// # Errors
+/// If it is, or nothing is live.
+pub fn begin_maintenance(app: &mut Application, page: Option<String>, by: &Requester) -> Result<(), CommandError> {
+    refuse_removed(app)?;
+    if app.live_placement().is_none() {
+        return Err(CommandError::NothingLive { key: app.key.clone() });
+    }
+    if app.maintenance.is_some() {
+        return Err(CommandError::MaintainedAlready { key: app.key.clone(), is_on: true });
+    }
+    app.maintenance = Some(Maintenance { since: by.at, by: by.name.clone(), page });
+    Ok(())
+}
+
+/// Ends the maintenance.
+///
+/// # Errors
+/// If there is none.
+pub fn end_maintenance(app: &mut Application) -> Result<(), CommandError> {
+    match app.maintenance.take() {
+        Some(_) => Ok(()),
+        None => Err(CommandError::MaintainedAlready { key: app.key.clone(), is_on: false }),
+    }
 }
 
 /// Removes the application: its routes at once, its instances once they are drained, and then its records.
@@ -439,6 +593,8 @@ fn enqueue(app: &mut Application, kind: Kind, release: &Release, by: &Requester)
         number,
         key: app.key.clone(),
         kind,
+        forced: false,
+        way: None,
         release: release.number,
         requested_by: by.name.clone(),
         requested_at: by.at,
@@ -450,8 +606,11 @@ fn enqueue(app: &mut Application, kind: Kind, release: &Release, by: &Requester)
         abort: None,
         preview_token: by.secret.clone(),
         gates: Vec::new(),
+        hooks: Vec::new(),
+        way_back_hooks: Vec::new(),
         approvals: Vec::new(),
         rejection: None,
+        canary: None,
         receipt: Receipt::default(),
     }
 }

@@ -1,6 +1,8 @@
 //! A deployment: one attempt to make a release live. A durable record that goes through phases to one of four ends.
 
 use crate::gate::GateReport;
+use crate::hook::{Hook, HookReport};
+use crate::judge::Comparison;
 use crate::spec::ApprovalRule;
 use crate::{AppKey, Slot, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,12 @@ pub struct Deployment {
     pub kind: Kind,
     /// The number of the release.
     pub release: u64,
+    /// Whether it is carried out although the very same is live.
+    #[serde(default)]
+    pub forced: bool,
+    /// How a rollback comes to its release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
     /// Who asked for it.
     pub requested_by: String,
     /// When.
@@ -44,15 +52,57 @@ pub struct Deployment {
     /// How its gates went, in the order in which they first came to an end.
     #[serde(default)]
     pub gates: Vec<GateReport>,
+    /// How its hooks went, in the order in which they were begun.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookReport>,
+    /// Of a rollback: what undoes the migrations that it goes back past.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub way_back_hooks: Vec<Hook>,
     /// Who has approved it.
     #[serde(default)]
     pub approvals: Vec<Approval>,
     /// Who has refused it, if someone has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejection: Option<Rejection>,
+    /// How far its canary is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryProgress>,
     /// What it proves.
     #[serde(default)]
     pub receipt: Receipt,
+}
+
+/// How far a canary is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryProgress {
+    /// The step, from 0.
+    pub step: u16,
+    /// The share of requests that go to the new slot, in percent.
+    pub weight: u8,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who has paused it, if someone has: then no step ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_by: Option<String>,
+    /// Whether a person set the weight. It is not moved until one says so.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// Whether a person wants the next step now.
+    #[serde(default)]
+    pub goes_on: bool,
+}
+
+/// How a rollback comes to its release, the fastest way first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// Its instances still run.
+    Running,
+    /// Its instances are frozen, and go on.
+    Parked,
+    /// It is started again from what is kept on the host.
+    Started,
 }
 
 /// That a person has approved a deployment.
@@ -115,6 +165,10 @@ pub enum Phase {
     Testing,
     /// It waits for people to approve it.
     Approving,
+    /// The hooks and migrations before the cutover run.
+    Migrating,
+    /// A share of the requests goes to the new slot, and grows step by step.
+    Canary,
     /// The cutover is committed; the data planes apply it.
     Shifting,
     /// The new slot is watched, with the old one ready to take over again.
@@ -123,6 +177,8 @@ pub enum Phase {
     Retiring,
     /// The cutover was taken back; the data planes apply that.
     Reverting(Reason),
+    /// It has come to that end, and what is to be done on a failure runs.
+    Failing(Outcome),
     /// It is over.
     Ended(Outcome),
 }
@@ -138,11 +194,15 @@ impl Phase {
             Phase::Checking => "checking",
             Phase::Testing => "testing",
             Phase::Approving => "approving",
+            Phase::Migrating => "migrating",
+            Phase::Canary => "canary",
             Phase::Shifting => "shifting",
             Phase::Observing => "observing",
             Phase::Retiring => "retiring",
             Phase::Reverting(_) => "reverting",
+            Phase::Failing(_) => "failing",
             Phase::Ended(Outcome::Succeeded { .. }) => "succeeded",
+            Phase::Ended(Outcome::Unchanged { .. }) => "unchanged",
             Phase::Ended(Outcome::Failed(_)) => "failed",
             Phase::Ended(Outcome::Cancelled(_)) => "cancelled",
             Phase::Ended(Outcome::Reverted(_)) => "reverted",
@@ -165,6 +225,11 @@ pub enum Outcome {
         /// What was not as it should be all the same.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         warning: Option<String>,
+    },
+    /// The very same was live already, so nothing was done.
+    Unchanged {
+        /// The number of the release that is live.
+        release: u64,
     },
     /// Its release never became live, and what was live still is.
     Failed(Reason),
@@ -207,12 +272,18 @@ pub enum Cause {
     OutOfMemory,
     /// A gate failed.
     Gate,
+    /// A hook or a migration failed.
+    Hook,
     /// A person refused it.
     Rejected,
     /// Nobody approved it in time.
     Expired,
     /// A data plane did not apply the cutover in time.
     Shift,
+    /// It answered worse than the old release, or than its limits allow.
+    Judged,
+    /// Too many requests could not be sent to it.
+    Unreachable,
     /// A person ended it.
     Aborted,
     /// A newer deployment took its place in the queue.
@@ -247,12 +318,36 @@ pub struct PassedPhase {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
+    /// What exactly it runs: the image's digest, the program's checksum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
     /// When the cutover was committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutover_at: Option<Timestamp>,
     /// From the committed cutover to the last data plane's acknowledgement, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutover_us: Option<u64>,
+    /// Requests in flight at the old slot when the last data plane had applied the cutover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight_at_cutover: Option<u64>,
+    /// Requests that were held for a migration.
+    #[serde(default)]
+    pub held: u64,
+    /// The longest that one of them was, in microseconds.
+    #[serde(default)]
+    pub held_longest_us: u64,
+    /// The longest from the table that let them go to one's being sent on, in microseconds.
+    #[serde(default)]
+    pub held_release_us: u64,
+    /// Requests that had been held before this deployment held any.
+    #[serde(default)]
+    pub baseline_held: u64,
+    /// The new release against the old one, while both got requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Comparison>,
+    /// The new release after the cutover, against what the old one did before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Comparison>,
     /// Requests of the slot that was live before, while the deployment was under way.
     #[serde(default)]
     pub old: Traffic,
@@ -275,6 +370,24 @@ pub struct Traffic {
     pub requests: u64,
     /// Of these, those that got no complete answer from it or from another instance in its stead.
     pub failed: u64,
+    /// Answers with a status from 500.
+    #[serde(default)]
+    pub errors: u64,
+    /// Requests that were sent once more, to another instance, since the first one could not take them.
+    #[serde(default)]
+    pub retried: u64,
+    /// Requests that this slot took because the live one could not.
+    #[serde(default)]
+    pub fallen_back: u64,
+    /// Attempts that failed because an instance took no connection.
+    #[serde(default)]
+    pub refused: u64,
+    /// Attempts that failed because an instance broke the connection.
+    #[serde(default)]
+    pub reset: u64,
+    /// Attempts that failed because an instance did not answer in time.
+    #[serde(default)]
+    pub timed_out: u64,
 }
 
 impl Traffic {
@@ -284,7 +397,25 @@ impl Traffic {
         Traffic {
             requests: self.requests.saturating_sub(earlier.requests),
             failed: self.failed.saturating_sub(earlier.failed),
+            errors: self.errors.saturating_sub(earlier.errors),
+            retried: self.retried.saturating_sub(earlier.retried),
+            fallen_back: self.fallen_back.saturating_sub(earlier.fallen_back),
+            refused: self.refused.saturating_sub(earlier.refused),
+            reset: self.reset.saturating_sub(earlier.reset),
+            timed_out: self.timed_out.saturating_sub(earlier.timed_out),
         }
+    }
+
+    /// Both together.
+    pub const fn add(&mut self, other: Traffic) {
+        self.requests += other.requests;
+        self.failed += other.failed;
+        self.errors += other.errors;
+        self.retried += other.retried;
+        self.fallen_back += other.fallen_back;
+        self.refused += other.refused;
+        self.reset += other.reset;
+        self.timed_out += other.timed_out;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::deployment::Traffic;
 use crate::gate::GateResult;
+use crate::judge::Comparison;
 use crate::{InstanceName, PlacementId, RouteGroup, Timestamp};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,14 +18,34 @@ pub struct Facts {
     pub prepared: Option<Result<String, String>>,
     /// What came of the active deployment's gates: of the attempts since the server was started.
     pub gates: BTreeMap<String, GateEnd>,
+    /// Which run of the server this is.
+    pub server: String,
+    /// What came of the active deployment's hooks, of those that this run of the server has begun.
+    pub hooks: BTreeMap<String, GateResult>,
     /// The instances of the application; `None` while the runtime does not answer.
     pub instances: Option<BTreeMap<InstanceName, InstanceFact>>,
     /// All registered data planes.
     pub planes: Vec<PlaneFact>,
     /// Counts of requests by placement, over all data planes.
     pub traffic: BTreeMap<PlacementId, Traffic>,
+    /// The new release against the old one, where the active deployment is in a canary or observed and both have been
+    /// looked at since.
+    pub judged: Option<Comparison>,
+    /// What was held of its requests since the data planes were started.
+    pub held: HeldSeen,
     /// How long the data planes took to acknowledge the last cutover, in microseconds.
     pub cutover_us: Option<u64>,
+}
+
+/// What was held of an application's requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HeldSeen {
+    /// How many.
+    pub count: u64,
+    /// The longest that one was, in microseconds.
+    pub longest_us: u64,
+    /// The longest from the table that let it go to its being sent on, in microseconds.
+    pub release_us: u64,
 }
 
 /// What came of an attempt of a gate.
@@ -56,8 +77,13 @@ pub struct InstanceFact {
 pub enum InstanceSeen {
     /// There is none of that name.
     Missing,
-    /// It exists and does not run yet, or is frozen.
+    /// It exists and does not run yet.
     Created,
+    /// It is frozen.
+    Frozen {
+        /// Which run it is: the same as before, and after it goes on.
+        run: String,
+    },
     /// It runs.
     Running {
         /// Where it answers.
@@ -72,6 +98,14 @@ pub enum InstanceSeen {
         /// How it ended and what it last said, for people.
         story: String,
     },
+}
+
+impl InstanceSeen {
+    /// Whether it runs or is frozen, so that there is nothing to start.
+    #[must_use]
+    pub const fn is_there_to_stay(&self) -> bool {
+        matches!(self, InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. })
+    }
 }
 
 /// How the health checks of one run of an instance went.
@@ -105,6 +139,9 @@ pub struct PlaneView {
     pub in_flight: Option<BTreeMap<PlacementId, u64>>,
     /// Since when it is known to send nothing to the placements that are not in its routes.
     pub since: Timestamp,
+    /// Placements that it sends nothing any more, though its routes say so, because so many requests in a row could not
+    /// be sent there; they go to the fallback.
+    pub given_up: BTreeMap<PlacementId, u64>,
     /// Where a placement left its routes later than that, when it did.
     pub left_at: BTreeMap<PlacementId, Timestamp>,
 }

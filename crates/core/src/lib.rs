@@ -9,14 +9,18 @@ pub mod command;
 pub mod deployment;
 pub mod facts;
 pub mod gate;
+pub mod hook;
 mod image;
+pub mod judge;
 pub mod machine;
 pub mod names;
 pub mod placement;
+pub mod plan;
 pub mod release;
 pub mod routes;
 pub mod slot;
 pub mod spec;
+pub mod strategy;
 pub mod time;
 pub mod validate;
 

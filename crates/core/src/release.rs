@@ -19,6 +19,9 @@ pub struct Release {
     /// Where it was proven, if it was promoted from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_from: Option<Origin>,
+    /// The configurations of the environments that it goes on to by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub then: Vec<Arc<Spec>>,
     /// When it was handed in.
     pub created_at: Timestamp,
     /// Who handed it in.

@@ -2,7 +2,8 @@
 //! state and never edited; what the data plane knows of the world is this and nothing else.
 
 use crate::application::{Application, Desired, Idle, Placement};
-use crate::spec::ForwardSettings;
+use crate::spec::{ForwardSettings, HoldSettings};
+use crate::strategy::Choose;
 use crate::{AppKey, HostPattern, Millis, PathPrefix, PlacementId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -39,11 +40,46 @@ pub struct RouteGroup {
     pub routes: Vec<Route>,
     /// The slots they go to. Without any of weight above 0 the answer is 503.
     pub slots: Vec<SlotRoute>,
+    /// Which of the requests go to which slot, where weights alone do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Split>,
     /// How they are forwarded.
     pub forward: ForwardSettings,
+    /// That new requests wait, and within which bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<HoldSettings>,
+    /// That requests are answered by a page of gapless's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<MaintenanceRoute>,
     /// The release that is tested while nobody else is sent to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewRoute>,
+}
+
+/// Which of the requests go to the new one of two slots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// The new slot's placement.
+    pub to: PlacementId,
+    /// By what they are chosen.
+    pub by: Choose,
+    /// What the cookie of sticky visitors is signed with.
+    pub key: String,
+}
+
+/// The cookie that keeps a visitor on one release for a whole rollout.
+pub const STICKY_COOKIE: &str = "gapless-release";
+
+/// What is answered while an application is under maintenance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceRoute {
+    /// The HTML; a short page of gapless's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
+    /// The path of health checks, which still reach the application.
+    pub health_path: String,
 }
 
 /// Where requests go that carry the token: through the same listener, routes and settings as all others, to a slot that
@@ -121,7 +157,7 @@ pub struct Backend {
 impl RouteGroup {
     /// The routes of an application: a pure function of its record. None as long as none of its releases was ever live.
     ///
-    /// The live slot is the only one with weight. The slot that was live before is there as fallback while the new one
+    /// The live slot is the only one with weight, but for a canary, which has its share. The slot that was live before is there as fallback while the new one
     /// is observed. A candidate that has passed its checks is there as preview while it is tested and approved; other
     /// candidates, and a standby, never are.
     #[must_use]
@@ -132,19 +168,37 @@ impl RouteGroup {
             // The first release of an application is tested by its own routes; others get a 503.
             let (placement, _) = preview.as_ref()?;
             let (routes, forward) = (placement.spec.routes.clone(), placement.spec.forward.clone());
-            return Some(RouteGroup { routes, slots: Vec::new(), forward, preview: preview.map(PreviewRoute::new) });
+            let preview = preview.map(PreviewRoute::new);
+            let slots = Vec::new();
+            return Some(RouteGroup { routes, slots, split: None, forward, hold: None, maintenance: None, preview });
         };
         let mut slots = Vec::new();
+        let mut split = None;
         if app.desired == Desired::Running {
-            slots.push(SlotRoute::derive(live, SlotRole::Live));
             let others = app.slots.values().filter(|placement| placement.id != live.id);
+            let canary = others.clone().filter(|placement| placement.checked);
+            let canary = canary.filter_map(|placement| Some((placement, placement.share?))).next();
+            let mut live = SlotRoute::derive(live, SlotRole::Live);
+            if let Some((placement, share)) = canary {
+                let share = u32::from(share).min(SlotRoute::WEIGHT_FULL);
+                live.weight = SlotRoute::WEIGHT_FULL - share;
+                slots.push(SlotRoute { weight: share, ..SlotRoute::derive(placement, SlotRole::Live) });
+                split = Split::derive(placement);
+            }
+            slots.insert(0, live);
             let fallbacks = others.filter(|placement| placement.idle == Idle::Fallback && placement.checked);
             slots.extend(fallbacks.map(|placement| SlotRoute::derive(placement, SlotRole::Fallback)));
         }
         Some(RouteGroup {
             routes: live.spec.routes.clone(),
             slots,
+            split,
             forward: live.spec.forward.clone(),
+            hold: app.hold.as_ref().map(|held| held.settings.clone()),
+            maintenance: app.maintenance.as_ref().map(|maintenance| MaintenanceRoute {
+                page: maintenance.page.clone().or_else(|| live.spec.forward.maintenance_page.clone()),
+                health_path: live.spec.health.path.clone(),
+            }),
             preview: preview.map(PreviewRoute::new),
         })
     }
@@ -154,6 +208,14 @@ impl RouteGroup {
     /// All placements that any request can go to.
     pub fn placements(&self) -> impl Iterator<Item = &SlotRoute> {
         self.slots.iter().chain(self.preview.iter().map(|preview| &preview.slot))
+    }
+}
+
+impl Split {
+    fn derive(placement: &Placement) -> Option<Split> {
+        let by = placement.spec.strategy.canary()?.choose.clone();
+        let key = placement.secret.clone();
+        (by != Choose::Random).then(|| Split { to: placement.id.clone(), by, key })
     }
 }
 

@@ -2,7 +2,9 @@
 //! with the release and never changes afterwards.
 
 use crate::gate::Gate;
+use crate::hook::Hook;
 use crate::routes::Route;
+use crate::strategy::{JudgeRule, Strategy};
 use crate::{AppKey, AppName, EnvName, Millis};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +23,9 @@ pub struct Spec {
     /// comes by promotion alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<EnvName>,
+    /// Whether what succeeds in all environments that it requires comes into this one by itself.
+    #[serde(default)]
+    pub promote_auto: bool,
     /// What runs.
     pub workload: Workload,
     /// Where the application listens: the port in its container. A process is given its port in `PORT` instead.
@@ -53,6 +58,18 @@ pub struct Spec {
     /// Whether people must approve it before its cutover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalRule>,
+    /// What is done once in each deployment, at its points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+    /// How requests are held while a migration wants that.
+    #[serde(default)]
+    pub hold: HoldSettings,
+    /// How requests come to a new release.
+    #[serde(default)]
+    pub strategy: Strategy,
+    /// What speaks against a new release while it is watched.
+    #[serde(default)]
+    pub judge: JudgeRule,
     /// The deadlines of a deployment.
     #[serde(default)]
     pub timing: Timing,
@@ -66,6 +83,7 @@ impl Spec {
             app: key.app,
             env: key.env,
             requires: Vec::new(),
+            promote_auto: false,
             workload,
             port,
             replicas: 1,
@@ -78,7 +96,37 @@ impl Spec {
             forward: ForwardSettings::default(),
             gates: Vec::new(),
             approval: None,
+            hooks: Vec::new(),
+            hold: HoldSettings::default(),
+            strategy: Strategy::default(),
+            judge: JudgeRule::default(),
             timing: Timing::default(),
+        }
+    }
+}
+
+/// How requests are held while a migration wants that: new ones wait in the data planes, and nothing of their bodies is
+/// read meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldSettings {
+    /// How long a request waits at most; then it is answered 503. The migration has to be done by then.
+    pub timeout: Millis,
+    /// How long those that came before have to be finished, before the migration begins without that.
+    pub drain: Millis,
+    /// How many requests a data plane holds; further ones are answered 503.
+    pub requests_max: u32,
+    /// How many bytes their heads may have together in a data plane.
+    pub bytes_max: u64,
+}
+
+impl Default for HoldSettings {
+    fn default() -> Self {
+        HoldSettings {
+            timeout: Millis::from_secs(30),
+            drain: Millis::from_secs(5),
+            requests_max: 10_000,
+            bytes_max: 64 << 20,
         }
     }
 }
@@ -272,6 +320,9 @@ pub struct ForwardSettings {
     pub trust_forwarded: bool,
     /// The seconds in `Retry-After` of an answer 503.
     pub retry_after_s: u32,
+    /// The HTML of the answers while the application is under maintenance; a short page of gapless's own without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance_page: Option<String>,
     /// The HTML of the answers 502, 503 and 504; a short page of gapless's own without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_page: Option<String>,
@@ -285,6 +336,7 @@ impl Default for ForwardSettings {
             idle_body_timeout: Millis::from_secs(60),
             trust_forwarded: false,
             retry_after_s: 2,
+            maintenance_page: None,
             error_page: None,
         }
     }
@@ -308,6 +360,20 @@ pub struct Timing {
     pub stop_timeout: Millis,
     /// How long the old slot stays ready for rollback after the observation.
     pub keep_warm: Millis,
+    /// Whether it is frozen meanwhile, so that it takes no processor time.
+    #[serde(default = "yes")]
+    pub park: bool,
+    /// How many releases stay on the host for a rollback that needs no registry.
+    #[serde(default = "keep")]
+    pub keep: u16,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+const fn keep() -> u16 {
+    5
 }
 
 impl Default for Timing {
@@ -320,6 +386,8 @@ impl Default for Timing {
             drain_timeout: Millis::from_secs(30),
             stop_timeout: Millis::from_secs(10),
             keep_warm: Millis::from_secs(600),
+            park: yes(),
+            keep: keep(),
         }
     }
 }

@@ -2,8 +2,10 @@
 //! to `gapless.toml`, the server to everything that comes over the API.
 
 use crate::gate::{Gate, GateKind};
+use crate::hook::{HookPoint, HookRun};
 use crate::image::check_image;
 use crate::spec::{Container, HealthCheck, Process, Volume, Workload};
+use crate::strategy::{Choose, Matcher};
 use crate::{Millis, Spec};
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -17,6 +19,9 @@ pub const ROUTES_MAX: usize = 256;
 
 /// The most gates of an application.
 pub const GATES_MAX: usize = 32;
+
+/// The most steps of a canary.
+pub const STEPS_MAX: usize = 100;
 
 /// The most hosts of an application: each is an entry of the store, and all change hands in one transaction.
 pub const HOSTS_MAX: usize = 50;
@@ -82,6 +87,8 @@ impl Spec {
             found.within("approval.people", rule.people, 1..=100);
             found.within("approval.expires", rule.expires, SECOND..=Millis(30 * DAY.0));
         }
+        check_hooks(self, &mut found);
+        check_strategy(self, &mut found);
         check_timing(self, &mut found);
         if found.0.is_empty() { Ok(()) } else { Err(found.0) }
     }
@@ -389,6 +396,110 @@ fn check_forward(spec: &Spec, found: &mut Findings) {
     }
 }
 
+fn check_hooks(spec: &Spec, found: &mut Findings) {
+    if spec.hooks.len() > GATES_MAX {
+        found.add("hooks", format!("are {}; the most is {GATES_MAX}", spec.hooks.len()));
+    }
+    let hold = &spec.hold;
+    found.within("hold.timeout", hold.timeout, SECOND..=HOUR);
+    found.within("hold.drain", hold.drain, Millis(0)..=hold.timeout);
+    found.within("hold.requests_max", hold.requests_max, 1..=1_000_000);
+    found.within("hold.bytes_max", hold.bytes_max, 1..=1 << 40);
+    let mut names: BTreeSet<&str> = spec.gates.iter().map(|gate| gate.name.as_str()).collect();
+    for (at, hook) in spec.hooks.iter().enumerate() {
+        let field = |name: &str| format!("hooks[{at}].{name}");
+        if hook.name.parse::<crate::AppName>().is_err() {
+            found.add(field("name"), "may only hold lower-case letters a-z, digits and hyphens");
+        }
+        if !names.insert(&hook.name) {
+            found.add(field("name"), format!("is that of a gate, hook or migration before it: {}", hook.name));
+        }
+        found.within(&field("timeout"), hook.timeout, SECOND..=DAY);
+        if hook.at == HookPoint::Held {
+            if hook.timeout > hold.timeout {
+                let limit = hold.timeout;
+                found.add(field("timeout"), format!("is longer than requests are held, {limit} (hold.timeout)"));
+            }
+            if spec.strategy.canary().is_some() {
+                found.add(
+                    field("at"),
+                    "needs the strategy blue-green: in a canary both releases serve at the same time",
+                );
+            }
+        }
+        let back = hook.migration.as_ref().and_then(|migration| migration.back.as_ref());
+        for run in std::iter::once(&hook.run).chain(back) {
+            match run {
+                HookRun::Command(command) => {
+                    if command.command.first().is_none_or(|program| !program.starts_with('/')) {
+                        found.add(field("command"), "does not begin with a program's absolute path");
+                    }
+                }
+                HookRun::Container(container) => {
+                    if let Err(why) = check_image(&container.image) {
+                        found.add(field("image"), why);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn check_strategy(spec: &Spec, found: &mut Findings) {
+    let judge = &spec.judge;
+    let percent = |ten_thousandths: u16| f64::from(ten_thousandths) / 100.0;
+    found.within("judge.false_alarms", percent(judge.false_alarms), 0.0..=50.0);
+    found.within("judge.slower_percent", judge.slower_percent, 0..=10_000);
+    found.within("judge.requests_min", judge.requests_min, 1..=1_000_000);
+    let Some(canary) = spec.strategy.canary() else { return };
+    found.within("strategy.expires", canary.expires, SECOND..=Millis(30 * DAY.0));
+    if canary.steps.is_empty() {
+        found.add("strategy.steps", "are none; a canary has at least one");
+    }
+    found.within("strategy.steps", canary.steps.len(), 0..=STEPS_MAX);
+    let is_matched = matches!(canary.choose, Choose::Match(_));
+    let mut before = 0;
+    for (at, step) in canary.steps.iter().enumerate() {
+        let field = |name: &str| format!("strategy.steps[{at}].{name}");
+        found.within(&field("weight"), step.weight, 1..=99);
+        if step.weight <= before && !is_matched {
+            found.add(field("weight"), format!("is {} %, no more than that of the step before it", step.weight));
+        }
+        before = step.weight;
+        if let Some(pause) = step.pause {
+            found.within(&field("pause"), pause, SECOND..=Millis(30 * DAY.0));
+        }
+    }
+    let header = |field: &str, name: &str, found: &mut Findings| {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+            found.add(field, format!("{name:?} is not the name of a header"));
+        }
+    };
+    match &canary.choose {
+        Choose::Random | Choose::Sticky => {}
+        Choose::Hash { header: name } => header("strategy.header", name, found),
+        Choose::Match(matchers) => {
+            if matchers.is_empty() {
+                found.add("strategy.match", "is empty: no request would go to the new release");
+            }
+            for (at, matcher) in matchers.iter().enumerate() {
+                let field = |name: &str| format!("strategy.match[{at}].{name}");
+                match matcher {
+                    Matcher::Header { name, value } => {
+                        header(&field("header"), name, found);
+                        found.word(&field("value"), value);
+                    }
+                    Matcher::Cookie { name, value } => {
+                        header(&field("cookie"), name, found);
+                        found.word(&field("value"), value);
+                    }
+                    Matcher::Path(_) => {}
+                }
+            }
+        }
+    }
+}
+
 fn check_timing(spec: &Spec, found: &mut Findings) {
     let timing = &spec.timing;
     found.within("timing.prepare_timeout", timing.prepare_timeout, SECOND..=DAY);
@@ -397,6 +508,7 @@ fn check_timing(spec: &Spec, found: &mut Findings) {
     found.within("timing.observe", timing.observe, Millis(0)..=DAY);
     found.within("timing.drain_timeout", timing.drain_timeout, Millis(0)..=DAY);
     found.within("timing.stop_timeout", timing.stop_timeout, Millis(0)..=HOUR);
+    found.within("timing.keep", timing.keep, 1..=100);
     found.within("timing.keep_warm", timing.keep_warm, Millis(0)..=Millis(30 * 86_400_000));
 }
 

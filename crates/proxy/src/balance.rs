@@ -3,6 +3,7 @@
 
 use crate::placement::{CoreInstance, Listed};
 use crate::router::{Group, GroupSlot};
+use crate::split::Side;
 use gapless_core::routes::SlotRole;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -31,17 +32,30 @@ impl Dice {
     }
 }
 
-/// An instance for a request of the group. `None` where no live slot has an instance, and no fallback stands in.
-/// The flag says that it is the fallback's.
-pub(crate) fn choose(group: &Group, dice: &Dice) -> Option<(Arc<CoreInstance>, bool)> {
+/// An instance for a request of the group: of the slot that `side` says, or of one that is drawn by weight. `None` where
+/// no live slot has an instance, and no fallback stands in. The flag says that it is the fallback's.
+pub(crate) fn choose(group: &Group, side: Option<Side<'_>>, dice: &Dice) -> Option<(Arc<CoreInstance>, bool)> {
     if let Some(only) = &group.only {
         return Some((Arc::clone(only.on(dice.core)), false));
     }
-    let live = |slot: &&GroupSlot| slot.weight > 0 && !slot.instances.is_empty();
+    if let Some(Side::Slot(slot)) = side
+        && slot.placement.given_up().is_none()
+        && let Some(instance) = less_busy(&slot.instances, None, dice)
+    {
+        return Some((instance, false));
+    }
+    draw(group, |slot| slot.placement.given_up().is_none(), dice)
+        // The live slot lost its instances or was given up; without a live slot the application is meant to be down.
+        .or_else(|| fallback(group, dice).map(|instance| (instance, true)))
+        .or_else(|| draw(group, |_| true, dice))
+}
+
+/// An instance of a live slot that `is_good`, by weight.
+fn draw(group: &Group, is_good: impl Fn(&GroupSlot) -> bool, dice: &Dice) -> Option<(Arc<CoreInstance>, bool)> {
+    let live = |slot: &&GroupSlot| slot.weight > 0 && !slot.instances.is_empty() && is_good(slot);
     let total: u64 = group.slots.iter().filter(live).map(|slot| u64::from(slot.weight)).sum();
     if total == 0 {
-        // The live slot lost its instances; without a live slot the application is meant to be down.
-        return fallback(group, dice).map(|instance| (instance, true));
+        return None;
     }
     let mut drawn = dice.below(total);
     let slot = group.slots.iter().filter(live).find(|slot| {
@@ -51,6 +65,13 @@ pub(crate) fn choose(group: &Group, dice: &Dice) -> Option<(Arc<CoreInstance>, b
         is_hit
     })?;
     less_busy(&slot.instances, None, dice).map(|instance| (instance, false))
+}
+
+/// An instance for a request that was chosen `before` for another one, which is in the table no more: of the same slot
+/// where that is live still.
+pub(crate) fn choose_again(group: &Group, before: &CoreInstance, dice: &Dice) -> Option<(Arc<CoreInstance>, bool)> {
+    let same = group.slots.iter().find(|slot| slot.weight > 0 && slot.placement.id == before.placement.id);
+    choose(group, same.map(Side::Slot), dice)
 }
 
 /// Another instance than `failed` for a request that could not be sent there: of the same slot, of another live one.

@@ -52,6 +52,9 @@ impl Ticket {
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.settled = true;
         self.traffic().fail(failure);
+        if failure != Failure::Timeout && self.instance.placement.failed() {
+            self.worker.plane.news();
+        }
         if failure == Failure::Connect {
             self.instance.connect_failed(self.worker.index);
             self.worker.plane.connect_failed();

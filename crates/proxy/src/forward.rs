@@ -2,14 +2,16 @@
 //! from the pool at once; those that do not, or come back from there, take the longer way.
 
 use crate::balance;
-use crate::body::AnswerBody;
+use crate::body::{AnswerBody, Upload};
 use crate::guard::{Flags, Refusal};
+use crate::hold::{self, Holding};
 use crate::pages::{self, Trouble};
 use crate::placement::CoreInstance;
 use crate::preview;
 use crate::router::{Forward, normalise_host};
-use crate::sending::{Own, Sending, Sent};
-use crate::session::Session;
+use crate::sending::{NotSent, Own, Sending, Sent};
+use crate::session::{Head, Session};
+use crate::split::Side;
 use crate::upstream::{Raw, Upstream};
 use crate::worker::Worker;
 use http::header::{CONNECTION, HOST};
@@ -25,8 +27,12 @@ use tokio::sync::oneshot;
 
 /// Answers a request of the session.
 pub(crate) fn answer(session: &Rc<Session>, request: Request<Incoming>) -> Answering {
-    let state = match Sending::new(session, request) {
-        Err(own) => State::Own(Some(own)),
+    let state = match begin(session, request) {
+        Err((NotSent::Own(own), _)) => State::Own(Some(own)),
+        Err((NotSent::Held(held), flags)) => {
+            let (request, holding) = *held;
+            State::Long(Box::pin(hold::answer(Rc::clone(session), request, flags, holding)))
+        }
         Ok((sending, request)) => match sending.pooled() {
             Some(mut upstream) if !sending.waits() => {
                 let raw = sending.arm(&upstream);
@@ -37,6 +43,21 @@ pub(crate) fn answer(session: &Rc<Session>, request: Request<Incoming>) -> Answe
         },
     };
     Answering { session: Rc::clone(session), state }
+}
+
+type Begun = (Sending, Request<Upload>);
+
+/// Takes what the guard has seen of the request, and routes it.
+fn begin(session: &Rc<Session>, request: Request<Incoming>) -> std::result::Result<Begun, (NotSent, Flags)> {
+    let refuse = |refusal| {
+        let own = Box::new(pages::refused(refusal, &session.worker().plane.unrouted));
+        (NotSent::Own(own), Flags::default())
+    };
+    let Head { flags, refusal } = session.next_head().ok_or_else(|| refuse(Refusal::bad("it is out of turn")))?;
+    match refusal {
+        Some(refusal) => Err(refuse(refusal)),
+        None => Sending::new(session, request, flags).map_err(|not_sent| (not_sent, flags)),
+    }
 }
 
 /// A request that is being answered. Small, as it is moved about for each request.
@@ -115,19 +136,29 @@ impl Answering {
     }
 }
 
+/// What routing comes to.
+pub(crate) enum Route {
+    /// It goes there.
+    To(Routed),
+    /// It waits.
+    Held(Holding),
+}
+
 /// Where a request goes.
 pub(crate) struct Routed {
     pub(crate) instance: Arc<CoreInstance>,
     pub(crate) is_fallback: bool,
     /// Whether it goes to a release that is being tested, and nowhere else.
     pub(crate) is_preview: bool,
+    /// Whether its visitor is to stay on that release, and does not know it yet.
+    pub(crate) is_new_visitor: bool,
     pub(crate) forward: Forward,
     /// Bytes to cut off the path.
     pub(crate) strip: usize,
 }
 
 /// Finds the request's group, and in it an instance.
-pub(crate) fn route(worker: &Worker, parts: &request::Parts, flags: Flags) -> Result<Routed> {
+pub(crate) fn route(worker: &Worker, parts: &request::Parts, flags: Flags) -> Result<Route> {
     let unrouted = &worker.plane.unrouted;
     let host = match parts.uri.authority() {
         Some(authority) => Some(authority.as_str()),
@@ -143,9 +174,27 @@ pub(crate) fn route(worker: &Worker, parts: &request::Parts, flags: Flags) -> Re
         let preview = preview::asked(group, &parts.headers, flags);
         let preview = preview.map_err(|_| Box::new(pages::no_preview(unrouted)))?;
         let is_preview = preview.is_some();
+        if preview.is_none()
+            && let Some(maintenance) = &group.maintenance
+            && *maintenance.health_path != *parts.uri.path()
+        {
+            return Err(Box::new(pages::maintenance(group, maintenance.page.as_ref())));
+        }
+        if preview.is_none()
+            && let Some(settings) = &group.source.hold
+        {
+            let (settings, own) = (settings.clone(), Arc::clone(&group.own));
+            // A route without a slot has nothing to be held for.
+            let key = group.slots.first().map(|slot| Arc::new(slot.placement.id.key.clone()));
+            if let Some(key) = key {
+                return Ok(Route::Held(Holding { key, settings, own }));
+            }
+        }
         let group = preview.unwrap_or(group);
-        let (instance, is_fallback) = balance::choose(group, &worker.dice)
+        let side = group.split.as_ref().and_then(|split| split.side(group, &parts.headers, parts.uri.path()));
+        let is_new_visitor = side == Some(Side::Drawn);
+        let (instance, is_fallback) = balance::choose(group, side, &worker.dice)
             .ok_or_else(|| Box::new(pages::trouble(Trouble::Unavailable, Some(group), unrouted)))?;
-        Ok(Routed { instance, is_fallback, is_preview, forward: group.forward, strip })
+        Ok(Route::To(Routed { instance, is_fallback, is_preview, is_new_visitor, forward: group.forward, strip }))
     })
 }

@@ -68,6 +68,15 @@ pub(crate) fn trouble(trouble: Trouble, group: Option<&Group>, unrouted: &OwnCou
     answer
 }
 
+/// The answer of an application under maintenance.
+pub(crate) fn maintenance(group: &Group, own_page: Option<&Bytes>) -> Response<AnswerBody> {
+    count(&group.own.maintenance);
+    let text = "The application is under maintenance and will be back soon.";
+    let mut answer = page(StatusCode::SERVICE_UNAVAILABLE, "Under maintenance", text, own_page);
+    answer.headers_mut().insert(RETRY_AFTER, group.retry_after.clone());
+    answer
+}
+
 fn page(status: StatusCode, title: &str, text: &str, own: Option<&Bytes>) -> Response<AnswerBody> {
     let html = own.cloned().unwrap_or_else(|| {
         let code = status.as_u16();

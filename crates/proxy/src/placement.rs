@@ -8,6 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::time::Duration;
 
+/// After so many requests in a row that a slot could not take, while another one takes them, it is given up.
+const FAILED_IN_ROW_MAX: u32 = 10;
+
 /// A placement that is or was in the table. One object for as long as anybody knows of it: counts go on when a
 /// placement leaves the table and comes back.
 #[derive(Debug)]
@@ -15,6 +18,8 @@ pub(crate) struct Placement {
     pub(crate) id: PlacementId,
     cores: Box<[CoreTraffic]>,
     live: AtomicBool,
+    /// Requests in a row that it could not take.
+    failed_in_row: AtomicU32,
     drain_timeout_ms: AtomicU64,
 }
 
@@ -24,6 +29,7 @@ impl Placement {
             id,
             cores: (0..cores).map(|_| CoreTraffic::default()).collect(),
             live: AtomicBool::new(false),
+            failed_in_row: AtomicU32::new(0),
             drain_timeout_ms: AtomicU64::new(0),
         })
     }
@@ -45,6 +51,31 @@ impl Placement {
     /// Returns whether that is a change.
     pub(crate) fn set_live(&self, live: bool) -> bool {
         self.live.swap(live, Ordering::SeqCst) != live
+    }
+
+    /// It could not take a request. Whether that was the one too many.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed_in_row.fetch_add(1, Ordering::Relaxed) + 1 == FAILED_IN_ROW_MAX
+    }
+
+    /// It took a request.
+    pub(crate) fn took(&self) {
+        // Read by every core, written to after a failure only.
+        let count = self.failed_in_row.load(Ordering::Relaxed);
+        if count > 0 && count < FAILED_IN_ROW_MAX {
+            self.failed_in_row.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// How many requests in a row it could not take, if they are so many that no more are sent there while another slot
+    /// takes them.
+    pub(crate) fn given_up(&self) -> Option<u32> {
+        Some(self.failed_in_row.load(Ordering::Relaxed)).filter(|count| *count >= FAILED_IN_ROW_MAX)
+    }
+
+    /// The table has changed: it is tried anew.
+    pub(crate) fn try_anew(&self) {
+        self.failed_in_row.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn set_drain_timeout(&self, timeout: Duration) {

@@ -41,7 +41,11 @@ pub(crate) struct Plane {
     pub(crate) limits: Limits,
     pub(crate) routes: Arc<ArcSwap<Routes>>,
     pub(crate) unrouted: OwnCounts,
-    /// Told when there is another table.
+    /// When requests were last begun to be routed by another table, in microseconds since the start.
+    routed_us: AtomicU64,
+    /// Told when requests are routed by another table.
+    pub(crate) routed: watch::Sender<()>,
+    /// Told when there is another table that every core goes by.
     pub(crate) changed: watch::Sender<()>,
     pub(crate) persisted: watch::Sender<Persisted>,
     pub(crate) sequence: watch::Sender<u64>,
@@ -76,6 +80,8 @@ impl Plane {
             limits,
             routes: Arc::default(),
             unrouted: OwnCounts::default(),
+            routed_us: AtomicU64::new(0),
+            routed: watch::Sender::default(),
             changed: watch::Sender::default(),
             persisted: watch::Sender::default(),
             sequence: watch::Sender::new(1),
@@ -142,11 +148,14 @@ impl Plane {
         let after = changes.keys().filter_map(|key| routes.groups.get(key)).flat_map(|group| group.all_slots());
         for slot in after.clone() {
             slot.placement.set_drain_timeout(slot.drain_timeout);
+            slot.placement.try_anew();
             if slot.weight > 0 && slot.placement.set_live(true) {
                 changed.revived.push(Arc::clone(&slot.placement));
             }
         }
         self.routes.store(Arc::clone(&routes));
+        self.routed_us.store(self.micros(), Ordering::Release);
+        self.routed.send_replace(());
         for slot in before.clone().chain(after.clone()) {
             let is_live = after.clone().any(|now| now.weight > 0 && Arc::ptr_eq(&now.placement, &slot.placement));
             if !is_live && slot.placement.set_live(false) {
@@ -188,6 +197,15 @@ impl Plane {
             return Applied { version, persisted: false, error: Some("the data plane is ending".to_owned()) };
         };
         Applied { version, persisted: on_disk.version >= version, error: on_disk.error.clone() }
+    }
+
+    /// How long requests have been routed by the present table, in microseconds.
+    pub(crate) fn routed_for_us(&self) -> u64 {
+        self.micros().saturating_sub(self.routed_us.load(Ordering::Acquire))
+    }
+
+    fn micros(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
     // --- Connections and sockets ---
@@ -257,8 +275,16 @@ impl Plane {
         state.forget();
         let mut placements: BTreeMap<_, _> =
             state.placements.iter().map(|(id, known)| (id.clone(), traffic::sum(known.placement.cores()))).collect();
+        // Histograms are of use where two slots are compared, and too large to be told of all.
+        let compared = routes.groups.values().filter(|group| group.slots.len() > 1);
+        for placement in compared.flat_map(|group| &group.slots).map(|slot| &slot.placement) {
+            if let Some(traffic) = placements.get_mut(&placement.id) {
+                traffic.latencies = traffic::latencies(placement.cores());
+            }
+        }
         for slot in routes.groups.values().flat_map(|group| group.all_slots()) {
             if let Some(traffic) = placements.get_mut(&slot.placement.id) {
+                traffic.given_up = slot.placement.given_up();
                 (traffic.role, traffic.weight) = (Some(slot.role), slot.weight);
                 let instances = slot.instances.iter().map(|instance| InstanceTraffic {
                     replica: instance.replica,
@@ -320,7 +346,13 @@ impl State {
 }
 
 fn own_answers(own: &OwnCounts) -> OwnAnswers {
+    let (held, held_longest_us, held_release_us, held_refused) = own.held.told();
     OwnAnswers {
+        held_release_us,
+        held,
+        held_longest_us,
+        held_refused,
+        maintenance: own.maintenance.load(Ordering::Relaxed),
         refused: own.refused.load(Ordering::Relaxed),
         no_route: own.no_route.load(Ordering::Relaxed),
         bad_gateway: own.bad_gateway.load(Ordering::Relaxed),

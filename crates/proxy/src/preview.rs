@@ -2,8 +2,9 @@
 
 use crate::guard::Flags;
 use crate::router::Group;
+use crate::split::{cookies, is_same};
 use gapless_core::routes::{PREVIEW_COOKIE, PREVIEW_HEADER};
-use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName};
 
 pub(crate) const HEADER: HeaderName = HeaderName::from_static(PREVIEW_HEADER);
 
@@ -24,19 +25,7 @@ pub(crate) fn asked<'a>(
         return preview.map(|preview| Some(&*preview.group)).ok_or(NoSuchPreview);
     }
     let Some(preview) = &group.preview else { return Ok(None) };
-    let mut cookies = headers.get_all(COOKIE).iter().flat_map(pairs);
-    let is_asked =
-        cookies.any(|(name, value)| name == PREVIEW_COOKIE && is_same(value.as_bytes(), preview.token.as_bytes()));
+    let is_asked = cookies(headers)
+        .any(|(name, value)| name == PREVIEW_COOKIE && is_same(value.as_bytes(), preview.token.as_bytes()));
     Ok(is_asked.then_some(&*preview.group))
-}
-
-/// The names and values of a Cookie header (RFC 6265, section 4.2.1).
-fn pairs(cookies: &HeaderValue) -> impl Iterator<Item = (&str, &str)> {
-    let text = cookies.to_str().unwrap_or_default();
-    text.split(';').filter_map(|pair| pair.trim().split_once('='))
-}
-
-/// Compares in a time that says nothing of where two texts differ.
-fn is_same(one: &[u8], other: &[u8]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).fold(0, |differences, (a, b)| differences | (a ^ b)) == 0
 }

@@ -1,7 +1,9 @@
 //! From a host and a path to the group of an application: the table in the form that requests are routed by. A new
 //! table shares everything with the one before but what changed.
 
+use crate::hold::HeldCounts;
 use crate::placement::{Listed, Placement};
+use crate::split::Split;
 use bytes::Bytes;
 use gapless_core::routes::{RouteGroup, RouteTable, SlotRole};
 use gapless_core::{AppKey, HostPattern, PathPrefix, PlacementId};
@@ -40,13 +42,23 @@ pub(crate) struct Group {
     /// The same as it is kept on disk.
     json: Box<[u8]>,
     pub(crate) slots: Vec<GroupSlot>,
-    /// The only one that may get requests, where there is one such slot with one instance.
+    /// The only one that may get requests, where there is one such slot with one instance, and no fallback.
     pub(crate) only: Option<Listed>,
+    /// By what requests are divided between two live slots, where not by chance.
+    pub(crate) split: Option<Split>,
     pub(crate) preview: Option<Preview>,
     pub(crate) forward: Forward,
     pub(crate) retry_after: HeaderValue,
     pub(crate) error_page: Option<Bytes>,
+    pub(crate) maintenance: Option<Maintenance>,
     pub(crate) own: Arc<OwnCounts>,
+}
+
+/// What is answered to all but health checks.
+#[derive(Debug)]
+pub(crate) struct Maintenance {
+    pub(crate) page: Option<Bytes>,
+    pub(crate) health_path: Box<str>,
 }
 
 /// Where requests with that token go: a group of its own, of one slot.
@@ -84,6 +96,8 @@ pub(crate) struct OwnCounts {
     pub(crate) bad_gateway: AtomicU64,
     pub(crate) unavailable: AtomicU64,
     pub(crate) timeout: AtomicU64,
+    pub(crate) maintenance: AtomicU64,
+    pub(crate) held: HeldCounts,
 }
 
 /// What changes from a table to the next one: the groups that are new or other than they were, `None` where one is
@@ -221,18 +235,32 @@ impl Group {
         });
         let slots: Vec<GroupSlot> = slots.collect();
         let mut live = slots.iter().filter(|slot| slot.weight > 0);
+        let has_fallback = slots.iter().any(|slot| slot.role == SlotRole::Fallback);
         let only = match (live.next(), live.next()) {
-            (Some(GroupSlot { instances, .. }), None) if instances.len() == 1 => instances.first().cloned(),
+            (Some(GroupSlot { instances, .. }), None) if instances.len() == 1 && !has_fallback => {
+                instances.first().cloned()
+            }
             _ => None,
         };
         let preview = source.preview.as_ref().map(|preview| {
             let slots = vec![preview.slot.clone()];
-            let alone = RouteGroup { routes: Vec::new(), slots, forward: source.forward.clone(), preview: None };
+            let forward = source.forward.clone();
+            let alone = RouteGroup {
+                routes: Vec::new(),
+                slots,
+                split: None,
+                forward,
+                hold: None,
+                maintenance: None,
+                preview: None,
+            };
             Preview {
                 token: preview.token.as_str().into(),
                 group: Box::new(Group::new(&Arc::new(alone), before, find)),
             }
         });
+        let ids: Vec<_> = slots.iter().map(|slot| slot.placement.id.clone()).collect();
+        let split = source.split.as_ref().and_then(|split| Split::new(split, &ids));
         let settings = &source.forward;
         let forward = Forward {
             connect_timeout: settings.connect_timeout.to_duration(),
@@ -242,10 +270,26 @@ impl Group {
         };
         let retry_after = HeaderValue::from(settings.retry_after_s);
         let error_page = settings.error_page.clone().map(Bytes::from);
+        let maintenance = source.maintenance.as_ref().map(|maintenance| Maintenance {
+            page: maintenance.page.clone().map(Bytes::from),
+            health_path: maintenance.health_path.as_str().into(),
+        });
         let own = before.map(|group| Arc::clone(&group.own)).unwrap_or_default();
         // Strings, numbers and lists cannot fail to be written.
         let json = serde_json::to_vec(source).unwrap_or_else(|_| b"null".to_vec()).into();
-        Group { source: Arc::clone(source), json, slots, only, preview, forward, retry_after, error_page, own }
+        Group {
+            source: Arc::clone(source),
+            json,
+            slots,
+            only,
+            split,
+            preview,
+            forward,
+            retry_after,
+            error_page,
+            maintenance,
+            own,
+        }
     }
 }
 

@@ -3,19 +3,20 @@
 use crate::balance;
 use crate::body::{AnswerBody, Upload, UploadHold, UploadState};
 use crate::exchange::{Exchange, Ticket};
-use crate::forward::{Routed, route};
+use crate::forward::{Route, Routed, route};
 use crate::guard::{Flags, Refusal};
 use crate::headers;
+use crate::hold::Holding;
 use crate::pages::{self, Trouble};
 use crate::placement::CoreInstance;
 use crate::preview;
 use crate::replay;
 use crate::router::Forward;
-use crate::session::{Head, Phase, Session};
+use crate::session::{Phase, Session};
 use crate::traffic::Failure;
 use crate::upgrade::Upgrade;
 use crate::upstream::{ConnectError, Raw, Upstream, connect};
-use http::header::UPGRADE;
+use http::header::{SET_COOKIE, UPGRADE};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -53,11 +54,21 @@ pub(crate) struct Sending {
     upgrade: bool,
     is_fallback: bool,
     is_preview: bool,
+    /// Whether the visitor is to come to the same release the next time, and does not know it yet.
+    is_new_visitor: bool,
     /// A connection from the pool has failed; another one could, too.
     fresh_only: bool,
     /// It may have arrived once.
     was_sent: bool,
     started: Instant,
+}
+
+/// Why a request is not on its way.
+pub(crate) enum NotSent {
+    /// The answer is our own.
+    Own(Own),
+    /// It waits.
+    Held(Box<(Request<Incoming>, Holding)>),
 }
 
 /// How sending ended, where not with an answer.
@@ -74,16 +85,22 @@ pub(crate) enum Unsent {
 
 impl Sending {
     /// Routes a request and makes its head what the application is to see.
-    pub(crate) fn new(session: &Rc<Session>, request: Request<Incoming>) -> Result<(Self, Request<Upload>), Own> {
+    pub(crate) fn new(
+        session: &Rc<Session>,
+        request: Request<Incoming>,
+        flags: Flags,
+    ) -> Result<(Self, Request<Upload>), NotSent> {
         let started = Instant::now();
         let worker = session.worker();
         let refuse = |refusal| Box::new(pages::refused(refusal, &worker.plane.unrouted));
-        let Head { flags, refusal } = session.next_head().ok_or_else(|| refuse(Refusal::bad("it is out of turn")))?;
-        if let Some(refusal) = refusal {
-            return Err(refuse(refusal));
-        }
         let (mut parts, incoming) = request.into_parts();
-        let Routed { instance, is_fallback, is_preview, forward, strip } = route(worker, &parts, flags)?;
+        let routed = match route(worker, &parts, flags).map_err(NotSent::Own)? {
+            Route::To(routed) => routed,
+            Route::Held(holding) => {
+                return Err(NotSent::Held(Box::new((Request::from_parts(parts, incoming), holding))));
+            }
+        };
+        let Routed { instance, is_fallback, is_preview, is_new_visitor, forward, strip } = routed;
         let ticket = Ticket::new(worker, instance, started);
         if is_fallback {
             ticket.traffic().fallbacks.add(1);
@@ -93,7 +110,7 @@ impl Sending {
         }
         let upgrade = flags.has(Flags::UPGRADE) && headers::may_upgrade(&parts.headers);
         headers::to_application(&mut parts, flags, session, forward.trust_forwarded, strip, upgrade)
-            .ok_or_else(|| refuse(Refusal::bad("its target is malformed")))?;
+            .ok_or_else(|| NotSent::Own(refuse(Refusal::bad("its target is malformed"))))?;
         parts.extensions.clear();
         let (body, upload) = if flags.has(Flags::BODY) {
             let waits = flags.has(Flags::EXPECT);
@@ -114,6 +131,7 @@ impl Sending {
             upgrade,
             is_fallback,
             is_preview,
+            is_new_visitor,
             fresh_only: false,
             was_sent: false,
             started,
@@ -251,12 +269,13 @@ impl Sending {
         }
         let worker = self.session.worker();
         let group = worker.present_group(&self.ticket.instance.placement.id.key)?;
-        balance::choose(&group, &worker.dice)
+        balance::choose_again(&group, &self.ticket.instance, &worker.dice)
     }
 
     fn go_to(&mut self, instance: Arc<CoreInstance>, is_fallback: bool) {
-        self.ticket.move_to(instance);
+        // Counted where it could not be sent, so that there it is no lost request.
         self.ticket.traffic().retries.add(1);
+        self.ticket.move_to(instance);
         if is_fallback && !self.is_fallback {
             self.ticket.traffic().fallbacks.add(1);
         }
@@ -338,6 +357,16 @@ impl Sending {
         Err(Unsent::Broken { answered: upstream.wire.is_answered() })
     }
 
+    /// The visitor's next request goes to the same release.
+    fn remember_visitor(&self, answer: &mut Response<Incoming>) {
+        let placement = &self.ticket.instance.placement.id;
+        let group = self.is_new_visitor.then(|| self.session.worker().present_group(&placement.key)).flatten();
+        let cookie = group.as_ref().and_then(|group| group.split.as_ref()?.set_cookie(placement));
+        if let Some(cookie) = cookie {
+            answer.headers_mut().append(SET_COOKIE, cookie.clone());
+        }
+    }
+
     /// The head of the answer is here.
     pub(crate) fn begin_answer(
         mut self,
@@ -346,11 +375,13 @@ impl Sending {
         raw: Option<oneshot::Receiver<Raw>>,
     ) -> Result<Response<AnswerBody>, Own> {
         let latency_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.ticket.instance.placement.took();
         let is_upgrade = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
         *answer.version_mut() = http::Version::HTTP_11;
         self.ticket.traffic().answer(answer.status().as_u16(), latency_us);
         if !is_upgrade {
             headers::to_client(answer.headers_mut(), false);
+            self.remember_visitor(&mut answer);
             if let Some(upload) = &self.upload {
                 upload.0.answered();
             }

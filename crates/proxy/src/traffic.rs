@@ -106,6 +106,13 @@ pub(crate) fn sum(cores: &[CoreTraffic]) -> PlacementTraffic {
     }
 }
 
+/// All latencies that the cores measured: the upper bounds of buckets in microseconds, and how many fell there.
+pub(crate) fn latencies(cores: &[CoreTraffic]) -> Vec<(u64, u64)> {
+    let counts = Histogram::counts(cores.iter().map(|core| &core.latency));
+    let filled = counts.into_iter().enumerate().filter(|(_, count)| *count > 0);
+    filled.map(|(index, count)| (Histogram::upper(index), count)).collect()
+}
+
 /// Each power of two is divided into this many buckets: a quantile is off by at most 1/32 of itself.
 const STEPS: u64 = 32;
 const STEPS_LOG2: u32 = STEPS.trailing_zeros();
@@ -148,13 +155,18 @@ impl Histogram {
         if power == 0 { step } else { ((step + STEPS + 1) << (power - 1)) - 1 }
     }
 
-    fn read<'a>(cores: impl Iterator<Item = &'a Histogram> + Clone) -> Latency {
+    fn counts<'a>(cores: impl Iterator<Item = &'a Histogram>) -> Vec<u64> {
         let mut counts = vec![0_u64; BUCKETS];
-        for buckets in cores.clone().filter_map(|core| core.buckets.get()) {
+        for buckets in cores.filter_map(|core| core.buckets.get()) {
             for (count, bucket) in counts.iter_mut().zip(buckets) {
                 *count += u64::from(bucket.load(Ordering::Relaxed));
             }
         }
+        counts
+    }
+
+    fn read<'a>(cores: impl Iterator<Item = &'a Histogram> + Clone) -> Latency {
+        let counts = Histogram::counts(cores.clone());
         let count: u64 = counts.iter().sum();
         let max_us = cores.map(|core| core.max.get()).max().unwrap_or(0);
         let quantile = |per_mille: u64| {

@@ -39,6 +39,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         self.an_end_is_told_at_once().await;
         self.output_is_followed().await;
         self.a_port_that_is_taken_is_told_with_its_holder().await;
+        self.a_frozen_instance_goes_on_as_the_same_run_or_is_stopped().await;
         assert_eq!((self.make)().list_all().await.unwrap(), [], "something is left over");
     }
 
@@ -168,6 +169,33 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         assert!(error.contains(&format!("port {port} is taken")), "{error}");
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         runtime.stop(&plan.name, GRACE).await.unwrap();
+    }
+
+    async fn a_frozen_instance_goes_on_as_the_same_run_or_is_stopped(&self) {
+        let runtime = (self.make)();
+        let plan = self.plan(11, &[]).await;
+        runtime.freeze(&plan.name).await.expect("what is not there needs no freezing");
+        runtime.start(&plan).await.unwrap();
+        running(&runtime, &plan.name).await;
+        let before = status(&runtime, &plan.name).await.unwrap();
+        runtime.thaw(&plan.name).await.expect("what runs needs no thawing");
+        for _ in 0..2 {
+            runtime.freeze(&plan.name).await.unwrap();
+            let frozen = status(&runtime, &plan.name).await.unwrap();
+            assert!(matches!(frozen.state, InstanceState::Frozen { .. }), "{frozen:?}");
+        }
+        drop(runtime);
+        let runtime = (self.make)();
+        runtime.start(&plan).await.expect("a frozen one is there");
+        for _ in 0..2 {
+            runtime.thaw(&plan.name).await.unwrap();
+            assert_eq!(status(&runtime, &plan.name).await.unwrap(), before, "it is the same run");
+        }
+        runtime.freeze(&plan.name).await.unwrap();
+        let began = Instant::now();
+        runtime.stop(&plan.name, GRACE).await.unwrap();
+        assert!(began.elapsed() < GRACE.to_duration(), "a frozen one was waited for in vain");
+        assert_eq!(runtime.list(key_of(&plan)).await.unwrap(), []);
     }
 
     async fn plan(&self, deployment: u64, variables: &[(&str, &str)]) -> InstancePlan {

@@ -50,6 +50,12 @@ pub struct InstanceStatus {
 }
 
 impl InstanceStatus {
+    /// Whether its processes are there, running or frozen.
+    #[must_use]
+    pub const fn is_there(&self) -> bool {
+        matches!(self.state, InstanceState::Running { .. } | InstanceState::Frozen { .. })
+    }
+
     /// Whether it runs.
     #[must_use]
     pub const fn is_running(&self) -> bool {
@@ -71,7 +77,10 @@ pub enum InstanceState {
         since: Timestamp,
     },
     /// It exists and its processes are frozen.
-    Paused,
+    Frozen {
+        /// When this run began.
+        since: Timestamp,
+    },
     /// It ended.
     Exited(Exit),
 }

@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
 use gapless_core::{AppKey, InstanceName, Millis};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Where a runtime tells how far a long step is, such as a pull.
@@ -36,6 +37,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Resolves a workload to what exactly will run, fetching it where it is not here: the digest of an image, the
     /// checksum of a program. The answer is recorded with the release and given to [`Runtime::start`] ever after.
     async fn prepare(&self, workload: &Workload, progress: ProgressSink) -> Result<String, RuntimeError>;
+
+    /// What exactly would run, as [`Runtime::prepare`] would answer, if that can be told without fetching anything.
+    async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError>;
 
     /// Sees to it that the instance exists and runs. An instance that runs already is left alone; one that exited is
     /// started again.
@@ -50,6 +54,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// Sends SIGTERM, waits for `grace`, then kills everything that the instance started, and removes what is left of
     /// it. Nothing happens where there is no such instance.
     async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError>;
+
+    /// Freezes the instance: it keeps its memory and its sockets, and takes no processor time. Nothing happens where it
+    /// is frozen or does not run.
+    async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError>;
+
+    /// Lets a frozen instance go on. Nothing happens where it is not frozen.
+    async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError>;
+
+    /// Keeps on this host what these releases of an application run, by the number of the release, and nothing else of
+    /// it that was kept before.
+    async fn keep(&self, key: &AppKey, artifacts: &BTreeMap<u64, String>) -> Result<(), RuntimeError>;
 
     /// Says whether the instance comes back by itself after the host restarts; only those of the live slot do.
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError>;

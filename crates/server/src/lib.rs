@@ -9,6 +9,7 @@ pub mod health;
 mod http;
 pub mod operations;
 pub mod planes;
+pub mod promotions;
 pub mod records;
 mod run;
 pub mod runtimes;

@@ -3,11 +3,16 @@
 
 use crate::controller::{Controllers, Shared};
 use crate::records::{At, RecordError};
-use gapless_core::application::Application;
-use gapless_core::command::{self, CommandError, HandedIn, Requester, Rollback};
+use gapless_core::application::{Application, Promotion};
+use gapless_core::command::{self, CommandError, HandedIn, Requester, Rollback, Steer};
 use gapless_core::deployment::{Cause, Outcome, Reason};
+use gapless_core::plan::Plan;
+use gapless_core::release::Origin;
 use gapless_core::{AppKey, Deployment, EnvName, Phase, Release, Spec};
 use std::sync::Arc;
+
+/// How many of the last deployments a plan is made from.
+const PLANNED_FROM: usize = 20;
 
 /// Why something that was asked for was not recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,11 +56,13 @@ impl Operations {
         &self,
         key: &AppKey,
         spec: Spec,
+        then: Vec<Spec>,
         force: bool,
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
         let spec = Arc::new(spec);
-        self.hand_in(key, by, |app| command::deploy(app, spec.clone(), force, by)).await
+        let then: Vec<_> = then.into_iter().map(Arc::new).collect();
+        self.hand_in(key, by, |app| command::deploy(app, spec.clone(), then.clone(), force, by)).await
     }
 
     /// Queues a deployment of what has succeeded in the environment `from`, with the configuration of this one.
@@ -67,6 +74,7 @@ impl Operations {
         key: &AppKey,
         from: &EnvName,
         spec: Spec,
+        then: Vec<Arc<Spec>>,
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
         let mut proven = Vec::new();
@@ -79,7 +87,7 @@ impl Operations {
             };
             proven.push(command::proven(&there, deployment.as_ref().map(|found| &found.record))?);
         }
-        self.hand_in(key, by, |app| command::promote(app, &spec, &proven, by)).await
+        self.hand_in(key, by, |app| command::promote(app, &spec, then.clone(), &proven, by)).await
     }
 
     async fn hand_in(
@@ -111,21 +119,77 @@ impl Operations {
         }
     }
 
+    /// Has a release that has succeeded in an environment deployed into the next one, once. That it is not what is live
+    /// there any more, or that the next one requires more, makes it pointless.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn promote_by_itself(
+        &self,
+        from: &AppKey,
+        promotion: &Promotion,
+        by: &Requester,
+    ) -> Result<(), OperationError> {
+        let to = AppKey::new(from.app.clone(), promotion.to.clone());
+        let release = self.release(from, promotion.release).await?;
+        let spec = release.then.iter().find(|spec| spec.env == promotion.to);
+        let origin = Origin { env: from.env.clone(), release: promotion.release };
+        let newest = match self.shared.records.application(&to).await? {
+            Some(there) => self.shared.records.release(&to, there.record.last_release).await?,
+            None => None,
+        };
+        let is_done = newest.is_some_and(|newest| newest.record.promoted_from.as_ref() == Some(&origin));
+        if let Some(spec) = spec.filter(|_| !is_done) {
+            let promoted = self.promote(&to, &from.env, (**spec).clone(), release.then.clone(), by).await;
+            match promoted {
+                Ok(deployment) => {
+                    tracing::info!(application = %to, deployment = deployment.number, from = %from.env, "promoted")
+                }
+                Err(error @ OperationError::Record(_)) => return Err(error),
+                Err(error) => tracing::warn!(application = %to, from = %from.env, %error, "is not promoted"),
+            }
+        }
+        self.change(from, |app, _| {
+            command::end_promotion(app, promotion);
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Wakes the controller of an application.
+    pub fn wake(&self, key: &AppKey) {
+        self.controllers.wake(key);
+    }
+
+    /// What deploying `spec` would change and do.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn plan(&self, key: &AppKey, spec: &Spec) -> Result<Plan, OperationError> {
+        let app = self.shared.records.application(key).await?.map(|app| app.record);
+        let history = self.shared.records.deployments(key, u64::MAX, PLANNED_FROM).await?;
+        // What cannot be looked up is not known: the deployment will say why.
+        let artifact = self.shared.runtimes.of(&spec.workload).look_up(&spec.workload).await.ok().flatten();
+        Ok(Plan::new(app.as_ref(), spec, artifact, &history))
+    }
+
     /// Goes back to `release`, or without one to the release that was live before: by taking back the active
     /// deployment, or by one that deploys that release again. The answer is the deployment to follow.
     ///
     /// # Errors
-    /// If there is nothing to go back to, or a deployment before its cutover is in the way.
+    /// If there is nothing to go back to, a deployment before its cutover is in the way, or, without `force`, a migration.
     pub async fn rollback(
         &self,
         key: &AppKey,
         release: Option<u64>,
+        force: bool,
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
         loop {
             let At { record: before, revision } = self.application(key).await?;
             let active = self.active(&before).await?;
-            let release = match command::rollback(&before, active.as_ref(), release)? {
+            let release = match command::rollback(&before, active.as_ref(), release, force)? {
                 Rollback::RevertActive => return self.end_active(key, "rolled back", by).await,
                 Rollback::Deploy { release } => self.release(key, release).await?,
             };
@@ -160,6 +224,27 @@ impl Operations {
     /// If nothing of it was live.
     pub async fn start(&self, key: &AppKey) -> Result<Application, OperationError> {
         self.change(key, |app, _| command::start(app)).await
+    }
+
+    /// Has the application's requests answered by a page.
+    ///
+    /// # Errors
+    /// If they are already, or nothing is live.
+    pub async fn begin_maintenance(
+        &self,
+        key: &AppKey,
+        page: Option<String>,
+        by: &Requester,
+    ) -> Result<Application, OperationError> {
+        self.change(key, |app, _| command::begin_maintenance(app, page.clone(), by)).await
+    }
+
+    /// Has the application answer again.
+    ///
+    /// # Errors
+    /// If it does already.
+    pub async fn end_maintenance(&self, key: &AppKey) -> Result<Application, OperationError> {
+        self.change(key, |app, _| command::end_maintenance(app)).await
     }
 
     /// Removes the application.
@@ -240,6 +325,18 @@ impl Operations {
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
         self.change_deployment(key, number, |deployment| command::reject(deployment, reason, by)).await
+    }
+
+    /// Steers the canary that is under way.
+    ///
+    /// # Errors
+    /// If none is, or it is so already.
+    pub async fn steer(&self, key: &AppKey, steer: Steer, by: &Requester) -> Result<Deployment, OperationError> {
+        let app = self.application(key).await?.record;
+        let Some(claim) = &app.active else {
+            return Err(CommandError::NothingUnderWay { key: key.clone() }.into());
+        };
+        self.change_deployment(key, claim.deployment, |deployment| command::steer(deployment, steer, by)).await
     }
 
     async fn end_active(&self, key: &AppKey, verb: &str, by: &Requester) -> Result<Deployment, OperationError> {

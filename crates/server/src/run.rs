@@ -11,6 +11,7 @@ use crate::records::{RecordError, Records};
 use crate::runtimes::Runtimes;
 use crate::tables::Tables;
 use gapless_core::Millis;
+use gapless_core::command::Requester;
 use gapless_runtime::RuntimeError;
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
@@ -102,6 +103,7 @@ pub async fn run(
     })
     .await?;
 
+    let (promotions, promotions_asked) = tokio::sync::mpsc::unbounded_channel();
     let bells = Bells::default();
     let clock = Clock::system();
     let wake = {
@@ -113,6 +115,8 @@ pub async fn run(
         runtimes,
         planes: Planes::new(clock.clone(), wake),
         tables: Tables::new(revision, &apps),
+        promotions,
+        run: crate::http::secret(),
         clock: clock.clone(),
         prober: http_prober(),
         gate_runner: gates::runner(docker, config.listen.clone()),
@@ -133,6 +137,12 @@ pub async fn run(
     apps.iter().for_each(|app| controllers.wake(&app.key));
 
     let operations = Operations::new(shared.clone(), controllers);
+    let by = {
+        let clock = clock.clone();
+        let name = "gapless (promote = auto)";
+        move || Requester { name: name.to_owned(), at: clock.now(), secret: crate::http::secret() }
+    };
+    tasks.spawn(crate::promotions::carry_out(operations.clone(), promotions_asked, by));
     let api = Api { shared, operations, proxy: supervisor.info(), state_dir, started_at: clock.now() };
     let service = router(Arc::new(api)).into_make_service_with_connect_info::<crate::http::Peer>();
     tracing::info!(socket = %config.socket.display(), applications = apps.len(), "ready");

@@ -12,6 +12,11 @@
 //! | `exit-after=SECONDS[:CODE]` | it ends that long after it was first healthy |
 //! | `oom-after=SECONDS` | it takes memory without end, that long after it was first healthy |
 //! | `errors` | every answer but `/up` is 500 |
+//! | `errors-after=SECONDS` | the same, that long after it was first healthy |
+//! | `errors-share=PERCENT` | so many of these answers are 500 |
+//! | `hang` | no answer but `/up` ever comes |
+//! | `leak=MB` | it takes so much more memory each second |
+//! | `flap=SECONDS` | `/up` answers 200 and 500 in turn, for that long each |
 //! | `slow=MS` | every answer comes that much later |
 //! | `ignore-sigterm` | it does not end when told to |
 //! | `hold` | it keeps event streams and WebSockets open when it is told to end |
@@ -22,6 +27,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -39,6 +45,12 @@ pub struct Misbehaviour {
     exit_after: Option<(u64, i32)>,
     oom_after_s: Option<u64>,
     errors: bool,
+    errors_after_s: Option<u64>,
+    errors_percent: u64,
+    hangs: bool,
+    leak_mb: u64,
+    flap_s: Option<u64>,
+    answered: AtomicU64,
     slow_ms: u64,
     /// Whether it goes on when told to end.
     pub ignores_sigterm: bool,
@@ -67,6 +79,11 @@ impl Misbehaviour {
                 }
                 "oom-after" => this.oom_after_s = Some(number(word, value)?),
                 "errors" => this.errors = true,
+                "errors-after" => this.errors_after_s = Some(number(word, value)?),
+                "errors-share" => this.errors_percent = number(word, value)?,
+                "hang" => this.hangs = true,
+                "leak" => this.leak_mb = number(word, value)?,
+                "flap" => this.flap_s = Some(number(word, value)?),
                 "slow" => this.slow_ms = number(word, value)?,
                 "ignore-sigterm" => this.ignores_sigterm = true,
                 "hold" => this.holds_streams = true,
@@ -99,10 +116,31 @@ impl Misbehaviour {
             return Some((StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, "https://localhost/up")]).into_response());
         }
         let is_late = self.unhealthy_after_s.is_some_and(|seconds| since.elapsed() >= Duration::from_secs(seconds));
-        (self.never_healthy || is_late).then(|| (StatusCode::INTERNAL_SERVER_ERROR, "not well\n").into_response())
+        let is_down = self.flap_s.is_some_and(|seconds| since.elapsed().as_secs() / seconds.max(1) % 2 == 1);
+        (self.never_healthy || is_late || is_down)
+            .then(|| (StatusCode::INTERNAL_SERVER_ERROR, "not well\n").into_response())
+    }
+
+    /// Whether this answer is to be an error.
+    fn fails_now(&self) -> bool {
+        let since = self.first_asked.get().map(Instant::elapsed).unwrap_or_default();
+        let is_late = self.errors_after_s.is_some_and(|seconds| since >= Duration::from_secs(seconds));
+        // Spread evenly, so that a test of it needs no luck.
+        let number = self.answered.fetch_add(1, Ordering::Relaxed);
+        self.errors || is_late || number * self.errors_percent % 100 + self.errors_percent > 99
     }
 
     fn begin_to_fail(&self) {
+        let leak_mb = usize::try_from(self.leak_mb).unwrap_or(0);
+        if leak_mb > 0 {
+            tokio::spawn(async move {
+                let mut hoard = Vec::new();
+                loop {
+                    hoard.push(vec![1_u8; leak_mb << 20]);
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            });
+        }
         if let Some((seconds, code)) = self.exit_after {
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -132,7 +170,10 @@ pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) ->
     if app.misbehaviour.slow_ms > 0 {
         tokio::time::sleep(Duration::from_millis(app.misbehaviour.slow_ms)).await;
     }
-    if app.misbehaviour.errors {
+    if app.misbehaviour.hangs {
+        std::future::pending::<()>().await;
+    }
+    if app.misbehaviour.fails_now() {
         return (StatusCode::INTERNAL_SERVER_ERROR, "failing on purpose\n").into_response();
     }
     next.run(request).await

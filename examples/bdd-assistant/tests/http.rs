@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -18,6 +19,19 @@ struct App {
     port: u16,
 }
 
+/// A port for one application alone. One that the kernel gives out may be given out again before the application has it,
+/// or be the near end of the connection that asks whether somebody listens.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + u16::try_from(std::process::id() % 10_000).unwrap();
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 struct Answer {
     status: u16,
     head: String,
@@ -26,7 +40,7 @@ struct Answer {
 
 impl App {
     fn start(folder: &Path, misbehave: &str) -> App {
-        let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_bdd-assistant"))
             .env_clear()
             .env("PORT", port.to_string())
@@ -57,12 +71,12 @@ impl App {
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = self.connect();
         let length = body.len();
-        write!(
-            stream,
+        // In one piece: an answer that comes before the body is followed by a reset when the rest arrives.
+        let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n{headers}\r\n{body}"
-        )
-        .unwrap();
+        );
+        stream.write_all(request.as_bytes()).unwrap();
         stream
     }
 

@@ -3,10 +3,12 @@
 
 mod app;
 mod cli;
+mod engine;
 mod http;
 mod server;
 
 pub use app::{App, Runtime, example_program, image};
 pub use cli::{Gapless, Ran};
+pub use engine::engine_floor;
 pub use http::get;
 pub use server::{Host, free_port, wait_for};

@@ -224,7 +224,7 @@ fn deployments_of_one_application_queue_and_a_newer_one_supersedes() {
     let folder = app.misbehaving("start-slow=2").write(host.folder());
     let gapless = host.gapless().within(&folder);
     for _ in 0..3 {
-        gapless.ok(["deploy", "--detach"]);
+        gapless.ok(["deploy", "--force", "--detach"]);
     }
     assert_says(&gapless.run(["stop"]), 5, &["deployment 1", "gapless abort"]);
     assert_eq!(gapless.run(["show", "3", "--follow"]).code, 0);

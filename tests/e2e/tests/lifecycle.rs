@@ -15,7 +15,7 @@ fn an_application_lives_from_deploy_to_remove() {
     let gapless = host.gapless().within(&folder);
     assert!(gapless.ok(["status"]).stdout.contains("nothing is deployed yet"));
 
-    let deployed = gapless.ok(["deploy"]).stdout;
+    let deployed = gapless.ok(["deploy", "--force"]).stdout;
     for phase in ["preparing", "starting", "checking", "shifting", "observing", "release 1 is live in blue"] {
         assert!(deployed.contains(phase), "{deployed}");
     }
@@ -33,7 +33,7 @@ fn an_application_lives_from_deploy_to_remove() {
         get(host.address(), "/up", "").filter(|(status, _)| *status == 200)
     });
 
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     let history = gapless.ok(["history"]).stdout;
     assert!(history.lines().count() == 3 && history.contains("succeeded"), "{history}");
     assert!(gapless.ok(["show", "2"]).stdout.contains("deploys release 2"));
@@ -58,7 +58,7 @@ fn a_live_instance_that_dies_is_started_again_and_routed() {
         };
         let folder = app.write(host.folder());
         let gapless = host.gapless().within(&folder);
-        gapless.ok(["deploy"]);
+        gapless.ok(["deploy", "--force"]);
         let before = view(&gapless).slots[0].instances[0].clone();
         wait_for("it dies", Duration::from_secs(20), || {
             get(host.address(), "/up", "").filter(|(status, _)| *status != 200)
@@ -76,9 +76,9 @@ fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
     let app = App::new("aborted", Runtime::Process);
     let folder = app.write(host.folder());
     let gapless = host.gapless().within(&folder);
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     app.misbehaving("start-slow=20").write(host.folder());
-    gapless.ok(["deploy", "--detach"]);
+    gapless.ok(["deploy", "--force", "--detach"]);
     wait_for("it is checked", Duration::from_secs(10), || {
         view(&gapless).active.filter(|active| active.phase.name() == "checking")
     });
@@ -95,9 +95,9 @@ fn a_rollback_while_observed_takes_the_release_back() {
     let folder = app.write(host.folder());
     let gapless = host.gapless().within(&folder);
     App { deploy: "observe = \"100ms\"\n".to_owned(), ..app.clone() }.write(host.folder());
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     app.write(host.folder());
-    gapless.ok(["deploy", "--detach"]);
+    gapless.ok(["deploy", "--force", "--detach"]);
     wait_for("it is observed", Duration::from_secs(20), || {
         view(&gapless).active.filter(|active| active.phase.name() == "observing")
     });
@@ -111,7 +111,7 @@ fn a_proxy_that_dies_is_started_again_with_its_routes_and_its_queue() {
     let host = Host::start();
     let folder = App::new("proxy-death", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     for _ in 0..5 {
         host.kill_proxy();
         // Connections wait in the listening socket that the server holds: none is refused.
@@ -123,7 +123,7 @@ fn a_proxy_that_dies_is_started_again_with_its_routes_and_its_queue() {
 fn the_proxy_serves_on_while_there_is_no_server() {
     let mut host = Host::start();
     let folder = App::new("alone", Runtime::Process).write(host.folder());
-    host.gapless().within(&folder).ok(["deploy"]);
+    host.gapless().within(&folder).ok(["deploy", "--force"]);
     let proxy = host.server_info().planes[0].pid;
     host.kill_server();
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
@@ -138,7 +138,7 @@ fn a_client_that_is_interrupted_stops_only_following() {
     let app = App { deploy: "observe = \"3s\"\n".to_owned(), ..App::new("interrupted", Runtime::Process) };
     let folder = app.write(host.folder());
     let gapless = host.gapless().within(&folder);
-    let client = gapless.spawn(["deploy"]);
+    let client = gapless.spawn(["deploy", "--force"]);
     wait_for("it is observed", Duration::from_secs(20), || {
         let views: Vec<ApplicationView> = gapless.json(["status", "--json"]);
         views.first()?.active.clone().filter(|active| active.phase.name() == "observing")

@@ -210,3 +210,55 @@ fn the_very_same_thing_goes_from_environment_to_environment() {
     let nowhere = gapless.run(["deploy", "--env", "staging"]);
     assert!(nowhere.code == 2 && said(&nowhere).contains("there are production, test"), "{nowhere:?}");
 }
+
+#[test]
+fn what_succeeds_in_one_environment_goes_on_to_the_next_by_itself() {
+    let mut host = Host::start();
+    let tables = "[environments.test]\nhosts = [\"test.shop\"]\n\
+                  [environments.staging]\nhosts = [\"staging.shop\"]\nrequires = [\"test\"]\npromote = \"auto\"\n\
+                  [environments.production]\nhosts = [\"shop\"]\nrequires = [\"staging\"]\npromote = \"auto\"\n\
+                  approval = { people = 1 }\n";
+    let app = App { tables: tables.to_owned(), ..App::new("shop", Runtime::Process) };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy", "--env", "test", "--detach"]);
+    // Whenever the server dies, each goes on once.
+    host.kill_server();
+    host.start_server();
+    let phase_of = |env: &str| {
+        let ran = gapless.run(["history", "--json", "-e", env]);
+        let history: Vec<Deployment> = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        assert!(history.len() <= 1, "{history:?}");
+        history.first().map(|deployment| (deployment.phase.clone(), deployment.requested_by.clone()))
+    };
+    wait_for("it waits in production", DEADLINE, || {
+        phase_of("production").filter(|(phase, _)| *phase == Phase::Approving)
+    });
+    assert_eq!(phase_of("staging").unwrap().0.name(), "succeeded");
+    assert!(phase_of("staging").unwrap().1.contains("promote = auto"));
+    gapless.ok(["approve", "-e", "production"]);
+    wait_for("it is live", DEADLINE, || phase_of("production").filter(|(phase, _)| phase.name() == "succeeded"));
+}
+
+#[test]
+fn a_plan_says_what_would_change_and_never_a_secret() {
+    let host = Host::start();
+    let app = App { top: "# 1\n".to_owned(), ..App::new("shop", Runtime::Process) };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    let first = gapless.run(["plan"]);
+    assert!(first.code == 1 && first.stdout.contains("this would be the first release"), "{first:?}");
+    gapless.ok(["deploy"]);
+    let same = gapless.run(["plan"]);
+    assert!(same.code == 0 && same.stdout.contains("nothing would be done"), "{same:?}");
+    App { replicas: 2, ..app.misbehaving("hold") }.write(host.folder());
+    let ran = gapless.run(["plan"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for words in ["~ replicas 1 → 2", "+ variables.MISBEHAVE …", "start 2 instances", "the cutover", "by the last 1"]
+    {
+        assert!(ran.stdout.contains(words), "{words:?} is missing: {ran:?}");
+    }
+    assert!(!ran.stdout.contains("hold\n"), "{ran:?}");
+    let json: serde_json::Value = serde_json::from_str(&gapless.run(["plan", "--json"]).stdout).unwrap();
+    assert_eq!(json["is_unchanged"], false);
+    assert_eq!(gapless.run(["plan", "--env", "Nowhere"]).code, 2);
+    assert_eq!(gapless.run(["plan", "-c", "nothing.toml"]).code, 2);
+}

@@ -34,14 +34,14 @@ fn b1_twenty_deploys_and_twenty_rollbacks_on_docker_lose_no_request_of_a_hundred
     let host = Host::start();
     let folder = App::new("zero-loss", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     let load = Load::start(host.address(), 600);
     for _ in 0..20 {
-        gapless.ok(["deploy"]);
+        gapless.ok(["deploy", "--force"]);
         gapless.ok(["rollback"]);
     }
     while load.running.requests() < 100_000 {
-        gapless.ok(["deploy"]);
+        gapless.ok(["deploy", "--force"]);
         gapless.ok(["rollback"]);
     }
     let report = load.stop();
@@ -58,10 +58,10 @@ fn b1_deploys_and_rollbacks_of_processes_lose_no_request() {
     let host = Host::start();
     let folder = App { replicas: 2, ..App::new("zero-loss-process", Runtime::Process) }.write(host.folder());
     let gapless = host.gapless().within(&folder);
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     let load = Load::start(host.address(), 600);
     for _ in 0..4 {
-        gapless.ok(["deploy"]);
+        gapless.ok(["deploy", "--force"]);
         gapless.ok(["rollback"]);
     }
     assert_no_loss(&load.stop());
@@ -72,10 +72,10 @@ fn b14_a_server_killed_in_the_middle_of_deployments_loses_no_request_and_goes_on
     let mut host = Host::start();
     let folder = App::new("server-death", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     let load = Load::start(host.address(), 500);
     for round in 0..8_u64 {
-        let detached = gapless.ok(["deploy", "--detach"]);
+        let detached = gapless.ok(["deploy", "--force", "--detach"]);
         assert!(detached.stdout.contains("follow it"), "{detached:?}");
         // At another moment in each round: before, while and after the instances start, and while they are observed.
         std::thread::sleep(std::time::Duration::from_millis(round * 70));
@@ -96,12 +96,12 @@ fn a_failed_deployment_is_no_event_for_users() {
     let app = App::new("failed-deploys", Runtime::Process);
     let folder = app.write(host.folder());
     let gapless = host.gapless().within(&folder);
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     let load = Load::start(host.address(), 400);
     let health = "[health]\ndeadline = \"2s\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\n".to_owned();
     for (how, code) in [("never-healthy", 3), ("never-listen", 3), ("exit-after=0:7", 3)] {
         App { tables: health.clone(), ..app.misbehaving(how) }.write(host.folder());
-        let ran = gapless.run(["deploy"]);
+        let ran = gapless.run(["deploy", "--force"]);
         assert!(ran.code == code || (how.starts_with("exit") && ran.code == 6), "{how}: {ran:?}");
     }
     let report = load.stop();

@@ -13,7 +13,8 @@ pub async fn run(args: Deploy, client: &Client) -> Result<ExitCode, Failure> {
     let options = LoadOptions { image: args.image, environment: args.env, ..LoadOptions::default() };
     let spec = gapless_config::load(&args.file.path, &options)?.spec;
     let key = AppKey::new(spec.app.clone(), spec.env.clone());
-    let deployment = client.deploy(spec, args.force).await?;
+    let then = gapless_config::following(&args.file.path, &spec, &options)?;
+    let deployment = client.deploy(spec, then, args.force).await?;
     if args.detach {
         return follow::detached(&deployment, args.json);
     }

@@ -2,12 +2,15 @@
 
 pub mod abort;
 pub mod approve;
+pub mod canary;
 pub mod deploy;
 pub mod describe;
 pub mod doctor;
 pub mod history;
 pub mod init;
 pub mod logs;
+pub mod maintenance;
+pub mod plan;
 pub mod promote;
 pub mod proxy;
 pub mod remove;
@@ -27,8 +30,10 @@ use std::process::ExitCode;
 /// Carries out a command that asks a server.
 pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure> {
     match command {
+        Command::Plan(args) => plan::run(args, client).await,
         Command::Deploy(args) => deploy::run(args, client).await,
         Command::Promote(args) => promote::run(args, client).await,
+        Command::Canary(args) => canary::run(args, client).await,
         Command::Approve(args) => approve::approve(args, client).await,
         Command::Reject(args) => approve::reject(args, client).await,
         Command::Status(args) => status::run(args, client).await,
@@ -39,6 +44,7 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
         Command::Abort(args) => abort::run(args, client).await,
         Command::Stop(args) => start_stop::stop(args, client).await,
         Command::Start(args) => start_stop::start(args, client).await,
+        Command::Maintenance(args) => maintenance::run(args, client).await,
         Command::Remove(args) => remove::run(args, client).await,
         Command::Doctor { json } => doctor::run(json, client).await,
         // Carried out before, without a server.

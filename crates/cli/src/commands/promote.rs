@@ -1,4 +1,4 @@
-//! `gapless promote`: what has succeeded in one environment goes into another one.
+//! `gapless promote`: what has succeeded in one environment goes into another one, or a canary goes on.
 
 use crate::args::Promote;
 use crate::exit::Failure;
@@ -6,13 +6,18 @@ use crate::present::follow::{self, Until};
 use gapless_api::Client;
 use gapless_config::LoadOptions;
 use gapless_core::AppKey;
+use gapless_core::command::Steer;
 use std::process::ExitCode;
 
 pub async fn run(args: Promote, client: &Client) -> Result<ExitCode, Failure> {
-    let options = LoadOptions { environment: Some(args.to), ..LoadOptions::default() };
-    let spec = gapless_config::load(&args.file.path, &options)?.spec;
+    let (Some(from), Some(to)) = (args.from, args.to) else {
+        return super::canary::say(client, &args.app.key()?, Steer::Next).await;
+    };
+    let options = LoadOptions { environment: Some(to), ..LoadOptions::default() };
+    let spec = gapless_config::load(&args.app.file().path, &options)?.spec;
     let key = AppKey::new(spec.app.clone(), spec.env.clone());
-    let deployment = client.promote(args.from, spec).await?;
+    let then = gapless_config::following(&args.app.file().path, &spec, &options)?;
+    let deployment = client.promote(from, spec, then).await?;
     if args.detach {
         return follow::detached(&deployment, args.json);
     }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 pub async fn run(args: Rollback, client: &Client) -> Result<ExitCode, Failure> {
     let key = args.app.key()?;
-    let deployment = client.rollback(&key, args.release).await?;
+    let deployment = client.rollback(&key, args.release, args.force).await?;
     if args.detach {
         return follow::detached(&deployment, args.json);
     }

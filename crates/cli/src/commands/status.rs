@@ -2,7 +2,7 @@
 
 use crate::args::Status;
 use crate::exit::Failure;
-use crate::present::{json, table};
+use crate::present::{deployment, json, table};
 use gapless_api::{ApplicationView, Client, SlotState};
 use gapless_core::{AppKey, Timestamp};
 use std::process::ExitCode;
@@ -45,11 +45,14 @@ fn add_rows(rows: &mut comfy_table::Table, view: &ApplicationView, now: Timestam
         let in_rotation = slot.instances.iter().filter(|instance| instance.in_rotation).count();
         let running = slot.instances.iter().filter(|instance| instance.address.is_some()).count();
         let instances = match slot.state {
-            SlotState::Live | SlotState::Fallback => format!("{in_rotation} of {} serving", slot.instances.len()),
+            SlotState::Parked => format!("{} frozen", slot.instances.len()),
+            SlotState::Live | SlotState::Fallback | SlotState::Canary => {
+                format!("{in_rotation} of {} serving", slot.instances.len())
+            }
             _ => format!("{running} of {} running", slot.instances.len()),
         };
         let state = match slot.ready_until {
-            Some(until) => format!("standby for {}", until.since(now)),
+            Some(until) => format!("{} for {}", json::word(&slot.state), until.since(now)),
             None => json::word(&slot.state),
         };
         let is_first = index == 0;
@@ -76,12 +79,22 @@ fn tell_what_is_under_way(view: &ApplicationView) {
             active.release,
             active.phase.name()
         );
+        if let Some(canary) = deployment::canary_line(active) {
+            println!("{app}/{env}: {canary}");
+        }
     }
     for number in &view.queue {
         println!("{app}/{env}: deployment {number} waits");
     }
     if !view.planes_behind.is_empty() && view.live.is_some() {
         println!("{app}/{env}: {} does not go by the present routes yet", view.planes_behind.join(", "));
+    }
+    if let Some(maintenance) = &view.maintenance {
+        let since = crate::present::now().since(maintenance.since);
+        println!(
+            "{app}/{env} is under maintenance for {since}, by {}; `gapless maintenance off` ends it",
+            maintenance.by
+        );
     }
     if view.desired == gapless_core::application::Desired::Stopped {
         println!("{app}/{env} is stopped; `gapless start` lets it serve again");

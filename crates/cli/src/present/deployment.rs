@@ -1,7 +1,7 @@
 //! A deployment in words.
 
-use super::{local_time, micros};
-use gapless_core::deployment::{Deployment, Kind, Outcome, Reason};
+use super::{local_time, receipt};
+use gapless_core::deployment::{Deployment, Kind, Outcome, Reason, Way};
 use gapless_core::{Millis, Phase};
 use std::fmt::Write;
 
@@ -15,6 +15,10 @@ pub fn whole(deployment: &Deployment) -> String {
     let (number, key, release) = (deployment.number, &deployment.key, deployment.release);
     let _ = writeln!(text, "deployment {number} of {key} {kind} release {release}");
     let _ = writeln!(text, "  asked for by {} at {}", deployment.requested_by, local_time(deployment.requested_at));
+    if let Some(artifact) = &deployment.receipt.artifact {
+        let from = deployment.previous.map(|previous| format!(", after release {}", previous.release));
+        let _ = writeln!(text, "  runs {artifact}{}", from.unwrap_or_default());
+    }
     for passed in &deployment.passed {
         let _ = writeln!(text, "  {}", phase_line(&passed.phase, passed.until.since(passed.since)));
     }
@@ -28,6 +32,18 @@ pub fn whole(deployment: &Deployment) -> String {
             gate.result.summary
         );
     }
+    if let Some(way) = deployment.way {
+        let _ = writeln!(text, "  {}", way_back(way));
+    }
+    for hook in &deployment.hooks {
+        let verdict = match &hook.result {
+            Some(result) if result.passed => "done".to_owned(),
+            Some(result) => format!("failed: {}", result.summary),
+            None => "not ended".to_owned(),
+        };
+        let took = hook.until.map(|until| format!(" in {}", until.since(hook.since))).unwrap_or_default();
+        let _ = writeln!(text, "  hook {} ({}) {verdict}{took}", hook.name, hook.at.as_str());
+    }
     for approval in &deployment.approvals {
         let _ = writeln!(text, "  approved by {} at {}", approval.by, local_time(approval.at));
     }
@@ -35,7 +51,24 @@ pub fn whole(deployment: &Deployment) -> String {
         let _ = writeln!(text, "  {:<12} since {}", deployment.phase.name(), local_time(deployment.phase_since));
     }
     let _ = writeln!(text, "{}", ending(deployment));
+    text.push_str(&receipt::whole(&deployment.receipt));
     text
+}
+
+/// How a rollback came to its release.
+pub const fn way_back(way: Way) -> &'static str {
+    match way {
+        Way::Running => "its instances still ran",
+        Way::Parked => "its instances were parked and went on",
+        Way::Started => "its instances were started again",
+    }
+}
+
+/// How far its canary is, if it is in one.
+pub fn canary_line(deployment: &Deployment) -> Option<String> {
+    let canary = deployment.canary.as_ref().filter(|_| deployment.phase == Phase::Canary)?;
+    let paused = canary.paused_by.as_ref().map(|by| format!(", paused by {by}")).unwrap_or_default();
+    Some(format!("{} % of the requests go to release {}{paused}", canary.weight, deployment.release))
 }
 
 /// A phase that is over.
@@ -48,11 +81,15 @@ pub fn ending(deployment: &Deployment) -> String {
     let release = deployment.release;
     match &deployment.phase {
         Phase::Ended(Outcome::Succeeded { warning }) => {
-            let mut text = format!("release {release} is live{}{}", in_slot(deployment), receipt(deployment));
+            let mut text =
+                format!("release {release} is live{}{}", in_slot(deployment), receipt::short(&deployment.receipt));
             if let Some(warning) = warning {
                 let _ = write!(text, "\nwarning: {warning}");
             }
             text
+        }
+        Phase::Ended(Outcome::Unchanged { release }) => {
+            format!("release {release} is live already, and is the very same: nothing was done (--force does it)")
         }
         Phase::Ended(Outcome::Failed(Reason { message, .. })) => {
             format!("release {release} failed: {message}\n{}", still_live(deployment))
@@ -61,7 +98,11 @@ pub fn ending(deployment: &Deployment) -> String {
             format!("release {release} was not deployed: {message}\n{}", still_live(deployment))
         }
         Phase::Ended(Outcome::Reverted(Reason { message, .. })) => {
-            format!("release {release} was taken back: {message}\n{}{}", still_live(deployment), receipt(deployment))
+            format!(
+                "release {release} was taken back: {message}\n{}{}",
+                still_live(deployment),
+                receipt::short(&deployment.receipt)
+            )
         }
         phase => format!("deployment {} is {}", deployment.number, phase.name()),
     }
@@ -78,20 +119,6 @@ fn still_live(deployment: &Deployment) -> String {
     }
 }
 
-fn receipt(deployment: &Deployment) -> String {
-    let receipt = &deployment.receipt;
-    let mut text = String::new();
-    if let Some(us) = receipt.cutover_us {
-        let _ = write!(text, "; the cutover took {}", micros(us));
-    }
-    let requests = receipt.old.requests + receipt.new.requests;
-    if requests > 0 {
-        let failed = receipt.old.failed + receipt.new.failed;
-        let _ = write!(text, "; {failed} of {requests} requests failed meanwhile");
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,8 +128,8 @@ mod tests {
     fn ended(outcome: Outcome, previous: Option<u64>) -> String {
         let receipt = Receipt {
             cutover_us: Some(1_730),
-            old: Traffic { requests: 1_000, failed: 1 },
-            new: Traffic { requests: 500, failed: 2 },
+            old: Traffic { requests: 1_000, failed: 1, ..Traffic::default() },
+            new: Traffic { requests: 500, failed: 2, ..Traffic::default() },
             ..Receipt::default()
         };
         ending(&Deployment {
@@ -118,8 +145,13 @@ mod tests {
             phase_since: Timestamp(0),
             passed: Vec::new(),
             abort: None,
+            forced: false,
+            way: None,
+            canary: None,
             preview_token: String::new(),
             gates: Vec::new(),
+            hooks: Vec::new(),
+            way_back_hooks: Vec::new(),
             approvals: Vec::new(),
             rejection: None,
             receipt,

@@ -102,7 +102,7 @@ fn has_gone_back(deployment: &Deployment) -> bool {
 /// What is shown while a deployment is followed.
 enum Display {
     Terminal { spinner: ProgressBar, phases_shown: usize },
-    Plain { phases_shown: usize },
+    Plain { phases_shown: usize, canary_shown: Option<String> },
     Json,
 }
 
@@ -112,7 +112,7 @@ impl Display {
             return Display::Json;
         }
         if !std::io::stdout().is_terminal() || std::env::var_os("CI").is_some() {
-            return Display::Plain { phases_shown: 0 };
+            return Display::Plain { phases_shown: 0, canary_shown: None };
         }
         let spinner = ProgressBar::new_spinner();
         // The template is a constant; a bad one would only look plain.
@@ -131,15 +131,22 @@ impl Display {
         };
         match self {
             Display::Json => println!("{}", json::line(event)?),
-            Display::Plain { phases_shown } => {
+            Display::Plain { phases_shown, canary_shown } => {
                 event.output.iter().for_each(|line| println!("    {} | {}", line.gate, line.line));
                 lines(phases_shown).iter().for_each(|line| println!("  {line}"));
+                let canary = deployment::canary_line(&event.deployment);
+                if let Some(line) = canary.as_ref().filter(|_| canary != *canary_shown) {
+                    println!("    {line}");
+                }
+                *canary_shown = canary;
             }
             Display::Terminal { spinner, phases_shown } => {
                 event.output.iter().for_each(|line| spinner.println(format!("  {} | {}", line.gate, line.line)));
                 lines(phases_shown).iter().for_each(|line| spinner.println(format!("✓ {line}")));
                 let progress = event.progress.as_ref().map(progress).unwrap_or_default();
-                spinner.set_message(format!("{}{progress}", event.deployment.phase.name()));
+                let canary =
+                    deployment::canary_line(&event.deployment).map(|line| format!(": {line}")).unwrap_or_default();
+                spinner.set_message(format!("{}{progress}{canary}", event.deployment.phase.name()));
             }
         }
         Ok(())
@@ -199,12 +206,13 @@ impl Display {
 }
 
 fn gone_back(deployment: &Deployment) -> String {
+    let way = deployment.way.map(|way| format!("; {}", deployment::way_back(way))).unwrap_or_default();
     let took = deployment.receipt.cutover_us.map(|us| format!("; the cutover took {}", super::micros(us)));
     match (deployment.kind, deployment.previous) {
         (Kind::Deploy, Some(previous)) => format!("went back to release {} in {}", previous.release, previous.slot),
         _ => {
             let slot = deployment.slot.map(|slot| format!(" in {slot}")).unwrap_or_default();
-            format!("went back to release {}{slot}{}", deployment.release, took.unwrap_or_default())
+            format!("went back to release {}{slot}{way}{}", deployment.release, took.unwrap_or_default())
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod deployment;
 pub mod follow;
 pub mod json;
 pub mod log;
+mod receipt;
 pub mod table;
 
 use gapless_core::Timestamp;

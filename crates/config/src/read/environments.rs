@@ -63,6 +63,26 @@ impl<'a> Reading<'a> {
         requires
     }
 
+    /// Whether what succeeds in the environments that this one requires comes here by itself.
+    pub(super) fn promote(&self, root: &Section<'_>, requires: &[EnvName]) -> bool {
+        let Some(promote) = root.text("promote") else { return false };
+        let path = root.path("promote");
+        match promote.value.as_str() {
+            "manual" => false,
+            "auto" if requires.is_empty() && !root.has("requires") => {
+                let message = format!("`{path}`: from where? Name the environments in `requires`");
+                self.report.at(promote.span, message, "here", None);
+                false
+            }
+            "auto" => true,
+            other => {
+                let message = format!("`{path}` is {other:?}; there are \"manual\" and \"auto\"");
+                self.report.at(promote.span, message, "here", None);
+                false
+            }
+        }
+    }
+
     /// An environment that waits for itself, be it by way of others, never gets a release.
     fn tell_of_cycles(&self, environments: &BTreeMap<EnvName, Section<'_>>) {
         let requires: BTreeMap<&str, Vec<String>> =

@@ -45,9 +45,9 @@ impl Reading<'_> {
         }
     }
 
-    /// The page that is answered when no instance can.
-    pub(super) fn error_page(&self, name: &Located<String>) -> Option<String> {
-        let (path, text) = self.read_text(name, "the error page", ERROR_PAGE_BYTES_MAX)?;
+    /// A page that is answered in the application's stead; `what` it is.
+    pub(super) fn page(&self, name: &Located<String>, what: &str) -> Option<String> {
+        let (path, text) = self.read_text(name, what, ERROR_PAGE_BYTES_MAX)?;
         self.files.borrow_mut().push(path);
         Some(text)
     }

@@ -1,10 +1,12 @@
 //! The phases of a deployment: an arm of [`advance`] for each row of the table in `ARCHITECTURE.md`.
 
 use super::State;
-use crate::application::{Application, Desired, Idle, Placement};
-use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Traffic};
+use super::hooks::Hooks;
+use crate::application::{Application, Desired, Idle, KeptRelease, Placement, Promotion};
+use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Traffic, Way};
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate::{self, GateReport};
+use crate::hook::HookPoint;
 use crate::{Millis, PlacementId, Release, RouteGroup, Slot};
 
 /// Moves the deployment on by one phase, if the facts say so.
@@ -18,20 +20,23 @@ pub(super) fn advance(state: &mut State, facts: &Facts) {
         Phase::Checking => at.checking(),
         Phase::Testing => at.testing(),
         Phase::Approving => at.approving(),
+        Phase::Migrating => at.migrating(),
+        Phase::Canary => at.canary(),
         Phase::Shifting => at.shifting(),
         Phase::Observing => at.observing(),
         Phase::Retiring => at.retiring(),
         Phase::Reverting(reason) => at.reverting(reason),
+        Phase::Failing(outcome) => at.failing(outcome),
         Phase::Ended(_) => {}
     }
 }
 
 /// A deployment at a moment.
-struct At<'a> {
-    app: &'a mut Application,
-    deployment: &'a mut Deployment,
-    release: &'a mut Release,
-    facts: &'a Facts,
+pub(super) struct At<'a> {
+    pub(super) app: &'a mut Application,
+    pub(super) deployment: &'a mut Deployment,
+    pub(super) release: &'a mut Release,
+    pub(super) facts: &'a Facts,
 }
 
 impl At<'_> {
@@ -54,7 +59,9 @@ impl At<'_> {
             deployment: live.id.deployment,
         });
         self.deployment.receipt.baseline_old = self.traffic_of_previous();
-        if self.is_still_running(slot) {
+        let way = self.way_back(slot);
+        self.deployment.way = way;
+        if matches!(way, Some(Way::Running | Way::Parked)) {
             self.deployment.receipt.baseline_new = self.traffic_of_new();
             if let Some(placement) = self.app.slots.get_mut(&slot) {
                 placement.idle = Idle::Candidate;
@@ -69,17 +76,27 @@ impl At<'_> {
         if let Some(reason) = self.abort_reason() {
             return self.end_before_cutover(Outcome::Cancelled(reason));
         }
-        // An earlier deployment of the same release has resolved it: a rollback needs no registry, and a tag that
+        // An earlier deployment of the same release has resolved it, or this one has: a rollback needs no registry, and a tag that
         // moved meanwhile changes nothing.
         let prepared = self.release.artifact.clone().map(Ok).or_else(|| self.facts.prepared.clone());
         match prepared {
             Some(Ok(artifact)) => {
                 let Some(slot) = self.deployment.slot else { return };
+                if let Some(release) = self.is_live_already(&artifact) {
+                    self.release.artifact = Some(artifact);
+                    return self.end(Outcome::Unchanged { release });
+                }
+                self.release.artifact = Some(artifact.clone());
+                match self.hooks(HookPoint::BeforeStart) {
+                    Hooks::UnderWay => return,
+                    Hooks::Failed(reason) => return self.fail(reason.cause, reason.message),
+                    Hooks::Done => {}
+                }
                 let id = PlacementId { key: self.app.key.clone(), slot, deployment: self.deployment.number };
                 let spec = self.release.spec.clone();
-                let placement = Placement::candidate(id, self.release.number, spec, artifact.clone());
+                let mut placement = Placement::candidate(id, self.release.number, spec, artifact.clone());
+                placement.secret.clone_from(&self.deployment.preview_token);
                 self.app.slots.insert(slot, placement);
-                self.release.artifact = Some(artifact);
                 self.enter(Phase::Starting);
             }
             Some(Err(why)) => self.fail(Cause::Prepare, why),
@@ -116,7 +133,7 @@ impl At<'_> {
                     replica.run = Some(run);
                 }
                 InstanceSeen::Exited { out_of_memory, story } => return self.fail(exit_cause(out_of_memory), story),
-                InstanceSeen::Missing | InstanceSeen::Created => are_all_running = false,
+                InstanceSeen::Missing | InstanceSeen::Created | InstanceSeen::Frozen { .. } => are_all_running = false,
             }
         }
         if are_all_running {
@@ -171,8 +188,23 @@ impl At<'_> {
         } else if is_forward && spec.approval.as_ref().is_some_and(|rule| !rule.is_met(self.deployment)) {
             self.open_preview();
             self.enter(Phase::Approving);
+        } else if self.has_hooks_before_cutover() {
+            self.enter(Phase::Migrating);
         } else {
-            self.cutover();
+            self.shift();
+        }
+    }
+
+    /// Sends requests to the new slot: a share of them where there is an old one to compare it with, or all.
+    pub(super) fn shift(&mut self) {
+        // Tests were no users.
+        if self.deployment.kind == Kind::Deploy {
+            self.deployment.receipt.baseline_new = self.traffic_of_new();
+        }
+        let is_served = self.app.desired == Desired::Running && self.app.live_placement().is_some();
+        match self.release.spec.strategy.canary().cloned() {
+            Some(canary) if self.deployment.kind == Kind::Deploy && is_served => self.begin_canary(&canary),
+            _ => self.cutover(),
         }
     }
 
@@ -227,12 +259,12 @@ impl At<'_> {
         if self.is_ended_while_it_waits() {
             return;
         }
-        let Some(rule) = self.release.spec.approval.clone() else { return self.cutover() };
+        let Some(rule) = self.release.spec.approval.clone() else { return self.towards_cutover() };
         if let Some(rejection) = &self.deployment.rejection {
             let message = format!("{} refused it: {}", rejection.by, rejection.reason);
             self.fail(Cause::Rejected, message);
         } else if rule.is_met(self.deployment) {
-            self.cutover();
+            self.towards_cutover();
         } else if self.is_late(rule.expires) {
             let (given, needed) = (self.deployment.approvals.len(), rule.people);
             let message = format!("{given} of {needed} people approved it within {} (approval.expires)", rule.expires);
@@ -241,7 +273,7 @@ impl At<'_> {
     }
 
     /// Ends a deployment whose release is ready, where a person wants that or the release does not stay ready.
-    fn is_ended_while_it_waits(&mut self) -> bool {
+    pub(super) fn is_ended_while_it_waits(&mut self) -> bool {
         if let Some(reason) = self.abort_reason() {
             self.end_before_cutover(Outcome::Cancelled(reason));
             return true;
@@ -256,13 +288,13 @@ impl At<'_> {
 
     /// **The cutover.** One change of the record, committed in one transaction: from here on new requests belong to
     /// the other slot. Everything that follows only makes the data planes go by it.
-    fn cutover(&mut self) {
+    pub(super) fn cutover(&mut self) {
         let Some(slot) = self.deployment.slot else { return };
         let now = self.facts.now;
         let old_is_kept_as = match self.deployment.kind {
             Kind::Deploy => Idle::Fallback,
             // A person left that release: no request goes back to it.
-            Kind::Rollback => Idle::Standby { until: now.after(self.release.spec.timing.keep_warm) },
+            Kind::Rollback => self.standby(),
         };
         if let Some(old) = self.app.live.and_then(|live| self.app.slots.get_mut(&live)) {
             old.idle = old_is_kept_as;
@@ -270,7 +302,9 @@ impl At<'_> {
         self.with_placement(|new| {
             new.was_routed = true;
             new.preview = None;
+            new.share = None;
         });
+        self.app.hold = None;
         self.app.live = Some(slot);
         self.app.desired = Desired::Running;
         self.deployment.receipt.cutover_at = Some(now);
@@ -284,6 +318,7 @@ impl At<'_> {
         let behind = self.planes_behind();
         if behind.is_empty() {
             self.deployment.receipt.cutover_us = self.facts.cutover_us;
+            self.deployment.receipt.in_flight_at_cutover = self.in_flight_at_previous();
             match self.deployment.kind {
                 Kind::Deploy => self.enter(Phase::Observing),
                 Kind::Rollback => self.enter(Phase::Retiring),
@@ -306,24 +341,41 @@ impl At<'_> {
         if let Some(reason) = self.abort_reason().or_else(|| self.judgement()) {
             return self.revert(reason);
         }
+        match self.hooks(HookPoint::AfterCutover) {
+            Hooks::UnderWay => return,
+            Hooks::Failed(reason) => return self.revert(reason),
+            Hooks::Done => {}
+        }
         if self.is_late(self.release.spec.timing.observe) {
-            let until = self.facts.now.after(self.release.spec.timing.keep_warm);
+            let standby = self.standby();
             if let Some(previous) = self.deployment.previous
                 && let Some(old) = self.app.slots.get_mut(&previous.slot)
             {
-                old.idle = Idle::Standby { until };
+                old.idle = standby;
             }
             self.enter(Phase::Retiring);
         }
     }
 
+    /// How what was live stays ready, as the release wants it that took its place.
+    fn standby(&self) -> Idle {
+        let timing = &self.release.spec.timing;
+        Idle::Standby { until: self.facts.now.after(timing.keep_warm), park: timing.park }
+    }
+
     fn retiring(&mut self) {
+        let warning = match self.hooks(HookPoint::AfterSuccess) {
+            Hooks::UnderWay => return,
+            Hooks::Failed(reason) => Some(reason.message),
+            Hooks::Done => None,
+        };
         let behind = self.planes_behind();
         if behind.is_empty() {
-            self.succeed(None);
+            self.succeed(warning);
         } else if self.is_late(self.release.spec.timing.drain_timeout) {
             let behind = behind.join(", ");
-            self.succeed(Some(format!("{behind} still has the old slot in its routes; it is stopped once that ends")));
+            let late = format!("{behind} still has the old slot in its routes; it is stopped once that ends");
+            self.succeed(Some(warning.map_or_else(|| late.clone(), |warning| format!("{warning}; {late}"))));
         }
     }
 
@@ -340,7 +392,7 @@ impl At<'_> {
 
     // What the arms are made of.
 
-    fn enter(&mut self, phase: Phase) {
+    pub(super) fn enter(&mut self, phase: Phase) {
         self.count_traffic();
         self.deployment.enter(phase, self.facts.now);
     }
@@ -349,7 +401,7 @@ impl At<'_> {
         self.facts.now >= self.deployment.phase_since.after(limit)
     }
 
-    fn abort_reason(&self) -> Option<Reason> {
+    pub(super) fn abort_reason(&self) -> Option<Reason> {
         let abort = self.deployment.abort.as_ref()?;
         Some(Reason::new(Cause::Aborted, format!("{} by {}", abort.verb, abort.by)))
     }
@@ -358,36 +410,64 @@ impl At<'_> {
         self.app.slots.get(&self.deployment.slot?)
     }
 
-    fn with_placement(&mut self, change: impl FnOnce(&mut Placement)) {
+    pub(super) fn with_placement(&mut self, change: impl FnOnce(&mut Placement)) {
         if let Some(placement) = self.deployment.slot.and_then(|slot| self.app.slots.get_mut(&slot)) {
             change(placement);
         }
     }
 
-    fn planes_behind(&self) -> Vec<String> {
+    pub(super) fn planes_behind(&self) -> Vec<String> {
         let wanted = RouteGroup::derive(self.app);
         self.facts.planes_behind(wanted.as_ref()).into_iter().map(str::to_owned).collect()
     }
 
-    /// Whether a rollback finds its release still running beside the live one.
-    fn is_still_running(&self, slot: Slot) -> bool {
-        let wanted = self.app.slots.get(&slot).filter(|placement| {
-            self.deployment.kind == Kind::Rollback && placement.checked && placement.release == self.release.number
-        });
-        wanted.is_some_and(|placement| {
-            placement.replicas.iter().all(|replica| {
-                let fact = self.facts.instance(&placement.id.instance(replica.number));
-                matches!(fact.map(|fact| fact.state), Some(InstanceSeen::Running { run, .. }) if Some(&run) == replica.run.as_ref())
-            })
+    /// How a rollback comes to its release: whether its instances still run, or are frozen, beside the live one.
+    fn way_back(&self, slot: Slot) -> Option<Way> {
+        if self.deployment.kind != Kind::Rollback {
+            return None;
+        }
+        let kept = self.app.slots.get(&slot);
+        let Some(kept) = kept.filter(|kept| kept.checked && kept.release == self.release.number) else {
+            return Some(Way::Started);
+        };
+        let mut way = Way::Running;
+        for replica in &kept.replicas {
+            let fact = self.facts.instance(&kept.id.instance(replica.number));
+            match fact.map(|fact| fact.state) {
+                Some(InstanceSeen::Running { run, .. }) if Some(&run) == replica.run.as_ref() => {}
+                Some(InstanceSeen::Frozen { run }) if Some(&run) == replica.run.as_ref() => way = Way::Parked,
+                _ => return Some(Way::Started),
+            }
+        }
+        Some(way)
+    }
+
+    /// The number of the live release, if it is the very same as this one and nobody insists.
+    fn is_live_already(&self, artifact: &str) -> Option<u64> {
+        let live = self.app.live_placement().filter(|_| self.app.desired == Desired::Running)?;
+        let is_same = live.artifact == artifact && live.spec == self.release.spec;
+        let is_wanted = self.deployment.kind == Kind::Rollback || self.deployment.forced;
+        (is_same && !is_wanted).then_some(live.release)
+    }
+
+    /// What speaks against the slot that requests go to now, unless a person put it there.
+    pub(super) fn judgement(&self) -> Option<Reason> {
+        if self.deployment.kind == Kind::Rollback {
+            return None;
+        }
+        let placement = self.placement()?;
+        self.bad_sign(placement, true).or_else(|| self.given_up(placement)).or_else(|| {
+            let breach = self.facts.judged.as_ref()?.breach.clone()?;
+            Some(Reason::new(Cause::Judged, breach))
         })
     }
 
-    /// What speaks against the slot that has just become live, unless a person put it there.
-    fn judgement(&self) -> Option<Reason> {
-        match self.deployment.kind {
-            Kind::Deploy => self.bad_sign(self.placement()?, true),
-            Kind::Rollback => None,
-        }
+    /// Whether a data plane has given it up, because requests could not be sent there.
+    fn given_up(&self, placement: &Placement) -> Option<Reason> {
+        let views = self.facts.planes.iter().filter_map(|plane| plane.view.as_ref());
+        let count = views.filter_map(|view| view.given_up.get(&placement.id)).max()?;
+        let message = format!("{count} requests in a row could not be sent to it; they went to the old release");
+        Some(Reason::new(Cause::Unreachable, message))
     }
 
     /// The first sign that an instance of the placement is not well. Failed health checks count once it is live; before
@@ -400,6 +480,8 @@ impl At<'_> {
                 InstanceSeen::Exited { out_of_memory, story } => Some(Reason::new(exit_cause(out_of_memory), story)),
                 InstanceSeen::Missing => Some(Reason::new(Cause::Exited, format!("{name} is gone"))),
                 InstanceSeen::Created => Some(Reason::new(Cause::Exited, format!("{name} does not run any more"))),
+                // It was parked, and is about to go on.
+                InstanceSeen::Frozen { .. } => None,
                 InstanceSeen::Running { run, .. } if replica.run.as_ref() != Some(&run) => {
                     Some(Reason::new(Cause::Exited, format!("{name} exited and was started again")))
                 }
@@ -416,7 +498,7 @@ impl At<'_> {
         })
     }
 
-    fn fail(&mut self, cause: Cause, message: impl Into<String>) {
+    pub(super) fn fail(&mut self, cause: Cause, message: impl Into<String>) {
         self.end_before_cutover(Outcome::Failed(Reason::new(cause, message)));
     }
 
@@ -428,8 +510,11 @@ impl At<'_> {
     }
 
     /// Takes the cutover back: what was live is live again, in the same one change of the record.
-    fn revert(&mut self, reason: Reason) {
+    pub(super) fn revert(&mut self, mut reason: Reason) {
         let Some(slot) = self.deployment.slot else { return };
+        if let Some(names) = self.migrations_that_stay() {
+            reason.message.push_str(&format!(" (migrations that stay carried out: {names})"));
+        }
         self.count_traffic();
         self.app.vacate(slot);
         if let Some(previous) = self.deployment.previous
@@ -445,12 +530,29 @@ impl At<'_> {
         if previous.is_some_and(|release| release != self.release.number) {
             self.app.previous_release = previous;
         }
+        self.keep_release();
+        self.note_promotions();
         self.end(Outcome::Succeeded { warning });
     }
 
-    fn end(&mut self, outcome: Outcome) {
-        self.app.active = None;
-        self.enter(Phase::Ended(outcome));
+    /// It goes on by itself to where that is wanted.
+    fn note_promotions(&mut self) {
+        if self.deployment.kind == Kind::Deploy {
+            let here = &self.app.key.env;
+            let then = self.release.then.iter().filter(|spec| spec.requires.contains(here));
+            let release = self.release.number;
+            self.app.promotions = then.map(|spec| Promotion { to: spec.env.clone(), release }).collect();
+        }
+    }
+
+    /// What has become live stays on the host, and so do some releases before it.
+    fn keep_release(&mut self) {
+        let Some(artifact) = self.release.artifact.clone() else { return };
+        let (release, spec) = (self.release.number, &self.release.spec);
+        let runtime = spec.workload.runtime().to_owned();
+        self.app.kept.retain(|kept| kept.release != release);
+        self.app.kept.insert(0, KeptRelease { release, runtime, artifact });
+        self.app.kept.truncate(usize::from(spec.timing.keep).max(1));
     }
 
     fn traffic_of_previous(&self) -> Traffic {
@@ -467,9 +569,32 @@ impl At<'_> {
         id.and_then(|id| self.facts.traffic.get(id).copied()).unwrap_or_default()
     }
 
+    fn in_flight_at_previous(&self) -> Option<u64> {
+        let id = self.deployment.previous.map(|previous| PlacementId {
+            key: self.app.key.clone(),
+            slot: previous.slot,
+            deployment: previous.deployment,
+        })?;
+        let views = self.facts.planes.iter().filter_map(|plane| plane.view.as_ref()?.in_flight.as_ref());
+        Some(views.map(|counts| counts.get(&id).copied().unwrap_or(0)).sum())
+    }
+
     fn count_traffic(&mut self) {
+        self.deployment.receipt.artifact.clone_from(&self.release.artifact);
+        let judged = self.facts.judged.clone();
+        match self.deployment.phase {
+            Phase::Canary => self.deployment.receipt.canary = judged,
+            Phase::Observing => self.deployment.receipt.observed = judged,
+            _ => {}
+        }
         let (old, new) = (self.traffic_of_previous(), self.traffic_of_new());
+        let held = self.facts.held;
+        let has_held = self.deployment.hooks.iter().any(|report| report.at == HookPoint::Held);
         let receipt = &mut self.deployment.receipt;
+        if has_held && held.count > receipt.baseline_held {
+            receipt.held = held.count - receipt.baseline_held;
+            (receipt.held_longest_us, receipt.held_release_us) = (held.longest_us, held.release_us);
+        }
         // Counts begin anew when a data plane does: what was seen before stays.
         if old != Traffic::default() {
             receipt.old = old.since(receipt.baseline_old);

@@ -1,11 +1,13 @@
 //! What a record that is as it should be asks for: actions, and the instant at which to look again.
 
 use super::State;
-use crate::application::{Application, Desired, Idle, Placement};
+use crate::application::{Application, Desired, Idle, KeptRelease, Placement};
 use crate::deployment::Phase;
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate;
+use crate::hook::HookPoint;
 use crate::{Action, Millis, Pace, RouteGroup, Timestamp};
+use std::collections::BTreeMap;
 
 /// Whether the instances of a placement that is in no slot (or whose application is to rest) may be stopped: no data
 /// plane routes to it, and what was in flight is finished or had its time. What was never routed needs no waiting.
@@ -31,7 +33,13 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
         actions.push(Action::Prepare);
     }
     actions.extend(gates(state, facts));
+    actions.extend(hook(state, facts));
+    actions.extend(app.promotions.iter().cloned().map(Action::Promote));
     let Some(instances) = &facts.instances else { return actions };
+    let kept = kept(app);
+    if !kept.is_empty() && app.desired != Desired::Removed {
+        actions.push(Action::Keep(kept));
+    }
     for placement in app.slots.values() {
         if Some(placement.id.slot) == app.live && app.desired != Desired::Running {
             stop(placement, app, facts, &mut actions);
@@ -53,6 +61,17 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
     actions
 }
 
+/// What stays on the host: what stands in a slot, and the last releases that were live.
+fn kept(app: &Application) -> Vec<KeptRelease> {
+    let placed = app.slots.values().map(|placement| KeptRelease {
+        release: placement.release,
+        runtime: placement.spec.workload.runtime().to_owned(),
+        artifact: placement.artifact.clone(),
+    });
+    let all: BTreeMap<u64, KeptRelease> = app.kept.iter().cloned().chain(placed).map(|k| (k.release, k)).collect();
+    all.into_values().collect()
+}
+
 /// The gates to run, once requests with the deployment's token reach its slot everywhere.
 fn gates(state: &State, facts: &Facts) -> Vec<Action> {
     let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return Vec::new() };
@@ -68,17 +87,34 @@ fn gates(state: &State, facts: &Facts) -> Vec<Action> {
     due.map(|gate| Action::RunGate { name: gate.name.clone(), attempt: attempt(&gate.name) }).collect()
 }
 
+/// The hook that was begun by this run of the server and has not ended. One whose point is past is ended.
+fn hook(state: &State, facts: &Facts) -> Option<Action> {
+    let deployment = state.deployment.as_ref()?;
+    let report = deployment.hooks.last().filter(|report| report.result.is_none() && report.begun_by == facts.server)?;
+    let is_its_time = match deployment.phase {
+        Phase::Preparing => report.at == HookPoint::BeforeStart,
+        Phase::Migrating => matches!(report.at, HookPoint::BeforeCutover | HookPoint::Held),
+        Phase::Observing => report.at == HookPoint::AfterCutover,
+        Phase::Retiring => report.at == HookPoint::AfterSuccess,
+        Phase::Failing(_) => report.at == HookPoint::OnFailure,
+        _ => false,
+    };
+    is_its_time.then(|| Action::RunHook(report.name.clone()))
+}
+
 /// Keeps the instances of a placement in a slot running and checked.
 fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Action>) {
     let app = &state.app;
     let is_live = app.live == Some(placement.id.slot);
     let is_candidate = !is_live && placement.idle == Idle::Candidate;
     let is_standby = !is_live && matches!(placement.idle, Idle::Standby { .. });
-    let is_judged = matches!(phase(state), Some(Phase::Shifting | Phase::Observing));
+    let is_judged = matches!(phase(state), Some(Phase::Canary | Phase::Shifting | Phase::Observing));
+    let is_to_park = matches!(placement.idle, Idle::Standby { park: true, .. });
+    let may_freeze = is_standby && is_to_park && may_stop(app, placement, facts);
     for name in placement.instances() {
         let Some(fact) = facts.instance(&name) else { continue };
         let may_start = match fact.state {
-            InstanceSeen::Running { .. } => false,
+            InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. } => false,
             // A candidate that exited has failed, and a standby is started again by the rollback that wants it.
             InstanceSeen::Exited { .. } => !is_candidate && !is_standby && facts.now >= fact.restart_at,
             InstanceSeen::Missing | InstanceSeen::Created => !is_standby && facts.now >= fact.restart_at,
@@ -88,11 +124,17 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
             actions.push(Action::Start(name.clone()));
         }
         if matches!(fact.state, InstanceSeen::Running { .. }) {
+            if may_freeze {
+                actions.push(Action::Freeze(name));
+                continue;
+            }
             // While it is judged an exit must be seen, and not be undone by the runtime.
             if !is_candidate && !is_judged {
                 actions.push(Action::SetRestart { name: name.clone(), comes_back: is_live });
             }
             actions.push(Action::Probe { pace: pace(placement, state, is_live), name });
+        } else if matches!(fact.state, InstanceSeen::Frozen { .. }) && !is_standby {
+            actions.push(Action::Thaw(name));
         }
     }
 }
@@ -103,6 +145,7 @@ fn pace(placement: &Placement, state: &State, is_live: bool) -> Pace {
         Some(Phase::Checking) if !is_live && placement.idle == Idle::Candidate => Pace::Eager,
         _ if is_live && is_out => Pace::Eager,
         Some(Phase::Shifting | Phase::Observing) if is_live => Pace::Close,
+        Some(Phase::Canary) if placement.share.is_some() => Pace::Close,
         _ if is_live && placement.replicas.len() > 1 => Pace::Close,
         _ => Pace::Steady,
     }
@@ -128,7 +171,7 @@ fn stop(placement: &Placement, app: &Application, facts: &Facts, actions: &mut V
 /// When time alone changes something.
 pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
     let standby_ends = state.app.slots.values().filter_map(|placement| match placement.idle {
-        Idle::Standby { until } if state.app.live != Some(placement.id.slot) => Some(until),
+        Idle::Standby { until, .. } if state.app.live != Some(placement.id.slot) => Some(until),
         _ => None,
     });
     let drains_end = state.app.placements().filter_map(|placement| drain_ends(placement, facts));
@@ -136,8 +179,13 @@ pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
         .instances
         .iter()
         .flat_map(|instances| instances.values())
-        .filter_map(|fact| (!matches!(fact.state, InstanceSeen::Running { .. })).then_some(fact.restart_at));
-    let instants = standby_ends.chain(drains_end).chain(restarts).chain(phase_deadline(state));
+        .filter_map(|fact| (!fact.state.is_there_to_stay()).then_some(fact.restart_at));
+    let hold_ends = state
+        .app
+        .hold
+        .iter()
+        .flat_map(|held| [held.settings.drain, held.settings.timeout].map(|limit| held.since.after(limit)));
+    let instants = standby_ends.chain(drains_end).chain(hold_ends).chain(restarts).chain(phase_deadline(state));
     instants.filter(|instant| *instant > facts.now).min()
 }
 
@@ -149,9 +197,15 @@ fn phase_deadline(state: &State) -> Option<Timestamp> {
         Phase::Preparing => spec.timing.prepare_timeout,
         Phase::Starting => spec.timing.start_timeout,
         Phase::Checking => spec.health.deadline,
-        // A gate ends by its own deadline.
-        Phase::Testing => return None,
+        // Gates and hooks end by their own deadlines.
+        Phase::Testing | Phase::Migrating | Phase::Failing(_) => return None,
         Phase::Approving => spec.approval.as_ref()?.expires,
+        Phase::Canary => {
+            let (canary, progress) = (spec.strategy.canary()?, deployment.canary.as_ref()?);
+            let step = canary.steps.get(usize::from(progress.step))?;
+            let pause = step.pause.filter(|_| progress.paused_by.is_none()).unwrap_or(canary.expires);
+            return Some(progress.since.after(pause));
+        }
         Phase::Shifting => spec.timing.shift_timeout,
         Phase::Observing => spec.timing.observe,
         Phase::Retiring | Phase::Reverting(_) => spec.timing.drain_timeout,

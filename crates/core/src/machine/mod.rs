@@ -5,7 +5,9 @@
 //! intent is always durable before its effect, and after a crash the same question has the same answer.
 
 mod advance;
+mod canary;
 mod duties;
+mod hooks;
 mod upkeep;
 
 #[cfg(test)]

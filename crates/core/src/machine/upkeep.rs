@@ -14,10 +14,12 @@ pub(super) fn upkeep(state: &mut State, facts: &Facts) {
         Slot::ALL.into_iter().for_each(|slot| app.vacate(slot));
     }
     forget_stopped(app, facts);
+    note_parked(app, facts);
     let live = app.live;
     let is_running = app.desired == Desired::Running;
     for (slot, placement) in &mut app.slots {
-        let is_routed = is_running && (Some(*slot) == live || placement.idle == Idle::Fallback);
+        let is_idle_and_routed = placement.idle == Idle::Fallback || placement.share.is_some();
+        let is_routed = is_running && (Some(*slot) == live || is_idle_and_routed);
         if is_routed && placement.checked {
             rotate(placement, facts);
         }
@@ -28,11 +30,20 @@ fn end_standby(app: &mut Application, now: Timestamp) {
     for slot in Slot::ALL {
         let is_over = app.live != Some(slot)
             && app.slots.get(&slot).is_some_and(|placement| match placement.idle {
-                Idle::Standby { until } => now >= until || app.desired != Desired::Running,
+                Idle::Standby { until, .. } => now >= until || app.desired != Desired::Running,
                 Idle::Candidate | Idle::Fallback => false,
             });
         if is_over {
             app.vacate(slot);
+        }
+    }
+}
+
+fn note_parked(app: &mut Application, facts: &Facts) {
+    for placement in app.slots.values_mut() {
+        let seen: Option<Vec<_>> = placement.instances().map(|name| facts.instance(&name)).collect();
+        if let Some(seen) = seen {
+            placement.parked = seen.iter().all(|fact| matches!(fact.state, InstanceSeen::Frozen { .. }));
         }
     }
 }

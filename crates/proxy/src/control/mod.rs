@@ -104,6 +104,13 @@ pub struct PlacementTraffic {
     pub abandoned: u64,
     /// From the head of the request to the head of the answer.
     pub latency: Latency,
+    /// All latencies, where it is one of two slots: the upper bounds of buckets in microseconds, and how many fell there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latencies: Vec<(u64, u64)>,
+    /// How many requests in a row it could not take, where they are so many that it is sent none while another slot takes
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<u32>,
     /// When its first request began, in microseconds since the Unix epoch.
     pub first_request_at_us: Option<u64>,
     /// When its latest request began, in microseconds since the Unix epoch.
@@ -181,4 +188,19 @@ pub struct OwnAnswers {
     pub unavailable: u64,
     /// 504: the instance did not answer in time.
     pub timeout: u64,
+    /// 503: the page of an application under maintenance.
+    #[serde(default)]
+    pub maintenance: u64,
+    /// Requests that were held.
+    #[serde(default)]
+    pub held: u64,
+    /// The longest that one was, in microseconds.
+    #[serde(default)]
+    pub held_longest_us: u64,
+    /// The longest from a table that held no more to one's being sent on, in microseconds.
+    #[serde(default)]
+    pub held_release_us: u64,
+    /// 503: requests that could not be held, because there were too many.
+    #[serde(default)]
+    pub held_refused: u64,
 }

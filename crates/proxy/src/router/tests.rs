@@ -31,7 +31,15 @@ fn group(app: usize, routes: &[(usize, usize, bool)]) -> RouteGroup {
         instances: vec![Backend { replica: 1, address: "127.0.0.1:1".parse().unwrap() }],
         drain_timeout: Millis(1),
     };
-    RouteGroup { routes: routes.collect(), slots: vec![slot], forward: ForwardSettings::default(), preview: None }
+    RouteGroup {
+        routes: routes.collect(),
+        slots: vec![slot],
+        split: None,
+        forward: ForwardSettings::default(),
+        hold: None,
+        maintenance: None,
+        preview: None,
+    }
 }
 
 fn find_placement() -> impl FnMut(&PlacementId) -> Arc<Placement> {

@@ -201,7 +201,15 @@ pub fn fallback(placement: &str, addresses: &[SocketAddr]) -> SlotRoute {
 }
 
 pub fn group(routes: Vec<Route>, slots: Vec<SlotRoute>) -> RouteGroup {
-    RouteGroup { routes, slots, forward: ForwardSettings::default(), preview: None }
+    RouteGroup {
+        routes,
+        slots,
+        split: None,
+        forward: ForwardSettings::default(),
+        hold: None,
+        maintenance: None,
+        preview: None,
+    }
 }
 
 /// The table of one application `shop` that gets everything.

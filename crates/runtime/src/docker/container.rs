@@ -51,6 +51,8 @@ async fn run(engine: &Connection, id: &str, plan: &InstancePlan) -> Result<(), P
     match engine.within(START_DEADLINE, &format!("starting {}", plan.name), starting).await {
         // It runs already.
         Err(problem) if problem.status() == Some(304) => Ok(()),
+        // It is frozen, and whoever wants it thaws it.
+        Err(problem) if problem.message().contains("paused") => Ok(()),
         other => other,
     }
 }

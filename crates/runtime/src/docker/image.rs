@@ -29,7 +29,8 @@ pub(super) async fn resolve(
     })
 }
 
-async fn local(engine: &Connection, reference: &str) -> Result<Option<String>, RuntimeError> {
+/// The id of the image that `reference` names, if it is on this host.
+pub(super) async fn local(engine: &Connection, reference: &str) -> Result<Option<String>, RuntimeError> {
     let docker = engine.docker().await?;
     match engine.call(&format!("looking for the image {reference}"), docker.inspect_image(reference)).await {
         Ok(image) => Ok(image.id),

@@ -5,6 +5,7 @@ mod container;
 mod credentials;
 mod image;
 mod job;
+mod keep;
 mod logs;
 mod observe;
 
@@ -18,6 +19,7 @@ use connection::{Connection, Problem};
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
 use gapless_core::{AppKey, InstanceName, Millis};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// How long the Engine may take beyond an instance's own time to stop.
@@ -67,6 +69,13 @@ impl Runtime for DockerRuntime {
         }
     }
 
+    async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError> {
+        match workload {
+            Workload::Docker(container) => image::local(&self.engine, &container.image).await,
+            Workload::Process(_) => Ok(None),
+        }
+    }
+
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
         container::start(&self.engine, plan).await
     }
@@ -81,6 +90,8 @@ impl Runtime for DockerRuntime {
 
     async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
         let Some(id) = observe::own(&self.engine, name).await? else { return Ok(()) };
+        // A frozen one cannot take the signal.
+        self.thaw(name).await?;
         let seconds = i32::try_from(grace.0.div_ceil(1000)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
         let stopping = self.engine.docker().await?.stop_container(&id, Some(options));
@@ -91,6 +102,26 @@ impl Runtime for DockerRuntime {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removing = self.engine.docker().await?.remove_container(&id, Some(options));
         ignore(self.engine.call(&format!("removing {name}"), removing).await, &[404, 409])
+    }
+
+    async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        let name = name.to_string();
+        let freezing = self.engine.docker().await?.pause_container(&name);
+        // 409: it is frozen already, or does not run.
+        ignore(self.engine.call(&format!("freezing {name}"), freezing).await, &[304, 404, 409])
+    }
+
+    async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        let name = name.to_string();
+        let thawing = self.engine.docker().await?.unpause_container(&name);
+        match self.engine.call(&format!("thawing {name}"), thawing).await {
+            Err(problem) if problem.message().contains("is not paused") => Ok(()),
+            other => ignore(other, &[304, 404, 409]),
+        }
+    }
+
+    async fn keep(&self, key: &AppKey, artifacts: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
+        keep::keep(&self.engine, key, artifacts).await
     }
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {

@@ -100,7 +100,9 @@ fn status(engine: &Connection, container: ContainerInspectResponse) -> Option<In
         (Some(ContainerStateStatusEnum::RUNNING), Some(address)) => {
             InstanceState::Running { address, since: instant(seen.started_at.as_deref()) }
         }
-        (Some(ContainerStateStatusEnum::PAUSED), _) => InstanceState::Paused,
+        (Some(ContainerStateStatusEnum::PAUSED), _) => {
+            InstanceState::Frozen { since: instant(seen.started_at.as_deref()) }
+        }
         // One that runs without an address is just being connected to its network.
         (Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::RUNNING), _) => InstanceState::Created,
         _ => exited(),

@@ -65,6 +65,12 @@ pub(super) fn out_of_memory_kills(group: &Path) -> u64 {
     lines.find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
+/// Freezes the group, or lets it go on; whether it has a freezer.
+pub(super) fn set_frozen(group: &Path, is_frozen: bool) -> bool {
+    let value = if is_frozen { "1" } else { "0" };
+    is_unified() && fs::write(group.join("cgroup.freeze"), value).is_ok()
+}
+
 /// Kills everything in the group, where the kernel can do that at once.
 pub(super) fn kill(group: &Path) {
     let _ = fs::write(group.join("cgroup.kill"), "1");

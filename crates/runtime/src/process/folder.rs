@@ -1,7 +1,7 @@
 //! What is on disk of each instance: `plan.json`, what is to run; `state.json`, what runs; `exit.json`, how it ended;
 //! `log.*`, what it wrote. A file is written beside, synced and renamed: it is there whole or not at all.
 
-use super::identity;
+use super::{freeze, identity};
 use crate::{Exit, InstancePlan, InstanceState, InstanceStatus, RuntimeError};
 use gapless_core::spec::{LogRotation, Resources};
 use gapless_core::{AppKey, InstanceName, Timestamp};
@@ -65,6 +65,11 @@ impl Folders {
         self.root.join("releases")
     }
 
+    /// Which releases of which application need which program.
+    pub(super) fn kept(&self) -> PathBuf {
+        self.root.join("kept")
+    }
+
     /// The folder of an instance.
     pub(super) fn of(&self, name: &InstanceName) -> PathBuf {
         self.instances().join(name.to_string())
@@ -106,6 +111,7 @@ impl Folders {
         let id = state.main.to_string();
         let instance_state = match exit(&folder, &state) {
             Some(exit) => InstanceState::Exited(exit),
+            None if state.main.is_alive() && freeze::is_frozen(&folder) => InstanceState::Frozen { since: state.since },
             None if state.main.is_alive() => InstanceState::Running {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)),
                 since: state.since,

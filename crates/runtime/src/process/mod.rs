@@ -3,6 +3,7 @@
 
 mod cgroup;
 mod folder;
+mod freeze;
 mod identity;
 mod logs;
 mod ports;
@@ -18,6 +19,7 @@ use folder::Folders;
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
 use gapless_core::{AppKey, InstanceName, Millis};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use tokio::sync::Mutex;
@@ -67,7 +69,7 @@ impl ProcessRuntime {
 
     fn watch_all(&self, statuses: &[InstanceStatus]) {
         for status in statuses {
-            if let Some(pid) = identity::pid_of(&status.id).filter(|_| status.is_running()) {
+            if let Some(pid) = identity::pid_of(&status.id).filter(|_| status.is_there()) {
                 self.watch.until_end(&status.name, pid);
             }
         }
@@ -82,6 +84,11 @@ impl Runtime for ProcessRuntime {
             return Err(RuntimeError::Failed { doing: "preparing".to_owned(), why });
         };
         self.blocking(move |folders| program::keep(folders, &process)).await
+    }
+
+    async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError> {
+        let Workload::Process(process) = workload.clone() else { return Ok(None) };
+        self.blocking(move |_| Ok(program::checksum(&process))).await
     }
 
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
@@ -111,9 +118,29 @@ impl Runtime for ProcessRuntime {
     }
 
     async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+        self.thaw(name).await?;
         stop::stop(&self.folders, name, grace).await?;
         self.watch.happened(name, "stop");
         Ok(())
+    }
+
+    async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        let of = name.clone();
+        self.blocking(move |folders| freeze::freeze(folders, &of)).await?;
+        self.watch.happened(name, "freeze");
+        Ok(())
+    }
+
+    async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        let of = name.clone();
+        self.blocking(move |folders| freeze::thaw(folders, &of)).await?;
+        self.watch.happened(name, "thaw");
+        Ok(())
+    }
+
+    async fn keep(&self, key: &AppKey, artifacts: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
+        let (key, artifacts) = (key.clone(), artifacts.clone());
+        self.blocking(move |folders| program::keep_only(folders, &key, &artifacts)).await
     }
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {

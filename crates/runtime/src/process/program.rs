@@ -3,12 +3,15 @@
 
 use super::folder::{Folders, failed};
 use crate::RuntimeError;
+use gapless_core::AppKey;
 use gapless_core::spec::Process;
 use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Keeps a copy of the program; the answer names it.
 pub(super) fn keep(folders: &Folders, process: &Process) -> Result<String, RuntimeError> {
@@ -43,10 +46,68 @@ pub(super) fn keep(folders: &Folders, process: &Process) -> Result<String, Runti
     Ok(format!("sha256:{checksum}"))
 }
 
+/// What a copy of the program would be called, if there is such a program.
+pub(super) fn checksum(process: &Process) -> Option<String> {
+    let mut program = File::open(process.command.first()?).ok()?;
+    let checksum = hashed(&mut program, &mut io::sink()).ok()?;
+    Some(format!("sha256:{checksum}"))
+}
+
+/// Copies and hashes at once.
+fn hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        let count = from.read(&mut buffer)?;
+        if count == 0 {
+            return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect());
+        }
+        hash.update(&buffer[..count]);
+        to.write_all(&buffer[..count])?;
+    }
+}
+
 /// Where the copy of a release's program is.
 pub(super) fn kept(folders: &Folders, artifact: &str, process: &Process) -> Option<PathBuf> {
     let checksum = artifact.strip_prefix("sha256:")?;
     Some(folders.releases().join(checksum).join(file_name(Path::new(process.command.first()?))))
+}
+
+/// How long a program that no release needs stays: a deployment may just be about to need it.
+const UNUSED_FOR: Duration = Duration::from_secs(3600);
+
+/// Keeps the programs of those releases of an application, and lets go of those that no application needs.
+pub(super) fn keep_only(
+    folders: &Folders,
+    key: &AppKey,
+    artifacts: &BTreeMap<u64, String>,
+) -> Result<(), RuntimeError> {
+    let kept = folders.kept();
+    let file = kept.join(format!("{}.{}.json", key.app, key.env));
+    let noted = fs::create_dir_all(&kept).and_then(|()| match artifacts.is_empty() {
+        true => fs::remove_file(&file).or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(()),
+            _ => Err(error),
+        }),
+        false => super::folder::write(&file, artifacts),
+    });
+    noted.map_err(|error| failed(&kept, &error))?;
+    let mut needed = BTreeSet::new();
+    for entry in fs::read_dir(&kept).map_err(|error| failed(&kept, &error))?.flatten() {
+        let artifacts = super::folder::read::<BTreeMap<u64, String>>(&entry.path()).unwrap_or_default();
+        needed
+            .extend(artifacts.into_values().filter_map(|artifact| Some(artifact.strip_prefix("sha256:")?.to_owned())));
+    }
+    let releases = folders.releases();
+    for entry in fs::read_dir(&releases).map_err(|error| failed(&releases, &error))?.flatten() {
+        let is_needed = entry.file_name().to_str().is_none_or(|name| needed.contains(name));
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
+        if !is_needed && age.is_some_and(|age| age > UNUSED_FOR) {
+            // What runs goes on running: the kernel keeps its file until it ends.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(())
 }
 
 fn file_name(program: &Path) -> PathBuf {
@@ -55,19 +116,10 @@ fn file_name(program: &Path) -> PathBuf {
 
 fn copy(from: &Path, to: &Path) -> io::Result<String> {
     let (mut source, mut copy) = (File::open(from)?, File::create(to)?);
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        let count = source.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        hash.update(&buffer[..count]);
-        copy.write_all(&buffer[..count])?;
-    }
+    let checksum = hashed(&mut source, &mut copy)?;
     copy.set_permissions(Permissions::from_mode(0o755))?;
     copy.sync_all()?;
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(checksum)
 }
 
 fn unusable(what: &str, why: &str) -> RuntimeError {

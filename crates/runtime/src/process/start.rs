@@ -18,7 +18,7 @@ const START_POLL: Duration = Duration::from_millis(1);
 /// Writes the instance's plan; nothing where it runs already.
 pub(super) fn plan(folders: &Folders, plan: &InstancePlan) -> Result<Option<PathBuf>, RuntimeError> {
     let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
-    if folders.status(plan.name.clone()).is_some_and(|status| status.is_running()) {
+    if folders.status(plan.name.clone()).is_some_and(|status| status.is_there()) {
         return Ok(None);
     }
     let Workload::Process(process) = &plan.spec.workload else { return Err(cannot("it is not a process".to_owned())) };
@@ -28,7 +28,7 @@ pub(super) fn plan(folders: &Folders, plan: &InstancePlan) -> Result<Option<Path
     let folder = folders.of(&plan.name);
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
     // What an earlier run left must not be taken for this one's.
-    for old in ["exit.json", "state.json", "failure"] {
+    for old in ["exit.json", "state.json", "failure", "frozen"] {
         let _ = fs::remove_file(folder.join(old));
     }
     let arguments = process.command.get(1..).unwrap_or_default();

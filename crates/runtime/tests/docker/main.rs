@@ -120,6 +120,31 @@ async fn c2_a_container_of_somebody_else_is_neither_listed_nor_stopped_nor_used(
 }
 
 #[tokio::test]
+async fn c_images_that_are_kept_have_a_tag_and_lose_it_when_they_are_not() {
+    let owner = owner("Keeps");
+    let runtime = runtime(&owner);
+    let id = runtime.prepare(&spec("test-keep", image()).workload, std::sync::Arc::new(|_| {})).await.unwrap();
+    let key = "test-keep/production".parse().unwrap();
+    let tags = || -> Vec<String> {
+        let inspected = images::engine_api("GET", &format!("/images/{id}/json"), &[], std::process::Stdio::null());
+        let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+        let tags = inspected["RepoTags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned());
+        tags.filter(|tag| tag.contains("test-keep/production:")).collect()
+    };
+    let kept = |releases: &[u64]| releases.iter().map(|release| (*release, id.clone())).collect();
+    for _ in 0..2 {
+        runtime.keep(&key, &kept(&[3, 4])).await.unwrap();
+        assert_eq!(tags().len(), 2, "{:?}", tags());
+    }
+    runtime.keep(&key, &kept(&[4])).await.unwrap();
+    assert!(matches!(&tags()[..], [tag] if tag.starts_with("gapless.invalid/") && tag.ends_with(":4")), "{:?}", tags());
+    runtime.keep(&key, &kept(&[])).await.unwrap();
+    assert_eq!(tags(), Vec::<String>::new());
+    // One that somebody has removed is no reason to fail.
+    runtime.keep(&key, &[(5, "sha256:".to_owned() + &"0".repeat(64))].into()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_network_that_was_removed_is_made_again() {
     let network = format!("gapless-test-{}", std::process::id());
     let config = DockerConfig { owner: owner("network"), network: network.clone(), ..DockerConfig::default() };

@@ -2,7 +2,10 @@
 
 use super::{GateLine, Shared};
 use crate::gates::{GateRun, Output, Target};
+use gapless_core::application::KeptRelease;
 use gapless_core::facts::GateEnd;
+use gapless_core::gate::{Gate, GateResult};
+use gapless_core::hook::Hook;
 use gapless_core::machine::State;
 use gapless_core::spec::HostPorts;
 use gapless_core::{Action, AppKey, InstanceName, Millis, Placement};
@@ -17,13 +20,18 @@ use tokio::task::{AbortHandle, JoinSet};
 /// How long a runtime that is away is waited for when a release is prepared, before the deployment fails for it.
 const PREPARE_PATIENCE: Duration = Duration::from_secs(3);
 const PREPARE_RETRY_AFTER: Duration = Duration::from_millis(250);
+/// How long after a failed call the next one waits.
+const RUNTIME_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a controller is told by its own effects and checks.
 pub(super) enum News {
     Prepared { deployment: u64, result: Result<String, String> },
     GateEnded { deployment: u64, name: String, end: GateEnd },
+    HookEnded { deployment: u64, name: String, result: GateResult },
     Started { name: InstanceName, result: Result<(), RuntimeError> },
     Stopped { name: InstanceName, result: Result<(), RuntimeError> },
+    Frozen { name: InstanceName, is_frozen: bool, result: Result<(), RuntimeError> },
+    Kept { result: Result<(), RuntimeError> },
     RestartSet { name: InstanceName, comes_back: bool, result: Result<(), RuntimeError> },
     Health { has_passed: bool },
 }
@@ -32,7 +40,10 @@ impl News {
     /// Whether the instances are to be listed again.
     pub(super) const fn concerns_instances(&self) -> bool {
         // An instance that fails its check may be gone, with the event of it lost.
-        matches!(self, News::Started { .. } | News::Stopped { .. } | News::Health { has_passed: false })
+        matches!(
+            self,
+            News::Started { .. } | News::Stopped { .. } | News::Frozen { .. } | News::Health { has_passed: false }
+        )
     }
 }
 
@@ -43,7 +54,11 @@ enum Work {
     Start(InstanceName),
     Stop(InstanceName),
     SetRestart(InstanceName),
+    Freeze(InstanceName),
+    Thaw(InstanceName),
+    Keep,
     Gate { deployment: u64, name: String, attempt: u16 },
+    Hook { deployment: u64, name: String },
 }
 
 pub(super) struct Effects {
@@ -53,11 +68,17 @@ pub(super) struct Effects {
     under_way: BTreeSet<Work>,
     prepared: Option<(u64, Result<String, String>)>,
     restarts_set: BTreeMap<InstanceName, bool>,
+    /// Instances that could not be frozen: they run on.
+    unfreezable: BTreeSet<InstanceName>,
+    /// What was last asked to be kept.
+    kept: Vec<KeptRelease>,
     /// What came of the gates of a deployment.
     gate_ends: BTreeMap<String, GateEnd>,
     gates_of: u64,
-    /// The gates that are under way, to be ended when nobody asks for them any more.
-    gate_tasks: BTreeMap<Work, AbortHandle>,
+    /// What came of the hooks of a deployment.
+    hook_ends: BTreeMap<(u64, String), GateResult>,
+    /// The gates and hooks that are under way, to be ended when nobody asks for them any more.
+    tests: BTreeMap<Work, AbortHandle>,
     tasks: JoinSet<()>,
 }
 
@@ -70,9 +91,12 @@ impl Effects {
             under_way: BTreeSet::new(),
             prepared: None,
             restarts_set: BTreeMap::new(),
+            unfreezable: BTreeSet::new(),
+            kept: Vec::new(),
             gate_ends: BTreeMap::new(),
             gates_of: 0,
-            gate_tasks: BTreeMap::new(),
+            hook_ends: BTreeMap::new(),
+            tests: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -92,14 +116,23 @@ impl Effects {
         if self.gates_of == deployment { self.gate_ends.clone() } else { BTreeMap::new() }
     }
 
-    /// Ends the gates that none of `actions` asks for.
-    pub(super) fn keep_gates(&mut self, actions: &[Action]) {
-        let is_wanted = |work: &Work| {
-            let Work::Gate { name, attempt, .. } = work else { return false };
-            actions.contains(&Action::RunGate { name: name.clone(), attempt: *attempt })
+    /// What came of the hooks of that deployment that this process has begun.
+    pub(super) fn hook_ends(&self, deployment: u64) -> BTreeMap<String, GateResult> {
+        let ends = self.hook_ends.iter().filter(|((number, _), _)| *number == deployment);
+        ends.map(|((_, name), result)| (name.clone(), result.clone())).collect()
+    }
+
+    /// Ends the gates and hooks that none of `actions` asks for.
+    pub(super) fn keep_tests(&mut self, actions: &[Action]) {
+        let is_wanted = |work: &Work| match work {
+            Work::Gate { name, attempt, .. } => {
+                actions.contains(&Action::RunGate { name: name.clone(), attempt: *attempt })
+            }
+            Work::Hook { name, .. } => actions.contains(&Action::RunHook(name.clone())),
+            _ => false,
         };
         let under_way = &mut self.under_way;
-        self.gate_tasks.retain(|work, task| {
+        self.tests.retain(|work, task| {
             let is_wanted = is_wanted(work);
             if !is_wanted {
                 task.abort();
@@ -124,9 +157,13 @@ impl Effects {
                 }
             }
             Action::RunGate { name, attempt } => self.run_gate(state, &name, attempt),
+            Action::RunHook(name) => self.run_hook(state, &name),
             Action::Stop { name, grace } => self.stop(name, grace, state),
             Action::SetRestart { name, comes_back } => self.set_restart(name, comes_back, state),
-            Action::Probe { .. } | Action::Forget => {}
+            Action::Freeze(name) => self.freeze(name, true, state),
+            Action::Thaw(name) => self.freeze(name, false, state),
+            Action::Keep(kept) => self.keep(kept),
+            Action::Probe { .. } | Action::Promote(_) | Action::Forget => {}
         }
     }
 
@@ -141,10 +178,18 @@ impl Effects {
             News::GateEnded { deployment, name, end } => {
                 let work = Work::Gate { deployment: *deployment, name: name.clone(), attempt: end.attempt };
                 self.under_way.remove(&work);
-                self.gate_tasks.remove(&work);
+                self.tests.remove(&work);
                 if self.gates_of == *deployment {
                     self.gate_ends.insert(name.clone(), end.clone());
                 }
+            }
+            News::HookEnded { deployment, name, result } => {
+                let work = Work::Hook { deployment: *deployment, name: name.clone() };
+                self.under_way.remove(&work);
+                self.tests.remove(&work);
+                // Only the present deployment's are of use.
+                self.hook_ends.retain(|(number, _), _| number == deployment);
+                self.hook_ends.insert((*deployment, name.clone()), result.clone());
             }
             News::Started { name, .. } => {
                 self.under_way.remove(&Work::Start(name.clone()));
@@ -155,6 +200,24 @@ impl Effects {
                 self.restarts_set.remove(name);
                 if let Err(error) = result {
                     tracing::warn!(instance = %name, %error, "could not be stopped; trying again");
+                }
+            }
+            News::Frozen { name, is_frozen, result } => {
+                let work = if *is_frozen { Work::Freeze(name.clone()) } else { Work::Thaw(name.clone()) };
+                self.under_way.remove(&work);
+                match result {
+                    Err(error) if *is_frozen => {
+                        tracing::warn!(instance = %name, %error, "could not be frozen; it runs on");
+                        self.unfreezable.insert(name.clone());
+                    }
+                    Err(error) => tracing::warn!(instance = %name, %error, "could not be thawed; trying again"),
+                    Ok(()) => {}
+                }
+            }
+            News::Kept { result } => {
+                self.under_way.remove(&Work::Keep);
+                if let Err(error) = result {
+                    tracing::warn!(application = %self.key, %error, "what rollbacks need could not be kept");
                 }
             }
             News::RestartSet { name, comes_back, result } => {
@@ -183,7 +246,6 @@ impl Effects {
     fn run_gate(&mut self, state: &State, name: &str, attempt: u16) {
         let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return };
         let Some(gate) = release.spec.gates.iter().find(|gate| gate.name == name).cloned() else { return };
-        let Some(placement) = deployment.slot.and_then(|slot| state.app.slots.get(&slot)) else { return };
         let number = deployment.number;
         if self.gates_of != number {
             (self.gates_of, self.gate_ends) = (number, BTreeMap::new());
@@ -192,30 +254,57 @@ impl Effects {
         if self.gate_ends.get(name).is_some_and(|end| end.attempt == attempt) {
             return;
         }
-        let hosts = release.spec.routes.iter().map(|route| &route.host);
-        let target = Target {
-            key: self.key.clone(),
-            deployment: number,
-            release: release.number,
-            slot: placement.id.slot,
-            host: hosts.filter(|host| host.is_name()).map(ToString::to_string).next(),
-            token: deployment.preview_token.clone(),
-            instances: placement.replicas.iter().filter_map(|replica| replica.address).collect(),
-        };
-        let (outputs, line_of) = (self.shared.outputs.clone(), (self.key.clone(), number, name.to_owned()));
-        let output = Output::new(move |line| {
-            let (key, deployment, gate) = line_of.clone();
-            // Nobody may be following.
-            let _ = outputs.send(GateLine { key, deployment, gate, line: line.to_owned() });
-        });
-        let (running, clock) = ((self.shared.gate_runner)(GateRun { gate, target, output }), self.shared.clock.clone());
+        let Some(run) = self.gate_run(state, gate) else { return };
+        let (running, clock) = ((self.shared.gate_runner)(run), self.shared.clock.clone());
         let (work, name) = (Work::Gate { deployment: number, name: name.to_owned(), attempt }, name.to_owned());
         let task = self.spawn(work.clone(), async move {
             let since = clock.now();
             let end = GateEnd { attempt, since, result: running.await };
             News::GateEnded { deployment: number, name, end }
         });
-        self.gate_tasks.extend(task.map(|task| (work, task)));
+        self.tests.extend(task.map(|task| (work, task)));
+    }
+
+    /// Begins a hook; that it is begun, and by this run of the server, is recorded.
+    fn run_hook(&mut self, state: &State, name: &str) {
+        let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return };
+        let mut hooks = release.spec.hooks.iter().chain(&deployment.way_back_hooks);
+        let Some(gate) = hooks.find(|hook| hook.name == name).map(Hook::as_gate) else { return };
+        let number = deployment.number;
+        // Its end is on the way into the record.
+        if self.hook_ends.contains_key(&(number, name.to_owned())) {
+            return;
+        }
+        let Some(run) = self.gate_run(state, gate) else { return };
+        let (running, name) = ((self.shared.gate_runner)(run), name.to_owned());
+        let work = Work::Hook { deployment: number, name: name.clone() };
+        let task = self
+            .spawn(work.clone(), async move { News::HookEnded { deployment: number, name, result: running.await } });
+        self.tests.extend(task.map(|task| (work, task)));
+    }
+
+    /// How a gate, or a hook as one, is carried out for the active deployment.
+    fn gate_run(&self, state: &State, gate: Gate) -> Option<GateRun> {
+        let (deployment, release) = (state.deployment.as_ref()?, state.release.as_ref()?);
+        let (number, slot) = (deployment.number, deployment.slot?);
+        let placement = state.app.slots.get(&slot);
+        let hosts = release.spec.routes.iter().map(|route| &route.host);
+        let target = Target {
+            key: self.key.clone(),
+            deployment: number,
+            release: release.number,
+            slot,
+            host: hosts.filter(|host| host.is_name()).map(ToString::to_string).next(),
+            token: deployment.preview_token.clone(),
+            instances: placement.iter().flat_map(|it| &it.replicas).filter_map(|replica| replica.address).collect(),
+        };
+        let (outputs, line_of) = (self.shared.outputs.clone(), (self.key.clone(), number, gate.name.clone()));
+        let output = Output::new(move |line| {
+            let (key, deployment, gate) = line_of.clone();
+            // Nobody may be following.
+            let _ = outputs.send(GateLine { key, deployment, gate, line: line.to_owned() });
+        });
+        Some(GateRun { gate, target, output })
     }
 
     fn prepare(&mut self, state: &State) {
@@ -272,6 +361,46 @@ impl Effects {
                 }
             }
             News::Stopped { name, result }
+        });
+    }
+
+    fn freeze(&mut self, name: InstanceName, is_frozen: bool, state: &State) {
+        let Some(placement) = state.app.placement_of(&name) else { return };
+        if is_frozen && self.unfreezable.contains(&name) {
+            return;
+        }
+        let runtime = self.shared.runtimes.of(&placement.spec.workload).clone();
+        let work = if is_frozen { Work::Freeze(name.clone()) } else { Work::Thaw(name.clone()) };
+        self.spawn(work, async move {
+            let result = match is_frozen {
+                true => runtime.freeze(&name).await,
+                false => runtime.thaw(&name).await,
+            };
+            if result.is_err() {
+                tokio::time::sleep(RUNTIME_PAUSE).await;
+            }
+            News::Frozen { name, is_frozen, result }
+        });
+    }
+
+    /// Keeps what rollbacks need. What failed is tried again when the list changes, or after a restart.
+    fn keep(&mut self, kept: Vec<KeptRelease>) {
+        if self.kept == kept || self.under_way.contains(&Work::Keep) {
+            return;
+        }
+        let runtimes: Vec<_> = self.shared.runtimes.all().map(|(name, runtime)| (name, runtime.clone())).collect();
+        let (key, before) = (self.key.clone(), std::mem::replace(&mut self.kept, kept.clone()));
+        self.spawn(Work::Keep, async move {
+            let mut result = Ok(());
+            for (name, runtime) in runtimes {
+                let is_its = |kept: &&KeptRelease| kept.runtime == name;
+                let artifacts: BTreeMap<_, _> =
+                    kept.iter().filter(is_its).map(|kept| (kept.release, kept.artifact.clone())).collect();
+                if !artifacts.is_empty() || before.iter().any(|kept| is_its(&kept)) {
+                    result = result.and(runtime.keep(&key, &artifacts).await);
+                }
+            }
+            News::Kept { result }
         });
     }
 

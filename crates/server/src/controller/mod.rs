@@ -5,6 +5,7 @@ mod effects;
 mod observe;
 mod probes;
 mod registry;
+mod watch;
 
 pub use registry::{Bells, Controllers};
 
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::gates::GateRunner;
 use crate::health::Prober;
 use crate::planes::Planes;
+use crate::promotions::PromotionSender;
 use crate::records::{Loaded, RecordError, Records};
 use crate::runtimes::Runtimes;
 use crate::tables::Tables;
@@ -20,12 +22,13 @@ use gapless_core::machine::{State, Step, step};
 use gapless_core::{Action, AppKey, Millis, Phase, Timestamp};
 use observe::Observer;
 use probes::Probes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::time::Instant;
+use watch::Watch;
 
 /// A controller looks again after that time, whatever happens or does not: hints may be lost.
 const LOOK_AGAIN_AFTER: Millis = Millis::from_secs(30);
@@ -44,6 +47,10 @@ pub struct Shared {
     pub planes: Planes,
     /// The wanted route table.
     pub tables: Tables,
+    /// Where promotions are asked for.
+    pub promotions: PromotionSender,
+    /// Which run of the server this is: another one at each start.
+    pub run: String,
     /// What time it is.
     pub clock: Clock,
     /// How instances are checked.
@@ -125,6 +132,7 @@ struct Controller {
     observer: Observer,
     effects: Effects,
     probes: Probes,
+    watch: Watch,
     news: mpsc::Receiver<News>,
     cutover: Option<CutoverSeen>,
 }
@@ -149,6 +157,7 @@ pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, bell: Arc<Bell>) {
         observer: Observer::new(key.clone()),
         effects: Effects::new(key.clone(), shared.clone(), sender.clone()),
         probes: Probes::new(shared.clone(), sender),
+        watch: Watch::default(),
         key,
         shared,
         bell,
@@ -189,13 +198,14 @@ impl Controller {
             }
             Step::Rest { actions, wake_at } => {
                 if actions == [Action::Forget] {
+                    self.keep_nothing(&loaded).await;
                     let revision = self.shared.records.forget(&loaded).await?;
                     self.shared.tables.remove(&self.key, revision);
                     let _ = self.shared.changes.send(self.key.clone());
                     return Ok(Turn::Gone);
                 }
                 self.probes.keep_only(&actions);
-                self.effects.keep_gates(&actions);
+                self.effects.keep_tests(&actions);
                 for action in actions {
                     self.act(&loaded, action);
                 }
@@ -207,6 +217,7 @@ impl Controller {
     async fn observe(&mut self, loaded: &Loaded) -> gapless_core::Facts {
         let mut facts = self.observer.facts(loaded, &self.shared, &self.probes, &self.effects).await;
         facts.cutover_us = self.cutover_us(loaded);
+        facts.judged = self.watch.look(loaded, self.shared.planes.figures(&self.key).as_ref());
         facts
     }
 
@@ -251,13 +262,29 @@ impl Controller {
             }
             Action::Prepare
             | Action::RunGate { .. }
+            | Action::RunHook(_)
             | Action::Start(_)
             | Action::Stop { .. }
-            | Action::SetRestart { .. } => {
+            | Action::SetRestart { .. }
+            | Action::Freeze(_)
+            | Action::Thaw(_)
+            | Action::Keep(_) => {
                 self.effects.begin(&loaded.state, action);
             }
+            // Whoever carries it out is gone only with the server.
+            Action::Promote(promotion) => drop(self.shared.promotions.send((self.key.clone(), promotion))),
             // Alone in its list, it was carried out before.
             Action::Forget => {}
+        }
+    }
+
+    /// Nothing of a removed application stays on the host. What cannot be let go of now is only disk space.
+    async fn keep_nothing(&self, loaded: &Loaded) {
+        let used: BTreeSet<_> = loaded.state.app.kept.iter().map(|kept| kept.runtime.as_str()).collect();
+        for (name, runtime) in self.shared.runtimes.all().filter(|(name, _)| used.contains(name)) {
+            if let Err(error) = runtime.keep(&self.key, &BTreeMap::new()).await {
+                tracing::warn!(application = %self.key, runtime = name, %error, "what was kept of it stays");
+            }
         }
     }
 

@@ -82,7 +82,7 @@ impl Observer {
         let status = self.listed.as_ref()?.iter().find(|status| status.name == *name)?;
         match status.state {
             InstanceState::Running { address, .. } => Some((address, run_of(status))),
-            InstanceState::Created | InstanceState::Paused | InstanceState::Exited(_) => None,
+            InstanceState::Created | InstanceState::Frozen { .. } | InstanceState::Exited(_) => None,
         }
     }
 
@@ -138,10 +138,19 @@ impl Observer {
                 .as_ref()
                 .map(|deployment| effects.gate_ends(deployment.number))
                 .unwrap_or_default(),
+            server: shared.run.clone(),
+            hooks: loaded
+                .state
+                .deployment
+                .as_ref()
+                .map(|deployment| effects.hook_ends(deployment.number))
+                .unwrap_or_default(),
             prepared: loaded.state.deployment.as_ref().and_then(|deployment| effects.prepared(deployment.number)),
             instances,
             planes: shared.planes.facts(&self.key),
             traffic: shared.planes.traffic(&self.key),
+            held: shared.planes.held(&self.key),
+            judged: None,
             cutover_us: None,
         }
     }
@@ -211,7 +220,8 @@ impl Observer {
                 }
                 InstanceSeen::Running { address: *address, run: run.clone() }
             }
-            InstanceState::Created | InstanceState::Paused => InstanceSeen::Created,
+            InstanceState::Frozen { .. } => InstanceSeen::Frozen { run: run.clone() },
+            InstanceState::Created => InstanceSeen::Created,
             InstanceState::Exited(exit) => {
                 self.count_end(name, &run, now);
                 let story = self.stories.get(name).map(|story| story.text.clone()).unwrap_or_default();
@@ -259,9 +269,9 @@ fn backoff_after(ends: u32) -> Millis {
 /// Which run of an instance that is. A container keeps its id when it is started again, so the instant counts, too.
 fn run_of(status: &InstanceStatus) -> String {
     match &status.state {
-        InstanceState::Running { since, .. } => format!("{}@{}", status.id, since.0),
+        InstanceState::Running { since, .. } | InstanceState::Frozen { since } => format!("{}@{}", status.id, since.0),
         InstanceState::Exited(exit) => format!("{}@{}", status.id, exit.at.0),
-        InstanceState::Created | InstanceState::Paused => status.id.clone(),
+        InstanceState::Created => status.id.clone(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `/v1/applications`: what there is, and stop, start and remove.
 
 use super::error::Failure;
-use super::{Api, key};
+use super::{Api, Peer, key};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{ConnectInfo, Path, State};
 use axum::http::StatusCode;
-use gapless_api::{ApplicationView, InstanceView, SlotState, SlotView};
+use gapless_api::{ApplicationView, InstanceView, MaintenanceRequest, SlotState, SlotView};
 use gapless_core::application::{Application, Desired, Idle, Placement};
-use gapless_core::spec::Workload;
+use gapless_core::validate::ERROR_PAGE_BYTES_MAX;
 use gapless_core::{Deployment, RouteGroup};
 use std::sync::Arc;
 
@@ -54,6 +54,34 @@ pub(super) async fn start(
     Ok(Json(api.view(app, None)))
 }
 
+#[utoipa::path(put, path = "/v1/applications/{app}/{env}/maintenance", request_body = MaintenanceRequest,
+    params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 200, body = ApplicationView), (status = 409, body = gapless_api::ApiError)))]
+pub(super) async fn begin_maintenance(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(path): Path<(String, String)>,
+    body: Result<Json<MaintenanceRequest>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<ApplicationView>, Failure> {
+    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+    if request.page.as_ref().is_some_and(|page| page.len() > ERROR_PAGE_BYTES_MAX) {
+        return Err(Failure::bad_request(format!("the page is larger than {ERROR_PAGE_BYTES_MAX} bytes")));
+    }
+    let app = api.operations.begin_maintenance(&key(path)?, request.page, &api.by(&peer)).await?;
+    Ok(Json(api.view(app, None)))
+}
+
+#[utoipa::path(delete, path = "/v1/applications/{app}/{env}/maintenance",
+    params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 200, body = ApplicationView), (status = 409, body = gapless_api::ApiError)))]
+pub(super) async fn end_maintenance(
+    State(api): State<Arc<Api>>,
+    Path(path): Path<(String, String)>,
+) -> Result<Json<ApplicationView>, Failure> {
+    let app = api.operations.end_maintenance(&key(path)?).await?;
+    Ok(Json(api.view(app, None)))
+}
+
 #[utoipa::path(delete, path = "/v1/applications/{app}/{env}", params(("app" = String, Path), ("env" = String, Path)),
     responses((status = 202), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn remove(
@@ -72,7 +100,7 @@ impl Api {
             state,
             release: placement.release,
             deployment: placement.id.deployment,
-            source: source(&placement.spec.workload),
+            source: gapless_core::plan::source(&placement.spec.workload),
             artifact: placement.artifact.clone(),
             instances: placement
                 .replicas
@@ -80,12 +108,13 @@ impl Api {
                 .map(|replica| InstanceView {
                     name: placement.id.instance(replica.number).to_string(),
                     address: replica.address,
-                    in_rotation: replica.in_rotation && matches!(state, SlotState::Live | SlotState::Fallback),
+                    in_rotation: replica.in_rotation
+                        && matches!(state, SlotState::Live | SlotState::Fallback | SlotState::Canary),
                 })
                 .collect(),
             traffic: traffic.get(&placement.id).copied().unwrap_or_default(),
             ready_until: match placement.idle {
-                Idle::Standby { until } if state == SlotState::Standby => Some(until),
+                Idle::Standby { until, .. } if matches!(state, SlotState::Standby | SlotState::Parked) => Some(until),
                 _ => None,
             },
         };
@@ -96,6 +125,7 @@ impl Api {
         let behind = facts.planes_behind(RouteGroup::derive(&app).as_ref()).into_iter().map(str::to_owned).collect();
         ApplicationView {
             desired: app.desired,
+            maintenance: app.maintenance.clone(),
             live: app.live,
             slots,
             active,
@@ -113,16 +143,10 @@ fn slot_state(app: &Application, placement: &Placement) -> SlotState {
     match (app.live == Some(placement.id.slot), app.desired, placement.idle) {
         (true, Desired::Running, _) => SlotState::Live,
         (true, Desired::Stopped | Desired::Removed, _) => SlotState::Stopped,
+        (false, _, Idle::Candidate) if placement.share.is_some() => SlotState::Canary,
         (false, _, Idle::Candidate) => SlotState::Candidate,
         (false, _, Idle::Fallback) => SlotState::Fallback,
+        (false, _, Idle::Standby { .. }) if placement.parked => SlotState::Parked,
         (false, _, Idle::Standby { .. }) => SlotState::Standby,
-    }
-}
-
-/// The image or the program, as it was written.
-fn source(workload: &Workload) -> String {
-    match workload {
-        Workload::Docker(container) => container.image.clone(),
-        Workload::Process(process) => process.command.join(" "),
     }
 }

@@ -9,7 +9,8 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
 use gapless_api::{
-    Code, DeployRequest, FollowEvent, OutputLine, ProgressView, PromoteRequest, RejectRequest, RollbackRequest,
+    Code, DeployRequest, FollowEvent, OutputLine, PlanRequest, PlanView, ProgressView, PromoteRequest, RejectRequest,
+    RollbackRequest, SteerRequest,
 };
 use gapless_core::{AppKey, Deployment, Release, Spec};
 use serde::Deserialize;
@@ -36,7 +37,10 @@ pub(super) async fn deploy(
     let key = key(path)?;
     let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
     check(&request.spec, &key)?;
-    let deployment = api.operations.deploy(&key, request.spec, request.force, &api.by(&peer)).await?;
+    for spec in &request.then {
+        check(spec, &AppKey::new(key.app.clone(), spec.env.clone()))?;
+    }
+    let deployment = api.operations.deploy(&key, request.spec, request.then, request.force, &api.by(&peer)).await?;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
@@ -52,8 +56,27 @@ pub(super) async fn promote(
     let key = key(path)?;
     let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
     check(&request.spec, &key)?;
-    let deployment = api.operations.promote(&key, &request.from, request.spec, &api.by(&peer)).await?;
+    let deployment = api
+        .operations
+        .promote(&key, &request.from, request.spec, request.then.into_iter().map(Arc::new).collect(), &api.by(&peer))
+        .await?;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
+}
+
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/plan", request_body = PlanRequest,
+    params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 200, body = PlanView), (status = 422, body = gapless_api::ApiError)))]
+pub(super) async fn plan(
+    State(api): State<Arc<Api>>,
+    Path(path): Path<(String, String)>,
+    body: Result<Json<PlanRequest>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<PlanView>, Failure> {
+    let key = key(path)?;
+    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+    check(&request.spec, &key)?;
+    let plan = api.operations.plan(&key, &request.spec).await?;
+    let (memory_free_bytes, disk_free_bytes) = super::system::free(&api.state_dir);
+    Ok(Json(PlanView { plan, memory_free_bytes, disk_free_bytes }))
 }
 
 /// Whether it is a configuration for `key`, and a good one: clients are not believed.
@@ -67,6 +90,19 @@ fn check(spec: &Spec, key: &AppKey) -> Result<(), Failure> {
     })
 }
 
+#[utoipa::path(post, path = "/v1/applications/{app}/{env}/canary", request_body = SteerRequest,
+    params(("app" = String, Path), ("env" = String, Path)),
+    responses((status = 200, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
+pub(super) async fn steer(
+    State(api): State<Arc<Api>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(path): Path<(String, String)>,
+    body: Result<Json<SteerRequest>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<Deployment>, Failure> {
+    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+    Ok(Json(api.operations.steer(&key(path)?, request.steer, &api.by(&peer)).await?))
+}
+
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/rollback", request_body = RollbackRequest,
     params(("app" = String, Path), ("env" = String, Path)),
     responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
@@ -76,7 +112,7 @@ pub(super) async fn rollback(
     Path(path): Path<(String, String)>,
     Json(request): Json<RollbackRequest>,
 ) -> Result<(StatusCode, Json<Deployment>), Failure> {
-    let deployment = api.operations.rollback(&key(path)?, request.release, &api.by(&peer)).await?;
+    let deployment = api.operations.rollback(&key(path)?, request.release, request.force, &api.by(&peer)).await?;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 

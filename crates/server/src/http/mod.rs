@@ -15,7 +15,7 @@ use crate::controller::Shared;
 use crate::operations::Operations;
 use crate::planes::ProxyInfo;
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use error::{Failure, not_found_route};
 use gapless_core::command::Requester;
 use gapless_core::{AppKey, AppName, EnvName, Timestamp};
@@ -51,6 +51,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(application, get(applications::show).delete(applications::remove))
         .route(&at("/stop"), post(applications::stop))
         .route(&at("/start"), post(applications::start))
+        .route(&at("/maintenance"), put(applications::begin_maintenance).delete(applications::end_maintenance))
         .route(&at("/logs"), get(logs::logs))
         .route(&at("/deployments"), get(deployments::list).post(deployments::deploy))
         .route(&at("/deployments/{number}"), get(deployments::show))
@@ -58,6 +59,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(&at("/releases/{number}"), get(deployments::release))
         .route(&at("/deployments/{number}/approve"), post(deployments::approve))
         .route(&at("/deployments/{number}/reject"), post(deployments::reject))
+        .route(&at("/canary"), post(deployments::steer))
+        .route(&at("/plan"), post(deployments::plan))
         .route(&at("/promotions"), post(deployments::promote))
         .route(&at("/rollback"), post(deployments::rollback))
         .route(&at("/abort"), post(deployments::abort))
@@ -73,7 +76,7 @@ impl Api {
 }
 
 /// A text of 128 random bits.
-fn secret() -> String {
+pub(crate) fn secret() -> String {
     let mut bytes = [0_u8; 16];
     // It blocks only in the first moments after the host's start, and never fails after them.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());

@@ -47,3 +47,12 @@ fn check(name: &str, result: Result<String, String>) -> Check {
     let is_ok = result.is_ok();
     Check { name: name.to_owned(), is_ok, message: result.unwrap_or_else(|why| why) }
 }
+
+/// What is free on this host, in bytes: memory, and the disk that the state is on.
+pub(super) fn free(state_dir: &std::path::Path) -> (Option<u64>, Option<u64>) {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kilobytes = available.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    let disk = rustix::fs::statvfs(state_dir).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    (kilobytes.map(|kilobytes| kilobytes * 1024), disk)
+}

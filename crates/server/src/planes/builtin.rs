@@ -4,14 +4,13 @@ use super::{DataPlane, PlaneError, PlaneStatus};
 use async_trait::async_trait;
 use gapless_core::RouteTable;
 use gapless_core::deployment::Traffic;
+use gapless_core::facts::HeldSeen;
 use gapless_core::routes::RouteChange;
-use gapless_proxy::control::{Applied, Client, ControlError, PlacementTraffic};
+use gapless_proxy::control::{Applied, Client, ControlError, OwnAnswers, PlacementTraffic};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How long one wait for news lasts; each ends with reading the status, so counts are never older.
-const NOTICE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How soon a proxy that does not answer is asked again.
 const AWAY_RETRY_AFTER: Duration = Duration::from_millis(20);
 
@@ -59,13 +58,19 @@ impl DataPlane for Builtin {
             version: status.applied_version,
             in_flight: placements().filter(|(_, t)| t.in_flight > 0).map(|(id, t)| (id, t.in_flight)).collect(),
             traffic: placements().map(|(id, t)| (id, traffic(t))).collect(),
+            latencies: placements()
+                .filter(|(_, t)| !t.latencies.is_empty())
+                .map(|(id, t)| (id, t.latencies.iter().copied().collect()))
+                .collect(),
+            held: status.groups.iter().map(|(key, own)| (key.clone(), held(own))).collect(),
+            given_up: placements().filter_map(|(id, t)| Some((id, u64::from(t.given_up?)))).collect(),
             refused: placements().map(|(id, t)| (id, refused(t))).filter(|(_, count)| *count > 0).collect(),
         })
     }
 
-    async fn notice(&self) {
+    async fn notice(&self, within: Duration) {
         let seen = self.sequence.load(Ordering::Relaxed);
-        if self.client.changes(seen, NOTICE_TIMEOUT).await.is_err() {
+        if self.client.changes(seen, within).await.is_err() {
             tokio::time::sleep(AWAY_RETRY_AFTER).await;
         }
     }
@@ -74,7 +79,20 @@ impl DataPlane for Builtin {
 /// A request is lost if an attempt failed and none was made in its stead.
 fn traffic(seen: &PlacementTraffic) -> Traffic {
     let attempts_failed = seen.failures.connect + seen.failures.reset + seen.failures.timeout;
-    Traffic { requests: seen.requests, failed: attempts_failed.saturating_sub(seen.retries) }
+    Traffic {
+        requests: seen.requests,
+        failed: attempts_failed.saturating_sub(seen.retries),
+        errors: seen.answers.server_error,
+        retried: seen.retries,
+        fallen_back: seen.fallbacks,
+        refused: seen.failures.connect,
+        reset: seen.failures.reset,
+        timed_out: seen.failures.timeout,
+    }
+}
+
+fn held(own: &OwnAnswers) -> HeldSeen {
+    HeldSeen { count: own.held, longest_us: own.held_longest_us, release_us: own.held_release_us }
 }
 
 fn refused(seen: &PlacementTraffic) -> u64 {

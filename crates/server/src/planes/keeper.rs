@@ -5,7 +5,8 @@ use super::{DataPlane, PlaneError, PlaneStatus};
 use crate::clock::Clock;
 use crate::tables::Tables;
 use gapless_core::deployment::Traffic;
-use gapless_core::facts::{PlaneFact, PlaneView};
+use gapless_core::facts::{HeldSeen, PlaneFact, PlaneView};
+use gapless_core::judge::Figures;
 use gapless_core::routes::RouteChange;
 use gapless_core::{AppKey, Millis, PlacementId, RouteTable, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,9 @@ pub type TrafficSeen = BTreeMap<PlacementId, Traffic>;
 /// How soon an unanswered call is repeated, growing to the second one.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(500);
+/// How long one wait for news lasts at most: counts are never older. Shorter while releases are compared.
+const NOTICE_STEADY: Duration = Duration::from_secs(5);
+const NOTICE_CLOSE: Duration = Duration::from_millis(200);
 /// A drain deadline is never longer than this.
 const LEFT_REMEMBERED: Millis = Millis::from_secs(24 * 3600);
 
@@ -64,6 +68,7 @@ impl Planes {
                 group: acknowledged.table.groups.get(key).cloned(),
                 in_flight: acknowledged.status.as_ref().map(|status| status.in_flight.clone()),
                 since: acknowledged.since,
+                given_up: acknowledged.status.as_ref().map(|status| of(key, &status.given_up)).unwrap_or_default(),
                 left_at: left_at.filter(|(id, _)| id.key == *key).map(|(id, at)| (id.clone(), *at)).collect(),
             })
         };
@@ -77,11 +82,44 @@ impl Planes {
         let known = self.lock();
         let statuses = known.iter().filter_map(|plane| plane.acknowledged.as_ref()?.status.as_ref());
         for (id, traffic) in statuses.flat_map(|status| &status.traffic).filter(|(id, _)| id.key == *key) {
-            let total = sum.entry(id.clone()).or_default();
-            total.requests += traffic.requests;
-            total.failed += traffic.failed;
+            sum.entry(id.clone()).or_default().add(*traffic);
         }
         sum
+    }
+
+    /// What an application's placements have answered, over all data planes; `None` while one of them has not told
+    /// since its last table.
+    #[must_use]
+    pub fn figures(&self, key: &AppKey) -> Option<BTreeMap<PlacementId, Figures>> {
+        let mut sum = BTreeMap::<_, Figures>::new();
+        let known = self.lock();
+        for plane in known.iter() {
+            let status = plane.acknowledged.as_ref()?.status.as_ref()?;
+            for (id, traffic) in status.traffic.iter().filter(|(id, _)| id.key == *key) {
+                let in_flight = status.in_flight.get(id).copied().unwrap_or(0);
+                let seen = Figures {
+                    requests: traffic.requests.saturating_sub(in_flight),
+                    // Also those that another slot answered in its stead: it could not.
+                    errors: traffic.errors + traffic.refused + traffic.reset + traffic.timed_out,
+                    latencies: status.latencies.get(id).cloned().unwrap_or_default(),
+                };
+                sum.entry(id.clone()).or_default().add(&seen);
+            }
+        }
+        Some(sum)
+    }
+
+    /// What was held of an application's requests, over all data planes.
+    #[must_use]
+    pub fn held(&self, key: &AppKey) -> HeldSeen {
+        let known = self.lock();
+        let statuses = known.iter().filter_map(|plane| plane.acknowledged.as_ref()?.status.as_ref());
+        let held = statuses.filter_map(|status| status.held.get(key));
+        held.fold(HeldSeen::default(), |all, one| HeldSeen {
+            count: all.count + one.count,
+            longest_us: all.longest_us.max(one.longest_us),
+            release_us: all.release_us.max(one.release_us),
+        })
     }
 
     /// When the last data plane acknowledged the table that it goes by.
@@ -114,7 +152,7 @@ impl Planes {
             tokio::select! {
                 biased;
                 () = changed => {}
-                () = plane.notice() => {}
+                () = plane.notice(if is_watched(&table) { NOTICE_CLOSE } else { NOTICE_STEADY }) => {}
             }
         }
     }
@@ -155,7 +193,7 @@ impl Planes {
         let news = {
             let mut known = self.lock();
             let acknowledged = known[index].acknowledged.as_mut();
-            acknowledged.map(|acknowledged| news(acknowledged.status.replace(status.clone()).as_ref(), &status))
+            acknowledged.map(|acknowledged| news(acknowledged.status.replace(status.clone()).as_ref(), &status, wanted))
         };
         news.into_iter().flatten().for_each(|key| (self.wake)(&key));
         if is_new {
@@ -201,15 +239,31 @@ fn routed(table: &RouteTable) -> BTreeSet<&PlacementId> {
     table.groups.values().flat_map(|group| group.placements()).map(|slot| &slot.placement).collect()
 }
 
-/// The applications for which the new status matters: something of theirs drained, or refused connections.
-fn news(before: Option<&PlaneStatus>, after: &PlaneStatus) -> BTreeSet<AppKey> {
+/// Whether something in the table is compared or tested, so that counts must be new.
+fn is_watched(table: &RouteTable) -> bool {
+    table.groups.values().any(|group| group.slots.len() > 1 || group.preview.is_some())
+}
+
+fn of<T: Clone>(key: &AppKey, all: &BTreeMap<PlacementId, T>) -> BTreeMap<PlacementId, T> {
+    all.iter().filter(|(id, _)| id.key == *key).map(|(id, value)| (id.clone(), value.clone())).collect()
+}
+
+/// The applications for which the new status matters: something of theirs drained, refused connections or was given up,
+/// or has new counts to be compared.
+fn news(before: Option<&PlaneStatus>, after: &PlaneStatus, table: &RouteTable) -> BTreeSet<AppKey> {
     let empty = PlaneStatus::default();
     let before = before.unwrap_or(&empty);
     let drained =
         before.in_flight.iter().filter(|(id, count)| **count > 0 && after.in_flight.get(id).is_none_or(|n| *n == 0));
     let refused =
         after.refused.iter().filter(|(id, count)| before.refused.get(id).is_none_or(|before| *count > before));
-    drained.chain(refused).map(|(id, _)| id.key.clone()).collect()
+    let given_up = after.given_up.iter().filter(|(id, _)| !before.given_up.contains_key(id));
+    let compared = after.traffic.iter().filter(|(id, traffic)| {
+        let is_compared = table.groups.get(&id.key).is_some_and(|group| group.slots.len() > 1);
+        is_compared && before.traffic.get(id) != Some(traffic)
+    });
+    let keys = drained.chain(refused).chain(given_up).map(|(id, _)| id);
+    keys.chain(compared.map(|(id, _)| id)).map(|id| id.key.clone()).collect()
 }
 
 fn difference(before: &RouteTable, after: &RouteTable) -> RouteChange {

@@ -11,9 +11,11 @@ pub use supervisor::{ProxyInfo, ProxyProcess, Supervisor, SupervisorError};
 
 use async_trait::async_trait;
 use gapless_core::deployment::Traffic;
+use gapless_core::facts::HeldSeen;
 use gapless_core::routes::RouteChange;
-use gapless_core::{PlacementId, RouteTable};
+use gapless_core::{AppKey, PlacementId, RouteTable};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Something that carries requests by a route table: the builtin proxy, or nginx. Every call has a deadline of its own.
 #[async_trait]
@@ -30,8 +32,8 @@ pub trait DataPlane: Send + Sync + 'static {
     /// What it goes by, and what is in flight.
     async fn status(&self) -> Result<PlaneStatus, PlaneError>;
 
-    /// Waits until its status is worth reading again (something drained, an instance refused), or some seconds passed.
-    async fn notice(&self);
+    /// Waits until its status is worth reading again (something drained, an instance refused), or that time has passed.
+    async fn notice(&self, within: Duration);
 }
 
 /// What a data plane reports.
@@ -43,6 +45,12 @@ pub struct PlaneStatus {
     pub in_flight: BTreeMap<PlacementId, u64>,
     /// Requests since it was started, by placement.
     pub traffic: BTreeMap<PlacementId, Traffic>,
+    /// Latencies by placement, of those that are compared: upper bounds of buckets in microseconds, and counts.
+    pub latencies: BTreeMap<PlacementId, BTreeMap<u64, u64>>,
+    /// Placements that are sent nothing any more because so many requests in a row could not be sent there.
+    pub given_up: BTreeMap<PlacementId, u64>,
+    /// What was held of each application's requests.
+    pub held: BTreeMap<AppKey, HeldSeen>,
     /// Placements of which instances refused connections, and how often: a reason to look at them at once.
     pub refused: BTreeMap<PlacementId, u64>,
 }

@@ -2,16 +2,12 @@
 //! them. What the proxy costs is measured by `scripts/bench.d/proxy.py`.
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use clap::{Parser, ValueEnum};
 use gapless_api::ApplicationView;
 use gapless_core::Deployment;
-use gapless_e2e::{App, Host, Runtime, wait_for};
+use gapless_e2e::{App, Host, Runtime, engine_floor, wait_for};
 use serde::Serialize;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Rounds of which the median counts.
@@ -81,7 +77,7 @@ fn deploy() -> Vec<Row> {
     let host = Host::start();
     // Nothing is kept warm, so that no container of before is stopped while the next one starts.
     let app = |name: &str, keep_warm: &str| App {
-        deploy: format!("observe = \"0s\"\nkeep_warm = \"{keep_warm}\"\n"),
+        deploy: format!("observe = \"0s\"\nkeep_warm = \"{keep_warm}\"\npark = false\n"),
         hosts: vec![format!("{name}.example.com")],
         ..App::new(name, Runtime::Docker)
     };
@@ -90,7 +86,7 @@ fn deploy() -> Vec<Row> {
     let (cold, data) = (host.gapless().within(&cold), cold.join("data"));
     let warm = host.gapless().within(&warm);
     for gapless in [&cold, &warm, &warm] {
-        gapless.ok(["deploy"]);
+        gapless.ok(["deploy", "--force"]);
     }
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
     let docker = Docker::connect_with_unix_defaults().expect("Docker answers");
@@ -101,7 +97,7 @@ fn deploy() -> Vec<Row> {
         let (mut floor, mut ours) = (Vec::new(), Vec::new());
         for turn in 0..DEPLOYS_PER_ROUND {
             floor.push(tokio.block_on(engine_floor(&docker, &format!("gapless-bench-{round}-{turn}"), &data)));
-            cold.ok(["deploy"]);
+            cold.ok(["deploy", "--force"]);
             let latest = latest(&cold);
             let cutover_at = latest.receipt.cutover_at.expect("it was cut over");
             cutovers_few.push(cutover_us(&latest));
@@ -148,7 +144,7 @@ fn cutovers_among_many(host: &Host) -> Vec<f64> {
         let hosts = (0..50).map(|n| format!("h{n}.many{index}.example.com")).collect();
         let deploy = "observe = \"0s\"\nkeep_warm = \"0s\"\n".to_owned();
         let app = App { hosts, deploy, ..App::new(&format!("many-{index}"), Runtime::Process) };
-        gapless.within(&app.write(host.folder())).ok(["deploy"]);
+        gapless.within(&app.write(host.folder())).ok(["deploy", "--force"]);
     }
     let app = App {
         deploy: "observe = \"0s\"\n".to_owned(),
@@ -156,48 +152,13 @@ fn cutovers_among_many(host: &Host) -> Vec<f64> {
         ..App::new("one", Runtime::Process)
     };
     let gapless = gapless.within(&app.write(host.folder()));
-    gapless.ok(["deploy"]);
+    gapless.ok(["deploy", "--force"]);
     let mut cutovers = Vec::new();
     for _ in 0..ROUNDS * DEPLOYS_PER_ROUND {
-        gapless.ok(["deploy"]);
+        gapless.ok(["deploy", "--force"]);
         cutovers.push(cutover_us(&latest(&gapless)));
     }
     cutovers
-}
-
-/// What a deployment cannot be faster than: the same container created, started and answering, by the Engine API alone.
-async fn engine_floor(docker: &Docker, name: &str, data: &Path) -> f64 {
-    let body = ContainerCreateBody {
-        image: Some("bdd-assistant:latest".to_owned()),
-        env: Some(vec!["PORT=9000".to_owned(), "DATA_DIR=/data".to_owned()]),
-        host_config: Some(HostConfig {
-            network_mode: Some("gapless".to_owned()),
-            binds: Some(vec![format!("{}:/data", data.display())]),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
-    };
-    let began = Instant::now();
-    let options = CreateContainerOptionsBuilder::new().name(name).build();
-    let id = docker.create_container(Some(options), body).await.expect("it can be created").id;
-    docker.start_container(&id, None).await.expect("it can be started");
-    let inspected = docker.inspect_container(&id, None).await.expect("it can be inspected");
-    let networks = inspected.network_settings.and_then(|settings| settings.networks).expect("it has a network");
-    let address = networks["gapless"].ip_address.clone().expect("it has an address");
-    while !answers(SocketAddr::new(address.parse().expect("an address"), 9000)) {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let took = began.elapsed().as_secs_f64() * 1000.0;
-    let force = RemoveContainerOptionsBuilder::new().force(true).build();
-    docker.remove_container(&id, Some(force)).await.expect("it can be removed");
-    took
-}
-
-fn answers(address: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect(address) else { return false };
-    let mut answer = String::new();
-    let asked = stream.write_all(b"GET /up HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200")
 }
 
 fn idle() -> Vec<Row> {
@@ -207,7 +168,7 @@ fn idle() -> Vec<Row> {
         let name = format!("idle-{index}");
         let deploy = "observe = \"0s\"\nkeep_warm = \"0s\"\n".to_owned();
         let app = App { hosts: vec![format!("{name}.example.com")], deploy, ..App::new(&name, Runtime::Process) };
-        gapless.within(&app.write(host.folder())).ok(["deploy"]);
+        gapless.within(&app.write(host.folder())).ok(["deploy", "--force"]);
     }
     let info = host.server_info();
     let server = info.pid;

@@ -1,6 +1,8 @@
 //! What stands between a release and its users: gates, approvals, promotions.
 
+use super::HandedIn;
 use super::{World, spec};
+use crate::Spec;
 use crate::application::Application;
 use crate::command;
 use crate::deployment::{Cause, Outcome, Phase};
@@ -119,14 +121,37 @@ fn only_what_has_succeeded_elsewhere_is_promoted() {
     let mut wanted = (*spec(1)).clone();
     (wanted.env, wanted.requires) = (key.env.clone(), vec!["production".parse().unwrap()]);
     let mut app = Application::new(key.clone());
-    let alone = command::deploy(&mut app, Arc::new(wanted.clone()), false, &by).unwrap_err();
+    let alone = command::deploy(&mut app, Arc::new(wanted.clone()), Vec::new(), false, &by).unwrap_err();
     assert!(alone.to_string().contains("gapless promote --from production --to live"), "{alone}");
-    let handed_in = command::promote(&mut app, &wanted, std::slice::from_ref(&proven), &by).unwrap();
+    let handed_in = command::promote(&mut app, &wanted, Vec::new(), std::slice::from_ref(&proven), &by).unwrap();
     assert_eq!(handed_in.release.artifact.as_deref(), Some("sha256:1"));
 
     wanted.requires.push("staging".parse().unwrap());
     let other = command::Proven { artifact: "sha256:2".into(), ..proven.clone() };
     let other =
         command::Proven { origin: crate::release::Origin { env: "staging".parse().unwrap(), release: 9 }, ..other };
-    assert!(command::promote(&mut app, &wanted, &[proven, other], &by).is_err(), "something else is live in staging");
+    assert!(
+        command::promote(&mut app, &wanted, Vec::new(), &[proven, other], &by).is_err(),
+        "something else is live in staging"
+    );
+}
+
+#[test]
+fn a_release_that_has_succeeded_goes_on_to_where_it_is_wanted_until_that_is_done() {
+    let mut world = World::new();
+    let here = world.app.key.env.clone();
+    let next = |env: &str, requires: Vec<crate::EnvName>| {
+        Arc::new(Spec { env: env.parse().unwrap(), requires, promote_auto: true, ..(*spec(1)).clone() })
+    };
+    let then = vec![next("staging", vec![here]), next("later", vec!["staging".parse().unwrap()])];
+    let by = world.by();
+    let HandedIn { release, deployment, .. } = command::deploy(&mut world.app, spec(1), then, true, &by).unwrap();
+    world.releases.insert(1, release);
+    world.deployments.insert(1, deployment);
+    world.go_on_until_over();
+    let asked: Vec<_> = world.settle().into_iter().filter(|action| matches!(action, Action::Promote(_))).collect();
+    let [Action::Promote(promotion)] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!((promotion.to.as_str(), promotion.release), ("staging", 1));
+    command::end_promotion(&mut world.app, promotion);
+    assert!(!world.settle().iter().any(|action| matches!(action, Action::Promote(_))));
 }

@@ -1,0 +1,123 @@
+//! `[[hooks]]`, `[[migrate]]`, `[hold]` and `[maintenance]`: what is done once in a deployment, and what requests see
+//! meanwhile.
+
+use super::Reading;
+use crate::section::{Located, Section};
+use gapless_core::Millis;
+use gapless_core::gate::{GateCommand, GateContainer};
+use gapless_core::hook::{Hook, HookPoint, HookRun, Migration};
+use gapless_core::spec::HoldSettings;
+
+const TIMEOUT: Millis = Millis::from_secs(300);
+/// A migration for which requests are held is waited for by people.
+const HELD_TIMEOUT: Millis = Millis::from_secs(30);
+
+impl Reading<'_> {
+    pub(super) fn hooks(&self, root: &Section<'_>) -> Vec<Hook> {
+        let mut hooks: Vec<_> = root.tables("hooks").into_iter().filter_map(|table| self.hook(table)).collect();
+        for table in root.tables("migrate") {
+            // To the spec's rules it is the next hook.
+            let at = hooks.len();
+            for (key, known_as) in [("name", "name"), ("when", "at"), ("timeout", "timeout"), ("command", "command")] {
+                table.known_as(key, format!("hooks[{at}].{known_as}"));
+            }
+            hooks.extend(self.migration(table));
+        }
+        hooks
+    }
+
+    fn hook(&self, table: Section<'_>) -> Option<Hook> {
+        let points = [
+            HookPoint::BeforeStart,
+            HookPoint::BeforeCutover,
+            HookPoint::AfterCutover,
+            HookPoint::AfterSuccess,
+            HookPoint::OnFailure,
+        ];
+        let names = points.map(|point| (point.as_str(), point));
+        let (name, at) = (self.hook_name(&table), self.point(&table, "at", &names));
+        let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
+        let run = self.run(&table, "command", "image");
+        table.finish();
+        Some(Hook { name: name?, at: at?, run: run?, timeout, migration: None })
+    }
+
+    fn migration(&self, table: Section<'_>) -> Option<Hook> {
+        let names =
+            [("before", HookPoint::BeforeCutover), ("held", HookPoint::Held), ("after", HookPoint::AfterSuccess)];
+        let (name, at) = (self.hook_name(&table), self.point(&table, "when", &names));
+        let usual = if at == Some(HookPoint::Held) { HELD_TIMEOUT } else { TIMEOUT };
+        let timeout = table.duration("timeout").unwrap_or(usual);
+        let run = self.run(&table, "command", "image");
+        let back = if table.has("back") { self.run(&table, "back", "image") } else { None };
+        table.finish();
+        Some(Hook { name: name?, at: at?, run: run?, timeout, migration: Some(Migration { back }) })
+    }
+
+    fn hook_name(&self, table: &Section<'_>) -> Option<String> {
+        let name = table.text("name");
+        if name.is_none() && !table.has("name") {
+            table.missing("name", "name it, such as `name = \"schema\"`");
+        }
+        Some(name?.value)
+    }
+
+    fn point(&self, table: &Section<'_>, key: &'static str, points: &[(&'static str, HookPoint)]) -> Option<HookPoint> {
+        let known = || points.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ");
+        let Some(asked) = table.text(key) else {
+            if !table.has(key) {
+                table.missing(key, "say when");
+            }
+            return None;
+        };
+        let found = points.iter().find(|(name, _)| *name == asked.value).map(|(_, point)| *point);
+        if found.is_none() {
+            let path = table.path(key);
+            self.report.at_path(&path, format!("`{path}` is {:?}; there are {}", asked.value, known()), "here");
+        }
+        found
+    }
+
+    /// A program of the host; with an image, that image's command.
+    fn run(&self, table: &Section<'_>, command: &'static str, image: &'static str) -> Option<HookRun> {
+        let (image, words, user) = (table.text(image), table.texts(command), table.text("user"));
+        let values = |texts: Vec<Located<String>>| texts.into_iter().map(|text| text.value).collect::<Vec<_>>();
+        if let Some(image) = image {
+            return Some(HookRun::Container(GateContainer { image: image.value, command: words.map(values) }));
+        }
+        let Some(mut words) = words else {
+            if !table.has(command) {
+                table.missing(command, "the program and its arguments, or an `image`");
+            }
+            return None;
+        };
+        let path = table.path(command);
+        if words.is_empty() {
+            self.report.at_path(&path, format!("`{path}` is empty; it is the program and its arguments"), "here");
+            return None;
+        }
+        let program = words.remove(0);
+        let program = table.accept(program.span.clone(), &format!("{path}[0]"), self.program(&program.value))?;
+        let command = std::iter::once(program).chain(values(words)).collect();
+        Some(HookRun::Command(GateCommand { command, user: user.map(|user| user.value) }))
+    }
+
+    /// The page of `[maintenance]`.
+    pub(super) fn maintenance(&self, table: Section<'_>) -> Option<String> {
+        let page = table.text("page").and_then(|page| self.page(&page, "the maintenance page"));
+        table.finish();
+        page
+    }
+}
+
+pub(super) fn hold(table: Section<'_>) -> HoldSettings {
+    let usual = HoldSettings::default();
+    let hold = HoldSettings {
+        timeout: table.duration("timeout").unwrap_or(usual.timeout),
+        drain: table.duration("drain").unwrap_or(usual.drain),
+        requests_max: table.number("requests_max").unwrap_or(usual.requests_max),
+        bytes_max: table.size("bytes_max").unwrap_or(usual.bytes_max),
+    };
+    table.finish();
+    hold
+}

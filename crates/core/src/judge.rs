@@ -1,0 +1,427 @@
+//! The judge of a new release: compares what it and the old one answered, as often as it likes, and still cries wolf no
+//! more often than the rule allows.
+//!
+//! It bets. A wager begins at 1 and is multiplied, for each block of requests, by how much likelier their outcome is
+//! under "the new release is r times worse" than under "they are the same". If they are the same, such a product is a
+//! test martingale: the chance that it ever exceeds 1/α is at most α (Ville, 1939), however often one looks. That is
+//! what the usual tests, made for one look at the end, do not give. For two streams the bets are those of Turner, Ly and
+//! Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional stopping" (2024), with
+//! an equal stake on each r. A latency is tested in the same way: the share of requests slower than the old
+//! release's quantile.
+//!
+//! While the new release has all requests there is no second stream, only what the old one did before. Then half of α
+//! bounds the old one's rate from above (Chernoff), and the other half is for bets against that bound.
+
+use crate::strategy::JudgeRule;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// By how much the odds of a failure may have grown: an equal stake on each.
+const ODDS: [f64; 8] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0];
+
+/// The quantiles that are compared, in thousandths.
+const QUANTILES: [u16; 3] = [500, 950, 990];
+
+/// What a slot answered: counts that only grow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Requests that came to an end.
+    pub requests: u64,
+    /// Of these, those that failed: no answer, or a status from 500.
+    pub errors: u64,
+    /// Latencies: the upper bounds of buckets in microseconds, and how many fell into each.
+    pub latencies: BTreeMap<u64, u64>,
+}
+
+impl Figures {
+    /// What was added since `earlier`. Counts that are smaller than then have begun anew.
+    #[must_use]
+    pub fn since(&self, earlier: &Figures) -> Figures {
+        if self.requests < earlier.requests {
+            return self.clone();
+        }
+        let count = |us: &u64| earlier.latencies.get(us).copied().unwrap_or(0);
+        let latencies = self.latencies.iter().map(|(us, n)| (*us, n.saturating_sub(count(us))));
+        Figures {
+            requests: self.requests - earlier.requests,
+            errors: self.errors.saturating_sub(earlier.errors),
+            latencies: latencies.filter(|(_, n)| *n > 0).collect(),
+        }
+    }
+
+    /// Both together.
+    pub fn add(&mut self, other: &Figures) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        for (us, n) in &other.latencies {
+            *self.latencies.entry(*us).or_default() += n;
+        }
+    }
+
+    /// The latency that `permille` of 1,000 do not exceed, in microseconds; 0 where there is none.
+    #[must_use]
+    pub fn quantile_us(&self, permille: u16) -> u64 {
+        let rank = (self.measured() * u64::from(permille)).div_ceil(1000).max(1);
+        let mut below = 0;
+        let mut reached = self.latencies.iter().skip_while(|(_, n)| {
+            below += **n;
+            below < rank
+        });
+        reached.next().map_or(0, |(us, _)| *us)
+    }
+
+    fn measured(&self) -> u64 {
+        self.latencies.values().sum()
+    }
+
+    fn slower_than(&self, us: u64) -> u64 {
+        self.latencies.range(us + 1..).map(|(_, n)| n).sum()
+    }
+
+    fn summary(&self) -> Summary {
+        let [p50_us, p95_us, p99_us] = QUANTILES.map(|permille| self.quantile_us(permille));
+        Summary { requests: self.requests, errors: self.errors, p50_us, p95_us, p99_us }
+    }
+}
+
+/// What a slot answered, in a few numbers. Latencies are in microseconds, 0 where none was measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    /// Requests.
+    pub requests: u64,
+    /// Of these, those that failed: no answer, or a status from 500.
+    pub errors: u64,
+    /// The median latency.
+    pub p50_us: u64,
+    /// 95 of 100 are shorter.
+    pub p95_us: u64,
+    /// 99 of 100 are shorter.
+    pub p99_us: u64,
+}
+
+/// The new release against the old one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    /// The new release, while it was watched.
+    pub new: Summary,
+    /// The old one: in a canary in the same time, otherwise before the cutover.
+    pub old: Summary,
+    /// What speaks against the new one, if something does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breach: Option<String>,
+}
+
+/// Compares a new release with the old one.
+#[derive(Debug, Clone)]
+pub struct Judge {
+    rule: JudgeRule,
+    /// Whether both get requests; otherwise `old` is all that there is of the old one.
+    is_side_by_side: bool,
+    /// What is known of the old release from before it was watched.
+    history: Figures,
+    old: Figures,
+    new: Figures,
+    errors: Wager,
+    slowness: [Wager; QUANTILES.len()],
+}
+
+impl Judge {
+    /// A judge of a release that gets requests beside the old one, of which `history` is known.
+    #[must_use]
+    pub fn side_by_side(rule: JudgeRule, history: Figures) -> Self {
+        Judge {
+            rule,
+            is_side_by_side: true,
+            history,
+            old: Figures::default(),
+            new: Figures::default(),
+            errors: Wager::default(),
+            slowness: Default::default(),
+        }
+    }
+
+    /// A judge of a release that gets all requests, after the old one did as `history` says.
+    #[must_use]
+    pub fn after(rule: JudgeRule, history: Figures) -> Self {
+        Judge { is_side_by_side: false, ..Judge::side_by_side(rule, history) }
+    }
+
+    /// Takes what was added since the last time.
+    pub fn take(&mut self, old: &Figures, new: &Figures) {
+        if self.is_side_by_side {
+            let mut before = self.history.clone();
+            before.add(&self.old);
+            if before.requests >= u64::from(self.rule.requests_min) {
+                let rate = rate_of(before.errors, before.requests);
+                self.errors.two_streams(rate, (old.requests, old.errors), (new.requests, new.errors));
+            }
+            for (wager, permille) in self.slowness.iter_mut().zip(QUANTILES) {
+                // Only of the same time: the hour of the day changes latencies more than releases do.
+                if self.old.measured() < u64::from(self.rule.requests_min) {
+                    continue;
+                }
+                let limit_us = self.old.quantile_us(permille);
+                let slower_us = limit_us + limit_us * u64::from(self.rule.slower_percent) / 100;
+                let rate = rate_of(self.old.slower_than(limit_us), self.old.measured());
+                let (old, new) =
+                    ((old.measured(), old.slower_than(limit_us)), (new.measured(), new.slower_than(slower_us)));
+                wager.two_streams(rate, old, new);
+            }
+        } else {
+            let bound = rate_at_most(self.history.errors, self.history.requests, self.alpha() / 2.0);
+            self.errors.one_stream(bound, (new.requests, new.errors));
+        }
+        self.old.add(old);
+        self.new.add(new);
+    }
+
+    /// How things stand.
+    #[must_use]
+    pub fn comparison(&self) -> Comparison {
+        let old = if self.is_side_by_side { self.old.summary() } else { self.history.summary() };
+        Comparison { new: self.new.summary(), old, breach: self.breach() }
+    }
+
+    fn alpha(&self) -> f64 {
+        f64::from(self.rule.false_alarms) / 10_000.0
+    }
+
+    fn breach(&self) -> Option<String> {
+        if self.new.requests < u64::from(self.rule.requests_min) {
+            return None;
+        }
+        self.absolute_breach().or_else(|| self.relative_breach())
+    }
+
+    fn absolute_breach(&self) -> Option<String> {
+        let new = self.new.summary();
+        if let Some(limit) = self.rule.errors_max_permille
+            && new.errors * 1000 > new.requests * u64::from(limit)
+        {
+            let limit = f64::from(limit) / 10.0;
+            return Some(format!("{}; the most is {limit} % (judge.errors_max)", failures(&new)));
+        }
+        let bounds = self.rule.latency_max;
+        let limits =
+            [(bounds.p50, new.p50_us, "p50"), (bounds.p95, new.p95_us, "p95"), (bounds.p99, new.p99_us, "p99")];
+        limits.into_iter().find_map(|(limit, seen_us, name)| {
+            let limit = limit.filter(|limit| seen_us > limit.0.saturating_mul(1000))?;
+            let seen = millis(seen_us);
+            Some(format!("its {name} is {seen} in {} requests; the most is {limit} (judge.{name}_max)", new.requests))
+        })
+    }
+
+    fn relative_breach(&self) -> Option<String> {
+        if self.rule.false_alarms == 0 {
+            return None;
+        }
+        let comparison = Comparison { new: self.new.summary(), ..Comparison::default() };
+        let new = comparison.new;
+        let old = if self.is_side_by_side { self.old.summary() } else { self.history.summary() };
+        let tests = if self.is_side_by_side { 1 + QUANTILES.len() } else { 2 };
+        // Several tests share what false alarms there may be; against a bound, one half went into that.
+        let limit = (tests as f64 / self.alpha()).ln();
+        if self.errors.ln() >= limit {
+            let chance = self.false_alarms();
+            return Some(format!("{}, of the old release {} ({chance})", failures(&new), failures(&old)));
+        }
+        let seen = [(old.p50_us, new.p50_us), (old.p95_us, new.p95_us), (old.p99_us, new.p99_us)];
+        let slow = self.slowness.iter().zip(QUANTILES).zip(seen).find(|((wager, _), _)| wager.ln() >= limit);
+        slow.map(|((_, permille), (old_us, new_us))| {
+            format!(
+                "its p{} is {}, that of the old release {}, in {} and {} requests of the same time ({})",
+                permille / 10,
+                millis(new_us),
+                millis(old_us),
+                new.requests,
+                old.requests,
+                self.false_alarms()
+            )
+        })
+    }
+
+    fn false_alarms(&self) -> String {
+        format!("equal releases look like that in at most {} % of rollouts", f64::from(self.rule.false_alarms) / 100.0)
+    }
+}
+
+fn failures(seen: &Summary) -> String {
+    let percent = if seen.requests == 0 { 0.0 } else { 100.0 * seen.errors as f64 / seen.requests as f64 };
+    format!("{} of {} requests failed ({percent:.2} %)", seen.errors, seen.requests)
+}
+
+fn millis(us: u64) -> String {
+    if us < 10_000 { format!("{:.2} ms", us as f64 / 1000.0) } else { format!("{} ms", us / 1000) }
+}
+
+/// A bet on each of [`ODDS`]: the logarithms of what has become of it.
+#[derive(Debug, Clone, Default)]
+struct Wager([f64; ODDS.len()]);
+
+impl Wager {
+    /// A block of requests of both releases, each as how many and how many of them failed. `rate`: how often the old
+    /// one was seen to fail before this block.
+    fn two_streams(&mut self, rate: f64, old: (u64, u64), new: (u64, u64)) {
+        let (n_old, n_new) = (old.0 as f64, new.0 as f64);
+        if n_old == 0.0 || n_new == 0.0 {
+            return;
+        }
+        for (ln, odds) in self.0.iter_mut().zip(ODDS) {
+            let worse = with_odds(rate, odds);
+            let same = (n_old * rate + n_new * worse) / (n_old + n_new);
+            *ln += likelihood(rate, old) + likelihood(worse, new) - likelihood(same, (old.0 + new.0, old.1 + new.1));
+        }
+    }
+
+    /// A block of requests of the new release alone, against a rate that is at most `bound`.
+    fn one_stream(&mut self, bound: f64, new: (u64, u64)) {
+        if bound >= 1.0 {
+            return;
+        }
+        for (ln, odds) in self.0.iter_mut().zip(ODDS) {
+            *ln += likelihood(with_odds(bound, odds), new) - likelihood(bound, new);
+        }
+    }
+
+    /// The logarithm of the mean of all bets.
+    fn ln(&self) -> f64 {
+        let max = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = self.0.iter().map(|ln| (ln - max).exp()).sum();
+        max + (sum / ODDS.len() as f64).ln()
+    }
+}
+
+/// The rate of which the odds are so many times those of `rate`.
+fn with_odds(rate: f64, odds: f64) -> f64 {
+    let odds = odds * rate / (1.0 - rate);
+    odds / (1.0 + odds)
+}
+
+/// The logarithm of how likely it is that so many of so many fail, each at that rate.
+fn likelihood(rate: f64, (all, failed): (u64, u64)) -> f64 {
+    failed as f64 * rate.ln() + (all - failed.min(all)) as f64 * (1.0 - rate).ln()
+}
+
+/// A guess at a rate that is neither 0 nor 1 (Krichevsky and Trofimov, 1981).
+fn rate_of(failed: u64, all: u64) -> f64 {
+    (failed as f64 + 0.5) / (all as f64 + 1.0)
+}
+
+/// The rate that is exceeded with a chance of at most `alpha`, after so many of so many failed: where Chernoff's bound,
+/// n · KL(seen ‖ rate), reaches ln 1/α.
+fn rate_at_most(failed: u64, all: u64, alpha: f64) -> f64 {
+    if all == 0 || alpha <= 0.0 {
+        return 1.0;
+    }
+    let seen = failed as f64 / all as f64;
+    let term = |p: f64, q: f64| if p == 0.0 { 0.0 } else { p * (p / q).ln() };
+    let distance = |rate: f64| all as f64 * (term(seen, rate) + term(1.0 - seen, 1.0 - rate));
+    let (mut low, mut high) = (seen, 1.0);
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if distance(middle) < (1.0 / alpha).ln() { low = middle } else { high = middle }
+    }
+    high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Millis;
+    use crate::gate::LatencyBounds;
+
+    fn figures(requests: u64, errors: u64, latencies: &[(u64, u64)]) -> Figures {
+        Figures { requests, errors, latencies: latencies.iter().copied().collect() }
+    }
+
+    #[test]
+    fn a_release_that_fails_always_is_caught_within_its_first_requests() {
+        let mut judge = Judge::after(JudgeRule::default(), figures(2_000, 2, &[]));
+        judge.take(&Figures::default(), &figures(20, 20, &[]));
+        let breach = judge.comparison().breach.unwrap();
+        assert!(breach.starts_with("20 of 20 requests failed (100.00 %), of the old release 2 of 2000"), "{breach}");
+    }
+
+    #[test]
+    fn a_release_is_not_judged_by_fewer_requests_than_the_rule_wants() {
+        let mut judge = Judge::after(JudgeRule::default(), figures(2_000, 0, &[]));
+        judge.take(&Figures::default(), &figures(19, 19, &[]));
+        assert_eq!(judge.comparison().breach, None);
+    }
+
+    #[test]
+    fn errors_that_the_old_release_has_as_well_are_not_held_against_the_new_one() {
+        let mut judge = Judge::side_by_side(JudgeRule::default(), Figures::default());
+        for _ in 0..100 {
+            judge.take(&figures(90, 45, &[]), &figures(10, 5, &[]));
+        }
+        assert_eq!(judge.comparison().breach, None);
+        assert_eq!((judge.comparison().old.errors, judge.comparison().new.errors), (4_500, 500));
+    }
+
+    #[test]
+    fn a_new_release_that_is_better_is_no_reason_for_alarm() {
+        let mut judge = Judge::side_by_side(JudgeRule::default(), figures(1_000, 200, &[]));
+        for _ in 0..100 {
+            judge.take(&figures(90, 18, &[(2_000, 90)]), &figures(10, 0, &[(1_000, 10)]));
+        }
+        assert_eq!(judge.comparison().breach, None);
+        let mut judge = Judge::after(JudgeRule::default(), figures(1_000, 200, &[]));
+        judge.take(&Figures::default(), &figures(10_000, 0, &[]));
+        assert_eq!(judge.comparison().breach, None);
+    }
+
+    #[test]
+    fn slowness_counts_only_beyond_what_the_rule_allows() {
+        let run = |new_us: u64| {
+            let mut judge = Judge::side_by_side(JudgeRule::default(), Figures::default());
+            for _ in 0..60 {
+                let old = [(1_000, 60), (2_000, 25), (5_000, 5)];
+                judge.take(&figures(90, 0, &old), &figures(10, 0, &[(new_us, 7), (2 * new_us, 2), (5 * new_us, 1)]));
+            }
+            judge.comparison().breach
+        };
+        assert_eq!(run(1_400), None);
+        assert!(
+            run(4_000).unwrap().starts_with("its p50 is 4.00 ms, that of the old release 1.00 ms"),
+            "{:?}",
+            run(4_000)
+        );
+    }
+
+    #[test]
+    fn absolute_limits_hold_without_any_old_release() {
+        let rule = JudgeRule { errors_max_permille: Some(50), ..JudgeRule::default() };
+        let mut judge = Judge::after(rule, Figures::default());
+        judge.take(&Figures::default(), &figures(100, 5, &[]));
+        assert_eq!(judge.comparison().breach, None);
+        judge.take(&Figures::default(), &figures(100, 6, &[]));
+        assert_eq!(
+            judge.comparison().breach.as_deref(),
+            Some("11 of 200 requests failed (5.50 %); the most is 5 % (judge.errors_max)")
+        );
+        let latency_max = LatencyBounds { p95: Some(Millis(5)), ..LatencyBounds::default() };
+        let mut judge = Judge::after(JudgeRule { latency_max, ..JudgeRule::default() }, Figures::default());
+        judge.take(&Figures::default(), &figures(100, 0, &[(1_000, 90), (8_000, 10)]));
+        let breach = judge.comparison().breach.unwrap();
+        assert_eq!(breach, "its p95 is 8.00 ms in 100 requests; the most is 5 ms (judge.p95_max)");
+    }
+
+    #[test]
+    fn counts_that_begin_anew_are_taken_as_they_are() {
+        let before = figures(100, 5, &[(1_000, 100)]);
+        assert_eq!(figures(130, 6, &[(1_000, 130)]).since(&before), figures(30, 1, &[(1_000, 30)]));
+        assert_eq!(figures(7, 1, &[(1_000, 7)]).since(&before), figures(7, 1, &[(1_000, 7)]));
+    }
+
+    #[test]
+    fn the_bound_of_a_rate_is_above_what_was_seen_and_nears_it_with_more_requests() {
+        assert!((rate_at_most(0, 0, 0.005) - 1.0).abs() < 1e-9);
+        let bounds = [10, 100, 10_000].map(|n| rate_at_most(n / 10, n, 0.005));
+        assert!(bounds[0] > bounds[1] && bounds[1] > bounds[2] && bounds[2] > 0.1, "{bounds:?}");
+        assert!((0.10..0.112).contains(&bounds[2]), "{bounds:?}");
+    }
+}

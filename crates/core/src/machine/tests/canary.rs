@@ -1,0 +1,228 @@
+//! Canaries step by step, what people make of them, and what is held against them; parking.
+
+use super::*;
+use crate::command::{CommandError, Steer, steer};
+use crate::judge::Comparison;
+use crate::strategy::{Canary, CanaryStep, Choose};
+
+pub(super) fn in_steps(steps: &[(u8, Option<u64>)], expires_s: u64) -> Rollout {
+    let step =
+        |(weight, pause): &(u8, Option<u64>)| CanaryStep { weight: *weight, pause: pause.map(Millis::from_secs) };
+    let expires = Millis::from_secs(expires_s);
+    Rollout::Canary(Canary { steps: steps.iter().map(step).collect(), choose: Choose::Random, expires })
+}
+
+/// A world in which release 1 is live and release 2 in its canary.
+fn world(steps: &[(u8, Option<u64>)]) -> (World, u64) {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    world.strategy = in_steps(steps, 3600);
+    let number = world.deploy(1);
+    world.go_on_until_phase(number, "canary");
+    world.rest();
+    (world, number)
+}
+
+impl World {
+    fn rest(&mut self) {
+        for _ in 0..3 {
+            let actions = self.settle();
+            self.obey(&actions);
+        }
+    }
+
+    fn wait(&mut self, seconds: u64) {
+        self.facts.now = self.facts.now.after(Millis::from_secs(seconds));
+        self.rest();
+    }
+
+    fn weights(&self) -> Vec<(u64, u32)> {
+        let group = RouteGroup::derive(&self.app).unwrap();
+        group.slots.iter().map(|slot| (slot.release, slot.weight)).collect()
+    }
+
+    fn steer(&mut self, number: u64, what: Steer) -> Result<(), CommandError> {
+        let by = self.by();
+        steer(self.deployments.get_mut(&number).unwrap(), what, &by)
+    }
+
+    fn phase(&self, number: u64) -> &'static str {
+        self.deployments[&number].phase.name()
+    }
+}
+
+#[test]
+fn each_step_has_its_share_for_its_time_and_the_cutover_comes_last() {
+    let (mut world, number) = world(&[(10, Some(60)), (50, Some(30))]);
+    assert_eq!(world.weights(), [(1, 90), (2, 10)]);
+    world.wait(59);
+    assert_eq!(world.weights(), [(1, 90), (2, 10)]);
+    world.wait(1);
+    assert_eq!(world.weights(), [(1, 50), (2, 50)]);
+    assert_eq!(world.app.live_placement().unwrap().release, 1, "the old one is live until the cutover");
+    world.wait(30);
+    assert_eq!(world.app.live_placement().unwrap().release, 2);
+    assert_eq!(world.weights(), [(2, 100), (1, 0)]);
+    world.go_on_until_over();
+    assert_eq!(world.phase(number), "succeeded");
+}
+
+#[test]
+fn a_step_without_a_time_waits_for_a_person_and_not_for_ever() {
+    let (mut waiting, number) = world(&[(10, None)]);
+    waiting.wait(3599);
+    assert_eq!(waiting.phase(number), "canary");
+    waiting.steer(number, Steer::Next).unwrap();
+    waiting.rest();
+    assert_eq!(waiting.app.live_placement().unwrap().release, 2);
+    let (mut expired, number) = world(&[(10, None)]);
+    expired.wait(3600);
+    expired.go_on_until_over();
+    assert_eq!(expired.phase(number), "reverted");
+    assert_eq!(expired.weights(), [(1, 100)]);
+}
+
+#[test]
+fn a_paused_step_does_not_end_until_it_is_resumed() {
+    let (mut world, number) = world(&[(10, Some(60))]);
+    world.steer(number, Steer::Pause).unwrap();
+    assert!(matches!(world.steer(number, Steer::Pause), Err(CommandError::SteeredAlready { .. })));
+    world.wait(600);
+    assert_eq!(world.phase(number), "canary");
+    world.steer(number, Steer::Resume).unwrap();
+    assert!(matches!(world.steer(number, Steer::Resume), Err(CommandError::SteeredAlready { .. })));
+    world.wait(59);
+    assert_eq!(world.phase(number), "canary", "the step begins anew");
+    world.wait(1);
+    assert_ne!(world.phase(number), "canary");
+}
+
+#[test]
+fn a_weight_set_by_hand_stays_and_the_next_step_is_one_above_it() {
+    let (mut world, number) = world(&[(10, Some(60)), (20, Some(60)), (60, Some(60))]);
+    world.steer(number, Steer::Weight(30)).unwrap();
+    world.rest();
+    assert_eq!(world.weights(), [(1, 70), (2, 30)]);
+    world.wait(600);
+    assert_eq!(world.weights(), [(1, 70), (2, 30)]);
+    world.steer(number, Steer::Resume).unwrap();
+    world.rest();
+    assert_eq!(world.weights(), [(1, 70), (2, 30)], "nothing is moved back");
+    world.wait(60);
+    assert_eq!(world.weights(), [(1, 40), (2, 60)]);
+    assert_eq!(world.steer(number, Steer::Weight(100)), Err(CommandError::Weight(100)));
+}
+
+#[test]
+fn what_is_held_against_a_canary_sends_all_requests_back_and_says_why() {
+    let (mut world, number) = world(&[(10, Some(60))]);
+    let breach = Some("9 of 10 requests failed".to_owned());
+    world.facts.judged = Some(Comparison { breach, ..Comparison::default() });
+    world.settle();
+    assert_eq!(world.weights(), [(1, 100)]);
+    world.facts.judged = None;
+    world.rest();
+    world.go_on_until_over();
+    let Phase::Ended(Outcome::Reverted(reason)) = &world.deployments[&number].phase else { panic!("not reverted") };
+    assert_eq!((reason.cause, reason.message.as_str()), (Cause::Judged, "9 of 10 requests failed"));
+    assert!(world.deployments[&number].receipt.canary.as_ref().is_some_and(|seen| seen.breach.is_some()));
+}
+
+#[test]
+fn an_exit_in_a_canary_sends_all_requests_back() {
+    let (mut world, number) = world(&[(10, Some(60))]);
+    let name = world.app.slots[&crate::Slot::Green].id.instance(1);
+    world.exit(&name);
+    world.settle();
+    assert_eq!(world.weights(), [(1, 100)]);
+    world.rest();
+    world.go_on_until_over();
+    assert_eq!(world.phase(number), "reverted");
+}
+
+#[test]
+fn a_person_goes_back_from_a_canary() {
+    let (mut world, number) = world(&[(10, Some(60))]);
+    world.rollback();
+    world.go_on_until_over();
+    assert_eq!(world.phase(number), "reverted");
+    assert_eq!(world.weights(), [(1, 100)]);
+}
+
+#[test]
+fn a_first_release_has_nothing_to_be_compared_with() {
+    let mut world = World::new();
+    world.strategy = in_steps(&[(10, None)], 3600);
+    let number = world.deploy(1);
+    world.go_on_until_over();
+    assert_eq!(world.phase(number), "succeeded");
+}
+
+#[test]
+fn a_slot_that_was_given_up_by_a_data_plane_is_taken_back() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    let number = world.deploy(1);
+    world.go_on_until_phase(number, "observing");
+    let id = world.app.live_placement().unwrap().id.clone();
+    world.facts.planes[0].view.as_mut().unwrap().given_up.insert(id, 10);
+    world.settle();
+    world.rest();
+    world.go_on_until_over();
+    let Phase::Ended(Outcome::Reverted(reason)) = &world.deployments[&number].phase else { panic!("not reverted") };
+    assert_eq!(reason.cause, Cause::Unreachable);
+}
+
+#[test]
+fn the_old_slot_is_parked_and_a_rollback_lets_it_go_on() {
+    let mut world = World::new();
+    for _ in 0..2 {
+        world.deploy(1);
+        world.go_on_until_over();
+    }
+    world.rest();
+    let old = world.app.slots[&crate::Slot::Blue].clone();
+    assert!(old.parked);
+    let is_frozen = |world: &World| {
+        let fact = world.facts.instance(&old.id.instance(1)).unwrap();
+        matches!(fact.state, InstanceSeen::Frozen { .. })
+    };
+    assert!(is_frozen(&world));
+    world.rollback();
+    world.go_on_until_over();
+    assert!(!is_frozen(&world));
+    assert_eq!(world.app.live_placement().unwrap().release, 1);
+    let rollback = world.deployments.values().next_back().unwrap();
+    assert_eq!((rollback.way, rollback.phase.name()), (Some(crate::deployment::Way::Parked), "succeeded"));
+}
+
+#[test]
+fn what_is_live_already_is_not_deployed_again_unless_somebody_insists() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    world.is_forced = false;
+    let number = world.deploy(1);
+    world.go_on_until_over();
+    assert_eq!(world.deployments[&number].phase, Phase::Ended(Outcome::Unchanged { release: 1 }));
+    assert_eq!(world.app.live_placement().unwrap().release, 1);
+    assert_eq!(world.app.slots.len(), 1, "nothing was started");
+    let number = world.deploy(2);
+    world.go_on_until_over();
+    assert_eq!(world.phase(number), "succeeded", "another configuration is another release");
+}
+
+#[test]
+fn the_last_releases_are_kept_on_the_host() {
+    let mut world = World::new();
+    for _ in 0..8 {
+        world.deploy(1);
+        world.go_on_until_over();
+    }
+    let kept: Vec<_> = world.app.kept.iter().map(|kept| kept.release).collect();
+    assert_eq!(kept, [8, 7, 6, 5, 4]);
+    let actions = world.settle();
+    assert!(actions.iter().any(|action| matches!(action, Action::Keep(kept) if kept.len() == 5)), "{actions:?}");
+}

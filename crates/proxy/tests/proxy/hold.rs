@@ -1,0 +1,135 @@
+//! Requests that are held until a table lets them go, within bounds; and the page of an application under maintenance.
+
+use crate::harness::*;
+use gapless_core::routes::{MaintenanceRoute, PreviewRoute, RouteTable, SlotRoute};
+use gapless_core::spec::HoldSettings;
+use gapless_core::{Millis, RouteGroup};
+use std::sync::Arc;
+
+fn held(version: u64, slots: Vec<SlotRoute>, settings: HoldSettings) -> RouteTable {
+    with(version, slots, |group| group.hold = Some(settings))
+}
+
+fn with(version: u64, slots: Vec<SlotRoute>, change: impl FnOnce(&mut RouteGroup)) -> RouteTable {
+    let mut group = group(vec![route("*", "/", false)], slots);
+    change(&mut group);
+    let mut table = table(version, []);
+    table.groups.insert(key("shop"), Arc::new(group));
+    table
+}
+
+fn told(proxy: &Proxy) -> gapless_proxy::control::OwnAnswers {
+    proxy.status().groups[&key("shop")].clone()
+}
+
+#[test]
+fn held_requests_go_to_the_new_slot_as_soon_as_it_is_live() {
+    let (blue, green) = (Origin::named("blue"), Origin::named("green"));
+    let proxy = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], HoldSettings::default()));
+    let waiting: Vec<_> = (0..50)
+        .map(|i| {
+            let mut conn = proxy.connect();
+            conn.send(format!("POST /{i} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"));
+            conn
+        })
+        .collect();
+    wait_for("all wait", || (told(&proxy).held == 50).then_some(()));
+    assert_eq!((blue.requests(), green.requests()), (0, 0));
+    proxy.put(&shop(2, vec![live(GREEN, &[green.address]), fallback(BLUE, &[blue.address])]));
+    for mut conn in waiting {
+        assert_eq!(conn.answer().header("x-origin").as_deref(), Some("green"));
+    }
+    let told = told(&proxy);
+    assert!(told.held_refused == 0 && told.held_longest_us > 0, "{told:?}");
+    assert_eq!(blue.requests(), 0);
+}
+
+#[test]
+fn a_hold_that_ends_without_a_cutover_lets_requests_go_to_the_old_slot() {
+    let blue = Origin::named("blue");
+    let slots = || vec![live(BLUE, &[blue.address])];
+    let proxy = Proxy::with(&held(1, slots(), HoldSettings::default()));
+    let mut conn = proxy.connect();
+    conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("it waits", || (told(&proxy).held == 1).then_some(()));
+    proxy.put(&shop(2, slots()));
+    assert_eq!(conn.answer().header("x-origin").as_deref(), Some("blue"));
+}
+
+#[test]
+fn what_is_too_much_or_too_long_is_answered_503_with_a_time_to_come_again() {
+    let blue = Origin::named("blue");
+    let bounds = |change: fn(&mut HoldSettings)| {
+        let mut settings = HoldSettings::default();
+        change(&mut settings);
+        Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], settings))
+    };
+    let too_long = bounds(|settings| settings.timeout = Millis(50));
+    let answer = too_long.get("a", "/");
+    assert_eq!((answer.status(), answer.header("retry-after").as_deref()), (503, Some("2")));
+
+    let too_many = bounds(|settings| settings.requests_max = 1);
+    let mut first = too_many.connect();
+    first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("it waits", || (told(&too_many).held == 1).then_some(()));
+    assert_eq!(too_many.get("a", "/").status(), 503);
+    assert_eq!(told(&too_many).held_refused, 1);
+
+    let too_large = bounds(|settings| settings.bytes_max = 200);
+    assert_eq!(
+        too_large.ask(&format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(300))).status(),
+        503
+    );
+    assert_eq!(blue.requests(), 0);
+}
+
+#[test]
+fn a_client_that_goes_away_while_it_waits_is_not_sent_on() {
+    let blue = Origin::named("blue");
+    let settings = HoldSettings { requests_max: 1, ..HoldSettings::default() };
+    let proxy = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], settings));
+    for round in 1..=3 {
+        let mut conn = proxy.connect();
+        conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        // Its place is free again once it is gone.
+        wait_for("it waits", || {
+            let told = told(&proxy);
+            if told.held < round && told.held_refused > 0 {
+                conn = proxy.connect();
+                conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            }
+            (told.held == round).then_some(())
+        });
+    }
+    proxy.put(&shop(2, vec![live(BLUE, &[blue.address])]));
+    assert_eq!(proxy.get("a", "/").status(), 200);
+    assert!(blue.requests() <= 2, "{}", blue.requests());
+}
+
+#[test]
+fn a_preview_is_not_held() {
+    let (blue, green) = (Origin::named("blue"), Origin::named("green"));
+    let proxy = Proxy::with(&with(1, vec![live(BLUE, &[blue.address])], |group| {
+        group.hold = Some(HoldSettings::default());
+        group.preview = Some(PreviewRoute { token: "token".to_owned(), slot: live(GREEN, &[green.address]) });
+    }));
+    let answer = proxy.ask("GET / HTTP/1.1\r\nHost: a\r\nX-Gapless-Preview: token\r\n\r\n");
+    assert_eq!(answer.header("x-origin").as_deref(), Some("green"));
+}
+
+#[test]
+fn under_maintenance_only_health_checks_reach_the_application() {
+    let blue = Origin::named("blue");
+    for page in [None, Some("<h1>Soon back</h1>".to_owned())] {
+        let proxy = Proxy::with(&with(1, vec![live(BLUE, &[blue.address])], |group| {
+            group.maintenance = Some(MaintenanceRoute { page: page.clone(), health_path: "/up".to_owned() });
+        }));
+        let answer = proxy.get("a", "/");
+        assert_eq!((answer.status(), answer.header("retry-after").as_deref()), (503, Some("2")));
+        assert!(answer.text().contains(page.as_deref().unwrap_or("maintenance")), "{}", answer.text());
+        assert_eq!(proxy.get("a", "/up").header("x-origin").as_deref(), Some("blue"));
+        assert_eq!(told(&proxy).maintenance, 1);
+        proxy.put(&shop(2, vec![live(BLUE, &[blue.address])]));
+        assert_eq!(proxy.get("a", "/").status(), 200);
+    }
+}

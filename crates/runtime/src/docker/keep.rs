@@ -1,0 +1,45 @@
+//! Images that stay on the host for a rollback: each has a tag of gapless's own, so that what removes images without a
+//! name leaves it alone; and what is not kept any more loses its tag, and with the last one its place on the disk.
+
+use super::connection::{Connection, Problem};
+use crate::RuntimeError;
+use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder};
+use gapless_core::AppKey;
+use std::collections::{BTreeMap, HashMap};
+
+/// The first part of the tags' names. As a registry's name it leads nowhere, so that nothing is ever pulled by it.
+const REGISTRY: &str = "gapless.invalid";
+
+/// Tags the images of `kept`, by the number of their release, and takes the tags of all others of the application away.
+pub(super) async fn keep(engine: &Connection, key: &AppKey, kept: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
+    let repository = format!("{REGISTRY}/{}/{}/{}", path_part(&engine.config().owner), key.app, key.env);
+    let docker = engine.docker().await?;
+    for (release, image) in kept {
+        let options = TagImageOptionsBuilder::new().repo(&repository).tag(&release.to_string()).build();
+        let tagging = docker.tag_image(image, Some(options));
+        // Somebody has removed it: the next rollback to it will say so.
+        super::ignore(engine.call(&format!("tagging the image of release {release}"), tagging).await, &[404])?;
+    }
+    let filters = HashMap::from([("reference".to_owned(), vec![format!("{repository}:*")])]);
+    let options = ListImagesOptionsBuilder::new().filters(&filters).build();
+    let listed = engine.call("listing kept images", docker.list_images(Some(options))).await;
+    let tags = listed.map_err(Problem::into_error)?.into_iter().flat_map(|image| image.repo_tags);
+    for tag in tags {
+        let release = tag.strip_prefix(&repository).and_then(|tag| tag.strip_prefix(':')?.parse::<u64>().ok());
+        if release.is_some_and(|release| !kept.contains_key(&release)) {
+            let options = RemoveImageOptionsBuilder::new().build();
+            let removing = docker.remove_image(&tag, Some(options), None);
+            // A container may still run it; then it has other tags or goes with the next call.
+            super::ignore(engine.call(&format!("removing the tag {tag}"), removing).await.map(drop), &[404, 409])?;
+        }
+    }
+    Ok(())
+}
+
+/// An owner's name as a part of an image's: lower-case letters, digits and hyphens.
+fn path_part(owner: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    let part: String = owner.chars().map(plain).collect();
+    let part = part.trim_matches('-').to_owned();
+    if part.is_empty() { "owner".to_owned() } else { part }
+}

@@ -1,0 +1,60 @@
+//! Freezing an instance: by the cgroup's freezer where there is one of version 2, otherwise by SIGSTOP to each of its
+//! processes, which none of them can catch.
+
+use super::folder::{Folders, failed};
+use super::{cgroup, identity};
+use crate::RuntimeError;
+use gapless_core::InstanceName;
+use rustix::process::{Signal, kill_process};
+use std::fs;
+use std::path::Path;
+
+/// Says that the instance is frozen, or was being thawed when something went wrong: both are frozen.
+const MARKER: &str = "frozen";
+
+/// Processes that are begun while others are being stopped are found in the next round.
+const ROUNDS_MAX: usize = 100;
+
+pub(super) fn is_frozen(folder: &Path) -> bool {
+    folder.join(MARKER).exists()
+}
+
+/// Freezes the instance, if it runs.
+pub(super) fn freeze(folders: &Folders, name: &InstanceName) -> Result<(), RuntimeError> {
+    let folder = folders.of(name);
+    let Some(state) = folders.state(name).filter(|state| state.main.is_alive()) else { return Ok(()) };
+    if !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, true)) {
+        let mut stopped = Vec::new();
+        for _ in 0..ROUNDS_MAX {
+            let mut tree = identity::tree(&state);
+            tree.retain(|pid| !stopped.contains(pid));
+            if tree.is_empty() {
+                break;
+            }
+            signal(&tree, Signal::STOP);
+            stopped.extend(tree);
+        }
+    }
+    fs::write(folder.join(MARKER), "").map_err(|error| failed(&folder, &error))
+}
+
+/// Lets it go on, if it is frozen.
+pub(super) fn thaw(folders: &Folders, name: &InstanceName) -> Result<(), RuntimeError> {
+    let folder = folders.of(name);
+    if !is_frozen(&folder) {
+        return Ok(());
+    }
+    if let Some(state) = folders.state(name)
+        && !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, false))
+    {
+        signal(&identity::tree(&state), Signal::CONT);
+    }
+    fs::remove_file(folder.join(MARKER)).map_err(|error| failed(&folder, &error))
+}
+
+fn signal(pids: &[u32], signal: Signal) {
+    for pid in pids.iter().filter_map(|pid| identity::raw(*pid)) {
+        // It may have ended meanwhile.
+        let _ = kill_process(pid, signal);
+    }
+}

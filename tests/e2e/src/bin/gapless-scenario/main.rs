@@ -1,0 +1,63 @@
+//! `./scripts/scenario NAME`: what gapless promises, shown on the real components, with its figures.
+
+mod bad_releases;
+mod canary;
+mod hold;
+mod load;
+mod rollback;
+mod walk;
+
+use clap::{Parser, ValueEnum};
+use gapless_api::ApplicationView;
+use gapless_core::Deployment;
+use gapless_e2e::Gapless;
+
+/// Shows what gapless promises, on the real components.
+#[derive(Parser)]
+#[command(name = "scenario")]
+struct Args {
+    /// Which
+    #[arg(value_enum)]
+    name: Name,
+    /// Print the figures as a line of JSON at the end
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Name {
+    /// Bad releases of every kind, one after the other, under load
+    BadReleases,
+    /// A canary of 10 % by chance and by visitor
+    Canary,
+    /// A migration with requests held, under load
+    Hold,
+    /// Rollbacks by each way there is
+    Rollback,
+    /// From test to production: gates, approval, canary, observation
+    Walk,
+}
+
+fn main() {
+    let args = Args::parse();
+    let figures = match args.name {
+        Name::BadReleases => bad_releases::run(),
+        Name::Canary => canary::run(),
+        Name::Hold => hold::run(),
+        Name::Rollback => rollback::run(),
+        Name::Walk => walk::run(),
+    };
+    if args.json {
+        println!("{figures}");
+    } else {
+        println!("{figures:#}");
+    }
+}
+
+fn latest(gapless: &Gapless) -> Deployment {
+    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
+}
+
+fn view(gapless: &Gapless) -> ApplicationView {
+    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
+}

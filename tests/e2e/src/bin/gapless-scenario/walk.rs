@@ -1,0 +1,87 @@
+//! A release's whole way: tested, gated, approved, shifted in steps, observed, live; and a bad one's way back.
+
+use crate::latest;
+use crate::load::Load;
+use gapless_core::{Deployment, Phase};
+use gapless_e2e::{App, Host, Runtime, wait_for};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+const TABLES: &str = r#"
+[environments.test]
+hosts = ["test.shop"]
+
+[[environments.test.gates]]
+name = "answers"
+[[environments.test.gates.requests]]
+path = "/up"
+contains = ["up"]
+
+[[environments.test.gates]]
+name = "stress"
+[environments.test.gates.load]
+rate = 100
+duration = "2s"
+requests = ["/up", "/api/stories"]
+p99_max = "500ms"
+
+[environments.production]
+hosts = ["*"]
+requires = ["test"]
+approval = { people = 1 }
+strategy = { by = "sticky", steps = [{ weight = "20%", pause = "3s" }, { weight = "50%", pause = "3s" }] }
+"#;
+
+pub fn run() -> Value {
+    let host = Host::start();
+    let app =
+        App { tables: TABLES.to_owned(), deploy: "observe = \"5s\"\n".to_owned(), ..App::new("shop", Runtime::Docker) };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    let say = |command: &[&str]| {
+        println!("$ gapless {}", command.join(" "));
+        let ran = gapless.run(command);
+        print!("{}{}\n", ran.stdout, ran.stderr);
+        ran
+    };
+    let promote = ["promote", "--from", "test", "--to", "production"];
+    let release = || {
+        say(&["deploy", "--env", "test", "--force"]);
+        let following = gapless.spawn(promote);
+        wait_for("it waits for an approval", DEADLINE, || {
+            // At first there is no such application.
+            let ran = gapless.run(["history", "--json", "-n", "1"]);
+            let history: Vec<Deployment> = serde_json::from_str(&ran.stdout).unwrap_or_default();
+            history.first().is_some_and(|latest| latest.phase == Phase::Approving).then_some(())
+        });
+        println!("$ gapless {}", promote.join(" "));
+        say(&["approve"]);
+        let output = following.wait_with_output().expect("it ends");
+        println!("{}", String::from_utf8_lossy(&output.stdout));
+    };
+    release();
+    // Another configuration is another release; this one keeps its event streams open a little longer.
+    app.misbehaving("hold").write(host.folder());
+    let load = Load::start(&host, 200);
+    release();
+    let walked = latest(&gapless);
+    let phases: Vec<_> = walked.passed.iter().map(|passed| passed.phase.clone()).collect();
+    say(&["show", &walked.number.to_string()]);
+    let failed = load.stop().failed;
+
+    // The next one fails one request in five.
+    app.misbehaving("errors-share=20").write(host.folder());
+    let load = Load::start(&host, 200);
+    release();
+    let reverted = latest(&gapless);
+    say(&["show", &reverted.number.to_string()]);
+    let report = load.stop();
+    json!({
+        "phases": phases, "failed": failed, "ended": walked.phase.name(),
+        "bad_release": {
+            "ended": reverted.phase.name(), "requests": report.requests, "failed": report.failed,
+            "canary": reverted.receipt.canary,
+        },
+    })
+}

@@ -1,0 +1,214 @@
+//! A release that gets its requests in steps, is compared with the old one, and goes back by itself; parking, and the
+//! ways back.
+
+use gapless_api::{ApplicationView, SlotState};
+use gapless_core::deployment::{Cause, Outcome, Reason, Way};
+use gapless_core::{Deployment, Phase};
+use gapless_e2e::{App, Gapless, Host, Ran, Runtime, get, wait_for};
+use gapless_ledger::{Ledger, LoadPlan, Mix, Report, Running};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A load of idempotent requests in the background.
+struct Load {
+    tokio: tokio::runtime::Runtime,
+    running: Running,
+}
+
+impl Load {
+    fn start(host: &Host) -> Self {
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let plan = LoadPlan {
+            rate_per_s: 300,
+            mix: Mix::Get,
+            websockets: 0,
+            event_streams: 0,
+            ..LoadPlan::new(host.address())
+        };
+        Load { running: tokio.block_on(async { Ledger::start(plan) }), tokio }
+    }
+
+    fn stop(self) -> Report {
+        self.tokio.block_on(self.running.stop())
+    }
+}
+
+fn latest(gapless: &Gapless) -> Deployment {
+    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
+}
+
+fn view(gapless: &Gapless) -> ApplicationView {
+    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
+}
+
+fn said(ran: &Ran) -> String {
+    format!("{}{}", ran.stdout, ran.stderr)
+}
+
+/// Release 1 is live; `next` is deployed with those tables.
+fn first_release(host: &Host, runtime: Runtime) -> (App, Gapless) {
+    let app = App::new("shop", runtime);
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy"]);
+    (app, gapless)
+}
+
+fn reverted(deployment: &Deployment) -> &Reason {
+    match &deployment.phase {
+        Phase::Ended(Outcome::Reverted(reason)) => reason,
+        phase => panic!("it is {phase:?}"),
+    }
+}
+
+#[test]
+fn a_canary_gets_its_share_step_by_step_and_no_request_is_lost() {
+    let host = Host::start();
+    let (app, gapless) = first_release(&host, Runtime::Docker);
+    let tables = "[strategy]\nby = \"sticky\"\nsteps = [{ weight = \"20%\", pause = \"2s\" }, { weight = 60, pause = \"2s\" }]\n";
+    App { tables: tables.to_owned(), ..app }.write(host.folder());
+    let load = Load::start(&host);
+    let ran = gapless.ok(["deploy"]);
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{:#?}", report.failures);
+    for words in
+        ["20 % of the requests go to release 2", "60 % of the requests go to release 2", "canary", "release 2 is live"]
+    {
+        assert!(ran.stdout.contains(words), "{words:?} is missing: {}", ran.stdout);
+    }
+    let deployment = latest(&gapless);
+    let compared = deployment.receipt.canary.as_ref().expect("there was a canary");
+    assert!(compared.new.requests > 100 && compared.old.requests > 100 && compared.breach.is_none(), "{compared:?}");
+    assert!(compared.old.p50_us > 0 && compared.new.p99_us >= compared.new.p50_us, "{compared:?}");
+    let shown = gapless.ok(["show", "2"]).stdout;
+    assert!(shown.contains("nothing speaks against it") && shown.contains("in flight at the old release"), "{shown}");
+}
+
+#[test]
+fn people_pause_a_canary_set_its_weight_and_let_it_go_on() {
+    let host = Host::start();
+    let (app, gapless) = first_release(&host, Runtime::Process);
+    let tables = "[strategy]\nsteps = [{ weight = \"10%\" }, { weight = \"50%\" }]\n";
+    App { tables: tables.to_owned(), ..app }.write(host.folder());
+    assert!(said(&gapless.run(["canary", "pause"])).contains("no deployment of shop/production is under way"));
+    gapless.ok(["deploy", "--detach"]);
+    let weight = |expected: u8| {
+        wait_for("the weight", DEADLINE, || {
+            let active = view(&gapless).active?;
+            (active.phase == Phase::Canary && active.canary?.weight == expected).then_some(())
+        });
+    };
+    weight(10);
+    let canary = view(&gapless).slots.into_iter().find(|slot| slot.state == SlotState::Canary);
+    assert_eq!(canary.map(|slot| slot.release), Some(2));
+    assert!(gapless.ok(["canary", "pause"]).stdout.contains("stays at 10 %"));
+    let twice = gapless.run(["canary", "pause"]);
+    assert!(twice.code == 1 && said(&twice).contains("already"), "{twice:?}");
+    assert_eq!(gapless.run(["canary", "weight", "101"]).code, 2);
+    gapless.ok(["canary", "weight", "30"]);
+    weight(30);
+    gapless.ok(["promote"]);
+    weight(50);
+    gapless.ok(["canary", "skip"]);
+    wait_for("it is live", DEADLINE, || (latest(&gapless).phase.name() == "succeeded").then_some(()));
+    let late = gapless.run(["promote"]);
+    assert!(late.code == 1 && said(&late).contains("no deployment of"), "{late:?}");
+}
+
+#[test]
+fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_numbers() {
+    let host = Host::start();
+    let (app, gapless) = first_release(&host, Runtime::Process);
+    let tables = "[strategy]\nsteps = [{ weight = \"20%\", pause = \"5m\" }]\n";
+    App { tables: tables.to_owned(), ..app.misbehaving("errors-share=30") }.write(host.folder());
+    let load = Load::start(&host);
+    let ran = gapless.run(["deploy"]);
+    let report = load.stop();
+    assert_eq!(ran.code, 6, "{ran:?}");
+    assert!(said(&ran).contains("requests failed") && said(&ran).contains("of the old release 0 of"), "{ran:?}");
+    let deployment = latest(&gapless);
+    assert_eq!(reverted(&deployment).cause, Cause::Judged);
+    let seen = deployment.receipt.canary.unwrap();
+    assert!(seen.new.errors > 5 && seen.old.errors == 0, "{seen:?}");
+    // 6 % of the requests failed for as long as that took to be seen, and none afterwards.
+    assert!(
+        report.failed < report.requests / 5 && report.failed <= 2 * seen.new.errors + 10,
+        "{} {seen:?}",
+        report.failed
+    );
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
+}
+
+#[test]
+fn a_release_that_answers_its_health_check_and_nobody_else_is_taken_back_while_observed() {
+    let host = Host::start();
+    let (app, gapless) = first_release(&host, Runtime::Process);
+    App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("errors") }.write(host.folder());
+    let load = Load::start(&host);
+    wait_for("some requests were answered by the old release", DEADLINE, || {
+        (load.running.requests() > 300).then_some(())
+    });
+    let ran = gapless.run(["deploy"]);
+    let report = load.stop();
+    assert_eq!(ran.code, 6, "{ran:?}");
+    let deployment = latest(&gapless);
+    assert_eq!(reverted(&deployment).cause, Cause::Judged, "{ran:?}");
+    assert!(report.failed > 0 && report.failed < 400, "{}", report.failed);
+}
+
+#[test]
+fn a_release_that_crashes_right_after_its_cutover_costs_no_idempotent_request() {
+    let host = Host::start();
+    let (app, gapless) = first_release(&host, Runtime::Docker);
+    App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("exit-after=2:3") }.write(host.folder());
+    let load = Load::start(&host);
+    let ran = gapless.run(["deploy"]);
+    let report = load.stop();
+    assert_eq!(ran.code, 6, "{ran:?}");
+    let cause = reverted(&latest(&gapless)).cause;
+    assert!(matches!(cause, Cause::Exited | Cause::Unreachable), "{cause:?}");
+    assert_eq!(report.failed, 0, "{:#?}", report.failures);
+}
+
+#[test]
+fn the_way_back_is_the_fastest_one_and_is_said() {
+    for runtime in [Runtime::Process, Runtime::Docker] {
+        let host = Host::start();
+        let (app, gapless) = first_release(&host, runtime);
+        let second = |keep_warm: &str| {
+            let deploy = format!("observe = \"500ms\"\nkeep_warm = \"{keep_warm}\"\n");
+            App { deploy, top: format!("# {keep_warm}\n"), ..app.clone() }.write(host.folder());
+            gapless.ok(["deploy", "--force"]);
+        };
+        second("10m");
+        let parked = wait_for("it is parked", DEADLINE, || {
+            view(&gapless).slots.into_iter().find(|slot| slot.state == SlotState::Parked)
+        });
+        assert_eq!(parked.release, 1);
+        let load = Load::start(&host);
+        let ran = gapless.ok(["rollback"]);
+        assert!(ran.stdout.contains("its instances were parked and went on"), "{ran:?}");
+        assert_eq!(latest(&gapless).way, Some(Way::Parked));
+        wait_for("it is over", DEADLINE, || latest(&gapless).phase.is_end().then_some(()));
+
+        second("0s");
+        wait_for("it is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
+        let ran = gapless.ok(["rollback"]);
+        assert!(ran.stdout.contains("its instances were started again"), "{ran:?}");
+        assert_eq!(latest(&gapless).way, Some(Way::Started));
+        let report = load.stop();
+        assert_eq!(report.failed, 0, "{:#?}", report.failures);
+    }
+}
+
+#[test]
+fn what_is_live_already_is_not_deployed_again() {
+    let host = Host::start();
+    let (_, gapless) = first_release(&host, Runtime::Process);
+    let ran = gapless.ok(["deploy"]);
+    assert!(ran.stdout.contains("release 1 is live already"), "{ran:?}");
+    assert_eq!(latest(&gapless).phase.name(), "unchanged");
+    assert_eq!(view(&gapless).slots.len(), 1);
+    let ran = gapless.ok(["deploy", "--force"]);
+    assert!(ran.stdout.contains("release 3 is live"), "{ran:?}");
+}

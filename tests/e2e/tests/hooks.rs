@@ -1,0 +1,173 @@
+//! Hooks and migrations on the real components: at their points, once each, with requests held where that is asked for;
+//! and the page of an application under maintenance.
+
+use gapless_core::deployment::{Cause, Outcome};
+use gapless_core::{Deployment, Phase};
+use gapless_e2e::{App, Gapless, Host, Ran, Runtime, get, image, wait_for};
+use gapless_ledger::{Ledger, LoadPlan, Mix};
+use std::path::Path;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn latest(gapless: &Gapless) -> Deployment {
+    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
+}
+
+fn said(ran: &Ran) -> String {
+    format!("{}{}", ran.stdout, ran.stderr)
+}
+
+/// Release 1 is live; what comes next has `tables`.
+fn second_release(host: &Host, runtime: Runtime, tables: &str) -> Gapless {
+    let app = App::new("shop", runtime);
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy"]);
+    App { tables: tables.to_owned(), ..app }.write(host.folder());
+    gapless
+}
+
+/// A table whose command notes its name, and which release answers then, in a file that everybody may write.
+fn noting(table: &str, point: &str, name: &str, host: &Host, notes: &Path) -> String {
+    let script = format!(
+        "echo {name} $GAPLESS_RELEASE $(curl -s -o /dev/null -D - http://{}/up | tr -d '\\r' | sed -n 's/^x-release: //p') >> {}",
+        host.address(),
+        notes.display()
+    );
+    format!("[[{table}]]\nname = \"{name}\"\n{point}\ncommand = [\"/bin/sh\", \"-c\", {script:?}]\n")
+}
+
+fn notes() -> (tempfile::TempDir, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let path = folder.path().join("notes");
+    (folder, path)
+}
+
+#[test]
+fn hooks_and_migrations_are_done_once_each_at_their_points() {
+    let host = Host::start();
+    let (_folder, path) = notes();
+    let hook = |name: &str, at: &str| noting("hooks", &format!("at = \"{at}\""), name, &host, &path);
+    let tables = [
+        hook("start", "before-start"),
+        hook("cut", "before-cutover"),
+        hook("over", "after-cutover"),
+        hook("done", "after-success"),
+        hook("failed", "on-failure"),
+        noting("migrate", "when = \"before\"", "schema", &host, &path),
+        format!("[[migrate]]\nname = \"in-image\"\nwhen = \"after\"\nimage = \"{}\"\ncommand = [\"check\"]\n", image()),
+    ];
+    let gapless = second_release(&host, Runtime::Docker, &tables.concat());
+    gapless.ok(["deploy"]);
+    let noted = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(noted, "start 2 1\nschema 2 1\ncut 2 1\nover 2 2\ndone 2 2\n");
+    let deployment = latest(&gapless);
+    let done: Vec<_> = deployment.hooks.iter().map(|hook| hook.name.as_str()).collect();
+    assert_eq!(done, ["start", "schema", "cut", "over", "in-image", "done"]);
+    assert!(deployment.hooks.iter().all(|hook| hook.result.as_ref().unwrap().passed), "{:?}", deployment.hooks);
+    let shown = gapless.ok(["show", "2"]).stdout;
+    assert!(shown.contains("hook schema (before-cutover) done in"), "{shown}");
+
+    let past = gapless.run(["rollback"]);
+    assert!(past.code == 1 && said(&past).contains("what was migrated since: schema, in-image"), "{past:?}");
+    gapless.ok(["rollback", "--force"]);
+}
+
+#[test]
+fn a_migration_with_a_way_back_is_undone_by_a_rollback() {
+    let host = Host::start();
+    let (_folder, path) = notes();
+    let table = noting("migrate", "when = \"before\"", "schema", &host, &path);
+    let back = format!("back = [\"/bin/sh\", \"-c\", \"echo back >> {}\"]\n", path.display());
+    let gapless = second_release(&host, Runtime::Process, &(table + &back));
+    gapless.ok(["deploy"]);
+    gapless.ok(["rollback"]);
+    wait_for("it is over", DEADLINE, || latest(&gapless).phase.is_end().then_some(()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "schema 2 1\nback\n");
+}
+
+#[test]
+fn a_hook_that_fails_leaves_the_live_release_alone_and_says_its_last_lines() {
+    let host = Host::start();
+    let (_folder, path) = notes();
+    let tables = "[[hooks]]\nname = \"broken\"\nat = \"before-cutover\"\ncommand = [\"sh\", \"-c\", \"echo no such table; exit 3\"]\n"
+        .to_owned()
+        + &noting("hooks", "at = \"on-failure\"", "tell", &host, &path);
+    let gapless = second_release(&host, Runtime::Process, &tables);
+    let ran = gapless.run(["deploy"]);
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for words in ["the hook broken (before-cutover) failed", "no such table", "release 1 is live in blue, as before"] {
+        assert!(said(&ran).contains(words), "{words:?} is missing: {ran:?}");
+    }
+    let Phase::Ended(Outcome::Failed(reason)) = latest(&gapless).phase else { panic!("not failed") };
+    assert_eq!(reason.cause, Cause::Hook);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "tell 2 1\n");
+}
+
+#[test]
+fn b_a_migration_with_requests_held_fails_none_of_them() {
+    let host = Host::start();
+    let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sleep\", \"2\"]\n";
+    let gapless = second_release(&host, Runtime::Docker, tables);
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let plan = LoadPlan { rate_per_s: 300, mix: Mix::All, ..LoadPlan::new(host.address()) };
+    let load = tokio.block_on(async { Ledger::start(plan) });
+    wait_for("the load runs", DEADLINE, || (load.requests() > 300).then_some(()));
+    gapless.ok(["deploy"]);
+    let report = tokio.block_on(load.stop());
+    assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
+    let receipt = latest(&gapless).receipt;
+    assert!(receipt.held > 300 && receipt.held_longest_us >= 1_900_000, "{receipt:?}");
+    assert!(gapless.ok(["show", "2"]).stdout.contains("held             "));
+}
+
+#[test]
+fn a_held_migration_that_fails_lets_the_requests_go_to_the_old_release() {
+    let host = Host::start();
+    let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sh\", \"-c\", \"sleep 1; exit 1\"]\n";
+    let gapless = second_release(&host, Runtime::Process, tables);
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let plan = LoadPlan { rate_per_s: 300, mix: Mix::All, ..LoadPlan::new(host.address()) };
+    let load = tokio.block_on(async { Ledger::start(plan) });
+    assert_eq!(gapless.run(["deploy"]).code, 1);
+    let report = tokio.block_on(load.stop());
+    assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
+    assert!(!report.by_release.contains_key("2"), "{:?}", report.by_release);
+}
+
+#[test]
+fn a_hook_that_ran_when_the_server_was_killed_is_not_begun_twice() {
+    let mut host = Host::start();
+    let (_folder, path) = notes();
+    let script = format!("echo begun >> {}; sleep 5", path.display());
+    let tables =
+        format!("[[hooks]]\nname = \"once\"\nat = \"before-cutover\"\ncommand = [\"sh\", \"-c\", {script:?}]\n");
+    let gapless = second_release(&host, Runtime::Process, &tables);
+    gapless.ok(["deploy", "--detach"]);
+    wait_for("it has begun", DEADLINE, || path.exists().then_some(()));
+    host.kill_server();
+    host.start_server();
+    let ran = gapless.run(["show", "2", "--follow"]);
+    assert!(ran.code == 1 && said(&ran).contains("it is not begun twice"), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "begun\n");
+}
+
+#[test]
+fn under_maintenance_users_see_the_page_and_nothing_stops() {
+    let host = Host::start();
+    let gapless = second_release(&host, Runtime::Process, "");
+    std::fs::write(host.folder().join("shop/soon.html"), "<h1>Back at noon</h1>").unwrap();
+    assert_eq!(gapless.run(["maintenance", "off"]).code, 1);
+    assert_eq!(gapless.run(["maintenance", "on", "--page", "nowhere.html"]).code, 2);
+    gapless.ok(["maintenance", "on", "--page", "soon.html"]);
+    let page = wait_for("the page", DEADLINE, || get(host.address(), "/", "").filter(|(status, _)| *status == 503));
+    assert!(page.1.contains("Back at noon") && page.1.to_lowercase().contains("retry-after"), "{}", page.1);
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
+    assert!(gapless.ok(["status"]).stdout.contains("maintenance"));
+    let twice = gapless.run(["maintenance", "on"]);
+    assert!(twice.code == 1 && said(&twice).contains("under maintenance already"), "{twice:?}");
+    gapless.ok(["maintenance", "off"]);
+    wait_for("it answers", DEADLINE, || get(host.address(), "/", "").filter(|(status, _)| *status == 200));
+}
