@@ -42,7 +42,7 @@ pub fn run() -> Value {
     let say = |command: &[&str]| {
         println!("$ gapless {}", command.join(" "));
         let ran = gapless.run(command);
-        print!("{}{}\n", ran.stdout, ran.stderr);
+        println!("{}{}", ran.stdout, ran.stderr);
         ran
     };
     let promote = ["promote", "--from", "test", "--to", "production"];
