@@ -24,13 +24,18 @@ const NAMES: [(&str, &str); 20] = [
     ("routes", "routes"),
 ];
 
-/// The path in the file of the spec's `field`. `routes` has, for each of the spec's routes, where it came from.
-pub(crate) fn path_in_file(field: &str, routes: &[String]) -> String {
+/// The path in the file of the spec's `field`. `routes` has, for each of the spec's routes, where it came from;
+/// `has_services` says whether the file names its services.
+pub(crate) fn path_in_file(field: &str, routes: &[String], has_services: bool) -> String {
     if let Some(rest) = field.strip_prefix("routes[") {
         let index = rest.split(']').next().and_then(|index| index.parse::<usize>().ok());
         if let Some(origin) = index.and_then(|index| routes.get(index)) {
             return origin.clone();
         }
+    }
+    if let Some((service, rest)) = field.strip_prefix("services.").and_then(|rest| rest.split_once('.')) {
+        let rest = path_in_file(rest, routes, has_services);
+        return if has_services { format!("services.{service}.{rest}") } else { rest };
     }
     for (spec, file) in NAMES {
         if let Some(rest) = field.strip_prefix(spec) {
@@ -48,16 +53,18 @@ mod tests {
     fn fields_are_called_as_they_are_written_in_the_file() {
         let routes = ["hosts[0]".to_owned(), "routes[0]".to_owned()];
         for (field, path) in [
-            ("workload.docker.volumes[2]", "volumes[2]"),
+            ("services.web.workload.docker.volumes[2]", "volumes[2]"),
             ("forward.idle_body_timeout", "proxy.idle_timeout"),
             ("forward.connect_timeout", "proxy.connect_timeout"),
             ("timing.observe", "deploy.observe"),
-            ("variables.1A", "env.1A"),
+            ("services.web.variables.1A", "env.1A"),
             ("routes[1]", "routes[0]"),
             ("routes", "routes"),
-            ("health.path", "health.path"),
+            ("services.web.health.path", "health.path"),
+            ("services", "services"),
         ] {
-            assert_eq!(path_in_file(field, &routes), path);
+            assert_eq!(path_in_file(field, &routes, false), path);
         }
+        assert_eq!(path_in_file("services.api.variables.1A", &routes, true), "services.api.env.1A");
     }
 }

@@ -5,7 +5,7 @@ use crate::problem::{ConfigError, Problem};
 use crate::read;
 use crate::report::Report;
 use crate::section::Section;
-use gapless_core::{EnvName, Spec};
+use gapless_core::{EnvName, ServiceName, Spec};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,10 @@ const SYNTAX_ERRORS_MAX: usize = 3;
 /// What is said elsewhere than in the file, and goes before it.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// The image to run, in place of the file's.
+    /// The image to run, in place of the file's; of several services for those that have no image of their own.
     pub image: Option<String>,
+    /// Images of services, in place of the file's.
+    pub images: BTreeMap<ServiceName, String>,
     /// The environment to deploy into.
     pub environment: Option<EnvName>,
     /// Variables that go before those of the file.
@@ -150,7 +152,7 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
         && let Err(errors) = spec.validate()
     {
         for error in errors {
-            let path = path_in_file(&error.field, routes);
+            let path = path_in_file(&error.field, routes, table.get_ref().get("services").is_some());
             report.at_path(&path, format!("`{path}` {}", error.message), "here");
         }
     }

@@ -64,6 +64,11 @@ impl Problem {
         self.help.as_deref()
     }
 
+    /// Whether it says the same of the same place.
+    pub(crate) fn is_same(&self, other: &Problem) -> bool {
+        self.message == other.message && self.position() == other.position()
+    }
+
     fn offset(&self) -> usize {
         self.labels.first().map_or(0, LabeledSpan::offset)
     }

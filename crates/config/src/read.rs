@@ -5,20 +5,18 @@ mod files;
 mod gates;
 mod hooks;
 mod requests;
+mod services;
 mod strategy;
 mod workload;
 
 use crate::load::LoadOptions;
 use crate::report::Report;
 use crate::section::Section;
-use gapless_core::spec::{ForwardSettings, HealthCheck, HostPorts, LogRotation, Resources, Timing, Workload};
+use gapless_core::spec::{ForwardSettings, Timing};
 use gapless_core::strategy::Strategy;
-use gapless_core::validate::is_variable_name;
 use gapless_core::{AppName, EnvName, Spec};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use toml::de::DeValue;
 
 /// One reading of one file.
 pub(crate) struct Reading<'a> {
@@ -49,15 +47,7 @@ impl<'a> Reading<'a> {
         let app = self.app(&root);
         let requires = self.requires(&root);
         let promote_auto = self.promote(&root, &requires);
-        let workload = self.workload(&root);
-        let port = root.number::<u16>("port");
-        let replicas = root.number::<u16>("replicas").unwrap_or(1);
-        let (routes, origins) = self.routes(&root);
-        let variables = self.variables(&root);
-        let resources = root.table("resources").map(resources).unwrap_or_default();
-        let log = root.table("log").map(log).unwrap_or_default();
-        let host_ports = root.table("host_ports").and_then(host_ports);
-        let health = root.table("health").map(|table| self.health(table)).unwrap_or_default();
+        let (services, routes, origins) = self.services(&root);
         let forward = root.table("proxy").map(|table| self.forward(table)).unwrap_or_default();
         let maintenance_page = root.table("maintenance").and_then(|table| self.maintenance(table));
         let forward = ForwardSettings { maintenance_page, ..forward };
@@ -71,25 +61,13 @@ impl<'a> Reading<'a> {
             None => Some(Strategy::BlueGreen),
         };
         let judge = root.table("judge").map(strategy::judge).unwrap_or_default();
-        let has_port = root.has("port");
-        if !has_port && matches!(workload, Some(Workload::Docker(_))) {
-            root.missing("port", "the port that the application listens on in its container, such as `port = 3000`");
-        }
         root.finish();
         let spec = Spec {
             app: app?,
             env,
             requires,
             promote_auto,
-            workload: workload?,
-            // 0 is that of a process, whose port is picked when it is started.
-            port: if has_port { port? } else { 0 },
-            replicas,
-            variables,
-            resources,
-            log,
-            host_ports,
-            health,
+            services: services?,
             routes,
             forward,
             gates,
@@ -112,65 +90,6 @@ impl<'a> Reading<'a> {
         };
         root.accept(name.span, "name", name.value.parse::<AppName>())
     }
-
-    /// The variables of `env_files`, then those of `[env]`, then those that were given beside the file; later ones go
-    /// before earlier ones.
-    fn variables(&self, root: &Section<'_>) -> BTreeMap<String, String> {
-        let mut variables = BTreeMap::new();
-        for file in root.texts("env_files").unwrap_or_default() {
-            variables.extend(self.env_file(&file));
-        }
-        if let Some(table) = root.table("env") {
-            for (key, value) in table.entries() {
-                let name: &str = key.get_ref();
-                let path = table.path(name);
-                self.report.place(path.clone(), value.span());
-                if !is_variable_name(name) {
-                    let message =
-                        format!("`{path}` is not a variable name: letters, digits and `_`, not beginning with a digit");
-                    self.report.at(key.span(), message, "here", None);
-                    continue;
-                }
-                let text = match value.get_ref() {
-                    DeValue::String(text) => Some(text.to_string()),
-                    DeValue::Integer(number) => Some(number.to_string()),
-                    DeValue::Float(number) => Some(number.to_string()),
-                    DeValue::Boolean(is_so) => Some(is_so.to_string()),
-                    _ => table.wrong(value, &path, "a text, a number, or true or false"),
-                };
-                variables.extend(text.map(|text| (name.to_owned(), text)));
-            }
-        }
-        variables.extend(self.options.variables.clone());
-        variables
-    }
-}
-
-fn resources(table: Section<'_>) -> Resources {
-    let resources = Resources { memory_bytes: table.size("memory"), cpu_millis: table.cpus("cpus") };
-    table.finish();
-    resources
-}
-
-fn log(table: Section<'_>) -> LogRotation {
-    let usual = LogRotation::default();
-    let log = LogRotation {
-        file_bytes: table.size("max_size").unwrap_or(usual.file_bytes),
-        file_count: table.number("max_files").unwrap_or(usual.file_count),
-    };
-    table.finish();
-    log
-}
-
-fn host_ports(table: Section<'_>) -> Option<HostPorts> {
-    for key in ["blue", "green"] {
-        if !table.has(key) {
-            table.missing(key, "each slot needs a port of its own, such as `blue = 9001` and `green = 9002`");
-        }
-    }
-    let (blue, green) = (table.number("blue"), table.number("green"));
-    table.finish();
-    Some(HostPorts { blue: blue?, green: green? })
 }
 
 fn timing(table: Section<'_>) -> Timing {
@@ -191,23 +110,6 @@ fn timing(table: Section<'_>) -> Timing {
 }
 
 impl Reading<'_> {
-    fn health(&self, table: Section<'_>) -> HealthCheck {
-        let usual = HealthCheck::default();
-        let health = HealthCheck {
-            path: table.text("path").map_or(usual.path, |path| path.value),
-            port: table.number("port"),
-            statuses: requests::statuses(&table).unwrap_or(usual.statuses),
-            host: table.text("host").map(|host| host.value),
-            interval: table.duration("interval").unwrap_or(usual.interval),
-            timeout: table.duration("timeout").unwrap_or(usual.timeout),
-            passes: table.number("passes").unwrap_or(usual.passes),
-            failures: table.number("failures").unwrap_or(usual.failures),
-            deadline: table.duration("deadline").unwrap_or(usual.deadline),
-        };
-        table.finish();
-        health
-    }
-
     fn forward(&self, table: Section<'_>) -> ForwardSettings {
         let usual = ForwardSettings::default();
         let retry_after = table.duration("retry_after");

@@ -66,7 +66,9 @@ impl Report {
 
     pub(crate) fn add(&self, problem: Problem) {
         let mut problems = self.problems.borrow_mut();
-        if problems.len() < PROBLEMS_MAX {
+        // What several services inherit is read for each of them.
+        let is_told = problems.iter().any(|told| told.is_same(&problem));
+        if problems.len() < PROBLEMS_MAX && !is_told {
             problems.push(problem);
         }
     }

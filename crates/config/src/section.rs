@@ -12,9 +12,6 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Keys that a later version has, so that they are no typing mistakes.
-const RESERVED: [&str; 1] = ["services"];
-
 /// What people who come from other tools write.
 const ALIASES: [(&str, &str); 18] = [
     ("app", "name"),
@@ -40,10 +37,12 @@ const ALIASES: [(&str, &str); 18] = [
 /// One table of the file; with an environment's table of the same name laid over it, if there is one.
 pub(crate) struct Section<'a> {
     report: &'a Report,
-    /// Its path as if there were no environments, with a dot behind it: the spec's own rules know none.
+    /// Its path as if there were no environments, with a dot behind it, as the spec's own rules know it.
     base: String,
     /// The environment's table first: a key is taken from the first that has it.
     layers: Vec<Layer<'a>>,
+    /// How many of the layers are its own: those behind them are inherited from a table that has further keys.
+    own: usize,
     asked: RefCell<Vec<&'static str>>,
     /// Keys that have to be there and are not, with what to do.
     missing: RefCell<Vec<(&'static str, &'static str)>>,
@@ -81,12 +80,34 @@ impl<'a> Section<'a> {
     }
 
     fn of(report: &'a Report, base: String, layers: Vec<Layer<'a>>) -> Self {
-        Section { report, base, layers, asked: RefCell::default(), missing: RefCell::default() }
+        let own = layers.len();
+        Section { report, base, layers, own, asked: RefCell::default(), missing: RefCell::default() }
     }
 
     /// The same with `over` laid over it: its keys go before those of this one.
     pub(crate) fn with(self, over: Section<'a>) -> Self {
         Section::of(self.report, self.base, over.layers.into_iter().chain(self.layers).collect())
+    }
+
+    /// The table `name` of this one's table `key`, which is of a name of the user's own; it inherits what it does not have
+    /// from this one.
+    pub(crate) fn heir(&self, key: &str, name: &str) -> Option<Section<'a>> {
+        let outer = self.layers_of(key, self.layers.len());
+        let heir = Section::of(self.report, String::new(), outer).layers_of(name, usize::MAX);
+        let own = heir.len();
+        let layers = heir.into_iter().chain(self.layers.iter().cloned()).collect();
+        let section = Section::of(self.report, format!("{}{key}.{name}.", self.base), layers);
+        (own > 0).then_some(Section { own, ..section })
+    }
+
+    /// Whether it inherits from a table that has further keys.
+    pub(crate) fn is_heir(&self) -> bool {
+        self.own < self.layers.len()
+    }
+
+    /// Whether it has `key` itself, and does not inherit it.
+    pub(crate) fn has_own(&self, key: &str) -> bool {
+        self.layers.iter().take(self.own).any(|layer| layer.get(key).is_some())
     }
 
     /// The value of `key`, whatever it is.
@@ -232,7 +253,20 @@ impl<'a> Section<'a> {
     /// The table `[key]`.
     pub(crate) fn table(&self, key: &'static str) -> Option<Section<'a>> {
         self.value(key)?;
-        let count = if AS_A_WHOLE.contains(&key) { 1 } else { self.layers.len() };
+        let tables = self.layers_of(key, if AS_A_WHOLE.contains(&key) { 1 } else { usize::MAX });
+        (!tables.is_empty()).then(|| Section::of(self.report, format!("{}{key}.", self.base), tables))
+    }
+
+    /// The same, without what is inherited.
+    pub(crate) fn own_table(&self, key: &'static str) -> Option<Section<'a>> {
+        self.noted(key);
+        let tables =
+            self.layers_of(key, self.layers.iter().take(self.own).filter(|layer| layer.get(key).is_some()).count());
+        (!tables.is_empty()).then(|| Section::of(self.report, format!("{}{key}.", self.base), tables))
+    }
+
+    /// The first `count` of the tables `key`.
+    fn layers_of(&self, key: &str, count: usize) -> Vec<Layer<'a>> {
         let layers = self.layers.iter().filter(|layer| layer.get(key).is_some()).take(count);
         let tables = layers.filter_map(|layer| {
             let (path, value) = (format!("{}{key}", layer.prefix), layer.get(key)?);
@@ -242,8 +276,7 @@ impl<'a> Section<'a> {
                 None => self.wrong(value, &path, &format!("a table, `[{path}]`")),
             }
         });
-        let tables: Vec<_> = tables.collect();
-        (!tables.is_empty()).then(|| Section::of(self.report, format!("{}{key}.", self.base), tables))
+        tables.collect()
     }
 
     /// The table of a name of the user's own.
@@ -302,7 +335,7 @@ impl<'a> Section<'a> {
     pub(crate) fn finish(self) {
         let asked = self.asked.borrow();
         let mut meant = Vec::new();
-        for layer in &self.layers {
+        for layer in self.layers.iter().take(self.own) {
             for (key, _) in layer.table.iter().filter(|(key, _)| !asked.contains(&key.get_ref().as_ref())) {
                 meant.extend(self.tell_of_unknown(layer, key, &asked));
             }
@@ -323,10 +356,6 @@ impl<'a> Section<'a> {
         let name: &str = key.get_ref();
         let shown: String = name.chars().take(60).collect();
         let path = format!("{}{shown}", layer.prefix);
-        if layer.prefix.is_empty() && RESERVED.contains(&name) {
-            self.report.at(key.span(), format!("`{path}` is not supported yet by this version"), "not yet", None);
-            return None;
-        }
         let known = known_as(name, asked);
         let help = known.map(|known| format!("did you mean `{known}`?")).or_else(|| table_with(name));
         self.report.at(key.span(), format!("there is no key `{path}`"), "unknown key", help);

@@ -133,6 +133,10 @@ struct File {
     host_ports: Option<HostPortsTable>,
     /// What says that an instance can take requests.
     health: Option<HealthTable>,
+    /// The services that the application is made of, where it is more than one: `[services.api]` has the keys of the
+    /// file that say what runs, and inherits those that it does not have. They are deployed together, and reach each
+    /// other by name in their slot.
+    services: Option<BTreeMap<String, ServiceTable>>,
     /// How requests are forwarded.
     proxy: Option<ProxyTable>,
     /// The deadlines of a deployment.
@@ -164,6 +168,59 @@ struct File {
     /// `name`, and inherits those that it does not have. `[env]` and the other tables are inherited key by key.
     #[schemars(schema_with = "environments")]
     environments: Option<BTreeMap<String, Value>>,
+}
+
+/// One service. It inherits the keys that it does not have from the file, `[env]` and the other tables key by key; `port`
+/// and `[health]` only if requests come to it.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct ServiceTable {
+    /// Requests under this path prefix come to it, of each host. A service without `path`, `hosts` and `routes` gets no
+    /// requests from outside.
+    path: Option<String>,
+    /// Whether the prefix is cut off before the request is forwarded.
+    #[schemars(extend("default" = false))]
+    strip: Option<bool>,
+    /// The hosts whose requests come to it; the file's own without it.
+    hosts: Option<Vec<String>>,
+    /// Requests by host and path, where hosts and one path do not say enough.
+    routes: Option<Vec<RouteTable>>,
+    /// What runs it.
+    runtime: Option<RuntimeName>,
+    /// The image to run. `deploy --image NAME=IMAGE` goes before it.
+    image: Option<String>,
+    /// The program and its arguments, or for a container what stands in place of the image's command.
+    command: Option<Vec<String>>,
+    /// In place of the image's entrypoint.
+    entrypoint: Option<Vec<String>>,
+    /// The user that it runs as.
+    user: Option<String>,
+    /// Whether a small init runs as process 1 of the container.
+    init: Option<bool>,
+    /// The folder that a process runs in.
+    directory: Option<String>,
+    /// The port that it listens on in its container.
+    #[schemars(range(min = 1, max = 65535))]
+    port: Option<u16>,
+    /// How many instances run side by side.
+    #[schemars(range(min = 1, max = REPLICAS_MAX), extend("default" = 1))]
+    replicas: Option<u16>,
+    /// Environment variables.
+    #[schemars(schema_with = "variables")]
+    env: Option<BTreeMap<String, Value>>,
+    /// Files of environment variables.
+    env_files: Option<Vec<String>>,
+    /// What is mounted in the container.
+    volumes: Option<Vec<String>>,
+    /// Limits on each instance.
+    resources: Option<ResourcesTable>,
+    /// What the output of each instance may take on disk.
+    log: Option<LogTable>,
+    /// Fixed ports on the host, one a slot.
+    host_ports: Option<HostPortsTable>,
+    /// What says that an instance is well.
+    health: Option<HealthTable>,
 }
 
 /// How a release comes from one environment into the next.
@@ -243,7 +300,7 @@ struct HostPortsTable {
     green: u16,
 }
 
-/// What says that an instance can take requests: a GET, straight to it.
+/// What says that an instance can take requests: a GET, straight to it; of a service that listens nowhere, that it runs.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "described here, read by `read`")]
@@ -251,6 +308,9 @@ struct HealthTable {
     /// The path to get.
     #[schemars(regex(pattern = "^/"), extend("default" = "/up"))]
     path: Option<String>,
+    /// How long an instance of a service that listens nowhere has to have run.
+    #[schemars(schema_with = "duration", extend("default" = "1s"))]
+    settle: Option<String>,
     /// The port to ask, where it is not the application's.
     #[schemars(range(min = 1, max = 65535))]
     port: Option<u16>,

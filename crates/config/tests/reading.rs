@@ -3,8 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use gapless_config::{LoadOptions, Loaded, Runtime, TemplateOptions, load, parse, schema, template};
-use gapless_core::spec::{HealthCheck, Timing, Workload};
+use gapless_core::spec::{HealthCheck, Service, Timing, Workload};
 use gapless_core::strategy::Choose;
+use gapless_core::{Millis, Spec};
 use proptest::prelude::*;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,12 +17,19 @@ fn read(text: &str, folder: &Path, options: &LoadOptions) -> Loaded {
     parse(text, "gapless.toml", folder, options).unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
 }
 
+/// The only service of a file that names none.
+fn web(spec: &Spec) -> &Service {
+    assert_eq!(spec.services.len(), 1);
+    &spec.services["web"]
+}
+
 #[test]
 fn three_lines_are_enough_and_the_rest_is_the_default() {
     let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
     let spec = read(text, Path::new("/srv/shop"), &LoadOptions::default()).spec;
-    assert_eq!((spec.app.as_str(), spec.env.as_str(), spec.port, spec.replicas), ("shop", "production", 3000, 1));
-    assert_eq!(spec.health, HealthCheck::default());
+    assert_eq!((spec.app.as_str(), spec.env.as_str()), ("shop", "production"));
+    assert_eq!((web(&spec).port, web(&spec).replicas), (3000, 1));
+    assert_eq!(web(&spec).health, HealthCheck::default());
     assert_eq!(spec.timing, Timing::default());
     assert_eq!(spec.routes.len(), 1);
     assert!(spec.routes[0].host.is_any());
@@ -56,7 +64,7 @@ fn a_program_is_found_beside_the_file_or_by_path() {
         let options =
             LoadOptions { search_path: Some(folder.path().join("bin").into_os_string()), ..LoadOptions::default() };
         let text = format!("name = \"shop\"\ncommand = [{command:?}, \"{{port}}\"]");
-        parse(&text, "gapless.toml", folder.path(), &options).map(|loaded| match loaded.spec.workload {
+        parse(&text, "gapless.toml", folder.path(), &options).map(|loaded| match web(&loaded.spec).workload.clone() {
             Workload::Process(process) => process,
             Workload::Docker(_) => panic!("a command without an image is a process"),
         })
@@ -83,9 +91,10 @@ fn what_is_given_beside_the_file_goes_before_it() {
     for image in ["image = \"Not An Image\"\n", ""] {
         let text = format!("name = \"shop\"\n{image}port = 3000\nenv = {{ A = \"file\", B = \"file\" }}\n");
         let spec = read(&text, Path::new("/"), &options).spec;
-        let Workload::Docker(container) = spec.workload else { panic!("an image was given") };
+        let Workload::Docker(container) = &web(&spec).workload else { panic!("an image was given") };
         assert_eq!((container.image.as_str(), spec.env.as_str()), ("shop:2", "test"));
-        assert_eq!((spec.variables["A"].as_str(), spec.variables["B"].as_str()), ("given", "file"));
+        let variables = &web(&spec).variables;
+        assert_eq!((variables["A"].as_str(), variables["B"].as_str()), ("given", "file"));
     }
 }
 
@@ -108,9 +117,10 @@ fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
             .collect();
         let full = read(&all_on, folder.path(), &LoadOptions::default()).spec;
         // What is shown as a default is the default.
-        assert_eq!((&plain.timing, &plain.log, plain.replicas), (&full.timing, &full.log, full.replicas));
-        assert_eq!(plain.health.deadline, full.health.deadline);
-        assert_eq!(plain.health.statuses, full.health.statuses);
+        assert_eq!(plain.timing, full.timing);
+        let (a, b) = (web(&plain), web(&full));
+        assert_eq!((&a.log, a.replicas), (&b.log, b.replicas));
+        assert_eq!((a.health.deadline, &a.health.statuses), (b.health.deadline, &b.health.statuses));
         assert_eq!(plain.forward.connect_timeout, full.forward.connect_timeout);
         assert_eq!(plain.forward.retry_after_s, full.forward.retry_after_s);
         insta::assert_snapshot!(format!("template_{runtime:?}").to_lowercase(), text);
@@ -160,7 +170,75 @@ fn the_schema_has_the_keys_that_are_read() {
     file_keys(&fs::read_to_string("tests/every_key.toml").unwrap().parse().unwrap(), "", &mut read);
     // The one key that does not fit beside the others: it is a process's.
     read.insert("directory".to_owned());
+    // These stand in place of `routes`, in a file of their own.
+    read.insert("services".to_owned());
     assert_eq!(described, read);
+}
+
+#[test]
+fn services_inherit_what_runs_and_only_those_that_are_asked_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("gapless.toml"), fs::read("tests/services.toml").unwrap()).unwrap();
+    fs::write(folder.path().join("one.env"), "ONE=1\nLOG=one\n").unwrap();
+    let options = |env: &str| LoadOptions {
+        environment: Some(env.parse().unwrap()),
+        images: BTreeMap::from([("api".parse().unwrap(), "shop-api:2".to_owned())]),
+        image: Some("shop:2".to_owned()),
+        ..LoadOptions::default()
+    };
+    let load = |env: &str| load(&folder.path().join("gapless.toml"), &options(env)).unwrap().spec;
+    let spec = load("production");
+    let routes: Vec<_> = spec
+        .routes
+        .iter()
+        .map(|route| format!("{} {}{} {}", route.service, route.host, route.path, route.strip))
+        .collect();
+    assert_eq!(
+        routes,
+        [
+            "admin admin.example.com/ false",
+            "api api.example.com/api true",
+            "web shop.example.com/ false",
+            "web www.shop.example.com/ false",
+        ]
+    );
+    let image = |name: &str| match &spec.services[name].workload {
+        Workload::Docker(container) => container.image.clone(),
+        Workload::Process(_) => panic!("{name} is a container"),
+    };
+    assert_eq!(["admin", "api", "web", "worker"].map(image), ["shop:2", "shop-api:2", "shop:2", "shop:2"]);
+    let (web, api, worker) = (&spec.services["web"], &spec.services["api"], &spec.services["worker"]);
+    assert_eq!((web.port, web.health.path.as_deref(), web.variables["LOG"].as_str()), (3000, Some("/healthz"), "info"));
+    assert_eq!((api.port, api.health.path.as_deref(), api.variables["LOG"].as_str()), (4000, Some("/up"), "debug"));
+    assert_eq!((api.health.interval, api.replicas, api.variables["ONE"].as_str()), (Millis(250), 1, "1"));
+    assert_eq!((worker.port, worker.health.path.as_deref(), worker.health.settle), (0, None, Millis(3000)));
+    let test = load("test");
+    assert_eq!(test.services["worker"].replicas, 2);
+    assert_eq!(
+        test.routes.iter().map(|route| route.host.as_str()).collect::<Vec<_>>()[1..],
+        ["api.test.example.com", "test.example.com"]
+    );
+}
+
+#[test]
+fn the_schema_has_the_keys_of_a_service() {
+    let schema = schema();
+    let described: BTreeSet<_> =
+        schema["$defs"]["ServiceTable"]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+    let file: toml::Table = fs::read_to_string("tests/services.toml").unwrap().parse().unwrap();
+    let services = file["services"].as_table().unwrap().values().map(|service| service.as_table().unwrap());
+    let mut read: BTreeSet<_> = services.flat_map(|service| service.keys().map(String::as_str)).collect();
+    read.insert("directory");
+    assert_eq!(described, read);
+}
+
+#[test]
+fn an_image_for_a_service_that_is_not_there_is_refused() {
+    let options =
+        LoadOptions { images: BTreeMap::from([("api".parse().unwrap(), "x:1".to_owned())]), ..LoadOptions::default() };
+    let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
+    let error = parse(text, "gapless.toml", Path::new("/"), &options).unwrap_err();
+    assert!(error.problems()[0].message().contains("no [services.api]"), "{error:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What is recorded of an application in an environment: which slot is live, what stands in both, what is leaving.
 
 use crate::hook::Migrated;
-use crate::spec::HoldSettings;
-use crate::{AppKey, EnvName, HostPattern, InstanceName, PlacementId, Slot, Spec, Timestamp};
+use crate::spec::{HoldSettings, Service};
+use crate::{AppKey, Artifacts, EnvName, HostPattern, InstanceName, PlacementId, ServiceName, Slot, Spec, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -96,7 +96,7 @@ pub struct KeptRelease {
     /// The name of the runtime that runs it.
     pub runtime: String,
     /// What exactly runs.
-    pub artifact: String,
+    pub artifacts: Artifacts,
 }
 
 /// What people want of an application.
@@ -132,7 +132,7 @@ pub struct Placement {
     /// The release's configuration.
     pub spec: Arc<Spec>,
     /// What exactly runs.
-    pub artifact: String,
+    pub artifacts: Artifacts,
     /// What it is while its slot is not the live one.
     pub idle: Idle,
     /// Whether it has passed its checks, without which it never becomes live.
@@ -153,7 +153,7 @@ pub struct Placement {
     /// The share of requests that goes to it while another slot is live, in percent: a step of a canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
-    /// Its instances, in the order of their numbers.
+    /// Its instances, in the order of their services and numbers.
     pub replicas: Vec<Replica>,
 }
 
@@ -176,9 +176,11 @@ pub enum Idle {
 }
 
 /// One instance of a placement, as far as it is recorded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replica {
+    /// Of which service it is an instance.
+    pub service: ServiceName,
     /// Its number, from 1.
     pub number: u16,
     /// Where it answers, since it runs.
@@ -193,9 +195,13 @@ pub struct Replica {
 }
 
 impl Replica {
+    fn new(service: ServiceName, number: u16) -> Self {
+        Replica { service, number, address: None, run: None, in_rotation: false }
+    }
+
     /// It runs no more, or is about to stop: what was seen of it counts no longer.
     pub(crate) fn leave_rotation(&mut self) {
-        *self = Replica { number: self.number, ..Replica::default() };
+        *self = Replica::new(self.service.clone(), self.number);
     }
 }
 
@@ -265,13 +271,17 @@ impl Application {
 impl Placement {
     /// A release that is about to be started in a slot.
     #[must_use]
-    pub fn candidate(id: PlacementId, release: u64, spec: Arc<Spec>, artifact: String) -> Self {
-        let replicas = (1..=spec.replicas).map(|number| Replica { number, ..Replica::default() }).collect();
+    pub fn candidate(id: PlacementId, release: u64, spec: Arc<Spec>, artifacts: Artifacts) -> Self {
+        let replicas = spec
+            .services
+            .iter()
+            .flat_map(|(name, service)| (1..=service.replicas).map(|number| Replica::new(name.clone(), number)));
+        let replicas = replicas.collect();
         Placement {
             id,
             release,
             spec,
-            artifact,
+            artifacts,
             idle: Idle::Candidate,
             checked: false,
             was_routed: false,
@@ -285,7 +295,19 @@ impl Placement {
 
     /// The names of its instances.
     pub fn instances(&self) -> impl Iterator<Item = InstanceName> + '_ {
-        self.replicas.iter().map(|replica| self.id.instance(replica.number))
+        self.replicas.iter().map(|replica| self.name_of(replica))
+    }
+
+    /// The name of one of its instances.
+    #[must_use]
+    pub fn name_of(&self, replica: &Replica) -> InstanceName {
+        self.id.instance(&replica.service, replica.number)
+    }
+
+    /// The configuration of one of its services.
+    #[must_use]
+    pub fn service(&self, name: &ServiceName) -> Option<&Service> {
+        self.spec.services.get(name)
     }
 }
 

@@ -4,8 +4,9 @@ use crate::application::{Application, Claim, Desired, Maintenance, Promotion, Re
 use crate::deployment::{Abort, Approval, Deployment, Kind, Outcome, Phase, Receipt, Rejection};
 use crate::release::Origin;
 use crate::spec::{ApprovalRule, Workload};
-use crate::{AppKey, EnvName, PlacementId, Release, Spec, Timestamp};
+use crate::{AppKey, Artifacts, EnvName, PlacementId, Release, ServiceName, Spec, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why something that was asked for is not done.
@@ -220,10 +221,10 @@ pub fn deploy(
 pub struct Proven {
     /// Where it is live.
     pub origin: Origin,
-    /// What it runs, as it was written.
-    pub workload: Workload,
+    /// What its services run, as it was written.
+    pub workloads: BTreeMap<ServiceName, Workload>,
     /// What exactly runs.
-    pub artifact: String,
+    pub artifacts: Artifacts,
 }
 
 /// What is live in an environment, if it has succeeded there. `deployment` is the one that put it there.
@@ -241,8 +242,8 @@ pub fn proven(app: &Application, deployment: Option<&Deployment>) -> Result<Prov
     }
     Ok(Proven {
         origin: Origin { env: app.key.env.clone(), release: live.release },
-        workload: live.spec.workload.clone(),
-        artifact: live.artifact.clone(),
+        workloads: live.spec.services.iter().map(|(name, service)| (name.clone(), service.workload.clone())).collect(),
+        artifacts: live.artifacts.clone(),
     })
 }
 
@@ -265,23 +266,31 @@ pub fn promote(
     let from = |env: &EnvName| AppKey::new(app.key.app.clone(), env.clone());
     for env in &spec.requires {
         let there = proven.iter().find(|proven| proven.origin.env == *env);
-        if there.is_none_or(|there| there.artifact != promoted.artifact) {
+        if there.is_none_or(|there| there.artifacts != promoted.artifacts) {
             let why = format!("{} requires it to be live in {env}, too, and something else is", app.key);
             return Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
         }
     }
     let mut spec = spec.clone();
-    match (&mut spec.workload, &promoted.workload) {
-        (Workload::Docker(to), Workload::Docker(from)) => to.image.clone_from(&from.image),
-        (Workload::Process(to), Workload::Process(from)) => {
-            if let (Some(to), Some(from)) = (to.command.first_mut(), from.command.first()) {
-                to.clone_from(from);
+    let not_proven = |why: String| Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
+    let (there, here): (Vec<_>, Vec<_>) = (promoted.workloads.keys().collect(), spec.services.keys().collect());
+    if there != here {
+        let told = |names: &[&ServiceName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let (there, here) = (told(&there), told(&here));
+        return not_proven(format!("its services are {there} there, and {here} in {}", app.key));
+    }
+    for (name, service) in &mut spec.services {
+        match (&mut service.workload, promoted.workloads.get(name)) {
+            (Workload::Docker(to), Some(Workload::Docker(from))) => to.image.clone_from(&from.image),
+            (Workload::Process(to), Some(Workload::Process(from))) => {
+                if let (Some(to), Some(from)) = (to.command.first_mut(), from.command.first()) {
+                    to.clone_from(from);
+                }
             }
-        }
-        (Workload::Docker(_), Workload::Process(_)) | (Workload::Process(_), Workload::Docker(_)) => {
-            let (there, here) = (promoted.workload.runtime(), spec.workload.runtime());
-            let why = format!("it runs by {there} there, and by {here} in {}", app.key);
-            return Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
+            (here, there) => {
+                let (here, there) = (here.runtime(), there.map_or("nothing", Workload::runtime));
+                return not_proven(format!("it runs by {there} there, and by {here} in {}", app.key));
+            }
         }
     }
     hand_in(app, Arc::new(spec), then, Some(promoted), by)
@@ -299,7 +308,7 @@ fn hand_in(
     let release = Release {
         number: app.last_release,
         spec,
-        artifact: proven.map(|proven| proven.artifact.clone()),
+        artifacts: proven.map(|proven| proven.artifacts.clone()),
         promoted_from: proven.map(|proven| proven.origin.clone()),
         then,
         created_at: by.at,

@@ -4,7 +4,7 @@ use crate::gate::GateReport;
 use crate::hook::{Hook, HookReport};
 use crate::judge::Comparison;
 use crate::spec::ApprovalRule;
-use crate::{AppKey, Slot, Timestamp};
+use crate::{AppKey, Artifacts, Slot, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -318,9 +318,9 @@ pub struct PassedPhase {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
-    /// What exactly it runs: the image's digest, the program's checksum.
+    /// What exactly it runs: by service the image's digest, the program's checksum.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact: Option<String>,
+    pub artifacts: Option<Artifacts>,
     /// When the cutover was committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutover_at: Option<Timestamp>,

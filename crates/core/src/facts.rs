@@ -3,7 +3,7 @@
 use crate::deployment::Traffic;
 use crate::gate::GateResult;
 use crate::judge::Comparison;
-use crate::{InstanceName, PlacementId, RouteGroup, Timestamp};
+use crate::{Artifacts, InstanceName, PlacementId, RouteGroup, Timestamp};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ pub struct Facts {
     /// What time it is.
     pub now: Timestamp,
     /// What came of preparing the active deployment's release, once something did.
-    pub prepared: Option<Result<String, String>>,
+    pub prepared: Option<Result<Artifacts, String>>,
     /// What came of the active deployment's gates: of the attempts since the server was started.
     pub gates: BTreeMap<String, GateEnd>,
     /// Which run of the server this is.

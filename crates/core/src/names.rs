@@ -129,6 +129,48 @@ impl Default for EnvName {
     }
 }
 
+text_newtype! {
+    /// The name of one of an application's services, under the same rule as an application's. It is a host name within
+    /// its slot.
+    ServiceName
+}
+
+impl FromStr for ServiceName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_label("service name", text)?;
+        Ok(ServiceName(text.to_owned()))
+    }
+}
+
+impl Default for ServiceName {
+    /// The service of a configuration that names none: `web`.
+    fn default() -> Self {
+        ServiceName("web".to_owned())
+    }
+}
+
+impl std::borrow::Borrow<str> for ServiceName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl ServiceName {
+    /// Whether it is the name of a configuration's only service, which names none.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == ServiceName::default()
+    }
+
+    /// The name as a part of a variable's: `API_V2` of `api-v2`.
+    #[must_use]
+    pub fn in_variable(&self) -> String {
+        self.0.to_ascii_uppercase().replace('-', "_")
+    }
+}
+
 /// An application in one of its environments: what deployments, live slots and routes belong to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -1,7 +1,7 @@
 //! Which release stands where, and what its instances are called: functions of application, environment, slot and
 //! deployment, so that doing a thing twice is doing it once.
 
-use crate::{AppKey, NameError, Slot};
+use crate::{AppKey, NameError, ServiceName, Slot};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -22,10 +22,10 @@ pub struct PlacementId {
 }
 
 impl PlacementId {
-    /// The name of the placement's instance of that `replica` (counted from 1).
+    /// The name of the instance of that `service` with that number (`replica`, counted from 1).
     #[must_use]
-    pub fn instance(&self, replica: u16) -> InstanceName {
-        InstanceName { placement: self.clone(), replica }
+    pub fn instance(&self, service: &ServiceName, replica: u16) -> InstanceName {
+        InstanceName { placement: self.clone(), service: service.clone(), replica }
     }
 }
 
@@ -64,20 +64,22 @@ impl From<PlacementId> for String {
 }
 
 /// The name of an instance, used as it is for its container, its files and its log:
-/// `app.env.slot.deployment.replica`, such as `shop.production.blue.7.1`.
+/// `app.env.slot.deployment.service.replica`, such as `shop.production.blue.7.web.1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceName {
     /// What the instance is a part of.
     pub placement: PlacementId,
-    /// Which of the placement's replicas it is, counted from 1.
+    /// Of which service it is an instance.
+    pub service: ServiceName,
+    /// Which of the service's replicas it is, counted from 1.
     pub replica: u16,
 }
 
 impl fmt::Display for InstanceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PlacementId { key, slot, deployment } = &self.placement;
-        write!(f, "{}.{}.{slot}.{deployment}.{}", key.app, key.env, self.replica)
+        write!(f, "{}.{}.{slot}.{deployment}.{}.{}", key.app, key.env, self.service, self.replica)
     }
 }
 
@@ -85,14 +87,16 @@ impl FromStr for InstanceName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let fail = || NameError::new("instance name", text, "is not of the form `app.env.slot.deployment.replica`");
-        let [app, env, slot, deployment, replica] = split(text, '.').ok_or_else(fail)?;
+        let form = "is not of the form `app.env.slot.deployment.service.replica`";
+        let fail = || NameError::new("instance name", text, form);
+        let [app, env, slot, deployment, service, replica] = split(text, '.').ok_or_else(fail)?;
         Ok(InstanceName {
             placement: PlacementId {
                 key: AppKey::new(app.parse()?, env.parse()?),
                 slot: slot.parse()?,
                 deployment: deployment.parse().map_err(|_| fail())?,
             },
+            service: service.parse()?,
             replica: replica.parse().map_err(|_| fail())?,
         })
     }
@@ -136,10 +140,12 @@ mod tests {
     fn names_are_read_back_as_they_were_written() {
         let id: PlacementId = "shop/production/blue/7".parse().unwrap();
         assert_eq!(id.to_string(), "shop/production/blue/7");
-        let name = id.instance(2);
-        assert_eq!(name.to_string(), "shop.production.blue.7.2");
+        let name = id.instance(&"api".parse().unwrap(), 2);
+        assert_eq!(name.to_string(), "shop.production.blue.7.api.2");
         assert_eq!(name.to_string().parse::<InstanceName>().unwrap(), name);
-        for text in ["shop.production.blue.7", "a.b.c.d.e", "shop.production.red.7.1", "shop.production.blue.7.1.1"] {
+        for text in
+            ["shop.production.blue.7.1", "a.b.c.d.e.f", "shop.production.red.7.web.1", "shop.production.blue.7.web.1.1"]
+        {
             assert!(text.parse::<InstanceName>().is_err(), "{text}");
         }
     }

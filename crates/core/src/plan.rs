@@ -4,7 +4,7 @@ use crate::application::{Application, Desired};
 use crate::deployment::{Deployment, Kind, Outcome, Phase};
 use crate::hook::HookPoint;
 use crate::spec::Workload;
-use crate::{Millis, Spec};
+use crate::{Artifacts, Millis, ServiceName, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -23,9 +23,9 @@ pub struct Plan {
     /// What would run, as it is written.
     pub source: String,
     /// What exactly runs now.
-    pub artifact_before: Option<String>,
+    pub artifacts_before: Option<Artifacts>,
     /// What exactly would run; nothing where that is not known before it is fetched.
-    pub artifact: Option<String>,
+    pub artifacts: Option<Artifacts>,
     /// The settings that would change. Values of variables are never told.
     pub changes: Vec<Change>,
     /// Whether a deployment would do nothing.
@@ -65,45 +65,64 @@ pub struct Prediction {
 }
 
 impl Plan {
-    /// What deploying `spec` would change and do. `artifact` is what exactly it would run, as far as that is known;
+    /// What deploying `spec` would change and do. `artifacts` is what exactly it would run, if that is known;
     /// `history` are the last deployments.
     #[must_use]
-    pub fn new(app: Option<&Application>, spec: &Spec, artifact: Option<String>, history: &[Deployment]) -> Plan {
+    pub fn new(app: Option<&Application>, spec: &Spec, artifacts: Option<Artifacts>, history: &[Deployment]) -> Plan {
         let live = app.and_then(|app| app.live_placement().filter(|_| app.desired == Desired::Running));
-        let artifact_before = live.map(|live| live.artifact.clone());
+        let artifacts_before = live.map(|live| live.artifacts.clone());
         let changes = live.map(|live| differences(&live.spec, spec)).unwrap_or_default();
-        let is_same = artifact.is_some() && artifact == artifact_before;
-        let memory_bytes = spec.resources.memory_bytes.map(|bytes| bytes.saturating_mul(u64::from(spec.replicas)));
-        let log_bytes = spec.log.file_bytes.saturating_mul(u64::from(spec.log.file_count));
+        let is_same = artifacts.is_some() && artifacts == artifacts_before;
+        let limited = spec
+            .services
+            .values()
+            .map(|service| Some(service.resources.memory_bytes?.saturating_mul(u64::from(service.replicas))));
+        let logs = spec.services.values().map(|service| {
+            let bytes = service.log.file_bytes.saturating_mul(u64::from(service.log.file_count));
+            bytes.saturating_mul(u64::from(service.replicas))
+        });
         Plan {
             live: live.map(|live| live.release),
-            source_before: live.map(|live| source(&live.spec.workload)),
-            source: source(&spec.workload),
+            source_before: live.map(|live| source(&live.spec)),
+            source: source(spec),
             is_unchanged: is_same && changes.is_empty(),
-            artifact_before,
-            artifact,
+            artifacts_before,
+            artifacts,
             changes,
             steps: steps(spec, live.is_some()),
             predicted: predict(history),
-            memory_bytes,
-            disk_bytes: log_bytes.saturating_mul(u64::from(spec.replicas)),
+            memory_bytes: limited.sum(),
+            disk_bytes: logs.sum(),
         }
     }
 }
 
-/// The image or the program, as it was written.
+/// The images or programs, as they were written; of several services each with its name in front.
 #[must_use]
-pub fn source(workload: &Workload) -> String {
-    match workload {
+pub fn source(spec: &Spec) -> String {
+    let of = |workload: &Workload| match workload {
         Workload::Docker(container) => container.image.clone(),
         Workload::Process(process) => process.command.join(" "),
-    }
+    };
+    let named = spec.services.iter().map(|(name, service)| match spec.has_several_services() {
+        true => format!("{name} {}", of(&service.workload)),
+        false => of(&service.workload),
+    });
+    named.collect::<Vec<_>>().join(", ")
 }
 
 fn differences(before: &Spec, after: &Spec) -> Vec<Change> {
     let value = |spec: &Spec| serde_json::to_value(spec).unwrap_or_default();
     let mut changes = Vec::new();
     compare("", Some(&value(before)), Some(&value(after)), &mut changes);
+    let is_plain = |spec: &Spec| spec.services.len() == 1 && spec.services.contains_key(&ServiceName::default());
+    if is_plain(before) && is_plain(after) {
+        // In such a configuration no service is named.
+        let only = format!("services.{}.", ServiceName::default());
+        for change in &mut changes {
+            change.path = change.path.strip_prefix(&only).unwrap_or(&change.path).to_owned();
+        }
+    }
     changes
 }
 
@@ -119,22 +138,30 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, changes: &
         }
         return;
     }
-    let is_secret = path.starts_with("variables.");
+    let is_secret = path.split('.').any(|part| part == "variables");
     let told = |value: Option<&Value>| value.map(|value| if is_secret { Value::from("…") } else { value.clone() });
     changes.push(Change { path: path.to_owned(), before: told(before), after: told(after) });
 }
 
 fn steps(spec: &Spec, has_live: bool) -> Vec<String> {
-    let mut steps = vec![match &spec.workload {
+    let of = |name: &ServiceName| if spec.has_several_services() { format!(" of {name}") } else { String::new() };
+    let fetched = spec.services.values().map(|service| match &service.workload {
         Workload::Docker(container) => format!("fetch {}", container.image),
-        Workload::Process(_) => "copy the program".to_owned(),
-    }];
+        Workload::Process(process) => format!("copy {}", process.command.first().map_or("the program", String::as_str)),
+    });
+    // Two services often run the same image.
+    let mut steps: Vec<_> = fetched.collect::<BTreeSet<_>>().into_iter().collect();
     let hooks = |at: HookPoint| spec.hooks.iter().filter(move |hook| hook.at == at);
     let named = |at: HookPoint| hooks(at).map(|hook| format!("{} {}", kind(hook.migration.is_some()), hook.name));
     steps.extend(named(HookPoint::BeforeStart));
-    let instances = if spec.replicas == 1 { "instance" } else { "instances" };
-    steps.push(format!("start {} {instances} beside what runs", spec.replicas));
-    steps.push(format!("check {} until {} passed", spec.health.path, spec.health.passes));
+    for (name, service) in &spec.services {
+        let instances = if service.replicas == 1 { "instance" } else { "instances" };
+        steps.push(format!("start {} {instances}{} beside what runs", service.replicas, of(name)));
+    }
+    steps.extend(spec.services.iter().map(|(name, service)| match &service.health.path {
+        Some(path) => format!("check {path}{} until {} passed", of(name), service.health.passes),
+        None => format!("wait until it has run for {}{}", service.health.settle, of(name)),
+    }));
     steps.extend(spec.gates.iter().map(|gate| format!("gate {}", gate.name)));
     if let Some(rule) = &spec.approval {
         steps.push(format!("approval by {}", rule.people));
@@ -198,7 +225,7 @@ mod tests {
     fn live(spec: Spec) -> Application {
         let mut app = Application::new("shop/production".parse().unwrap());
         let id = "shop/production/blue/3".parse().unwrap();
-        app.slots.insert(crate::Slot::Blue, Placement::candidate(id, 2, Arc::new(spec), "sha256:1".into()));
+        app.slots.insert(crate::Slot::Blue, Placement::candidate(id, 2, Arc::new(spec), Artifacts::only("sha256:1")));
         app.live = Some(crate::Slot::Blue);
         app
     }
@@ -206,22 +233,25 @@ mod tests {
     #[test]
     fn the_very_same_is_no_change() {
         let app = live(spec());
-        assert!(Plan::new(Some(&app), &spec(), Some("sha256:1".into()), &[]).is_unchanged);
-        assert!(!Plan::new(Some(&app), &spec(), Some("sha256:2".into()), &[]).is_unchanged);
+        assert!(Plan::new(Some(&app), &spec(), Some(Artifacts::only("sha256:1")), &[]).is_unchanged);
+        assert!(!Plan::new(Some(&app), &spec(), Some(Artifacts::only("sha256:2")), &[]).is_unchanged);
         assert!(!Plan::new(Some(&app), &spec(), None, &[]).is_unchanged, "what is not known may be anything");
-        assert!(!Plan::new(None, &spec(), Some("sha256:1".into()), &[]).is_unchanged);
+        assert!(!Plan::new(None, &spec(), Some(Artifacts::only("sha256:1")), &[]).is_unchanged);
     }
 
     #[test]
     fn changes_are_told_by_path_and_values_of_variables_never() {
         let mut old = spec();
-        old.variables.insert("TOKEN".into(), "secret-one".into());
+        fn web(spec: &mut Spec) -> &mut crate::spec::Service {
+            spec.services.get_mut("web").unwrap()
+        }
+        web(&mut old).variables.insert("TOKEN".into(), "secret-one".into());
         let mut new = spec();
-        new.variables.insert("TOKEN".into(), "secret-two".into());
-        new.variables.insert("NEW".into(), "secret-three".into());
-        new.replicas = 3;
-        new.resources = Resources { memory_bytes: Some(64 << 20), cpu_millis: None };
-        let plan = Plan::new(Some(&live(old)), &new, Some("sha256:1".into()), &[]);
+        web(&mut new).variables.insert("TOKEN".into(), "secret-two".into());
+        web(&mut new).variables.insert("NEW".into(), "secret-three".into());
+        web(&mut new).replicas = 3;
+        web(&mut new).resources = Resources { memory_bytes: Some(64 << 20), cpu_millis: None };
+        let plan = Plan::new(Some(&live(old)), &new, Some(Artifacts::only("sha256:1")), &[]);
         let paths: Vec<_> = plan.changes.iter().map(|change| change.path.as_str()).collect();
         assert_eq!(paths, ["replicas", "resources.memory_bytes", "variables.NEW", "variables.TOKEN"]);
         assert!(!serde_json::to_string(&plan).unwrap().contains("secret"));

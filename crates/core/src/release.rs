@@ -1,7 +1,9 @@
 //! A release: an immutable thing to run.
 
-use crate::{EnvName, Spec, Timestamp};
+use crate::{EnvName, ServiceName, Spec, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
@@ -13,9 +15,9 @@ pub struct Release {
     pub number: u64,
     /// Its configuration.
     pub spec: Arc<Spec>,
-    /// What exactly runs: the id of an image, the checksum of a program. Resolved once, by the first deployment.
+    /// What exactly runs. Resolved once, by the first deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact: Option<String>,
+    pub artifacts: Option<Artifacts>,
     /// Where it was proven, if it was promoted from there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_from: Option<Origin>,
@@ -26,6 +28,39 @@ pub struct Release {
     pub created_at: Timestamp,
     /// Who handed it in.
     pub created_by: String,
+}
+
+/// What exactly runs, by service: the id of an image, the checksum of a program.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(transparent)]
+pub struct Artifacts(pub BTreeMap<ServiceName, String>);
+
+impl Artifacts {
+    /// That of a release whose only service has no name of its own.
+    #[must_use]
+    pub fn only(artifact: impl Into<String>) -> Self {
+        Artifacts(BTreeMap::from([(ServiceName::default(), artifact.into())]))
+    }
+
+    /// That of one service.
+    #[must_use]
+    pub fn of(&self, service: &ServiceName) -> Option<&str> {
+        self.0.get(service).map(String::as_str)
+    }
+}
+
+impl fmt::Display for Artifacts {
+    /// As it is of one service; of several each with its name in front.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (1, Some(artifact)) = (self.0.len(), self.0.values().next()) {
+            return f.write_str(artifact);
+        }
+        for (at, (service, artifact)) in self.0.iter().enumerate() {
+            let separator = if at == 0 { "" } else { ", " };
+            write!(f, "{separator}{service} {artifact}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A release of the same application in another environment, of which another one is made.

@@ -1,10 +1,10 @@
 //! The route table: hosts and path prefixes to slots and weights, with a version. It is derived from the recorded
 //! state and never edited; what the data plane knows of the world is this and nothing else.
 
-use crate::application::{Application, Desired, Idle, Placement};
+use crate::application::{Application, Desired, Idle, Placement, Replica};
 use crate::spec::{ForwardSettings, HoldSettings};
 use crate::strategy::Choose;
-use crate::{AppKey, HostPattern, Millis, PathPrefix, PlacementId};
+use crate::{AppKey, HostPattern, Millis, PathPrefix, PlacementId, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -78,8 +78,8 @@ pub struct MaintenanceRoute {
     /// The HTML; a short page of gapless's own without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
-    /// The path of health checks, which still reach the application.
-    pub health_path: String,
+    /// The paths of health checks, which still reach the application.
+    pub health_paths: Vec<String>,
 }
 
 /// Where requests go that carry the token: through the same listener, routes and settings as all others, to a slot that
@@ -112,6 +112,9 @@ pub struct Route {
     /// Whether the prefix is cut off the path before the request is forwarded.
     #[serde(default)]
     pub strip: bool,
+    /// The service whose instances answer.
+    #[serde(default, skip_serializing_if = "ServiceName::is_default")]
+    pub service: ServiceName,
 }
 
 /// What a placement is in the table for.
@@ -137,7 +140,7 @@ pub struct SlotRoute {
     pub role: SlotRole,
     /// Its share of new requests among the live slots of the group; 0 gets none.
     pub weight: u32,
-    /// Its instances that are in rotation.
+    /// Its instances that are in rotation, of the services that have routes.
     pub instances: Vec<Backend>,
     /// How long upgraded connections may go on when the placement is no longer live; then they are closed in an
     /// orderly way.
@@ -148,6 +151,9 @@ pub struct SlotRoute {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
+    /// The service that it is an instance of.
+    #[serde(default, skip_serializing_if = "ServiceName::is_default")]
+    pub service: ServiceName,
     /// Which replica it is, counted from 1.
     pub replica: u16,
     /// Where it answers.
@@ -197,7 +203,7 @@ impl RouteGroup {
             hold: app.hold.as_ref().map(|held| held.settings.clone()),
             maintenance: app.maintenance.as_ref().map(|maintenance| MaintenanceRoute {
                 page: maintenance.page.clone().or_else(|| live.spec.forward.maintenance_page.clone()),
-                health_path: live.spec.health.path.clone(),
+                health_paths: live.spec.services.values().filter_map(|service| service.health.path.clone()).collect(),
             }),
             preview: preview.map(PreviewRoute::new),
         })
@@ -230,10 +236,12 @@ impl SlotRoute {
     pub const WEIGHT_FULL: u32 = 100;
 
     fn derive(placement: &Placement, role: SlotRole) -> SlotRoute {
-        let in_rotation = placement.replicas.iter().filter(|replica| replica.in_rotation);
+        let routes = &placement.spec.routes;
+        let is_routed = |replica: &&Replica| routes.iter().any(|route| route.service == replica.service);
+        let in_rotation = placement.replicas.iter().filter(|replica| replica.in_rotation).filter(is_routed);
         let instances = in_rotation.filter_map(|replica| {
             let address = replica.address?;
-            Some(Backend { replica: replica.number, address })
+            Some(Backend { service: replica.service.clone(), replica: replica.number, address })
         });
         SlotRoute {
             placement: placement.id.clone(),

@@ -5,7 +5,7 @@ use crate::gate::Gate;
 use crate::hook::Hook;
 use crate::routes::Route;
 use crate::strategy::{JudgeRule, Strategy};
-use crate::{AppKey, AppName, EnvName, Millis};
+use crate::{AppKey, AppName, EnvName, Millis, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -26,27 +26,9 @@ pub struct Spec {
     /// Whether what succeeds in all environments that it requires comes into this one by itself.
     #[serde(default)]
     pub promote_auto: bool,
-    /// What runs.
-    pub workload: Workload,
-    /// Where the application listens: the port in its container. A process is given its port in `PORT` instead.
-    pub port: u16,
-    /// How many instances of the slot run side by side, from 1.
-    pub replicas: u16,
-    /// Environment variables of the instances.
-    #[serde(default)]
-    pub variables: BTreeMap<String, String>,
-    /// Limits on each instance.
-    #[serde(default)]
-    pub resources: Resources,
-    /// What the output of each instance may take on disk.
-    #[serde(default)]
-    pub log: LogRotation,
-    /// Fixed ports on the host, one a slot, where something beside gapless needs to know them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host_ports: Option<HostPorts>,
-    /// What says that an instance can take requests.
-    #[serde(default)]
-    pub health: HealthCheck,
+    /// What runs, by name: one service called `web` where the configuration names none. All of them start, pass their
+    /// checks and change over together.
+    pub services: BTreeMap<ServiceName, Service>,
     /// Which requests are this application's.
     pub routes: Vec<Route>,
     /// How they are forwarded.
@@ -76,7 +58,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Such a workload, with the defaults of everything else and no routes.
+    /// One service with that workload, with the defaults of everything else and no routes.
     #[must_use]
     pub fn new(key: AppKey, workload: Workload, port: u16) -> Self {
         Spec {
@@ -84,14 +66,7 @@ impl Spec {
             env: key.env,
             requires: Vec::new(),
             promote_auto: false,
-            workload,
-            port,
-            replicas: 1,
-            variables: BTreeMap::new(),
-            resources: Resources::default(),
-            log: LogRotation::default(),
-            host_ports: None,
-            health: HealthCheck::default(),
+            services: BTreeMap::from([(ServiceName::default(), Service::new(workload, port))]),
             routes: Vec::new(),
             forward: ForwardSettings::default(),
             gates: Vec::new(),
@@ -102,6 +77,79 @@ impl Spec {
             judge: JudgeRule::default(),
             timing: Timing::default(),
         }
+    }
+}
+
+/// One of the programs that make up a release: its instances are all alike.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// What runs.
+    pub workload: Workload,
+    /// Where it listens: the port in its container, 0 where it listens nowhere. A process is given its port in `PORT`
+    /// instead.
+    pub port: u16,
+    /// How many instances of the slot run side by side, from 1.
+    pub replicas: u16,
+    /// Environment variables of the instances.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// Limits on each instance.
+    #[serde(default)]
+    pub resources: Resources,
+    /// What the output of each instance may take on disk.
+    #[serde(default)]
+    pub log: LogRotation,
+    /// Fixed ports on the host, one a slot, where something beside gapless needs to know them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ports: Option<HostPorts>,
+    /// What says that an instance is well.
+    #[serde(default)]
+    pub health: HealthCheck,
+}
+
+impl Service {
+    /// Such a workload, with the defaults of everything else.
+    #[must_use]
+    pub fn new(workload: Workload, port: u16) -> Self {
+        Service {
+            workload,
+            port,
+            replicas: 1,
+            variables: BTreeMap::new(),
+            resources: Resources::default(),
+            log: LogRotation::default(),
+            host_ports: None,
+            health: HealthCheck::default(),
+        }
+    }
+}
+
+impl Spec {
+    /// The service that requests come to, where there is one such service; otherwise the first one.
+    #[must_use]
+    pub fn main_service(&self) -> Option<(&ServiceName, &Service)> {
+        let routed = self.routes.first().and_then(|route| self.services.get_key_value(&route.service));
+        routed.or_else(|| self.services.first_key_value())
+    }
+
+    /// The name of the runtime that runs all services, as it is written in `gapless.toml`.
+    #[must_use]
+    pub fn runtime(&self) -> &'static str {
+        // A spec without services is refused before it is recorded.
+        self.main_service().map_or("docker", |(_, service)| service.workload.runtime())
+    }
+
+    /// Whether the release is made of several services, which reach each other by name.
+    #[must_use]
+    pub fn has_several_services(&self) -> bool {
+        self.services.len() > 1
+    }
+
+    /// The longest that instances of any service have until they must have passed their checks.
+    #[must_use]
+    pub fn health_deadline(&self) -> Millis {
+        self.services.values().map(|service| service.health.deadline).max().unwrap_or_default()
     }
 }
 
@@ -263,12 +311,15 @@ impl HostPorts {
     }
 }
 
-/// What says that an instance can take requests: a GET, straight to the instance.
+/// What says that an instance is well: a GET, straight to the instance; or, where it answers no requests, that it runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
-    /// The path to get.
-    pub path: String,
+    /// The path to get; without one no request is made, and an instance is well once it has run for `settle`.
+    pub path: Option<String>,
+    /// How long an instance that answers no requests has to have run.
+    #[serde(default = "settle")]
+    pub settle: Millis,
     /// The port to ask, where it is not the application's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
@@ -292,7 +343,8 @@ pub struct HealthCheck {
 impl Default for HealthCheck {
     fn default() -> Self {
         HealthCheck {
-            path: "/up".to_owned(),
+            path: Some("/up".to_owned()),
+            settle: settle(),
             port: None,
             statuses: (200..=299).collect(),
             host: None,
@@ -366,6 +418,10 @@ pub struct Timing {
     /// How many releases stay on the host for a rollback that needs no registry.
     #[serde(default = "keep")]
     pub keep: u16,
+}
+
+const fn settle() -> Millis {
+    Millis::from_secs(1)
 }
 
 const fn yes() -> bool {

@@ -1,18 +1,24 @@
 //! What a [`Spec`] must be beyond its types: bounds, and fields that must fit each other. The client applies these rules
 //! to `gapless.toml`, the server to everything that comes over the API.
 
+mod service;
+
 use crate::gate::{Gate, GateKind};
 use crate::hook::{HookPoint, HookRun};
 use crate::image::check_image;
-use crate::spec::{Container, HealthCheck, Process, Volume, Workload};
+use crate::spec::{Service, Workload};
 use crate::strategy::{Choose, Matcher};
 use crate::{Millis, Spec};
+pub use service::is_variable_name;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-/// The most instances of a slot.
+/// The most instances of a slot, of all services together.
 pub const REPLICAS_MAX: u16 = 64;
+
+/// The most services of an application.
+pub const SERVICES_MAX: usize = 16;
 
 /// The most routes of an application.
 pub const ROUTES_MAX: usize = 256;
@@ -34,9 +40,6 @@ pub const VARIABLE_BYTES_MAX: usize = 127 << 10;
 
 /// The most that names and values of all variables may hold together, in bytes: a spec is one record of the store.
 pub const VARIABLES_BYTES_MAX: usize = 256 << 10;
-
-/// The least memory of an instance: Docker refuses less.
-const MEMORY_BYTES_MIN: u64 = 6 << 20;
 
 const SECOND: Millis = Millis(1_000);
 const MINUTE: Millis = Millis(60_000);
@@ -60,26 +63,10 @@ impl Spec {
     /// All that is wrong.
     pub fn validate(&self) -> Result<(), Vec<SpecError>> {
         let mut found = Findings::default();
-        found.within("replicas", self.replicas, 1..=REPLICAS_MAX);
         if self.requires.contains(&self.env) {
             found.add("requires", format!("leads back to {}, which would wait for itself", self.env));
         }
-        match &self.workload {
-            Workload::Docker(container) => {
-                if self.port == 0 {
-                    found.add(
-                        "port",
-                        "is not from 1 to 65535: it is the port that the application listens on in its container",
-                    );
-                }
-                check_container(container, &mut found);
-            }
-            Workload::Process(process) => check_process(process, &mut found),
-        }
-        check_variables(self, &mut found);
-        check_resources(self, &mut found);
-        check_host_ports(self, &mut found);
-        check_health(&self.health, &mut found);
+        service::check_services(self, &mut found);
         check_routes(self, &mut found);
         check_forward(self, &mut found);
         check_gates(&self.gates, &mut found);
@@ -135,170 +122,8 @@ impl Findings {
     }
 }
 
-fn check_container(container: &Container, found: &mut Findings) {
-    if let Err(message) = check_image(&container.image) {
-        found.add("workload.docker.image", message);
-    }
-    for (field, list) in [("command", &container.command), ("entrypoint", &container.entrypoint)] {
-        let field = format!("workload.docker.{field}");
-        if let Some(list) = list {
-            if list.is_empty() {
-                found.add(&field, "is empty; leave it out to use the image's own");
-            }
-            for (at, argument) in list.iter().enumerate() {
-                found.text(&format!("{field}[{at}]"), argument);
-            }
-        }
-    }
-    if let Some(user) = &container.user {
-        found.word("workload.docker.user", user);
-    }
-    let mut paths = BTreeSet::new();
-    for (at, volume) in container.volumes.iter().enumerate() {
-        let field = format!("workload.docker.volumes[{at}]");
-        check_volume(volume, &field, found);
-        if !paths.insert(volume.path.trim_end_matches('/')) {
-            found.add(field, format!("mounts at {:?}, where another volume is mounted already", volume.path));
-        }
-    }
-}
-
-fn check_volume(volume: &Volume, field: &str, found: &mut Findings) {
-    let Volume { source, path, read_only: _ } = volume;
-    found.absolute(field, path);
-    if path.trim_end_matches('/').is_empty() && path.starts_with('/') {
-        found.add(field, "mounts over the whole container; name a folder in it");
-    }
-    // Such a colon would move the border between source, path and options.
-    if path.contains(':') || source.contains(':') {
-        found.add(field, "holds a colon in a path");
-    }
-    if source.starts_with('/') {
-        found.absolute(field, source);
-    } else if !is_volume_name(source) {
-        found.add(
-            field,
-            format!("{source:?} is neither an absolute path nor a volume name (letters, digits, `_`, `.`, `-`)"),
-        );
-    }
-}
-
-fn is_volume_name(name: &str) -> bool {
-    name.len() >= 2
-        && name.len() <= 255
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b))
-}
-
-fn check_process(process: &Process, found: &mut Findings) {
-    match process.command.first() {
-        None => found.add("workload.process.command", "is empty; it is the program and its arguments"),
-        Some(program) => found.absolute("workload.process.command[0]", program),
-    }
-    for (at, argument) in process.command.iter().enumerate() {
-        found.text(&format!("workload.process.command[{at}]"), argument);
-    }
-    found.absolute("workload.process.directory", &process.directory);
-    if let Some(user) = &process.user {
-        found.word("workload.process.user", user);
-    }
-}
-
-fn check_variables(spec: &Spec, found: &mut Findings) {
-    let mut bytes = 0;
-    for (name, value) in &spec.variables {
-        let field = format!("variables.{name}");
-        if !is_variable_name(name) {
-            found.add(&field, "is not a variable name: letters, digits and `_`, not beginning with a digit");
-        }
-        if name.starts_with("GAPLESS_") {
-            found.add(&field, "is one of those that gapless sets itself; choose a name without GAPLESS_ in front");
-        }
-        if name == "PORT" && matches!(spec.workload, Workload::Process(_)) {
-            found.add(&field, "is set by gapless to the port of each instance; use [host_ports] for fixed ones");
-        }
-        found.text(&field, value);
-        if value.len() > VARIABLE_BYTES_MAX {
-            found.add(&field, format!("has {} bytes; the most is {VARIABLE_BYTES_MAX}", value.len()));
-        }
-        bytes += name.len() + value.len();
-    }
-    if bytes > VARIABLES_BYTES_MAX {
-        found.add("variables", format!("have {bytes} bytes together; the most is {VARIABLES_BYTES_MAX}"));
-    }
-}
-
-/// Whether `name` can be the name of an environment variable: `[A-Za-z_][A-Za-z0-9_]*`.
-#[must_use]
-pub fn is_variable_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with(|c: char| c.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-fn check_resources(spec: &Spec, found: &mut Findings) {
-    if let Some(bytes) = spec.resources.memory_bytes {
-        if bytes < MEMORY_BYTES_MIN {
-            found.add("resources.memory_bytes", format!("is {bytes} bytes; the least is 6 MiB"));
-        } else if i64::try_from(bytes).is_err() {
-            found.add("resources.memory_bytes", "is more than any machine has");
-        }
-    }
-    if let Some(millis) = spec.resources.cpu_millis {
-        let cpus = |millis: u64| millis as f64 / 1000.0;
-        found.within("resources.cpu_millis", cpus(millis), cpus(10)..=cpus(1_024_000));
-    }
-    found.within("log.file_bytes", spec.log.file_bytes, 4096..=1 << 40);
-    found.within("log.file_count", spec.log.file_count, 1..=100);
-}
-
-fn check_host_ports(spec: &Spec, found: &mut Findings) {
-    let Some(ports) = spec.host_ports else { return };
-    if ports.blue == 0 || ports.green == 0 {
-        found.add("host_ports", "must be from 1 to 65535");
-    }
-    if ports.blue == ports.green {
-        found.add("host_ports", format!("are both {}; the two slots run side by side", ports.blue));
-    }
-    if spec.replicas > 1 {
-        found.add("host_ports", "need `replicas = 1`: two instances cannot have one port of the host");
-    }
-}
-
-fn check_health(health: &HealthCheck, found: &mut Findings) {
-    if !health.path.starts_with('/') {
-        found.add("health.path", format!("{:?} does not begin with `/`", health.path));
-    } else if health.path.len() > 1024 || !health.path.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-        found.add("health.path", "is not a path of at most 1024 visible ASCII characters without `#`");
-    }
-    if health.port == Some(0) {
-        found.add("health.port", "must be from 1 to 65535");
-    }
-    if health.statuses.is_empty() {
-        found.add("health.statuses", "is empty, so that nothing would ever be healthy");
-    }
-    if let Some(status) = health.statuses.iter().find(|status| !(200..=599).contains(*status)) {
-        found.add("health.statuses", format!("has {status}; possible is from 200 to 599"));
-    }
-    if let Some(host) = &health.host
-        && (host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)))
-    {
-        found.add("health.host", format!("{host:?} is not a host"));
-    }
-    found.within("health.interval", health.interval, Millis(1)..=MINUTE);
-    found.within("health.timeout", health.timeout, Millis(1)..=Millis(300_000));
-    found.within("health.deadline", health.deadline, Millis(1)..=HOUR);
-    found.within("health.passes", health.passes, 1..=100);
-    found.within("health.failures", health.failures, 1..=100);
-    for (name, part) in [("interval", health.interval), ("timeout", health.timeout)] {
-        if health.deadline < part {
-            found.add("health.deadline", format!("is {}, shorter than the {name} of {part}", health.deadline));
-        }
-    }
-}
-
 fn check_routes(spec: &Spec, found: &mut Findings) {
-    if spec.routes.is_empty() {
+    if spec.routes.is_empty() && spec.services.values().any(|service| service.health.path.is_some()) {
         found.add("routes", "is empty: no request would ever reach the application");
     }
     if spec.routes.len() > ROUTES_MAX {
@@ -318,6 +143,14 @@ fn check_routes(spec: &Spec, found: &mut Findings) {
                 format!("routes[{at}]"),
                 format!("has the host {} and the path {} of a route before it", route.host, route.path),
             );
+        }
+        match spec.services.get(&route.service) {
+            None => found.add(format!("routes[{at}].service"), format!("is {}, and there is none", route.service)),
+            Some(Service { workload: Workload::Docker(_), port: 0, health, .. }) if health.path.is_none() => found.add(
+                format!("services.{}.port", route.service),
+                "is missing: requests come to this service, so it has to listen somewhere",
+            ),
+            Some(_) => {}
         }
     }
 }
@@ -515,13 +348,17 @@ fn check_timing(spec: &Spec, found: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::HostPorts;
-    use crate::{HostPattern, PathPrefix, routes::Route};
+    use crate::spec::{HostPorts, Process, Volume};
+    use crate::{HostPattern, PathPrefix, ServiceName, routes::Route};
 
     fn spec() -> Spec {
-        let json = r#"{"app":"shop","workload":{"docker":{"image":"shop:1"}},"port":3000,"replicas":1,
-            "routes":[{"host":"*"}]}"#;
+        let json = r#"{"app":"shop","services":{"web":{"workload":{"docker":{"image":"shop:1"}},"port":3000,
+            "replicas":1}},"routes":[{"host":"*"}]}"#;
         serde_json::from_str(json).unwrap()
+    }
+
+    fn web(spec: &mut Spec) -> &mut Service {
+        spec.services.get_mut("web").unwrap()
     }
 
     fn errors(change: impl FnOnce(&mut Spec)) -> String {
@@ -540,7 +377,8 @@ mod tests {
 
     #[test]
     fn bounds_are_told_with_what_is_possible() {
-        assert_eq!(errors(|spec| spec.replicas = 65), "replicas is 65; possible is from 1 to 64");
+        let text = errors(|spec| web(spec).replicas = 65);
+        assert_eq!(text, "services.web.replicas is 65; possible is from 1 to 64");
         assert_eq!(
             errors(|spec| spec.timing.keep_warm = Millis(u64::MAX)).split(';').nth(1),
             Some(" possible is from 0 ms to 720h00m")
@@ -550,12 +388,13 @@ mod tests {
     #[test]
     fn everything_that_is_wrong_is_told_at_once() {
         let text = errors(|spec| {
-            spec.port = 0;
-            spec.replicas = 2;
-            spec.host_ports = Some(HostPorts { blue: 9001, green: 9001 });
-            spec.health.path = "up".to_owned();
-            spec.variables.insert("GAPLESS_SLOT".to_owned(), "blue".to_owned());
-            spec.variables.insert("1A".to_owned(), "\0".to_owned());
+            let web = web(spec);
+            web.port = 0;
+            web.replicas = 2;
+            web.host_ports = Some(HostPorts { blue: 9001, green: 9001 });
+            web.health.path = Some("up".to_owned());
+            web.variables.insert("GAPLESS_SLOT".to_owned(), "blue".to_owned());
+            web.variables.insert("1A".to_owned(), "\0".to_owned());
         });
         assert_eq!(text.lines().count(), 7, "{text}");
     }
@@ -565,16 +404,55 @@ mod tests {
         for path in ["data", "/", "//", "/a/../b", "/a\n", "/a:b", ""] {
             let volume = Volume { source: "data".to_owned(), path: path.to_owned(), read_only: false };
             let text = errors(|spec| {
-                let Workload::Docker(container) = &mut spec.workload else { return };
+                let Workload::Docker(container) = &mut web(spec).workload else { return };
                 container.volumes.push(volume);
             });
-            assert!(text.starts_with("workload.docker.volumes[0]"), "{path:?}: {text}");
+            assert!(text.starts_with("services.web.workload.docker.volumes[0]"), "{path:?}: {text}");
         }
     }
 
     #[test]
     fn the_same_route_twice_is_refused() {
-        let route = Route { host: HostPattern::any(), path: PathPrefix::default(), strip: false };
+        let route = Route {
+            host: HostPattern::any(),
+            path: PathPrefix::default(),
+            strip: false,
+            service: ServiceName::default(),
+        };
         assert!(errors(|spec| spec.routes.push(route)).starts_with("routes[1] has the host * and the path /"));
+    }
+
+    #[test]
+    fn services_must_fit_each_other_and_their_routes() {
+        let text = errors(|spec| {
+            let worker = web(spec).clone();
+            spec.services.insert("worker".parse().unwrap(), Service { port: 0, replicas: 64, ..worker });
+            spec.routes[0].service = "none".parse().unwrap();
+        });
+        assert_eq!(
+            text.lines().collect::<Vec<_>>(),
+            [
+                "services.worker.port is not from 1 to 65535: it is the port that the service listens on in its container",
+                "services have 65 instances together; the most is 64",
+                "routes[0].service is none, and there is none",
+            ]
+        );
+        let text = errors(|spec| {
+            let process = Process { command: vec!["/bin/true".to_owned()], directory: "/".to_owned(), user: None };
+            let mut worker = Service::new(Workload::Process(process), 0);
+            worker.health.path = None;
+            spec.services.insert("worker".parse().unwrap(), worker);
+        });
+        assert_eq!(text, "services run by docker and process; all services of an application need the same runtime");
+    }
+
+    #[test]
+    fn what_answers_no_requests_needs_no_routes() {
+        let only_worker = |spec: &mut Spec| {
+            spec.routes.clear();
+            (web(spec).port, web(spec).health.path) = (0, None);
+        };
+        assert_eq!(errors(only_worker), "");
+        assert!(errors(|spec| spec.routes.clear()).starts_with("routes is empty"));
     }
 }

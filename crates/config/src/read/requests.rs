@@ -3,26 +3,37 @@
 use super::Reading;
 use crate::section::{Located, Section};
 use gapless_core::routes::Route;
-use gapless_core::{HostPattern, PathPrefix};
+use gapless_core::{HostPattern, PathPrefix, ServiceName};
 use std::collections::HashMap;
 use toml::Spanned;
 use toml::de::DeValue;
 
 impl Reading<'_> {
-    /// The routes, and the path in the file that each came from.
-    pub(super) fn routes(&self, root: &Section<'_>) -> (Vec<Route>, Vec<String>) {
-        let mut routes = Vec::new();
-        let mut origins = Vec::new();
-        for (at, host) in root.texts("hosts").unwrap_or_default().into_iter().enumerate() {
-            let origin = format!("hosts[{at}]");
-            if let Some(host) = self.host(root, &host, &origin) {
-                routes.push(Route { host, path: PathPrefix::default(), strip: false });
-                origins.push(origin);
+    /// The routes to a service, and the path in the file that each came from: of each host under `path`, and `routes`.
+    pub(super) fn routes(&self, section: &Section<'_>, service: &ServiceName) -> (Vec<Route>, Vec<String>) {
+        let (mut routes, mut origins) = (Vec::new(), Vec::new());
+        let mut add = |host, path, strip, origin| {
+            routes.push(Route { host, path, strip, service: service.clone() });
+            origins.push(origin);
+        };
+        // Only a service has these two.
+        let has_path = section.has_own("path");
+        let path = if has_path { section.text("path") } else { None };
+        let path =
+            path.and_then(|path| section.accept(path.span, &section.path("path"), path.value.parse::<PathPrefix>()));
+        let path = path.unwrap_or_default();
+        let strip = if has_path { section.boolean("strip").unwrap_or(false) } else { false };
+        for (at, host) in section.texts("hosts").unwrap_or_default().into_iter().enumerate() {
+            let origin = format!("{}[{at}]", section.path("hosts"));
+            if let Some(host) = self.host(section, &host, &origin) {
+                add(host, path.clone(), strip, if has_path { section.path("path") } else { origin });
             }
         }
-        for (at, table) in root.tables("routes").into_iter().enumerate() {
+        let tables = if section.has_own("routes") { section.tables("routes") } else { Vec::new() };
+        section.noted("routes");
+        for (at, table) in tables.into_iter().enumerate() {
             let host = match table.text("host") {
-                Some(host) => self.host(root, &host, &table.path("host")),
+                Some(host) => self.host(section, &host, &table.path("host")),
                 None => Some(HostPattern::any()),
             };
             let path = match table.text("path") {
@@ -32,13 +43,12 @@ impl Reading<'_> {
             let strip = table.boolean("strip").unwrap_or(false);
             table.finish();
             if let (Some(host), Some(path)) = (host, path) {
-                routes.push(Route { host, path, strip });
-                origins.push(format!("routes[{at}]"));
+                add(host, path, strip, format!("{}[{at}]", section.path("routes")));
             }
         }
-        if !root.has("hosts") && !root.has("routes") {
-            routes.push(Route { host: HostPattern::any(), path: PathPrefix::default(), strip: false });
-            origins.push("hosts".to_owned());
+        if !section.has("hosts") && !section.has_own("routes") {
+            let origin = if has_path { section.path("path") } else { "hosts".to_owned() };
+            add(HostPattern::any(), path, strip, origin);
         }
         self.tell_of_duplicates(&routes, &origins);
         (routes, origins)
@@ -48,13 +58,15 @@ impl Reading<'_> {
         section.accept(host.span.clone(), path, host.value.parse::<HostPattern>())
     }
 
-    fn tell_of_duplicates(&self, routes: &[Route], origins: &[String]) {
+    pub(super) fn tell_of_duplicates(&self, routes: &[Route], origins: &[String]) {
         let mut first: HashMap<(&HostPattern, &PathPrefix), &String> = HashMap::new();
         for (route, origin) in routes.iter().zip(origins) {
             let Some(earlier) = first.insert((&route.host, &route.path), origin) else { continue };
             if let (Some(here), Some(there)) = (self.report.span(origin), self.report.span(earlier)) {
                 let message =
                     format!("the route for the host {} and the path {} is there twice", route.host, route.path);
+                // Services are read by name, and people read from the top.
+                let (there, here) = if here.start < there.start { (here, there) } else { (there, here) };
                 self.report.at_both(here, &message, "again", there, "first here");
             }
         }

@@ -3,6 +3,7 @@
 use super::Reading;
 use crate::problem::Problem;
 use crate::section::{Located, Section};
+use gapless_core::ServiceName;
 use gapless_core::spec::{Container, Process, Volume, Workload};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ struct Keys {
 }
 
 impl Reading<'_> {
-    pub(super) fn workload(&self, root: &Section<'_>) -> Option<Workload> {
+    pub(super) fn workload(&self, root: &Section<'_>, service: &ServiceName) -> Option<Workload> {
         let runtime = root.text("runtime");
         let keys = Keys {
             image: root.text("image"),
@@ -36,13 +37,16 @@ impl Reading<'_> {
             directory: root.text("directory"),
             volumes: root.texts("volumes"),
         };
-        match self.kind(root, runtime)? {
-            Kind::Docker => self.container(root, keys),
+        // An image that is given for all services is not for one that has its own.
+        let given = self.options.image.as_ref().filter(|_| !root.is_heir() || !root.has_own("image"));
+        let given = self.options.images.get(service).or(given);
+        match self.kind(root, runtime, given.is_some())? {
+            Kind::Docker => self.container(root, keys, given),
             Kind::Process => self.process(root, keys),
         }
     }
 
-    fn kind(&self, root: &Section<'_>, runtime: Option<Located<String>>) -> Option<Kind> {
+    fn kind(&self, root: &Section<'_>, runtime: Option<Located<String>>, is_image_given: bool) -> Option<Kind> {
         let (kind, why) = match runtime {
             Some(runtime) => match runtime.value.as_str() {
                 "docker" => (Kind::Docker, "`runtime` is \"docker\""),
@@ -57,7 +61,7 @@ impl Reading<'_> {
             None if root.has("runtime") => return None,
             None if root.has("image") => (Kind::Docker, "it has an `image`"),
             None if root.has("command") => (Kind::Process, "it has a `command` and no `image`"),
-            None if self.options.image.is_some() => (Kind::Docker, "`--image` was given"),
+            None if is_image_given => (Kind::Docker, "`--image` was given"),
             None => {
                 root.missing("image", "give an `image` to run a container, or a `command` to run a process");
                 return None;
@@ -68,14 +72,14 @@ impl Reading<'_> {
             Kind::Process => (&["image", "entrypoint", "init", "volumes"][..], "a process", "a container"),
         };
         for key in unfit.iter().filter(|key| root.has(key)) {
-            let message = format!("`{key}` is for {instead}, and this file runs {is}, because {why}");
-            self.report.at_path(key, message, "does not fit");
+            let message = format!("`{}` is for {instead}, and this file runs {is}, because {why}", root.path(key));
+            self.report.at_path(&root.path(key), message, "does not fit");
         }
         Some(kind)
     }
 
-    fn container(&self, root: &Section<'_>, keys: Keys) -> Option<Workload> {
-        let image = match &self.options.image {
+    fn container(&self, root: &Section<'_>, keys: Keys, given: Option<&String>) -> Option<Workload> {
+        let image = match given {
             Some(image) => Some(image.clone()),
             None => keys.image.map(|image| image.value),
         };
@@ -85,7 +89,7 @@ impl Reading<'_> {
         let volumes = keys.volumes.unwrap_or_default();
         let volumes = volumes.into_iter().enumerate().filter_map(|(at, volume)| {
             let parsed = self.volume(&volume.value);
-            root.accept(volume.span, &format!("volumes[{at}]"), parsed)
+            root.accept(volume.span, &format!("{}[{at}]", root.path("volumes")), parsed)
         });
         let volumes = volumes.collect();
         Some(Workload::Docker(Container {
@@ -134,9 +138,15 @@ impl Reading<'_> {
         }
         let command = keys.command?;
         let program = match command.first() {
-            Some(program) => root.accept(program.span.clone(), "command[0]", self.program(&program.value))?,
+            Some(program) => root.accept(
+                program.span.clone(),
+                &format!("{}[0]", root.path("command")),
+                self.program(&program.value),
+            )?,
             None => {
-                self.report.at_path("command", "`command` is empty; it is the program and its arguments", "here");
+                let path = root.path("command");
+                let message = format!("`{path}` is empty; it is the program and its arguments");
+                self.report.at_path(&path, message, "here");
                 return None;
             }
         };
@@ -147,7 +157,7 @@ impl Reading<'_> {
                 let path = self.absolute(&directory.value);
                 let checked =
                     if path.is_dir() { text_of(&path) } else { Err(format!("{} is not a folder", path.display())) };
-                root.accept(directory.span, "directory", checked)?
+                root.accept(directory.span, &root.path("directory"), checked)?
             }
             None => root.accept(0..0, "directory", text_of(&self.base))?,
         };

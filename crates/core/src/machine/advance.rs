@@ -2,12 +2,12 @@
 
 use super::State;
 use super::hooks::Hooks;
-use crate::application::{Application, Desired, Idle, KeptRelease, Placement, Promotion};
+use crate::application::{Application, Desired, Idle, KeptRelease, Placement, Promotion, Replica};
 use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Traffic, Way};
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate::{self, GateReport};
 use crate::hook::HookPoint;
-use crate::{Millis, PlacementId, Release, RouteGroup, Slot};
+use crate::{Artifacts, Millis, PlacementId, Release, RouteGroup, Slot};
 
 /// Moves the deployment on by one phase, if the facts say so.
 pub(super) fn advance(state: &mut State, facts: &Facts) {
@@ -78,15 +78,15 @@ impl At<'_> {
         }
         // An earlier deployment of the same release has resolved it, or this one has: a rollback needs no registry, and a tag that
         // moved meanwhile changes nothing.
-        let prepared = self.release.artifact.clone().map(Ok).or_else(|| self.facts.prepared.clone());
+        let prepared = self.release.artifacts.clone().map(Ok).or_else(|| self.facts.prepared.clone());
         match prepared {
-            Some(Ok(artifact)) => {
+            Some(Ok(artifacts)) => {
                 let Some(slot) = self.deployment.slot else { return };
-                if let Some(release) = self.is_live_already(&artifact) {
-                    self.release.artifact = Some(artifact);
+                if let Some(release) = self.is_live_already(&artifacts) {
+                    self.release.artifacts = Some(artifacts);
                     return self.end(Outcome::Unchanged { release });
                 }
-                self.release.artifact = Some(artifact.clone());
+                self.release.artifacts = Some(artifacts.clone());
                 match self.hooks(HookPoint::BeforeStart) {
                     Hooks::UnderWay => return,
                     Hooks::Failed(reason) => return self.fail(reason.cause, reason.message),
@@ -94,7 +94,7 @@ impl At<'_> {
                 }
                 let id = PlacementId { key: self.app.key.clone(), slot, deployment: self.deployment.number };
                 let spec = self.release.spec.clone();
-                let mut placement = Placement::candidate(id, self.release.number, spec, artifact.clone());
+                let mut placement = Placement::candidate(id, self.release.number, spec, artifacts);
                 placement.secret.clone_from(&self.deployment.preview_token);
                 self.app.slots.insert(slot, placement);
                 self.enter(Phase::Starting);
@@ -119,8 +119,7 @@ impl At<'_> {
         let mut replicas = placement.replicas.clone();
         let mut are_all_running = true;
         for replica in &mut replicas {
-            let name = placement.id.instance(replica.number);
-            let Some(fact) = self.facts.instance(&name) else {
+            let Some(fact) = self.facts.instance(&placement.name_of(replica)) else {
                 are_all_running = false;
                 continue;
             };
@@ -153,29 +152,41 @@ impl At<'_> {
         if let Some(Reason { cause, message }) = self.bad_sign(placement, false) {
             return self.fail(cause, message);
         }
-        let passes_needed = placement.spec.health.passes;
-        let mut last_failure = None;
-        let mut are_all_healthy = true;
-        for name in placement.instances() {
-            let fact = self.facts.instance(&name);
-            let health = fact.map(|fact| fact.health).unwrap_or_default();
-            // A pass of before this phase does not count: a slot that was kept for rollback is checked anew.
-            if health.passes < passes_needed || health.passed_at < self.deployment.phase_since {
-                are_all_healthy = false;
-                last_failure = health.last_failure.or(last_failure);
-            }
-        }
-        if are_all_healthy {
+        let ill = placement.replicas.iter().filter_map(|replica| Some((replica, self.is_ill(placement, replica)?)));
+        let ill: Vec<_> = ill.collect();
+        if let Some((replica, (limit, seen))) = ill.iter().find(|(_, (limit, _))| self.is_late(*limit)) {
+            let which = match placement.spec.has_several_services() {
+                true => format!("{} is ", replica.service),
+                false => String::new(),
+            };
+            let message = format!("{which}not healthy within {limit} (health.deadline): {seen}");
+            self.fail(Cause::Unhealthy, message);
+        } else if ill.is_empty() {
             self.with_placement(|placement| {
                 placement.checked = true;
                 placement.replicas.iter_mut().for_each(|replica| replica.in_rotation = true);
             });
             self.towards_cutover();
-        } else if self.is_late(self.release.spec.health.deadline) {
-            let seen = last_failure.unwrap_or_else(|| "no check was answered".to_owned());
-            let limit = self.release.spec.health.deadline;
-            self.fail(Cause::Unhealthy, format!("not healthy within {limit} (health.deadline): {seen}"));
         }
+    }
+
+    /// Until when an instance that has not passed its checks yet has to, and what was seen of it.
+    fn is_ill(&self, placement: &Placement, replica: &Replica) -> Option<(Millis, String)> {
+        let check = &placement.service(&replica.service)?.health;
+        let fact = self.facts.instance(&placement.name_of(replica));
+        let is_well = match &fact {
+            // A pass of before this phase does not count: a slot that was kept for rollback is checked anew.
+            Some(fact) if check.path.is_some() => {
+                fact.health.passes >= check.passes && fact.health.passed_at >= self.deployment.phase_since
+            }
+            Some(fact) => matches!(fact.state, InstanceSeen::Running { .. }) && self.is_late(check.settle),
+            None => false,
+        };
+        let seen = fact.and_then(|fact| fact.health.last_failure).unwrap_or_else(|| match check.path {
+            Some(_) => "no check was answered".to_owned(),
+            None => "it does not run".to_owned(),
+        });
+        (!is_well).then_some((check.deadline, seen))
     }
 
     /// What has to come before the cutover, or the cutover itself. A rollback goes to what has been there before.
@@ -432,7 +443,7 @@ impl At<'_> {
         };
         let mut way = Way::Running;
         for replica in &kept.replicas {
-            let fact = self.facts.instance(&kept.id.instance(replica.number));
+            let fact = self.facts.instance(&kept.name_of(replica));
             match fact.map(|fact| fact.state) {
                 Some(InstanceSeen::Running { run, .. }) if Some(&run) == replica.run.as_ref() => {}
                 Some(InstanceSeen::Frozen { run }) if Some(&run) == replica.run.as_ref() => way = Way::Parked,
@@ -443,9 +454,9 @@ impl At<'_> {
     }
 
     /// The number of the live release, if it is the very same as this one and nobody insists.
-    fn is_live_already(&self, artifact: &str) -> Option<u64> {
+    fn is_live_already(&self, artifacts: &Artifacts) -> Option<u64> {
         let live = self.app.live_placement().filter(|_| self.app.desired == Desired::Running)?;
-        let is_same = live.artifact == artifact && live.spec == self.release.spec;
+        let is_same = live.artifacts == *artifacts && live.spec == self.release.spec;
         let is_wanted = self.deployment.kind == Kind::Rollback || self.deployment.forced;
         (is_same && !is_wanted).then_some(live.release)
     }
@@ -474,8 +485,9 @@ impl At<'_> {
     /// that they are what a start looks like.
     fn bad_sign(&self, placement: &Placement, is_live: bool) -> Option<Reason> {
         placement.replicas.iter().find_map(|replica| {
-            let name = placement.id.instance(replica.number);
+            let name = placement.name_of(replica);
             let fact = self.facts.instance(&name)?;
+            let failures_max = placement.service(&replica.service).map_or(u16::MAX, |it| it.health.failures);
             match fact.state {
                 InstanceSeen::Exited { out_of_memory, story } => Some(Reason::new(exit_cause(out_of_memory), story)),
                 InstanceSeen::Missing => Some(Reason::new(Cause::Exited, format!("{name} is gone"))),
@@ -485,7 +497,7 @@ impl At<'_> {
                 InstanceSeen::Running { run, .. } if replica.run.as_ref() != Some(&run) => {
                     Some(Reason::new(Cause::Exited, format!("{name} exited and was started again")))
                 }
-                InstanceSeen::Running { .. } if is_live && fact.health.failures >= placement.spec.health.failures => {
+                InstanceSeen::Running { .. } if is_live && fact.health.failures >= failures_max => {
                     let seen = fact.health.last_failure.unwrap_or_default();
                     let failures = fact.health.failures;
                     Some(Reason::new(
@@ -547,11 +559,11 @@ impl At<'_> {
 
     /// What has become live stays on the host, and so do some releases before it.
     fn keep_release(&mut self) {
-        let Some(artifact) = self.release.artifact.clone() else { return };
+        let Some(artifacts) = self.release.artifacts.clone() else { return };
         let (release, spec) = (self.release.number, &self.release.spec);
-        let runtime = spec.workload.runtime().to_owned();
+        let runtime = spec.runtime().to_owned();
         self.app.kept.retain(|kept| kept.release != release);
-        self.app.kept.insert(0, KeptRelease { release, runtime, artifact });
+        self.app.kept.insert(0, KeptRelease { release, runtime, artifacts });
         self.app.kept.truncate(usize::from(spec.timing.keep).max(1));
     }
 
@@ -580,7 +592,7 @@ impl At<'_> {
     }
 
     fn count_traffic(&mut self) {
-        self.deployment.receipt.artifact.clone_from(&self.release.artifact);
+        self.deployment.receipt.artifacts.clone_from(&self.release.artifacts);
         let judged = self.facts.judged.clone();
         match self.deployment.phase {
             Phase::Canary => self.deployment.receipt.canary = judged,

@@ -6,7 +6,7 @@ use crate::deployment::Phase;
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate;
 use crate::hook::HookPoint;
-use crate::{Action, Millis, Pace, RouteGroup, Timestamp};
+use crate::{Action, Millis, Pace, RouteGroup, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
 /// Whether the instances of a placement that is in no slot (or whose application is to rest) may be stopped: no data
@@ -28,7 +28,7 @@ fn drain_ends(placement: &Placement, facts: &Facts) -> Option<Timestamp> {
 pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
     let app = &state.app;
     let mut actions = Vec::new();
-    let is_unprepared = state.release.as_ref().is_some_and(|release| release.artifact.is_none());
+    let is_unprepared = state.release.as_ref().is_some_and(|release| release.artifacts.is_none());
     if phase(state) == Some(&Phase::Preparing) && is_unprepared && facts.prepared.is_none() {
         actions.push(Action::Prepare);
     }
@@ -65,8 +65,8 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
 fn kept(app: &Application) -> Vec<KeptRelease> {
     let placed = app.slots.values().map(|placement| KeptRelease {
         release: placement.release,
-        runtime: placement.spec.workload.runtime().to_owned(),
-        artifact: placement.artifact.clone(),
+        runtime: placement.spec.runtime().to_owned(),
+        artifacts: placement.artifacts.clone(),
     });
     let all: BTreeMap<u64, KeptRelease> = app.kept.iter().cloned().chain(placed).map(|k| (k.release, k)).collect();
     all.into_values().collect()
@@ -111,7 +111,8 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
     let is_judged = matches!(phase(state), Some(Phase::Canary | Phase::Shifting | Phase::Observing));
     let is_to_park = matches!(placement.idle, Idle::Standby { park: true, .. });
     let may_freeze = is_standby && is_to_park && may_stop(app, placement, facts);
-    for name in placement.instances() {
+    for replica in &placement.replicas {
+        let name = placement.name_of(replica);
         let Some(fact) = facts.instance(&name) else { continue };
         let may_start = match fact.state {
             InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. } => false,
@@ -132,28 +133,32 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
             if !is_candidate && !is_judged {
                 actions.push(Action::SetRestart { name: name.clone(), comes_back: is_live });
             }
-            actions.push(Action::Probe { pace: pace(placement, state, is_live), name });
+            if placement.service(&replica.service).is_some_and(|service| service.health.path.is_some()) {
+                actions.push(Action::Probe { pace: pace(placement, &replica.service, state, is_live), name });
+            }
         } else if matches!(fact.state, InstanceSeen::Frozen { .. }) && !is_standby {
             actions.push(Action::Thaw(name));
         }
     }
 }
 
-fn pace(placement: &Placement, state: &State, is_live: bool) -> Pace {
-    let is_out = placement.replicas.iter().any(|replica| !replica.in_rotation);
+fn pace(placement: &Placement, service: &ServiceName, state: &State, is_live: bool) -> Pace {
+    let replicas = || placement.replicas.iter().filter(|replica| replica.service == *service);
+    let is_out = replicas().any(|replica| !replica.in_rotation);
     match phase(state) {
         Some(Phase::Checking) if !is_live && placement.idle == Idle::Candidate => Pace::Eager,
         _ if is_live && is_out => Pace::Eager,
         Some(Phase::Shifting | Phase::Observing) if is_live => Pace::Close,
         Some(Phase::Canary) if placement.share.is_some() => Pace::Close,
-        _ if is_live && placement.replicas.len() > 1 => Pace::Close,
+        _ if is_live && replicas().count() > 1 => Pace::Close,
         _ => Pace::Steady,
     }
 }
 
 /// With fixed ports an earlier release in the same slot must be gone before the next one can have its port.
 fn is_port_in_use(placement: &Placement, app: &Application) -> bool {
-    let has_fixed_port = |placement: &Placement| placement.spec.host_ports.is_some();
+    let has_fixed_port =
+        |placement: &Placement| placement.spec.services.values().any(|service| service.host_ports.is_some());
     has_fixed_port(placement)
         && app.leaving.iter().any(|leaving| has_fixed_port(leaving) && leaving.id.slot == placement.id.slot)
 }
@@ -186,17 +191,29 @@ pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
         .iter()
         .flat_map(|held| [held.settings.drain, held.settings.timeout].map(|limit| held.since.after(limit)));
     let instants = standby_ends.chain(drains_end).chain(hold_ends).chain(restarts).chain(phase_deadline(state));
+    let instants = instants.chain(checks_end(state));
     instants.filter(|instant| *instant > facts.now).min()
+}
+
+/// When instances have run long enough, or are to have passed their checks.
+fn checks_end(state: &State) -> impl Iterator<Item = Timestamp> {
+    let checked = state.deployment.as_ref().filter(|deployment| deployment.phase == Phase::Checking);
+    let checked = checked.zip(state.release.as_ref());
+    checked.into_iter().flat_map(|(deployment, release)| {
+        let services = release.spec.services.values();
+        services.flat_map(|service| {
+            [service.health.settle, service.health.deadline].map(|limit| deployment.phase_since.after(limit))
+        })
+    })
 }
 
 fn phase_deadline(state: &State) -> Option<Timestamp> {
     let deployment = state.deployment.as_ref()?;
     let spec = &state.release.as_ref()?.spec;
     let limit = match deployment.phase {
-        Phase::Queued | Phase::Ended(_) => return None,
+        Phase::Queued | Phase::Checking | Phase::Ended(_) => return None,
         Phase::Preparing => spec.timing.prepare_timeout,
         Phase::Starting => spec.timing.start_timeout,
-        Phase::Checking => spec.health.deadline,
         // Gates and hooks end by their own deadlines.
         Phase::Testing | Phase::Migrating | Phase::Failing(_) => return None,
         Phase::Approving => spec.approval.as_ref()?.expires,

@@ -7,9 +7,9 @@ use crate::deployment::{Cause, Deployment, Outcome, Phase};
 use crate::facts::{Facts, GateEnd, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
 use crate::gate::{Gate, GateResult};
 use crate::hook::Hook;
-use crate::spec::{ApprovalRule, Process, Timing, Workload};
+use crate::spec::{ApprovalRule, HealthCheck, Process, Service, Timing, Workload};
 use crate::strategy::Strategy as Rollout;
-use crate::{Action, AppKey, InstanceName, Millis, Release, RouteGroup, Spec, Timestamp};
+use crate::{Action, AppKey, Artifacts, InstanceName, Millis, Release, RouteGroup, ServiceName, Spec, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,16 +17,33 @@ mod canary;
 mod hooks;
 mod properties;
 mod safe_releases;
+mod services;
 
 fn spec(replicas: u16) -> Arc<Spec> {
     let command = vec!["/bin/shop".into()];
     let workload = Workload::Process(Process { command, directory: "/".into(), user: None });
+    let web = Service { replicas: replicas.min(2), ..Service::new(workload.clone(), 9000) };
+    let mut services = BTreeMap::from([(ServiceName::default(), web)]);
+    // From the third instance on it is a worker's, which answers no requests.
+    if let Some(replicas) = replicas.checked_sub(2).filter(|replicas| *replicas > 0) {
+        let health = HealthCheck { path: None, ..HealthCheck::default() };
+        services.insert(worker(), Service { replicas, health, ..Service::new(workload.clone(), 0) });
+    }
     Arc::new(Spec {
-        replicas,
-        routes: vec![crate::routes::Route { host: crate::HostPattern::any(), path: Default::default(), strip: false }],
+        services,
+        routes: vec![crate::routes::Route {
+            host: crate::HostPattern::any(),
+            path: Default::default(),
+            strip: false,
+            service: ServiceName::default(),
+        }],
         timing: Timing { keep_warm: Millis::from_secs(60), ..Timing::default() },
         ..Spec::new("shop/production".parse().unwrap(), workload, 9000)
     })
+}
+
+fn worker() -> ServiceName {
+    "worker".parse().unwrap()
 }
 
 /// A world small enough to hold in the head: facts, records, and a machine that is stepped until it rests.
@@ -169,7 +186,7 @@ impl World {
         for action in actions {
             match action {
                 Action::Prepare => {
-                    self.facts.prepared = Some(Ok("sha256:1".into()));
+                    self.facts.prepared = Some(Ok(Artifacts::only("sha256:1")));
                     self.facts.hooks.clear();
                     self.facts.gates.clear();
                 }
@@ -271,7 +288,7 @@ impl World {
     }
 
     fn go_on_until_phase(&mut self, number: u64, phase: &str) {
-        for _ in 0..100 {
+        for _ in 0..1000 {
             let actions = self.settle();
             if self.deployments[&number].phase.name() == phase {
                 return;
@@ -345,7 +362,7 @@ fn an_exit_while_observed_reverts_and_routes_the_old_slot_in_the_same_change() {
     world.go_on_until_over();
     let second = world.deploy(1);
     world.go_on_until_phase(second, "observing");
-    let new = world.app.live_placement().unwrap().id.instance(1);
+    let new = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.exit(&new);
     let Step::Commit(next) = step(&world.state(), &world.facts) else { panic!("nothing happens") };
     assert_eq!(next.app.live_placement().unwrap().release, 1);

@@ -4,7 +4,8 @@
 use super::{State, duties};
 use crate::application::{Application, Desired, Idle, Placement};
 use crate::facts::{Facts, InstanceSeen};
-use crate::{Slot, Timestamp};
+use crate::spec::Service;
+use crate::{ServiceName, Slot, Timestamp};
 
 /// Brings the record up to what is seen.
 pub(super) fn upkeep(state: &mut State, facts: &Facts) {
@@ -60,17 +61,23 @@ fn forget_stopped(app: &mut Application, facts: &Facts) {
     app.leaving.retain(|placement| !gone.contains(&placement.id));
 }
 
-/// Takes instances out of rotation that do not run or fail their checks, and back in once they pass. The last one that
-/// runs is never taken out for its checks: a doubtful answer is better than none.
+/// Takes instances out of rotation that do not run or fail their checks, and back in once they pass. The last one of a
+/// service that runs is never taken out for its checks: a doubtful answer is better than none.
 fn rotate(placement: &mut Placement, facts: &Facts) {
-    let Some(seen) =
-        placement.replicas.iter().map(|r| facts.instance(&placement.id.instance(r.number))).collect::<Option<Vec<_>>>()
-    else {
-        return;
-    };
-    let health = &placement.spec.health;
-    let before = placement.replicas.clone();
-    for (replica, fact) in placement.replicas.iter_mut().zip(&seen) {
+    let spec = placement.spec.clone();
+    for (name, service) in &spec.services {
+        rotate_service(placement, name, service, facts);
+    }
+}
+
+fn rotate_service(placement: &mut Placement, name: &ServiceName, service: &Service, facts: &Facts) {
+    let id = placement.id.clone();
+    let mut replicas: Vec<_> = placement.replicas.iter_mut().filter(|replica| replica.service == *name).collect();
+    let seen = replicas.iter().map(|replica| facts.instance(&id.instance(name, replica.number)));
+    let Some(seen) = seen.collect::<Option<Vec<_>>>() else { return };
+    let health = &service.health;
+    let before: Vec<_> = replicas.iter().map(|replica| (**replica).clone()).collect();
+    for (replica, fact) in replicas.iter_mut().zip(&seen) {
         let InstanceSeen::Running { address, run } = &fact.state else {
             replica.leave_rotation();
             continue;
@@ -78,16 +85,17 @@ fn rotate(placement: &mut Placement, facts: &Facts) {
         let is_same_run = replica.run.as_ref() == Some(run);
         let was_in_rotation = replica.in_rotation && is_same_run;
         replica.in_rotation = match was_in_rotation {
+            _ if health.path.is_none() => true,
             true => fact.health.failures < health.failures,
             false => fact.health.passes >= health.passes,
         };
         replica.address = Some(*address);
         replica.run = Some(run.clone());
     }
-    if placement.replicas.iter().any(|replica| replica.in_rotation) {
+    if replicas.iter().any(|replica| replica.in_rotation) {
         return;
     }
-    for (replica, before) in placement.replicas.iter_mut().zip(&before) {
+    for (replica, before) in replicas.iter_mut().zip(&before) {
         replica.in_rotation = before.in_rotation && replica.run.is_some() && replica.run == before.run;
     }
 }

@@ -132,7 +132,7 @@ fn what_is_held_against_a_canary_sends_all_requests_back_and_says_why() {
 #[test]
 fn an_exit_in_a_canary_sends_all_requests_back() {
     let (mut world, number) = world(&[(10, Some(60))]);
-    let name = world.app.slots[&crate::Slot::Green].id.instance(1);
+    let name = world.app.slots[&crate::Slot::Green].id.instance(&ServiceName::default(), 1);
     world.exit(&name);
     world.settle();
     assert_eq!(world.weights(), [(1, 100)]);
@@ -186,7 +186,7 @@ fn the_old_slot_is_parked_and_a_rollback_lets_it_go_on() {
     let old = world.app.slots[&crate::Slot::Blue].clone();
     assert!(old.parked);
     let is_frozen = |world: &World| {
-        let fact = world.facts.instance(&old.id.instance(1)).unwrap();
+        let fact = world.facts.instance(&old.id.instance(&ServiceName::default(), 1)).unwrap();
         matches!(fact.state, InstanceSeen::Frozen { .. })
     };
     assert!(is_frozen(&world));

@@ -92,7 +92,7 @@ fn a_hook_whose_point_is_past_is_ended_and_what_is_for_failures_is_done() {
     let number = world.deploy(1);
     world.go_on_until_phase(number, "observing");
     assert!(world.settle().contains(&Action::RunHook("slow".into())));
-    let name = world.app.live_placement().unwrap().id.instance(1);
+    let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.exit(&name);
     assert!(!world.settle().contains(&Action::RunHook("slow".into())), "it would run on");
     world.go_on_until_over();
@@ -166,7 +166,7 @@ fn a_revert_past_a_migration_says_that_it_stays() {
     let mut world = world(vec![hook("schema", HookPoint::BeforeCutover, Some(Migration::default()))]);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "observing");
-    let name = world.app.live_placement().unwrap().id.instance(1);
+    let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.exit(&name);
     world.go_on_until_over();
     let Phase::Ended(Outcome::Reverted(reason)) = &world.deployments[&number].phase else { panic!("not reverted") };
@@ -180,7 +180,7 @@ fn maintenance_is_in_the_routes_and_stops_nothing() {
     command::begin_maintenance(&mut world.app, Some("<h1>Soon</h1>".into()), &by).unwrap();
     assert!(command::begin_maintenance(&mut world.app, None, &by).is_err());
     let route = RouteGroup::derive(&world.app).unwrap().maintenance.unwrap();
-    assert_eq!((route.page.as_deref(), route.health_path.as_str()), (Some("<h1>Soon</h1>"), "/up"));
+    assert_eq!((route.page.as_deref(), route.health_paths), (Some("<h1>Soon</h1>"), vec!["/up".to_owned()]));
     world.settle();
     assert_eq!(world.app.live_placement().unwrap().release, 1);
     command::end_maintenance(&mut world.app).unwrap();

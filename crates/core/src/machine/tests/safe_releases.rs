@@ -8,7 +8,7 @@ use crate::command;
 use crate::deployment::{Cause, Outcome, Phase};
 use crate::gate::{Gate, GateCommand, GateKind};
 use crate::spec::ApprovalRule;
-use crate::{Action, AppKey, Millis, RouteGroup};
+use crate::{Action, AppKey, Artifacts, Millis, RouteGroup};
 use std::sync::Arc;
 
 fn gate(name: &str, parallel: bool, retries: u16) -> Gate {
@@ -124,10 +124,10 @@ fn only_what_has_succeeded_elsewhere_is_promoted() {
     let alone = command::deploy(&mut app, Arc::new(wanted.clone()), Vec::new(), false, &by).unwrap_err();
     assert!(alone.to_string().contains("gapless promote --from production --to live"), "{alone}");
     let handed_in = command::promote(&mut app, &wanted, Vec::new(), std::slice::from_ref(&proven), &by).unwrap();
-    assert_eq!(handed_in.release.artifact.as_deref(), Some("sha256:1"));
+    assert_eq!(handed_in.release.artifacts, Some(Artifacts::only("sha256:1")));
 
     wanted.requires.push("staging".parse().unwrap());
-    let other = command::Proven { artifact: "sha256:2".into(), ..proven.clone() };
+    let other = command::Proven { artifacts: Artifacts::only("sha256:2"), ..proven.clone() };
     let other =
         command::Proven { origin: crate::release::Origin { env: "staging".parse().unwrap(), release: 9 }, ..other };
     assert!(

@@ -1,0 +1,200 @@
+//! What runs: the file itself where it describes one service, or each table of `[services]`, which inherits from the file.
+
+use super::{Reading, requests};
+use crate::problem::Problem;
+use crate::section::Section;
+use gapless_core::ServiceName;
+use gapless_core::routes::Route;
+use gapless_core::spec::{HealthCheck, HostPorts, LogRotation, Resources, Service, Workload};
+use gapless_core::validate::is_variable_name;
+use std::collections::BTreeMap;
+use toml::de::DeValue;
+
+/// The keys of a service; at the top of the file they are for all services that do not have them.
+const OF_A_SERVICE: [&str; 16] = [
+    "runtime",
+    "image",
+    "command",
+    "entrypoint",
+    "user",
+    "init",
+    "directory",
+    "port",
+    "replicas",
+    "env",
+    "env_files",
+    "volumes",
+    "resources",
+    "log",
+    "host_ports",
+    "health",
+];
+
+/// The services, their routes, and the path in the file that each route came from.
+type Services = (Option<BTreeMap<ServiceName, Service>>, Vec<Route>, Vec<String>);
+
+impl Reading<'_> {
+    pub(super) fn services(&self, root: &Section<'_>) -> Services {
+        self.tell_of_images(root);
+        let Some(table) = root.table("services") else {
+            let (routes, origins) = self.routes(root, &ServiceName::default());
+            let service = self.service(root, &ServiceName::default(), true);
+            return (service.map(|service| BTreeMap::from([(ServiceName::default(), service)])), routes, origins);
+        };
+        OF_A_SERVICE.into_iter().for_each(|key| root.noted(key));
+        // Read by the services; noted here where they stand.
+        root.value("hosts");
+        if root.value("routes").is_some() {
+            let path = root.path("routes");
+            let message = format!("`{path}`: to which service? Give each service a `path` or `routes` of its own");
+            self.report.at_path(&path, message, "here");
+        }
+        let spans: BTreeMap<_, _> = table.entries().map(|(key, _)| (key.get_ref().to_string(), key.span())).collect();
+        let (mut services, mut routes, mut origins) = (Some(BTreeMap::new()), Vec::new(), Vec::new());
+        for (name, span) in spans {
+            let parsed = table.accept(span, &table.path(&name), name.parse::<ServiceName>());
+            let (Some(parsed), Some(section)) = (parsed, root.heir("services", &name)) else {
+                services = None;
+                continue;
+            };
+            let is_routed = ["path", "hosts", "routes"].iter().any(|key| section.has_own(key));
+            if is_routed {
+                let (its, from) = self.routes(&section, &parsed);
+                routes.extend(its);
+                origins.extend(from);
+            }
+            match (self.service(&section, &parsed, is_routed), &mut services) {
+                (Some(service), Some(services)) => drop(services.insert(parsed, service)),
+                (Some(_), None) => {}
+                (None, _) => services = None,
+            }
+            section.finish();
+        }
+        self.tell_of_duplicates(&routes, &origins);
+        if routes.is_empty() && root.has("hosts") {
+            let path = root.path("hosts");
+            let message = format!("`{path}`: to which service? Give one of them `path = \"/\"`");
+            self.report.at_path(&path, message, "here");
+        }
+        (services, routes, origins)
+    }
+
+    /// Images that were given for services that are not there.
+    fn tell_of_images(&self, root: &Section<'_>) {
+        for name in self.options.images.keys() {
+            if root.heir("services", name.as_str()).is_none() {
+                let help = "leave out the name in `--image`, or add the service to the file".to_owned();
+                let message =
+                    format!("an image was given for the service {name}, and the file has no [services.{name}]");
+                self.report.add(Problem::nowhere(message).help(Some(help)));
+            }
+        }
+    }
+
+    /// One service. Where requests come to it (`is_routed`) it listens; another one does if it says so itself.
+    fn service(&self, section: &Section<'_>, name: &ServiceName, is_routed: bool) -> Option<Service> {
+        let workload = self.workload(section, name);
+        let own_health = section.own_table("health");
+        let asks = own_health.as_ref().is_some_and(|health| health.has("path") || health.has("port"));
+        let listens = is_routed || section.has_own("port") || asks;
+        let port = if listens { section.number::<u16>("port") } else { None };
+        let has_port = listens && section.has("port");
+        section.noted("port");
+        if listens && !has_port && matches!(workload, Some(Workload::Docker(_))) {
+            section.missing("port", "the port that the application listens on in its container, such as `port = 3000`");
+        }
+        let health = if listens { section.table("health") } else { own_health };
+        let health = health.map_or_else(|| usual(listens), |table| self.health(table, listens));
+        let replicas = section.number::<u16>("replicas").unwrap_or(1);
+        let variables = self.variables(section);
+        let resources = section.table("resources").map(resources).unwrap_or_default();
+        let log = section.table("log").map(log).unwrap_or_default();
+        let host_ports = section.table("host_ports").and_then(host_ports);
+        // 0 is that of a process, whose port is picked when it is started, and of what listens nowhere.
+        let port = if has_port { port? } else { 0 };
+        Some(Service { workload: workload?, port, replicas, variables, resources, log, host_ports, health })
+    }
+
+    fn health(&self, table: Section<'_>, listens: bool) -> HealthCheck {
+        let usual = usual(listens);
+        let health = HealthCheck {
+            path: table.text("path").map(|path| path.value).or(usual.path),
+            settle: table.duration("settle").unwrap_or(usual.settle),
+            port: table.number("port"),
+            statuses: requests::statuses(&table).unwrap_or(usual.statuses),
+            host: table.text("host").map(|host| host.value),
+            interval: table.duration("interval").unwrap_or(usual.interval),
+            timeout: table.duration("timeout").unwrap_or(usual.timeout),
+            passes: table.number("passes").unwrap_or(usual.passes),
+            failures: table.number("failures").unwrap_or(usual.failures),
+            deadline: table.duration("deadline").unwrap_or(usual.deadline),
+        };
+        table.finish();
+        health
+    }
+
+    /// The variables of `env_files`, then those of `[env]`, then those that were given beside the file; later ones go
+    /// before earlier ones.
+    fn variables(&self, root: &Section<'_>) -> BTreeMap<String, String> {
+        let mut variables = BTreeMap::new();
+        for file in root.texts("env_files").unwrap_or_default() {
+            variables.extend(self.env_file(&file));
+        }
+        if let Some(table) = root.table("env") {
+            for (key, value) in table.entries() {
+                let name: &str = key.get_ref();
+                let path = table.path(name);
+                self.report.place(path.clone(), value.span());
+                if !is_variable_name(name) {
+                    let message =
+                        format!("`{path}` is not a variable name: letters, digits and `_`, not beginning with a digit");
+                    self.report.at(key.span(), message, "here", None);
+                    continue;
+                }
+                let text = match value.get_ref() {
+                    DeValue::String(text) => Some(text.to_string()),
+                    DeValue::Integer(number) => Some(number.to_string()),
+                    DeValue::Float(number) => Some(number.to_string()),
+                    DeValue::Boolean(is_so) => Some(is_so.to_string()),
+                    _ => table.wrong(value, &path, "a text, a number, or true or false"),
+                };
+                variables.extend(text.map(|text| (name.to_owned(), text)));
+            }
+        }
+        variables.extend(self.options.variables.clone());
+        variables
+    }
+}
+
+/// The health check that nobody has said anything of.
+fn usual(listens: bool) -> HealthCheck {
+    let usual = HealthCheck::default();
+    HealthCheck { path: usual.path.filter(|_| listens), ..usual }
+}
+
+fn resources(table: Section<'_>) -> Resources {
+    let resources = Resources { memory_bytes: table.size("memory"), cpu_millis: table.cpus("cpus") };
+    table.finish();
+    resources
+}
+
+fn log(table: Section<'_>) -> LogRotation {
+    let usual = LogRotation::default();
+    let log = LogRotation {
+        file_bytes: table.size("max_size").unwrap_or(usual.file_bytes),
+        file_count: table.number("max_files").unwrap_or(usual.file_count),
+    };
+    table.finish();
+    log
+}
+
+fn host_ports(table: Section<'_>) -> Option<HostPorts> {
+    for key in ["blue", "green"] {
+        if !table.has(key) {
+            table.missing(key, "each slot needs a port of its own, such as `blue = 9001` and `green = 9002`");
+        }
+    }
+    let (blue, green) = (table.number("blue"), table.number("green"));
+    table.finish();
+    Some(HostPorts { blue: blue?, green: green? })
+}
