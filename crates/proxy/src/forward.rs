@@ -176,7 +176,7 @@ pub(crate) fn route(worker: &Worker, parts: &request::Parts, flags: Flags) -> Re
         let is_preview = preview.is_some();
         if preview.is_none()
             && let Some(maintenance) = &group.maintenance
-            && *maintenance.health_path != *parts.uri.path()
+            && !maintenance.health_paths.iter().any(|path| path == parts.uri.path())
         {
             return Err(Box::new(pages::maintenance(group, maintenance.page.as_ref())));
         }

@@ -2,7 +2,8 @@
 //! what is in flight.
 
 use crate::traffic::CoreTraffic;
-use gapless_core::PlacementId;
+use gapless_core::routes::Backend;
+use gapless_core::{PlacementId, ServiceName};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -125,8 +126,8 @@ pub(crate) struct Listed {
 }
 
 impl Listed {
-    pub(crate) fn new(replica: u16, address: SocketAddr, placement: Arc<Placement>) -> Self {
-        let instance = Instance::new(replica, address, placement);
+    pub(crate) fn new(backend: &Backend, placement: Arc<Placement>) -> Self {
+        let instance = Instance::new(backend, placement);
         let cores = instance.load.iter().map(|_| Arc::new(CoreInstance(Arc::clone(&instance)))).collect();
         Listed { instance, cores }
     }
@@ -149,6 +150,7 @@ impl std::ops::Deref for Listed {
 pub(crate) struct Instance {
     /// Unique in the process: the pool's key. An instance at an address that another one had is another instance.
     pub(crate) serial: u64,
+    pub(crate) service: ServiceName,
     pub(crate) replica: u16,
     pub(crate) address: SocketAddr,
     pub(crate) placement: Arc<Placement>,
@@ -157,11 +159,13 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    fn new(replica: u16, address: SocketAddr, placement: Arc<Placement>) -> Arc<Self> {
+    fn new(backend: &Backend, placement: Arc<Placement>) -> Arc<Self> {
         static SERIAL: AtomicU64 = AtomicU64::new(1);
         let load = placement.cores.iter().map(|_| CoreLoad::default()).collect();
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Instance { serial, replica, address, placement, in_table: AtomicBool::new(true), load })
+        let (service, in_table) = (backend.service.clone(), AtomicBool::new(true));
+        let (replica, address) = (backend.replica, backend.address);
+        Arc::new(Instance { serial, service, replica, address, placement, in_table, load })
     }
 
     /// Whether connections to it may be kept for later requests.

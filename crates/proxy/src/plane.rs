@@ -287,6 +287,7 @@ impl Plane {
                 traffic.given_up = slot.placement.given_up();
                 (traffic.role, traffic.weight) = (Some(slot.role), slot.weight);
                 let instances = slot.instances.iter().map(|instance| InstanceTraffic {
+                    service: instance.service.clone(),
                     replica: instance.replica,
                     address: instance.address,
                     in_flight: u64::from(instance.in_flight()),

@@ -6,7 +6,7 @@ use crate::placement::{Listed, Placement};
 use crate::split::Split;
 use bytes::Bytes;
 use gapless_core::routes::{RouteGroup, RouteTable, SlotRole};
-use gapless_core::{AppKey, HostPattern, PathPrefix, PlacementId};
+use gapless_core::{AppKey, HostPattern, PathPrefix, PlacementId, ServiceName};
 use http::HeaderValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -52,13 +52,15 @@ pub(crate) struct Group {
     pub(crate) error_page: Option<Bytes>,
     pub(crate) maintenance: Option<Maintenance>,
     pub(crate) own: Arc<OwnCounts>,
+    /// The same for each service alone, where routes lead to several.
+    services: Vec<(ServiceName, Arc<Group>)>,
 }
 
 /// What is answered to all but health checks.
 #[derive(Debug)]
 pub(crate) struct Maintenance {
     pub(crate) page: Option<Bytes>,
-    pub(crate) health_path: Box<str>,
+    pub(crate) health_paths: Box<[String]>,
 }
 
 /// Where requests with that token go: a group of its own, of one slot.
@@ -155,7 +157,7 @@ impl Routes {
             let mut paths: Vec<PathRoute> = self
                 .of_pattern(host)
                 .iter()
-                .filter(|route| before.is_none_or(|before| !Arc::ptr_eq(&route.group, before)))
+                .filter(|route| before.is_none_or(|before| !Arc::ptr_eq(&route.group.source, &before.source)))
                 .cloned()
                 .collect();
             for (group, route) in after.iter().flat_map(|group| group.source.routes.iter().map(move |r| (group, r))) {
@@ -163,7 +165,7 @@ impl Routes {
                     let prefix = route.path.clone();
                     // Nothing is left to cut off the root.
                     let strip = if route.strip && prefix.as_str() != "/" { prefix.as_str().len() } else { 0 };
-                    paths.push(PathRoute { prefix, strip, group: Arc::clone(group) });
+                    paths.push(PathRoute { prefix, strip, group: Arc::clone(group.of_service(&route.service)) });
                 }
             }
             paths.sort_by_key(|route| std::cmp::Reverse(route.prefix.as_str().len()));
@@ -213,20 +215,43 @@ impl Group {
         self.slots.iter().chain(self.preview.iter().flat_map(|preview| &preview.group.slots))
     }
 
+    /// What requests to that service go by.
+    pub(crate) fn of_service<'a>(self: &'a Arc<Group>, service: &ServiceName) -> &'a Arc<Group> {
+        self.services.iter().find(|(name, _)| name == service).map_or(self, |(_, group)| group)
+    }
+
     fn new(source: &Arc<RouteGroup>, before: Option<&Group>, find: FindPlacement<'_>) -> Group {
+        let mut group = Group::with(source, before, find, None);
+        // Strings, numbers and lists cannot fail to be written.
+        group.json = serde_json::to_vec(source).unwrap_or_else(|_| b"null".to_vec()).into();
+        let services: BTreeSet<_> = source.routes.iter().map(|route| &route.service).collect();
+        if services.len() > 1 {
+            // They share the instances of the group as a whole.
+            let mut of = |service: &ServiceName| Arc::new(Group::with(source, Some(&group), find, Some(service)));
+            group.services = services.into_iter().map(|service| (service.clone(), of(service))).collect();
+        }
+        group
+    }
+
+    /// A group with the instances of all services, or of one.
+    fn with(
+        source: &Arc<RouteGroup>,
+        before: Option<&Group>,
+        find: FindPlacement<'_>,
+        service: Option<&ServiceName>,
+    ) -> Group {
         let slots = source.slots.iter().map(|slot| {
             let placement = find(&slot.placement);
             let known = before.into_iter().flat_map(Group::all_slots).flat_map(|slot| &slot.instances);
-            let instances = slot.instances.iter().map(|backend| {
+            let backends =
+                slot.instances.iter().filter(|backend| service.is_none_or(|service| backend.service == *service));
+            let instances = backends.map(|backend| {
                 let same = |instance: &&Listed| {
                     Arc::ptr_eq(&instance.placement, &placement)
                         && (instance.replica, instance.address) == (backend.replica, backend.address)
+                        && instance.service == backend.service
                 };
-                known
-                    .clone()
-                    .find(same)
-                    .cloned()
-                    .unwrap_or_else(|| Listed::new(backend.replica, backend.address, Arc::clone(&placement)))
+                known.clone().find(same).cloned().unwrap_or_else(|| Listed::new(backend, Arc::clone(&placement)))
             });
             let instances = instances.collect();
             let weight = if slot.role == SlotRole::Live { slot.weight } else { 0 };
@@ -256,7 +281,7 @@ impl Group {
             };
             Preview {
                 token: preview.token.as_str().into(),
-                group: Box::new(Group::new(&Arc::new(alone), before, find)),
+                group: Box::new(Group::with(&Arc::new(alone), before, find, service)),
             }
         });
         let ids: Vec<_> = slots.iter().map(|slot| slot.placement.id.clone()).collect();
@@ -272,14 +297,12 @@ impl Group {
         let error_page = settings.error_page.clone().map(Bytes::from);
         let maintenance = source.maintenance.as_ref().map(|maintenance| Maintenance {
             page: maintenance.page.clone().map(Bytes::from),
-            health_path: maintenance.health_path.as_str().into(),
+            health_paths: maintenance.health_paths.clone().into(),
         });
         let own = before.map(|group| Arc::clone(&group.own)).unwrap_or_default();
-        // Strings, numbers and lists cannot fail to be written.
-        let json = serde_json::to_vec(source).unwrap_or_else(|_| b"null".to_vec()).into();
         Group {
             source: Arc::clone(source),
-            json,
+            json: Box::default(),
             slots,
             only,
             split,
@@ -289,6 +312,7 @@ impl Group {
             error_page,
             maintenance,
             own,
+            services: Vec::new(),
         }
     }
 }

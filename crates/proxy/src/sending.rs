@@ -11,7 +11,7 @@ use crate::pages::{self, Trouble};
 use crate::placement::CoreInstance;
 use crate::preview;
 use crate::replay;
-use crate::router::Forward;
+use crate::router::{Forward, Group};
 use crate::session::{Phase, Session};
 use crate::traffic::Failure;
 use crate::upgrade::Upgrade;
@@ -249,7 +249,7 @@ impl Sending {
         }
         let worker = self.session.worker();
         let present = &self.ticket.instance;
-        let group = worker.present_group(&present.placement.id.key)?;
+        let group = self.present_group()?;
         let live = || balance::choose_other(&group, present, &worker.dice).map(|instance| (instance, false));
         let fallback = || {
             let instance = balance::fallback(&group, &worker.dice);
@@ -267,9 +267,14 @@ impl Sending {
         if self.is_preview {
             return None;
         }
-        let worker = self.session.worker();
-        let group = worker.present_group(&self.ticket.instance.placement.id.key)?;
-        balance::choose_again(&group, &self.ticket.instance, &worker.dice)
+        balance::choose_again(&*self.present_group()?, &self.ticket.instance, &self.session.worker().dice)
+    }
+
+    /// What requests to the service of its instance go by now.
+    fn present_group(&self) -> Option<Arc<Group>> {
+        let instance = &self.ticket.instance;
+        let group = self.session.worker().present_group(&instance.placement.id.key)?;
+        Some(Arc::clone(group.of_service(&instance.service)))
     }
 
     fn go_to(&mut self, instance: Arc<CoreInstance>, is_fallback: bool) {

@@ -5,12 +5,15 @@
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::{InstancePlan, InstanceState, InstanceStatus, LogQuery, Runtime};
+use crate::{InstancePlan, InstanceState, InstanceStatus, LogQuery, Peer, Runtime};
 use futures_util::StreamExt;
-use gapless_core::{AppKey, InstanceName, Millis, PlacementId, Slot, Spec};
+use gapless_core::spec::Service;
+use gapless_core::{AppKey, InstanceName, Millis, PlacementId, ServiceName, Slot};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -23,8 +26,11 @@ const GRACE: Millis = Millis(5_000);
 pub struct Subject<F> {
     /// Makes a runtime, a new one each time, over the same world: what a server finds that was started again.
     pub make: F,
-    /// A release that listens.
-    pub spec: Spec,
+    /// The application that it is tried with.
+    pub key: AppKey,
+    /// A service that listens, and writes to whoever connects its name, or where `$ASK` is set what the service of that
+    /// name (in capitals) writes.
+    pub service: Service,
 }
 
 impl<R: Runtime, F: Fn() -> R> Subject<F> {
@@ -40,6 +46,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         self.output_is_followed().await;
         self.a_port_that_is_taken_is_told_with_its_holder().await;
         self.a_frozen_instance_goes_on_as_the_same_run_or_is_stopped().await;
+        self.services_of_a_slot_reach_each_other_and_never_the_other_slot().await;
         assert_eq!((self.make)().list_all().await.unwrap(), [], "something is left over");
     }
 
@@ -117,7 +124,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         let runtime = (self.make)();
         let mine = self.plan(7, &[]).await;
         let mut others = self.plan(7, &[]).await;
-        others.name.placement.key = format!("{}-other/production", self.spec.app).parse().unwrap();
+        others.name.placement.key = format!("{}-other/production", self.key.app).parse().unwrap();
         others.host_port = None;
         runtime.start(&mine).await.unwrap();
         runtime.start(&others).await.unwrap();
@@ -198,14 +205,56 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         assert_eq!(runtime.list(key_of(&plan)).await.unwrap(), []);
     }
 
-    async fn plan(&self, deployment: u64, variables: &[(&str, &str)]) -> InstancePlan {
-        let mut spec = self.spec.clone();
-        spec.variables.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let artifact = (self.make)().prepare(&spec.workload, Arc::new(|_| {})).await.unwrap();
-        let key = AppKey::new(spec.app.clone(), spec.env.clone());
-        let placement = PlacementId { key, slot: Slot::Blue, deployment };
-        InstancePlan { name: placement.instance(1), release: deployment, spec, artifact, host_port: None }
+    async fn services_of_a_slot_reach_each_other_and_never_the_other_slot(&self) {
+        let runtime = (self.make)();
+        let (api, web): (ServiceName, ServiceName) = ("api".parse().unwrap(), "web".parse().unwrap());
+        let peer = Peer { port: self.service.port, replicas: 1 };
+        let peers = BTreeMap::from([(api.clone(), peer), (web.clone(), peer)]);
+        let of = async |slot: Slot, deployment: u64, service: &ServiceName, variables: &[(&str, &str)]| {
+            let plan = self.plan(deployment, variables).await;
+            let placement = PlacementId { slot, ..plan.name.placement.clone() };
+            InstancePlan { name: placement.instance(service, 1), peers: peers.clone(), ..plan }
+        };
+        let mut plans = Vec::new();
+        for (slot, deployment) in [(Slot::Blue, 30), (Slot::Green, 31)] {
+            // Who asks starts first: it is told of the other one before that is there.
+            plans.push(of(slot, deployment, &web, &[("ASK", "API")]).await);
+            plans.push(of(slot, deployment, &api, &[]).await);
+        }
+        for plan in &plans {
+            runtime.start(plan).await.unwrap();
+        }
+        for pair in plans.chunks(2) {
+            let (asks, answers) = (&pair[0].name, pair[1].name.to_string());
+            let (address, _) = running(&runtime, asks).await;
+            running(&runtime, &pair[1].name).await;
+            let answer = until("its peer answers", async || said(address).await.filter(|said| said != "nobody")).await;
+            assert_eq!(answer, answers, "{asks} asked another slot");
+        }
+        for plan in &plans {
+            runtime.start(plan).await.expect("a second start changes nothing");
+        }
+        for plan in &plans {
+            runtime.stop(&plan.name, GRACE).await.unwrap();
+        }
     }
+
+    async fn plan(&self, deployment: u64, variables: &[(&str, &str)]) -> InstancePlan {
+        let mut service = self.service.clone();
+        service.variables.extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let artifact = (self.make)().prepare(&service.workload, Arc::new(|_| {})).await.unwrap();
+        let placement = PlacementId { key: self.key.clone(), slot: Slot::Blue, deployment };
+        let name = placement.instance(&ServiceName::default(), 1);
+        InstancePlan { name, release: deployment, service, artifact, host_port: None, peers: BTreeMap::new() }
+    }
+}
+
+/// What an instance writes to who connects.
+async fn said(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.ok()?;
+    Some(said)
 }
 
 const fn key_of(plan: &InstancePlan) -> &AppKey {

@@ -1,7 +1,9 @@
 //! Instances as values: what is to run, and what was seen of it.
 
-use gapless_core::{InstanceName, Spec, Timestamp};
+use gapless_core::spec::Service;
+use gapless_core::{InstanceName, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Everything needed to create one instance. The same name always comes with the same plan.
@@ -11,12 +13,28 @@ pub struct InstancePlan {
     pub name: InstanceName,
     /// The number of the release that it runs.
     pub release: u64,
-    /// The release's configuration.
-    pub spec: Spec,
+    /// The configuration of its service.
+    pub service: Service,
     /// What exactly runs, as [`crate::Runtime::prepare`] answered.
     pub artifact: String,
     /// The fixed port on the host, where the release asks for one.
     pub host_port: Option<u16>,
+    /// All services of the release, its own included, where there are several: they reach each other within the slot.
+    pub peers: BTreeMap<ServiceName, Peer>,
+}
+
+/// A service as the others of its slot see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it listens in its container; 0 where it listens nowhere.
+    pub port: u16,
+    /// How many instances it has.
+    pub replicas: u16,
+}
+
+/// The variable that says where a service is reached from within its slot.
+pub(crate) fn peer_variable(service: &ServiceName) -> String {
+    format!("GAPLESS_SERVICE_{}", service.in_variable())
 }
 
 /// The variables that gapless itself gives to an instance that answers on `port`.
@@ -26,6 +44,7 @@ pub(crate) fn variables(plan: &InstancePlan, port: u16) -> Vec<(String, String)>
         ("PORT", port.to_string()),
         ("GAPLESS_APP", placement.key.app.to_string()),
         ("GAPLESS_ENVIRONMENT", placement.key.env.to_string()),
+        ("GAPLESS_SERVICE", plan.name.service.to_string()),
         ("GAPLESS_SLOT", placement.slot.to_string()),
         ("GAPLESS_RELEASE", plan.release.to_string()),
         ("GAPLESS_DEPLOYMENT", placement.deployment.to_string()),

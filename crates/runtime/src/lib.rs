@@ -15,7 +15,7 @@ pub mod user;
 
 pub use error::RuntimeError;
 pub use instance::{
-    Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, LogStream, Progress, RuntimeEvent,
+    Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, LogStream, Peer, Progress, RuntimeEvent,
 };
 pub use pidfd::ended;
 pub use port::port_holder;
@@ -23,7 +23,7 @@ pub use port::port_holder;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
-use gapless_core::{AppKey, InstanceName, Millis};
+use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Keeps on this host what these releases of an application run, by the number of the release, and nothing else of
     /// it that was kept before.
-    async fn keep(&self, key: &AppKey, artifacts: &BTreeMap<u64, String>) -> Result<(), RuntimeError>;
+    async fn keep(&self, key: &AppKey, kept: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError>;
 
     /// Says whether the instance comes back by itself after the host restarts; only those of the live slot do.
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError>;

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use gapless_core::spec::{LogRotation, Process, Workload};
-use gapless_core::{InstanceName, Millis, PlacementId, Slot, Spec};
+use gapless_core::spec::{LogRotation, Process, Service, Workload};
+use gapless_core::{AppKey, InstanceName, Millis, PlacementId, ServiceName, Slot};
 use gapless_runtime::conformance::{Subject, exited, running, until};
 use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
 use gapless_runtime::{InstancePlan, InstanceState, LogQuery, Runtime};
@@ -21,10 +21,10 @@ fn example(name: &str) -> PathBuf {
     folder.join("examples").join(name)
 }
 
-fn spec(program: &Path) -> Spec {
+fn service(program: &Path) -> Service {
     let command = vec![program.display().to_string()];
     let workload = Workload::Process(Process { command, directory: "/".into(), user: None });
-    Spec::new("conformance/production".parse().unwrap(), workload, 0)
+    Service::new(workload, 0)
 }
 
 fn runtime(root: &Path) -> ProcessRuntime {
@@ -36,26 +36,30 @@ fn runtime(root: &Path) -> ProcessRuntime {
     ProcessRuntime::new(config).unwrap()
 }
 
-async fn plan(runtime: &ProcessRuntime, spec: Spec) -> InstancePlan {
-    let key = gapless_core::AppKey::new(spec.app.clone(), spec.env.clone());
-    let name: InstanceName = PlacementId { key, slot: Slot::Green, deployment: 1 }.instance(1);
-    let artifact = runtime.prepare(&spec.workload, Arc::new(|_| {})).await.unwrap();
-    InstancePlan { name, release: 1, spec, artifact, host_port: None }
+fn key() -> AppKey {
+    "conformance/production".parse().unwrap()
+}
+
+async fn plan(runtime: &ProcessRuntime, service: Service) -> InstancePlan {
+    let name: InstanceName =
+        PlacementId { key: key(), slot: Slot::Green, deployment: 1 }.instance(&ServiceName::default(), 1);
+    let artifact = runtime.prepare(&service.workload, Arc::new(|_| {})).await.unwrap();
+    InstancePlan { name, release: 1, service, artifact, host_port: None, peers: BTreeMap::new() }
 }
 
 #[tokio::test]
 async fn the_process_runtime_conforms() {
     let folder = tempfile::tempdir().unwrap();
-    Subject { make: || runtime(folder.path()), spec: spec(&example("probe")) }.all().await;
+    Subject { make: || runtime(folder.path()), key: key(), service: service(&example("probe")) }.all().await;
 }
 
 #[tokio::test]
 async fn c10_the_whole_tree_is_killed_and_what_was_left_over_goes_with_the_main_process() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    let mut spec = spec(&example("probe"));
-    spec.variables.insert("FORK".into(), "1".into());
-    let plan = plan(&runtime, spec).await;
+    let mut service = service(&example("probe"));
+    service.variables.insert("FORK".into(), "1".into());
+    let plan = plan(&runtime, service).await;
     let kept = folder.path().join("processes/releases");
     let count = || {
         let all = std::fs::read_dir("/proc").unwrap().flatten();
@@ -75,7 +79,7 @@ async fn a_release_runs_its_own_copy_of_the_program() {
     let runtime = runtime(folder.path());
     let program = folder.path().join("app");
     std::fs::copy(example("probe"), &program).unwrap();
-    let plan = plan(&runtime, spec(&program)).await;
+    let plan = plan(&runtime, service(&program)).await;
     std::fs::remove_file(&program).unwrap();
     std::fs::write(&program, "the next build").unwrap();
     runtime.start(&plan).await.unwrap();
@@ -87,10 +91,10 @@ async fn a_release_runs_its_own_copy_of_the_program() {
 async fn c7_output_takes_no_more_room_than_it_may() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    let mut spec = spec(&example("probe"));
-    spec.log = LogRotation { file_bytes: 4096, file_count: 3 };
-    spec.variables.insert("LINES".into(), "1000".into());
-    let plan = plan(&runtime, spec).await;
+    let mut service = service(&example("probe"));
+    service.log = LogRotation { file_bytes: 4096, file_count: 3 };
+    service.variables.insert("LINES".into(), "1000".into());
+    let plan = plan(&runtime, service).await;
     runtime.start(&plan).await.unwrap();
     running(&runtime, &plan.name).await;
     let instance = folder.path().join("processes/instances").join(plan.name.to_string());
@@ -113,9 +117,9 @@ async fn c7_output_takes_no_more_room_than_it_may() {
 async fn an_instance_knows_who_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    let mut spec = spec(&example("probe"));
-    spec.variables = BTreeMap::from([("SHOW".into(), "1".into()), ("OWN".into(), "a b;$(id)".into())]);
-    let plan = plan(&runtime, spec).await;
+    let mut service = service(&example("probe"));
+    service.variables = BTreeMap::from([("SHOW".into(), "1".into()), ("OWN".into(), "a b;$(id)".into())]);
+    let plan = plan(&runtime, service).await;
     runtime.start(&plan).await.unwrap();
     let (address, _) = running(&runtime, &plan.name).await;
     let lines = until("the last line is there", async || {
@@ -139,12 +143,12 @@ async fn an_instance_knows_who_it_is() {
 async fn a_program_that_is_not_there_is_told_before_anything_starts() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    let workload = spec(Path::new("/no/such/program")).workload;
+    let workload = service(Path::new("/no/such/program")).workload;
     let error = runtime.prepare(&workload, Arc::new(|_| {})).await.unwrap_err().to_string();
     assert!(error.contains("/no/such/program") && error.contains("no such file"), "{error}");
     let text = folder.path().join("text");
     std::fs::write(&text, "no program").unwrap();
-    let workload = spec(&text).workload;
+    let workload = service(&text).workload;
     let error = runtime.prepare(&workload, Arc::new(|_| {})).await.unwrap_err().to_string();
     assert!(error.contains("chmod +x"), "{error}");
 }
@@ -153,9 +157,9 @@ async fn a_program_that_is_not_there_is_told_before_anything_starts() {
 async fn a_process_id_that_was_given_again_is_never_taken_for_the_instance() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    let mut spec = spec(&example("probe"));
-    spec.variables.insert("EXIT".into(), "1".into());
-    let plan = plan(&runtime, spec).await;
+    let mut service = service(&example("probe"));
+    service.variables.insert("EXIT".into(), "1".into());
+    let plan = plan(&runtime, service).await;
     runtime.start(&plan).await.unwrap();
     exited(&runtime, &plan.name).await;
     // As if this test's own process had been given the number of the instance's.

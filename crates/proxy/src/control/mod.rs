@@ -13,7 +13,7 @@ pub(crate) mod server;
 pub use client::{Client, ControlError};
 
 use gapless_core::routes::SlotRole;
-use gapless_core::{AppKey, PlacementId, Timestamp};
+use gapless_core::{AppKey, PlacementId, ServiceName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -122,6 +122,9 @@ pub struct PlacementTraffic {
 /// What one instance gets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceTraffic {
+    /// The service that it is an instance of.
+    #[serde(default)]
+    pub service: ServiceName,
     /// Which replica it is, counted from 1.
     pub replica: u16,
     /// Where it answers.

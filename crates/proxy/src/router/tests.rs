@@ -22,13 +22,14 @@ fn group(app: usize, routes: &[(usize, usize, bool)]) -> RouteGroup {
         host: HOSTS[*host].parse().unwrap(),
         path: PATHS[*path].parse().unwrap(),
         strip: *strip,
+        service: Default::default(),
     });
     let slot = SlotRoute {
         placement: format!("{}/blue/{app}", key(app)).parse().unwrap(),
         release: 1,
         role: SlotRole::Live,
         weight: 1,
-        instances: vec![Backend { replica: 1, address: "127.0.0.1:1".parse().unwrap() }],
+        instances: vec![Backend { service: Default::default(), replica: 1, address: "127.0.0.1:1".parse().unwrap() }],
         drain_timeout: Millis(1),
     };
     RouteGroup {

@@ -175,12 +175,16 @@ pub fn key(app: &str) -> AppKey {
 }
 
 pub fn route(host: &str, path: &str, strip: bool) -> Route {
-    Route { host: host.parse().unwrap(), path: path.parse().unwrap(), strip }
+    Route { host: host.parse().unwrap(), path: path.parse().unwrap(), strip, service: Default::default() }
 }
 
 /// A slot with one instance for each address; `placement` such as `shop/production/blue/1`.
 pub fn slot(placement: &str, role: SlotRole, weight: u32, addresses: &[SocketAddr]) -> SlotRoute {
-    let backend = |(index, address): (usize, &SocketAddr)| Backend { replica: index as u16 + 1, address: *address };
+    let backend = |(index, address): (usize, &SocketAddr)| Backend {
+        service: Default::default(),
+        replica: index as u16 + 1,
+        address: *address,
+    };
     let placement: gapless_core::PlacementId = placement.parse().unwrap();
     SlotRoute {
         release: placement.deployment,

@@ -122,7 +122,7 @@ fn under_maintenance_only_health_checks_reach_the_application() {
     let blue = Origin::named("blue");
     for page in [None, Some("<h1>Soon back</h1>".to_owned())] {
         let proxy = Proxy::with(&with(1, vec![live(BLUE, &[blue.address])], |group| {
-            group.maintenance = Some(MaintenanceRoute { page: page.clone(), health_path: "/up".to_owned() });
+            group.maintenance = Some(MaintenanceRoute { page: page.clone(), health_paths: vec!["/up".to_owned()] });
         }));
         let answer = proxy.get("a", "/");
         assert_eq!((answer.status(), answer.header("retry-after").as_deref()), (503, Some("2")));

@@ -13,6 +13,7 @@ mod hold;
 mod preview;
 mod retry;
 mod routing;
+mod services;
 mod split;
 mod takeover;
 mod websocket;

@@ -1,11 +1,12 @@
 //! Containers: created from a plan, started, and told whether they come back after a reboot.
 
 use super::connection::{Connection, Problem};
+use super::network;
 use super::observe::{self, label};
 use crate::{InstancePlan, RuntimeError, port_holder};
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, NetworkCreateRequest, PortBinding,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, PortBinding, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use gapless_core::InstanceName;
@@ -18,19 +19,22 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Creates and starts the container of that plan; one that exists already is only started.
 pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<(), RuntimeError> {
-    let Workload::Docker(container) = &plan.spec.workload else {
+    let Workload::Docker(container) = &plan.service.workload else {
         return Err(RuntimeError::Start { name: plan.name.clone(), why: "it is not a container".to_owned() });
     };
-    ensure_network(engine, false).await?;
+    network::ensure(engine, false).await?;
     let id = match create(engine, plan, container).await {
         Ok(id) => id,
         Err(problem) if problem.status() == Some(409) => existing(engine, plan).await?,
         Err(problem) => return Err(explain(problem, plan)),
     };
+    if !plan.peers.is_empty() {
+        network::join(engine, &plan.name, &id).await?;
+    }
     match run(engine, &id, plan).await {
         // The network may have been removed since it was seen.
         Err(problem) if problem.message().contains("network") && problem.message().contains("not found") => {
-            ensure_network(engine, true).await?;
+            network::ensure(engine, true).await?;
             run(engine, &id, plan).await.map_err(|problem| explain(problem, plan))
         }
         other => other.map_err(|problem| explain(problem, plan)),
@@ -67,22 +71,22 @@ async fn existing(engine: &Connection, plan: &InstancePlan) -> Result<String, Ru
 }
 
 fn body(engine: &Connection, plan: &InstancePlan, container: &Container) -> ContainerCreateBody {
-    let spec = &plan.spec;
-    let port = format!("{}/tcp", spec.port);
+    let service = &plan.service;
+    let port = format!("{}/tcp", service.port);
     let port_bindings = plan.host_port.map(|host_port| {
         // Only this host: what is to be reached from outside goes through the proxy.
         let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host_port.to_string()) };
         HashMap::from([(port.clone(), Some(vec![binding]))])
     });
     let bytes = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    let memory = spec.resources.memory_bytes.map(bytes);
+    let memory = service.resources.memory_bytes.map(bytes);
     let binds = container.volumes.iter().map(|volume| {
         let mode = if volume.read_only { ":ro" } else { "" };
         format!("{}:{}{mode}", volume.source, volume.path)
     });
     let log = HashMap::from([
-        ("max-size".to_owned(), spec.log.file_bytes.to_string()),
-        ("max-file".to_owned(), spec.log.file_count.to_string()),
+        ("max-size".to_owned(), service.log.file_bytes.to_string()),
+        ("max-file".to_owned(), service.log.file_count.to_string()),
     ]);
     ContainerCreateBody {
         image: Some(plan.artifact.clone()),
@@ -100,7 +104,7 @@ fn body(engine: &Connection, plan: &InstancePlan, container: &Container) -> Cont
             memory,
             // As much as memory: no swap beside it.
             memory_swap: memory,
-            nano_cpus: spec.resources.cpu_millis.map(|millis| bytes(millis.saturating_mul(1_000_000))),
+            nano_cpus: service.resources.cpu_millis.map(|millis| bytes(millis.saturating_mul(1_000_000))),
             // Until it is live it must not come back by itself after a reboot.
             restart_policy: Some(restart_policy(false)),
             log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
@@ -111,9 +115,11 @@ fn body(engine: &Connection, plan: &InstancePlan, container: &Container) -> Cont
 }
 
 fn variables(plan: &InstancePlan) -> Vec<String> {
-    let own = crate::instance::variables(plan, plan.spec.port);
-    let users = plan.spec.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
-    own.into_iter().chain(users).map(|(name, value)| format!("{name}={value}")).collect()
+    let own = crate::instance::variables(plan, plan.service.port);
+    let peers = plan.peers.iter().filter(|(_, peer)| peer.port != 0);
+    let peers = peers.map(|(name, peer)| (crate::instance::peer_variable(name), format!("{name}:{}", peer.port)));
+    let users = plan.service.variables.iter().map(|(name, value)| (name.clone(), value.clone()));
+    own.into_iter().chain(peers).chain(users).map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 fn labels(engine: &Connection, plan: &InstancePlan) -> HashMap<String, String> {
@@ -122,11 +128,12 @@ fn labels(engine: &Connection, plan: &InstancePlan) -> HashMap<String, String> {
         (label::OWNER, engine.config().owner.clone()),
         (label::APP, placement.key.app.to_string()),
         (label::ENVIRONMENT, placement.key.env.to_string()),
+        (label::SERVICE, plan.name.service.to_string()),
         (label::SLOT, placement.slot.to_string()),
         (label::DEPLOYMENT, placement.deployment.to_string()),
         (label::RELEASE, plan.release.to_string()),
         (label::REPLICA, plan.name.replica.to_string()),
-        (label::PORT, plan.spec.port.to_string()),
+        (label::PORT, plan.service.port.to_string()),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value))
@@ -150,33 +157,6 @@ pub(super) async fn set_restart(
 fn restart_policy(comes_back: bool) -> RestartPolicy {
     let name = if comes_back { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
     RestartPolicy { name: Some(name), maximum_retry_count: None }
-}
-
-/// Sees to it that the network is there. Seen once, it is believed until a start says otherwise.
-pub(super) async fn ensure_network(engine: &Connection, is_in_doubt: bool) -> Result<(), RuntimeError> {
-    let mut is_there = engine.network_is_there.lock().await;
-    if *is_there && !is_in_doubt {
-        return Ok(());
-    }
-    let docker = engine.docker().await?;
-    let name = &engine.config().network;
-    match engine.call(&format!("looking for the network {name}"), docker.inspect_network(name, None)).await {
-        Ok(_) => {}
-        Err(problem) if problem.status() == Some(404) => {
-            let request = NetworkCreateRequest {
-                name: name.clone(),
-                driver: Some("bridge".to_owned()),
-                labels: Some(HashMap::from([(label::NETWORK.to_owned(), "true".to_owned())])),
-                ..NetworkCreateRequest::default()
-            };
-            let created = engine.call(&format!("creating the network {name}"), docker.create_network(request)).await;
-            // Created by another server at the same time is as good.
-            super::ignore(created.map(drop), &[409])?;
-        }
-        Err(problem) => return Err(problem.into_error()),
-    }
-    *is_there = true;
-    Ok(())
 }
 
 fn explain(problem: Problem, plan: &InstancePlan) -> RuntimeError {

@@ -1,8 +1,8 @@
 //! A container that is run to its end, such as a test: nothing of it stays.
 
 use super::connection::{Connection, Problem};
-use super::container::ensure_network;
 use super::image;
+use super::network;
 use super::observe::label;
 use crate::{ProgressSink, RuntimeError};
 use bollard::container::LogOutput;
@@ -34,7 +34,7 @@ pub struct Job {
 pub(super) async fn run(engine: &Connection, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
     let nothing: ProgressSink = Arc::new(|_| {});
     let image = image::resolve(engine, &job.image, nothing).await?;
-    ensure_network(engine, false).await?;
+    network::ensure(engine, false).await?;
     let docker = engine.docker().await?.clone();
     let doing = |what: &str| format!("{what} {}", job.name);
     remove(&docker, &job.name).await;
@@ -81,7 +81,7 @@ fn body(engine: &Connection, job: &Job, image: String) -> ContainerCreateBody {
 
 /// Where this host is reached from containers of gapless's network.
 pub(super) async fn gateway(engine: &Connection) -> Result<Option<String>, RuntimeError> {
-    ensure_network(engine, false).await?;
+    network::ensure(engine, false).await?;
     let docker = engine.docker().await?;
     let name = &engine.config().network;
     let network = engine.call("looking at the network", docker.inspect_network(name, None)).await;

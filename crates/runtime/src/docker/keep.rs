@@ -4,29 +4,39 @@
 use super::connection::{Connection, Problem};
 use crate::RuntimeError;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder};
-use gapless_core::AppKey;
-use std::collections::{BTreeMap, HashMap};
+use gapless_core::{AppKey, Artifacts};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The first part of the tags' names. As a registry's name it leads nowhere, so that nothing is ever pulled by it.
 const REGISTRY: &str = "gapless.invalid";
 
-/// Tags the images of `kept`, by the number of their release, and takes the tags of all others of the application away.
-pub(super) async fn keep(engine: &Connection, key: &AppKey, kept: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
+/// Tags the images of `kept`, by service and number of the release, and takes the tags of all others of the application
+/// away.
+pub(super) async fn keep(
+    engine: &Connection,
+    key: &AppKey,
+    kept: &BTreeMap<u64, Artifacts>,
+) -> Result<(), RuntimeError> {
     let repository = format!("{REGISTRY}/{}/{}/{}", path_part(&engine.config().owner), key.app, key.env);
     let docker = engine.docker().await?;
-    for (release, image) in kept {
-        let options = TagImageOptionsBuilder::new().repo(&repository).tag(&release.to_string()).build();
-        let tagging = docker.tag_image(image, Some(options));
-        // Somebody has removed it: the next rollback to it will say so.
-        super::ignore(engine.call(&format!("tagging the image of release {release}"), tagging).await, &[404])?;
+    let mut wanted = BTreeSet::new();
+    for (release, artifacts) in kept {
+        for (service, image) in &artifacts.0 {
+            let tag = format!("{service}-{release}");
+            let options = TagImageOptionsBuilder::new().repo(&repository).tag(&tag).build();
+            let tagging = docker.tag_image(image, Some(options));
+            // Somebody has removed it: the next rollback to it will say so.
+            super::ignore(engine.call(&format!("tagging the image of release {release}"), tagging).await, &[404])?;
+            wanted.insert(format!("{repository}:{tag}"));
+        }
     }
     let filters = HashMap::from([("reference".to_owned(), vec![format!("{repository}:*")])]);
     let options = ListImagesOptionsBuilder::new().filters(&filters).build();
     let listed = engine.call("listing kept images", docker.list_images(Some(options))).await;
     let tags = listed.map_err(Problem::into_error)?.into_iter().flat_map(|image| image.repo_tags);
     for tag in tags {
-        let release = tag.strip_prefix(&repository).and_then(|tag| tag.strip_prefix(':')?.parse::<u64>().ok());
-        if release.is_some_and(|release| !kept.contains_key(&release)) {
+        let is_its = tag.strip_prefix(&repository).is_some_and(|rest| rest.starts_with(':'));
+        if is_its && !wanted.contains(&tag) {
             let options = RemoveImageOptionsBuilder::new().build();
             let removing = docker.remove_image(&tag, Some(options), None);
             // A container may still run it; then it has other tags or goes with the next call.

@@ -7,6 +7,7 @@ mod image;
 mod job;
 mod keep;
 mod logs;
+mod network;
 mod observe;
 
 pub use connection::DockerConfig;
@@ -18,7 +19,7 @@ use bollard::query_parameters::{RemoveContainerOptionsBuilder, StopContainerOpti
 use connection::{Connection, Problem};
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
-use gapless_core::{AppKey, InstanceName, Millis};
+use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -98,6 +99,8 @@ impl Runtime for DockerRuntime {
         let stopped =
             self.engine.within(grace.to_duration() + STOP_MARGIN, &format!("stopping {name}"), stopping).await;
         ignore(stopped, &[304, 404])?;
+        // Before the container, so that the network never outlives what says that it is there.
+        network::leave(&self.engine, &name.placement).await?;
         // Its anonymous volumes go with it, as nothing else can name them; named ones stay.
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
         let removing = self.engine.docker().await?.remove_container(&id, Some(options));
@@ -120,8 +123,8 @@ impl Runtime for DockerRuntime {
         }
     }
 
-    async fn keep(&self, key: &AppKey, artifacts: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
-        keep::keep(&self.engine, key, artifacts).await
+    async fn keep(&self, key: &AppKey, kept: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
+        keep::keep(&self.engine, key, kept).await
     }
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {

@@ -15,6 +15,7 @@ pub(super) mod label {
     pub const OWNER: &str = "dev.gapless.owner";
     pub const APP: &str = "dev.gapless.app";
     pub const ENVIRONMENT: &str = "dev.gapless.environment";
+    pub const SERVICE: &str = "dev.gapless.service";
     pub const SLOT: &str = "dev.gapless.slot";
     pub const DEPLOYMENT: &str = "dev.gapless.deployment";
     pub const RELEASE: &str = "dev.gapless.release";

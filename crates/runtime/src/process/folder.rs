@@ -4,7 +4,7 @@
 use super::{freeze, identity};
 use crate::{Exit, InstancePlan, InstanceState, InstanceStatus, RuntimeError};
 use gapless_core::spec::{LogRotation, Resources};
-use gapless_core::{AppKey, InstanceName, Timestamp};
+use gapless_core::{AppKey, InstanceName, PlacementId, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,6 +53,7 @@ impl Folders {
         let folders = Folders { root };
         fs::create_dir_all(folders.instances()).map_err(|error| failed(&folders.root, &error))?;
         fs::create_dir_all(folders.releases()).map_err(|error| failed(&folders.root, &error))?;
+        fs::create_dir_all(folders.reservations()).map_err(|error| failed(&folders.root, &error))?;
         Ok(folders)
     }
 
@@ -83,7 +84,44 @@ impl Folders {
     /// The ports that instances were given.
     pub(super) fn ports(&self) -> Result<Vec<(InstanceName, u16)>, RuntimeError> {
         let plans = self.names()?.into_iter().filter_map(|name| read::<Plan>(&self.of(&name).join("plan.json")));
-        Ok(plans.map(|plan| (plan.name, plan.port)).collect())
+        let reserved = fs::read_dir(self.reservations()).map_err(|error| failed(&self.root, &error))?;
+        let reserved = reserved.flatten().filter_map(|entry| read::<BTreeMap<InstanceName, u16>>(&entry.path()));
+        Ok(plans.map(|plan| (plan.name, plan.port)).chain(reserved.flatten()).collect())
+    }
+
+    /// The ports of the instances of a placement of several services, as far as they are chosen.
+    pub(super) fn reserved(&self, placement: &PlacementId) -> BTreeMap<InstanceName, u16> {
+        read(&self.reservation(placement)).unwrap_or_default()
+    }
+
+    /// Notes the ports of the instances of a placement.
+    pub(super) fn reserve(
+        &self,
+        placement: &PlacementId,
+        ports: &BTreeMap<InstanceName, u16>,
+    ) -> Result<(), RuntimeError> {
+        let file = self.reservation(placement);
+        write(&file, ports).map_err(|error| failed(&file, &error))
+    }
+
+    /// Gives the ports of a placement free, unless there is an instance of it still.
+    pub(super) fn release(&self, placement: &PlacementId) -> Result<(), RuntimeError> {
+        if self.names()?.iter().any(|name| name.placement == *placement) {
+            return Ok(());
+        }
+        match fs::remove_file(self.reservation(placement)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&self.root, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    fn reservations(&self) -> PathBuf {
+        self.root.join("ports")
+    }
+
+    fn reservation(&self, placement: &PlacementId) -> PathBuf {
+        let PlacementId { key, slot, deployment } = placement;
+        self.reservations().join(format!("{}.{}.{slot}.{deployment}.json", key.app, key.env))
     }
 
     pub(super) fn note_restart(&self, name: &InstanceName, text: &str) -> Result<(), RuntimeError> {
@@ -136,17 +174,18 @@ impl Plan {
         directory: &str,
         user: Option<String>,
         port: u16,
+        peers: Vec<(String, String)>,
     ) -> Self {
-        let own = crate::instance::variables(plan, port);
+        let own = crate::instance::variables(plan, port).into_iter().chain(peers);
         Plan {
             name: plan.name.clone(),
             program,
             arguments: arguments.iter().map(|argument| argument.replace("{port}", &port.to_string())).collect(),
             directory: directory.into(),
             user,
-            variables: plan.spec.variables.clone().into_iter().chain(own).collect(),
-            resources: plan.spec.resources.clone(),
-            log: plan.spec.log.clone(),
+            variables: plan.service.variables.clone().into_iter().chain(own).collect(),
+            resources: plan.service.resources.clone(),
+            log: plan.service.log.clone(),
             port,
         }
     }

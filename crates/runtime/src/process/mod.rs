@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use folder::Folders;
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
-use gapless_core::{AppKey, InstanceName, Millis};
+use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -138,9 +138,9 @@ impl Runtime for ProcessRuntime {
         Ok(())
     }
 
-    async fn keep(&self, key: &AppKey, artifacts: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
-        let (key, artifacts) = (key.clone(), artifacts.clone());
-        self.blocking(move |folders| program::keep_only(folders, &key, &artifacts)).await
+    async fn keep(&self, key: &AppKey, kept: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
+        let (key, kept) = (key.clone(), kept.clone());
+        self.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
     }
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {

@@ -1,7 +1,8 @@
 //! Free ports for instances.
 
 use super::folder::Folders;
-use crate::{RuntimeError, port_holder};
+use crate::instance::peer_variable;
+use crate::{InstancePlan, RuntimeError, port_holder};
 use gapless_core::InstanceName;
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -10,8 +11,43 @@ use std::net::{Ipv4Addr, TcpListener};
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
+/// A port for the instance of that plan, and what it is told of the other services of its slot. Where there are several,
+/// the ports of all their instances are chosen when the first one starts, so that each can be told of the others; from
+/// then on no instance of theirs ever has another one.
+pub(super) fn of(folders: &Folders, plan: &InstancePlan) -> Result<(u16, Vec<(String, String)>), RuntimeError> {
+    if plan.peers.is_empty() {
+        return Ok((choose(folders, &plan.name, plan.host_port)?, Vec::new()));
+    }
+    let placement = &plan.name.placement;
+    let mut reserved = folders.reserved(placement);
+    for (service, peer) in &plan.peers {
+        for name in (1..=peer.replicas).map(|replica| placement.instance(service, replica)) {
+            if !reserved.contains_key(&name) {
+                reserved.insert(name.clone(), choose(folders, &name, None)?);
+                // Written at once: the next choice must know of it.
+                folders.reserve(placement, &reserved)?;
+            }
+        }
+    }
+    if let Some(port) = plan.host_port.filter(|port| reserved.get(&plan.name) != Some(port)) {
+        reserved.insert(plan.name.clone(), choose(folders, &plan.name, Some(port))?);
+        folders.reserve(placement, &reserved)?;
+    }
+    let told = plan.peers.keys().map(|service| {
+        let of_it = reserved.iter().filter(|(name, _)| name.service == *service);
+        let addresses: Vec<_> = of_it.map(|(_, port)| format!("{}:{port}", Ipv4Addr::LOCALHOST)).collect();
+        (peer_variable(service), addresses.join(","))
+    });
+    let told = told.collect();
+    match reserved.get(&plan.name) {
+        Some(port) if is_free(*port) => Ok((*port, told)),
+        Some(port) => Err(RuntimeError::PortTaken { port: *port, holder: port_holder(*port) }),
+        None => Ok((choose(folders, &plan.name, None)?, told)),
+    }
+}
+
 /// A port for the instance: the fixed one, if it is free; the one that it had, if it is; else another.
-pub(super) fn choose(folders: &Folders, name: &InstanceName, fixed: Option<u16>) -> Result<u16, RuntimeError> {
+fn choose(folders: &Folders, name: &InstanceName, fixed: Option<u16>) -> Result<u16, RuntimeError> {
     if let Some(port) = fixed {
         return if is_free(port) { Ok(port) } else { Err(RuntimeError::PortTaken { port, holder: port_holder(port) }) };
     }

@@ -3,8 +3,8 @@
 
 use super::folder::{Folders, failed};
 use crate::RuntimeError;
-use gapless_core::AppKey;
 use gapless_core::spec::Process;
+use gapless_core::{AppKey, Artifacts};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -80,23 +80,23 @@ const UNUSED_FOR: Duration = Duration::from_secs(3600);
 pub(super) fn keep_only(
     folders: &Folders,
     key: &AppKey,
-    artifacts: &BTreeMap<u64, String>,
+    releases: &BTreeMap<u64, Artifacts>,
 ) -> Result<(), RuntimeError> {
     let kept = folders.kept();
     let file = kept.join(format!("{}.{}.json", key.app, key.env));
-    let noted = fs::create_dir_all(&kept).and_then(|()| match artifacts.is_empty() {
+    let noted = fs::create_dir_all(&kept).and_then(|()| match releases.is_empty() {
         true => fs::remove_file(&file).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
         }),
-        false => super::folder::write(&file, artifacts),
+        false => super::folder::write(&file, releases),
     });
     noted.map_err(|error| failed(&kept, &error))?;
     let mut needed = BTreeSet::new();
     for entry in fs::read_dir(&kept).map_err(|error| failed(&kept, &error))?.flatten() {
-        let artifacts = super::folder::read::<BTreeMap<u64, String>>(&entry.path()).unwrap_or_default();
-        needed
-            .extend(artifacts.into_values().filter_map(|artifact| Some(artifact.strip_prefix("sha256:")?.to_owned())));
+        let releases = super::folder::read::<BTreeMap<u64, Artifacts>>(&entry.path()).unwrap_or_default();
+        let artifacts = releases.into_values().flat_map(|artifacts| artifacts.0.into_values());
+        needed.extend(artifacts.filter_map(|artifact| Some(artifact.strip_prefix("sha256:")?.to_owned())));
     }
     let releases = folders.releases();
     for entry in fs::read_dir(&releases).map_err(|error| failed(&releases, &error))?.flatten() {

@@ -21,18 +21,25 @@ pub(super) fn plan(folders: &Folders, plan: &InstancePlan) -> Result<Option<Path
     if folders.status(plan.name.clone()).is_some_and(|status| status.is_there()) {
         return Ok(None);
     }
-    let Workload::Process(process) = &plan.spec.workload else { return Err(cannot("it is not a process".to_owned())) };
+    let Workload::Process(process) = &plan.service.workload else {
+        return Err(cannot("it is not a process".to_owned()));
+    };
     let program = program::kept(folders, &plan.artifact, process).filter(|path| path.exists());
     let program = program.ok_or_else(|| cannot("the copy of its program is gone; deploy it again".to_owned()))?;
-    let port = ports::choose(folders, &plan.name, plan.host_port)?;
     let folder = folders.of(&plan.name);
+    // Before the port is chosen: what is reserved is given free when the last folder goes.
     fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
+    let (port, peers) = ports::of(folders, plan).inspect_err(|_| {
+        // Only a folder in which nothing ever was.
+        let _ = fs::remove_dir(&folder);
+        let _ = folders.release(&plan.name.placement);
+    })?;
     // What an earlier run left must not be taken for this one's.
     for old in ["exit.json", "state.json", "failure", "frozen"] {
         let _ = fs::remove_file(folder.join(old));
     }
     let arguments = process.command.get(1..).unwrap_or_default();
-    let plan = Plan::new(plan, program, arguments, &process.directory, process.user.clone(), port);
+    let plan = Plan::new(plan, program, arguments, &process.directory, process.user.clone(), port, peers);
     folder::write(&folder.join("plan.json"), &plan).map_err(|error| failed(&folder, &error))?;
     Ok(Some(folder))
 }

@@ -42,7 +42,7 @@ pub(super) async fn stop(folders: &Folders, name: &InstanceName, grace: Millis) 
     }
     match std::fs::remove_dir_all(&folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&folder, &error)),
-        _ => Ok(()),
+        _ => folders.release(&name.placement),
     }
 }
 

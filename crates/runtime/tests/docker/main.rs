@@ -7,18 +7,19 @@ mod pull;
 
 use bollard::Docker;
 use bollard::models::RestartPolicyNameEnum;
-use gapless_core::spec::{Container, LogRotation, Resources, Volume, Workload};
-use gapless_core::{Millis, PlacementId, Slot, Spec};
+use gapless_core::spec::{Container, LogRotation, Resources, Service, Volume, Workload};
+use gapless_core::{AppKey, Artifacts, Millis, PlacementId, ServiceName, Slot};
 use gapless_runtime::conformance::{Subject, exited, running};
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::{InstancePlan, InstanceState, Runtime};
 use images::image;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const GRACE: Millis = Millis(3_000);
 
-fn spec(app: &str, image: &str) -> Spec {
+fn service(image: &str) -> Service {
     let workload = Workload::Docker(Container {
         image: image.to_owned(),
         command: None,
@@ -27,7 +28,7 @@ fn spec(app: &str, image: &str) -> Spec {
         volumes: Vec::new(),
         init: true,
     });
-    Spec::new(format!("{app}/production").parse().unwrap(), workload, 9000)
+    Service::new(workload, 9000)
 }
 
 fn runtime(owner: &str) -> DockerRuntime {
@@ -39,26 +40,29 @@ fn owner(name: &str) -> String {
     format!("{name}-{}", std::process::id())
 }
 
-async fn plan(runtime: &DockerRuntime, spec: Spec) -> InstancePlan {
-    let key = gapless_core::AppKey::new(spec.app.clone(), spec.env.clone());
-    let name = PlacementId { key, slot: Slot::Green, deployment: 1 }.instance(1);
-    let artifact = runtime.prepare(&spec.workload, Arc::new(|_| {})).await.unwrap();
-    InstancePlan { name, release: 1, spec, artifact, host_port: None }
+fn key(app: &str) -> AppKey {
+    format!("{app}/production").parse().unwrap()
+}
+
+async fn plan(runtime: &DockerRuntime, app: &str, service: Service) -> InstancePlan {
+    let name = PlacementId { key: key(app), slot: Slot::Green, deployment: 1 }.instance(&ServiceName::default(), 1);
+    let artifact = runtime.prepare(&service.workload, Arc::new(|_| {})).await.unwrap();
+    InstancePlan { name, release: 1, service, artifact, host_port: None, peers: BTreeMap::new() }
 }
 
 #[tokio::test]
 async fn the_docker_runtime_conforms() {
     let owner = owner("conforms");
-    Subject { make: || runtime(&owner), spec: spec("conformance", image()) }.all().await;
+    Subject { make: || runtime(&owner), key: key("conformance"), service: service(image()) }.all().await;
 }
 
 #[tokio::test]
 async fn b5_an_out_of_memory_kill_is_seen_as_one() {
     let runtime = runtime(&owner("oom"));
-    let mut spec = spec("test-oom", image());
-    spec.resources.memory_bytes = Some(32 << 20);
-    spec.variables.insert("HOARD".into(), "1".into());
-    let plan = plan(&runtime, spec).await;
+    let mut service = service(image());
+    service.resources.memory_bytes = Some(32 << 20);
+    service.variables.insert("HOARD".into(), "1".into());
+    let plan = plan(&runtime, "test-oom", service).await;
     runtime.start(&plan).await.unwrap();
     let status = exited(&runtime, &plan.name).await;
     runtime.stop(&plan.name, GRACE).await.unwrap();
@@ -69,11 +73,11 @@ async fn b5_an_out_of_memory_kill_is_seen_as_one() {
 async fn everything_that_a_plan_says_is_applied() {
     let runtime = runtime(&owner("applied"));
     let data = tempfile::tempdir().unwrap();
-    let mut spec = spec("test-applied", image());
-    spec.resources = Resources { memory_bytes: Some(64 << 20), cpu_millis: Some(500) };
-    spec.log = LogRotation { file_bytes: 1 << 20, file_count: 2 };
-    spec.variables.insert("OWN".into(), "a b;$(id)".into());
-    if let Workload::Docker(container) = &mut spec.workload {
+    let mut service = service(image());
+    service.resources = Resources { memory_bytes: Some(64 << 20), cpu_millis: Some(500) };
+    service.log = LogRotation { file_bytes: 1 << 20, file_count: 2 };
+    service.variables.insert("OWN".into(), "a b;$(id)".into());
+    if let Workload::Docker(container) = &mut service.workload {
         container.user = Some("65534:65534".into());
         container.volumes.push(Volume {
             source: data.path().display().to_string(),
@@ -81,7 +85,7 @@ async fn everything_that_a_plan_says_is_applied() {
             read_only: true,
         });
     }
-    let plan = plan(&runtime, spec).await;
+    let plan = plan(&runtime, "test-applied", service).await;
     runtime.start(&plan).await.unwrap();
     running(&runtime, &plan.name).await;
     let docker = Docker::connect_with_unix_defaults().unwrap();
@@ -109,7 +113,7 @@ async fn everything_that_a_plan_says_is_applied() {
 #[tokio::test]
 async fn c2_a_container_of_somebody_else_is_neither_listed_nor_stopped_nor_used() {
     let (mine, theirs) = (runtime(&owner("mine")), runtime(&owner("theirs")));
-    let foreign = plan(&theirs, spec("test-foreign", image())).await;
+    let foreign = plan(&theirs, "test-foreign", service(image())).await;
     theirs.start(&foreign).await.unwrap();
     assert_eq!(mine.list_all().await.unwrap(), []);
     mine.stop(&foreign.name, GRACE).await.unwrap();
@@ -123,7 +127,7 @@ async fn c2_a_container_of_somebody_else_is_neither_listed_nor_stopped_nor_used(
 async fn c_images_that_are_kept_have_a_tag_and_lose_it_when_they_are_not() {
     let owner = owner("Keeps");
     let runtime = runtime(&owner);
-    let id = runtime.prepare(&spec("test-keep", image()).workload, std::sync::Arc::new(|_| {})).await.unwrap();
+    let id = runtime.prepare(&service(image()).workload, std::sync::Arc::new(|_| {})).await.unwrap();
     let key = "test-keep/production".parse().unwrap();
     let tags = || -> Vec<String> {
         let inspected = images::engine_api("GET", &format!("/images/{id}/json"), &[], std::process::Stdio::null());
@@ -131,17 +135,21 @@ async fn c_images_that_are_kept_have_a_tag_and_lose_it_when_they_are_not() {
         let tags = inspected["RepoTags"].as_array().unwrap().iter().map(|tag| tag.as_str().unwrap().to_owned());
         tags.filter(|tag| tag.contains("test-keep/production:")).collect()
     };
-    let kept = |releases: &[u64]| releases.iter().map(|release| (*release, id.clone())).collect();
+    let kept = |releases: &[u64]| releases.iter().map(|release| (*release, Artifacts::only(id.clone()))).collect();
     for _ in 0..2 {
         runtime.keep(&key, &kept(&[3, 4])).await.unwrap();
         assert_eq!(tags().len(), 2, "{:?}", tags());
     }
     runtime.keep(&key, &kept(&[4])).await.unwrap();
-    assert!(matches!(&tags()[..], [tag] if tag.starts_with("gapless.invalid/") && tag.ends_with(":4")), "{:?}", tags());
+    assert!(
+        matches!(&tags()[..], [tag] if tag.starts_with("gapless.invalid/") && tag.ends_with(":web-4")),
+        "{:?}",
+        tags()
+    );
     runtime.keep(&key, &kept(&[])).await.unwrap();
     assert_eq!(tags(), Vec::<String>::new());
     // One that somebody has removed is no reason to fail.
-    runtime.keep(&key, &[(5, "sha256:".to_owned() + &"0".repeat(64))].into()).await.unwrap();
+    runtime.keep(&key, &[(5, Artifacts::only("sha256:".to_owned() + &"0".repeat(64)))].into()).await.unwrap();
 }
 
 #[tokio::test]
@@ -150,7 +158,7 @@ async fn a_network_that_was_removed_is_made_again() {
     let config = DockerConfig { owner: owner("network"), network: network.clone(), ..DockerConfig::default() };
     let runtime = DockerRuntime::connect(config).unwrap();
     let docker = Docker::connect_with_unix_defaults().unwrap();
-    let plan = plan(&runtime, spec("test-network", image())).await;
+    let plan = plan(&runtime, "test-network", service(image())).await;
     for _ in 0..2 {
         runtime.start(&plan).await.unwrap();
         running(&runtime, &plan.name).await;

@@ -1,7 +1,7 @@
 //! Pulling: private registries, registries that are away, and a disk that is full.
 
 use crate::images::{big_image, engine_api, image};
-use crate::{owner, runtime, spec};
+use crate::{owner, runtime, service};
 use bollard::Docker;
 use gapless_runtime::Runtime;
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
@@ -82,7 +82,7 @@ async fn c5_a_private_registry_is_used_with_docker_s_own_credentials() {
     std::fs::write(folder.path().join("config.json"), "{}").unwrap();
     let config = DockerConfig { docker_config: Some(folder.path().to_owned()), ..DockerConfig::default() };
     let runtime = DockerRuntime::connect(config).unwrap();
-    let workload = spec("test-registry", &reference).workload;
+    let workload = service(&reference).workload;
     let prepare = async || runtime.prepare(&workload, Arc::new(|_| {})).await;
 
     let error = prepare().await.unwrap_err().to_string();
@@ -93,7 +93,7 @@ async fn c5_a_private_registry_is_used_with_docker_s_own_credentials() {
     assert!(id.starts_with("sha256:"), "{id}");
     assert_eq!(prepare().await.unwrap(), id, "what is on the host is taken as it is");
 
-    let missing = spec("test-registry", &format!("{}/team/nosuch:1", registry.address)).workload;
+    let missing = service(&format!("{}/team/nosuch:1", registry.address)).workload;
     let error = runtime.prepare(&missing, Arc::new(|_| {})).await.unwrap_err().to_string();
     assert!(error.contains("nosuch"), "{error}");
     remove_image(&reference).await;
@@ -114,7 +114,7 @@ async fn c5_a_credential_helper_is_asked() {
     std::fs::write(folder.path().join("config.json"), helpers).unwrap();
     let config = DockerConfig { docker_config: Some(folder.path().to_owned()), ..DockerConfig::default() };
     let runtime = DockerRuntime::connect(config).unwrap();
-    let prepared = runtime.prepare(&spec("test-helper", &reference).workload, Arc::new(|_| {})).await;
+    let prepared = runtime.prepare(&service(&reference).workload, Arc::new(|_| {})).await;
     std::fs::remove_file(&helper).unwrap();
     prepared.unwrap();
     remove_image(&reference).await;
@@ -123,8 +123,7 @@ async fn c5_a_credential_helper_is_asked() {
 #[tokio::test]
 async fn c5_a_registry_that_is_away_is_told() {
     let runtime = runtime(&owner("away"));
-    let error =
-        runtime.prepare(&spec("test-away", "127.0.0.1:1/probe:1").workload, Arc::new(|_| {})).await.unwrap_err();
+    let error = runtime.prepare(&service("127.0.0.1:1/probe:1").workload, Arc::new(|_| {})).await.unwrap_err();
     assert!(error.to_string().contains("127.0.0.1:1 does not answer"), "{error}");
 }
 
@@ -200,7 +199,7 @@ async fn a16_a_disk_that_is_full_during_a_pull_is_told_and_with_room_again_it_go
         ..DockerConfig::default()
     };
     let runtime = DockerRuntime::connect(config).unwrap();
-    let workload = spec("test-full", &reference).workload;
+    let workload = service(&reference).workload;
     let error = runtime.prepare(&workload, Arc::new(|_| {})).await.unwrap_err().to_string();
     assert!(error.contains("no space left on the device"), "{error}");
 
