@@ -6,9 +6,9 @@ use gapless_core::command::{Requester, Steer};
 use gapless_core::gate::{Gate, GateCommand, GateKind};
 use gapless_core::hook::{Hook, HookPoint, HookRun, Migration};
 use gapless_core::routes::Route;
-use gapless_core::spec::{ApprovalRule, HealthCheck, HoldSettings, Process, Timing, Workload};
+use gapless_core::spec::{ApprovalRule, HealthCheck, HoldSettings, Process, Service, Timing, Workload};
 use gapless_core::strategy::{Canary, CanaryStep, Choose, Strategy};
-use gapless_core::{AppKey, Millis, Spec};
+use gapless_core::{AppKey, Millis, ServiceName, Spec};
 use gapless_server::operations::Operations;
 
 /// The applications of a simulation.
@@ -25,7 +25,10 @@ pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
     let (what, result) = match dice.below(12) {
         0..=5 => {
             let spec = spec(&key, dice);
-            let shown = format!("deploys {:?} × {}", spec.variables.get("BEHAVIOUR"), spec.replicas);
+            let service = |(name, service): (&ServiceName, &Service)| {
+                format!("{} × {name} {:?}", service.replicas, service.variables.get("BEHAVIOUR"))
+            };
+            let shown = format!("deploys {}", spec.services.iter().map(service).collect::<Vec<_>>().join(" and "));
             (shown, operations.deploy(&key, spec, Vec::new(), false, &by).await.map(drop))
         }
         6 | 7 => ("rolls back".to_owned(), operations.rollback(&key, None, dice.once_in(2), &by).await.map(drop)),
@@ -66,9 +69,12 @@ pub(crate) fn someone(world: &World, dice: &Dice) -> Requester {
 pub(crate) fn good(key: &AppKey) -> Spec {
     let command = vec!["/bin/true".to_owned()];
     let workload = Workload::Process(Process { command, directory: "/".to_owned(), user: None });
+    let health = HealthCheck { deadline: Millis(8_000), ..HealthCheck::default() };
+    let service = ServiceName::default();
+    let route = |host| Route { host, path: Default::default(), strip: false, service: service.clone() };
     Spec {
-        health: HealthCheck { deadline: Millis(8_000), ..HealthCheck::default() },
-        routes: host(key).into_iter().map(|host| Route { host, path: Default::default(), strip: false }).collect(),
+        services: [(service.clone(), Service { health, ..Service::new(workload.clone(), 9000) })].into(),
+        routes: host(key).into_iter().map(route).collect(),
         timing: Timing {
             prepare_timeout: Millis(10_000),
             start_timeout: Millis(5_000),
@@ -135,13 +141,16 @@ fn steer(dice: &Dice) -> Steer {
 
 fn spec(key: &AppKey, dice: &Dice) -> Spec {
     let mut spec = good(key);
-    spec.replicas = 1 + u16::try_from(dice.below(3)).unwrap_or(0);
-    let behaviour = match dice.below(8) {
-        0 => Some("never-healthy".to_owned()),
-        1 => Some("exits".to_owned()),
-        2 => Some((200 + dice.below(6_000)).to_string()),
-        _ => None,
-    };
+    let web = spec.services.get(&ServiceName::default()).cloned();
+    if let (Some(web), true) = (web, dice.once_in(3)) {
+        let health = HealthCheck { path: None, settle: Millis(dice.below(2_000)), ..web.health.clone() };
+        let worker = Service { health, ..web };
+        spec.services.extend("worker".parse::<ServiceName>().map(|name| (name, worker)));
+    }
+    for service in spec.services.values_mut() {
+        service.replicas = 1 + u16::try_from(dice.below(3)).unwrap_or(0);
+        service.variables.extend(behaviour(dice).map(|behaviour| ("BEHAVIOUR".to_owned(), behaviour)));
+    }
     spec.gates = (0..dice.below(4)).map(|at| gate(at, dice)).collect();
     if dice.once_in(5) {
         spec.approval = Some(ApprovalRule { people: 1, by_others: false, expires: Millis(1_000 + dice.below(20_000)) });
@@ -151,6 +160,15 @@ fn spec(key: &AppKey, dice: &Dice) -> Spec {
     if dice.once_in(3) && spec.hooks.iter().all(|hook| hook.at != HookPoint::Held) {
         spec.strategy = Strategy::Canary(canary(dice));
     }
-    spec.variables.extend(behaviour.map(|behaviour| ("BEHAVIOUR".to_owned(), behaviour)));
     spec
+}
+
+/// How the instances of a service behave.
+fn behaviour(dice: &Dice) -> Option<String> {
+    match dice.below(8) {
+        0 => Some("never-healthy".to_owned()),
+        1 => Some("exits".to_owned()),
+        2 => Some((200 + dice.below(6_000)).to_string()),
+        _ => None,
+    }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use gapless_core::spec::Workload;
-use gapless_core::{AppKey, InstanceName, Millis};
+use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
 use gapless_runtime::{
     Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, Progress, ProgressSink, Runtime,
     RuntimeError, RuntimeEvent,
@@ -72,7 +72,7 @@ impl Runtime for FakeRuntime {
         if self.world.has_faults() && self.dice.once_in(25) {
             return Err(RuntimeError::Start { name: plan.name.clone(), why: "no".to_owned() });
         }
-        let behaviour = match plan.spec.variables.get("BEHAVIOUR").map(String::as_str) {
+        let behaviour = match plan.service.variables.get("BEHAVIOUR").map(String::as_str) {
             Some("never-healthy") => Behaviour::NeverHealthy,
             Some("exits") => Behaviour::ExitsWhileStarting,
             Some(text) => text.parse().map_or(Behaviour::Good, Behaviour::ExitsAfter),
@@ -131,7 +131,7 @@ impl Runtime for FakeRuntime {
         self.lose_answer("thawing")
     }
 
-    async fn keep(&self, _: &AppKey, _: &BTreeMap<u64, String>) -> Result<(), RuntimeError> {
+    async fn keep(&self, _: &AppKey, _: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
         self.trouble("keeping").await
     }
 

@@ -191,7 +191,7 @@ impl State {
             }
             for slot in group.placements() {
                 for backend in &slot.instances {
-                    let name = slot.placement.instance(backend.replica);
+                    let name = slot.placement.instance(&backend.service, backend.replica);
                     if self.instances.get(&name).is_some_and(|instance| !instance.has_passed) {
                         violations.push(format!("{name} is routed and never passed a check"));
                     }
@@ -240,7 +240,7 @@ impl State {
         })?;
         let count = slot.instances.len() as u64;
         let backend = slot.instances.get(usize::try_from(dice.below(count)).unwrap_or(0))?;
-        let name = slot.placement.instance(backend.replica);
+        let name = slot.placement.instance(&backend.service, backend.replica);
         *plane.in_flight.entry(slot.placement.clone()).or_default() += 1;
         *plane.requests.entry(slot.placement.clone()).or_default() += 1;
         self.requests += 1;

@@ -8,7 +8,7 @@ use crate::types::{
 };
 use bytes::Bytes;
 use gapless_core::command::Steer;
-use gapless_core::{AppKey, Deployment, EnvName, Release, Slot, Spec};
+use gapless_core::{AppKey, Deployment, EnvName, Release, ServiceName, Slot, Spec};
 use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -236,11 +236,13 @@ impl Client {
         &self,
         key: &AppKey,
         slot: Option<Slot>,
+        service: Option<&ServiceName>,
         tail: usize,
         follow: bool,
     ) -> Result<Follow<LogRecord>, ClientError> {
         let slot = slot.map(|slot| format!("&slot={slot}")).unwrap_or_default();
-        self.stream(&at(key, &format!("/logs?tail={tail}&follow={follow}{slot}"))).await
+        let service = service.map(|service| format!("&service={service}")).unwrap_or_default();
+        self.stream(&at(key, &format!("/logs?tail={tail}&follow={follow}{slot}{service}"))).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -4,7 +4,7 @@ use gapless_core::application::{Desired, Maintenance};
 use gapless_core::command::Steer;
 use gapless_core::deployment::Traffic;
 use gapless_core::plan::Plan;
-use gapless_core::{AppName, Deployment, EnvName, HostPattern, Slot, Spec, Timestamp};
+use gapless_core::{AppName, Artifacts, Deployment, EnvName, HostPattern, ServiceName, Slot, Spec, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -137,8 +137,8 @@ pub struct SlotView {
     pub deployment: u64,
     /// The image or the program, as it was written.
     pub source: String,
-    /// What exactly runs.
-    pub artifact: String,
+    /// What exactly runs, by service.
+    pub artifacts: Artifacts,
     /// Its instances.
     pub instances: Vec<InstanceView>,
     /// Requests since the data planes were started.
@@ -175,6 +175,8 @@ pub enum SlotState {
 pub struct InstanceView {
     /// Its name, which is its container's name, too.
     pub name: String,
+    /// The service that it is an instance of.
+    pub service: ServiceName,
     /// Where it answers, if it runs.
     #[schema(value_type = Option<String>)]
     pub address: Option<SocketAddr>,

@@ -1,9 +1,9 @@
 //! Every command and flag: defined, documented and parsed here, and nowhere else. Help, completions and man pages are
 //! derived from it.
 
-use crate::which::{App, File, NamedApp};
+use crate::which::{App, File, NamedApp, Wanted};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use gapless_core::{AppName, EnvName, Millis, Slot};
+use gapless_core::{AppName, EnvName, Millis, ServiceName, Slot};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -124,12 +124,8 @@ pub enum Runtime {
 pub struct Plan {
     #[command(flatten)]
     pub file: File,
-    /// The image to run, in place of the one in the file
-    #[arg(long, value_name = "IMAGE")]
-    pub image: Option<String>,
-    /// The environment [default: production]
-    #[arg(short = 'e', long, value_name = "NAME")]
-    pub env: Option<EnvName>,
+    #[command(flatten)]
+    pub wanted: Wanted,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -140,12 +136,8 @@ pub struct Plan {
 pub struct Deploy {
     #[command(flatten)]
     pub file: File,
-    /// The image to run, in place of the one in the file
-    #[arg(long, value_name = "IMAGE")]
-    pub image: Option<String>,
-    /// The environment to deploy into [default: production]
-    #[arg(short = 'e', long, value_name = "NAME")]
-    pub env: Option<EnvName>,
+    #[command(flatten)]
+    pub wanted: Wanted,
     /// Deploy although the very same is live, and although the environment requires others to have succeeded with it
     #[arg(long)]
     pub force: bool,
@@ -290,6 +282,9 @@ pub struct Logs {
     /// The instances of this slot, in place of the live one
     #[arg(long)]
     pub slot: Option<Slot>,
+    /// Only the instances of this service
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<ServiceName>,
     /// Print each line as JSON
     #[arg(long)]
     pub json: bool,

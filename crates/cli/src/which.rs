@@ -2,6 +2,7 @@
 
 use crate::exit::Failure;
 use clap::Args;
+use gapless_config::LoadOptions;
 use gapless_core::{AppKey, AppName, EnvName};
 use serde::Deserialize;
 use std::path::PathBuf;
@@ -12,6 +13,40 @@ pub struct File {
     /// The configuration file
     #[arg(short = 'c', long = "config", default_value = "gapless.toml", value_name = "FILE")]
     pub path: PathBuf,
+}
+
+/// What is given beside the configuration file, and goes before it.
+#[derive(Debug, Args)]
+pub struct Wanted {
+    /// The image to run, in place of the one in the file; of several services with the name of one in front, such as
+    /// api=shop-api:2, and then as often as needed
+    #[arg(long, value_name = "[SERVICE=]IMAGE")]
+    image: Vec<String>,
+    /// The environment to deploy into [default: production]
+    #[arg(short = 'e', long, value_name = "NAME")]
+    env: Option<EnvName>,
+}
+
+impl Wanted {
+    /// The same, for reading the file.
+    pub fn into_options(self) -> Result<LoadOptions, Failure> {
+        let mut options = LoadOptions { environment: self.env, ..LoadOptions::default() };
+        for given in self.image {
+            // No reference to an image has such a sign in it.
+            let before = match given.split_once('=') {
+                Some((service, image)) => {
+                    let service =
+                        service.parse().map_err(|error| Failure::usage(format!("--image {given}: {error}")))?;
+                    options.images.insert(service, image.to_owned())
+                }
+                None => options.image.replace(given.clone()),
+            };
+            if let Some(before) = before {
+                return Err(Failure::usage(format!("--image {given}: {before} was given already")));
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// The application: by its name, or by the configuration file's.

@@ -38,12 +38,14 @@ pub fn http_prober() -> Prober {
 /// What was seen instead of one of the expected statuses.
 pub async fn probe(address: SocketAddr, check: &HealthCheck) -> Result<(), ProbeFailure> {
     let address = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
-    let answer = get(address, &check.path, check).await?;
+    // Without a path it is well as long as it runs, which is not seen here.
+    let Some(path) = check.path.as_deref() else { return Ok(()) };
+    let answer = get(address, path, check).await?;
     if check.statuses.contains(&answer.status) {
         return Ok(());
     }
-    let hint = hint(&answer, address, check).await;
-    Err(failure(format!("GET {} on port {} answered {}{hint}", check.path, address.port(), answer.status)))
+    let hint = hint(&answer, path, address, check).await;
+    Err(failure(format!("GET {path} on port {} answered {}{hint}", address.port(), answer.status)))
 }
 
 struct Answer {
@@ -86,7 +88,7 @@ async fn get_without_deadline(address: SocketAddr, path: &str, host: Option<&str
 }
 
 /// The remedy, where what was seen is a well-known mistake.
-async fn hint(answer: &Answer, address: SocketAddr, check: &HealthCheck) -> String {
+async fn hint(answer: &Answer, path: &str, address: SocketAddr, check: &HealthCheck) -> String {
     match answer {
         Answer { status: 301 | 302 | 307 | 308, location: Some(to) } if to.starts_with("https:") => {
             format!(" to {to}: it insists on TLS; exempt the path, or have it trust X-Forwarded-Proto")
@@ -97,7 +99,7 @@ async fn hint(answer: &Answer, address: SocketAddr, check: &HealthCheck) -> Stri
         Answer { status: 400 | 403 | 421, .. } if check.host.is_none() => {
             ": it may not know the host name; set health.host to one that it serves".to_owned()
         }
-        Answer { status: 404, .. } if check.path != "/" => match get(address, "/", check).await {
+        Answer { status: 404, .. } if path != "/" => match get(address, "/", check).await {
             Ok(root) if check.statuses.contains(&root.status) => {
                 format!(", but GET / answers {}: set health.path = \"/\"", root.status)
             }

@@ -8,7 +8,7 @@ use gapless_core::command::{self, CommandError, HandedIn, Requester, Rollback, S
 use gapless_core::deployment::{Cause, Outcome, Reason};
 use gapless_core::plan::Plan;
 use gapless_core::release::Origin;
-use gapless_core::{AppKey, Deployment, EnvName, Phase, Release, Spec};
+use gapless_core::{AppKey, Artifacts, Deployment, EnvName, Phase, Release, Spec};
 use std::sync::Arc;
 
 /// How many of the last deployments a plan is made from.
@@ -170,8 +170,16 @@ impl Operations {
         let app = self.shared.records.application(key).await?.map(|app| app.record);
         let history = self.shared.records.deployments(key, u64::MAX, PLANNED_FROM).await?;
         // What cannot be looked up is not known: the deployment will say why.
-        let artifact = self.shared.runtimes.of(&spec.workload).look_up(&spec.workload).await.ok().flatten();
-        Ok(Plan::new(app.as_ref(), spec, artifact, &history))
+        let runtime = self.shared.runtimes.of(spec);
+        let mut artifacts = Some(Artifacts::default());
+        for (name, service) in &spec.services {
+            let artifact = runtime.look_up(&service.workload).await.ok().flatten();
+            artifacts = artifacts.zip(artifact).map(|(mut artifacts, artifact)| {
+                artifacts.0.insert(name.clone(), artifact);
+                artifacts
+            });
+        }
+        Ok(Plan::new(app.as_ref(), spec, artifacts, &history))
     }
 
     /// Goes back to `release`, or without one to the release that was live before: by taking back the active

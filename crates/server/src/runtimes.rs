@@ -1,5 +1,6 @@
 //! Which runtime runs which workload.
 
+use gapless_core::Spec;
 use gapless_core::spec::Workload;
 use gapless_runtime::Runtime;
 use std::sync::Arc;
@@ -14,12 +15,12 @@ pub struct Runtimes {
 }
 
 impl Runtimes {
-    /// The one that runs `workload`.
+    /// The one that runs all services of `spec`.
     #[must_use]
-    pub fn of(&self, workload: &Workload) -> &Arc<dyn Runtime> {
-        match workload {
-            Workload::Docker(_) => &self.docker,
-            Workload::Process(_) => &self.process,
+    pub fn of(&self, spec: &Spec) -> &Arc<dyn Runtime> {
+        match spec.main_service().map(|(_, service)| &service.workload) {
+            Some(Workload::Process(_)) => &self.process,
+            Some(Workload::Docker(_)) | None => &self.docker,
         }
     }
 

@@ -122,9 +122,10 @@ async fn up(axum::extract::State(app): axum::extract::State<Arc<App>>, _: Reques
     }
 }
 
-/// Says in every answer which release gave it.
+/// Says in every answer which release and service gave it.
 async fn label_response(mut response: Response) -> Response {
-    for (header, variable) in [("x-release", "GAPLESS_RELEASE"), ("x-slot", "GAPLESS_SLOT")] {
+    let labels = [("x-release", "GAPLESS_RELEASE"), ("x-slot", "GAPLESS_SLOT"), ("x-service", "GAPLESS_SERVICE")];
+    for (header, variable) in labels {
         if let Ok(value) = HeaderValue::from_str(&label(variable)) {
             response.headers_mut().insert(header, value);
         }

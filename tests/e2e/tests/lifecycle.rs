@@ -20,7 +20,7 @@ fn an_application_lives_from_deploy_to_remove() {
         assert!(deployed.contains(phase), "{deployed}");
     }
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
-    assert!(gapless.ok(["logs"]).stdout.contains("life.production.blue.1.1"));
+    assert!(gapless.ok(["logs"]).stdout.contains("life.production.blue.1.web.1"));
 
     gapless.ok(["stop"]);
     let (status, answer) = get(host.address(), "/up", "").unwrap();

@@ -200,12 +200,13 @@ fn the_very_same_thing_goes_from_environment_to_environment() {
         tokio.block_on(gapless_api::Client::new(host.socket()).release(&key, 1)).unwrap()
     };
     let (test, production) = (release("test"), release("production"));
-    assert_eq!(test.artifact, production.artifact);
+    assert_eq!(test.artifacts, production.artifacts);
     assert_eq!(
-        production.promoted_from.map(|origin| (origin.env.to_string(), origin.release)),
+        production.promoted_from.as_ref().map(|origin| (origin.env.to_string(), origin.release)),
         Some(("test".into(), 1))
     );
-    assert!(test.spec.variables.contains_key("COLOUR") && !production.spec.variables.contains_key("COLOUR"));
+    let has_colour = |release: &Release| release.spec.services["web"].variables.contains_key("COLOUR");
+    assert!(has_colour(&test) && !has_colour(&production));
     assert_eq!(get(host.address(), "/up", "Host: shop\r\n").unwrap().0, 200);
     let nowhere = gapless.run(["deploy", "--env", "staging"]);
     assert!(nowhere.code == 2 && said(&nowhere).contains("there are production, test"), "{nowhere:?}");

@@ -5,12 +5,11 @@ use crate::args::Deploy;
 use crate::exit::Failure;
 use crate::present::follow::{self, Until};
 use gapless_api::Client;
-use gapless_config::LoadOptions;
 use gapless_core::AppKey;
 use std::process::ExitCode;
 
 pub async fn run(args: Deploy, client: &Client) -> Result<ExitCode, Failure> {
-    let options = LoadOptions { image: args.image, environment: args.env, ..LoadOptions::default() };
+    let options = args.wanted.into_options()?;
     let spec = gapless_config::load(&args.file.path, &options)?.spec;
     let key = AppKey::new(spec.app.clone(), spec.env.clone());
     let then = gapless_config::following(&args.file.path, &spec, &options)?;

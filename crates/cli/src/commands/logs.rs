@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 pub async fn run(args: Logs, client: &Client) -> Result<ExitCode, Failure> {
     let key = args.app.key()?;
-    let mut lines = client.logs(&key, args.slot, args.lines, args.follow).await?;
+    let mut lines = client.logs(&key, args.slot, args.service.as_ref(), args.lines, args.follow).await?;
     loop {
         let line = tokio::select! {
             biased;

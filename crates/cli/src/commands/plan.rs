@@ -5,15 +5,14 @@ use crate::args::Plan;
 use crate::exit::Failure;
 use crate::present::json;
 use gapless_api::{Client, PlanView};
-use gapless_config::LoadOptions;
-use gapless_core::AppKey;
+use gapless_core::{AppKey, Artifacts};
 use serde_json::Value;
 use std::process::ExitCode;
 
 const CHANGES: u8 = 1;
 
 pub async fn run(args: Plan, client: &Client) -> Result<ExitCode, Failure> {
-    let options = LoadOptions { image: args.image, environment: args.env, ..LoadOptions::default() };
+    let options = args.wanted.into_options()?;
     let spec = gapless_config::load(&args.file.path, &options)?.spec;
     let key = AppKey::new(spec.app.clone(), spec.env.clone());
     // Whatever else goes wrong: 1 says that there are changes, and this does not.
@@ -41,11 +40,10 @@ fn tell(key: &AppKey, view: &PlanView) {
     if before != plan.source {
         println!("  runs       {before} → {}", plan.source);
     }
-    match &plan.artifact {
-        Some(artifact) if plan.artifact_before.as_ref() == Some(artifact) => {}
-        Some(artifact) => {
-            println!("  exactly    {} → {}", short(plan.artifact_before.as_deref()), short(Some(artifact)))
-        }
+    let before = plan.artifacts_before.clone().unwrap_or_default();
+    match &plan.artifacts {
+        Some(artifacts) if *artifacts == before => {}
+        Some(artifacts) => println!("  exactly    {} → {}", short(&before), short(artifacts)),
         None => println!("  exactly    not on this host yet; told once it is fetched"),
     }
     for change in &plan.changes {
@@ -77,9 +75,13 @@ fn tell(key: &AppKey, view: &PlanView) {
     }
 }
 
-fn short(artifact: Option<&str>) -> String {
-    let artifact = artifact.unwrap_or("nothing");
-    artifact.chars().take("sha256:".len() + 12).collect()
+/// As much of each checksum as people compare.
+fn short(artifacts: &Artifacts) -> String {
+    if artifacts.0.is_empty() {
+        return "nothing".to_owned();
+    }
+    let short = |artifact: &String| artifact.chars().take("sha256:".len() + 12).collect();
+    Artifacts(artifacts.0.iter().map(|(service, artifact)| (service.clone(), short(artifact))).collect()).to_string()
 }
 
 fn shown(value: &Value) -> String {

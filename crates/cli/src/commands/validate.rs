@@ -20,14 +20,21 @@ pub fn run(file: &File) -> Result<ExitCode, Failure> {
 fn tell(file: &File, options: &LoadOptions) -> Result<(), Failure> {
     let spec = gapless_config::load(&file.path, options)?.spec;
     let routes = spec.routes.iter().map(|route| format!("{}{}", route.host, route.path));
+    let services: Vec<_> = spec
+        .services
+        .iter()
+        .map(|(name, service)| match spec.has_several_services() {
+            true => format!("{} × {name} by {}", service.replicas, spec.runtime()),
+            false => format!("{} × {}", service.replicas, spec.runtime()),
+        })
+        .collect();
     println!(
-        "{} is right: {} in {}, {} × {}, for {}",
+        "{} is right: {} in {}, {}, for {}",
         file.path.display(),
         spec.app,
         spec.env,
-        spec.replicas,
-        spec.workload.runtime(),
-        listed(routes)
+        services.join(" and "),
+        if spec.routes.is_empty() { "no requests".to_owned() } else { listed(routes) }
     );
     Ok(())
 }

@@ -15,9 +15,9 @@ pub fn whole(deployment: &Deployment) -> String {
     let (number, key, release) = (deployment.number, &deployment.key, deployment.release);
     let _ = writeln!(text, "deployment {number} of {key} {kind} release {release}");
     let _ = writeln!(text, "  asked for by {} at {}", deployment.requested_by, local_time(deployment.requested_at));
-    if let Some(artifact) = &deployment.receipt.artifact {
+    if let Some(artifacts) = &deployment.receipt.artifacts {
         let from = deployment.previous.map(|previous| format!(", after release {}", previous.release));
-        let _ = writeln!(text, "  runs {artifact}{}", from.unwrap_or_default());
+        let _ = writeln!(text, "  runs {artifacts}{}", from.unwrap_or_default());
     }
     for passed in &deployment.passed {
         let _ = writeln!(text, "  {}", phase_line(&passed.phase, passed.until.since(passed.since)));

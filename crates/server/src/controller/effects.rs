@@ -7,9 +7,9 @@ use gapless_core::facts::GateEnd;
 use gapless_core::gate::{Gate, GateResult};
 use gapless_core::hook::Hook;
 use gapless_core::machine::State;
-use gapless_core::spec::HostPorts;
-use gapless_core::{Action, AppKey, InstanceName, Millis, Placement};
-use gapless_runtime::{InstancePlan, RuntimeError};
+use gapless_core::spec::{HostPorts, Workload};
+use gapless_core::{Action, AppKey, Artifacts, InstanceName, Millis, Placement};
+use gapless_runtime::{InstancePlan, Peer, ProgressSink, Runtime, RuntimeError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const RUNTIME_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a controller is told by its own effects and checks.
 pub(super) enum News {
-    Prepared { deployment: u64, result: Result<String, String> },
+    Prepared { deployment: u64, result: Result<Artifacts, String> },
     GateEnded { deployment: u64, name: String, end: GateEnd },
     HookEnded { deployment: u64, name: String, result: GateResult },
     Started { name: InstanceName, result: Result<(), RuntimeError> },
@@ -66,7 +66,7 @@ pub(super) struct Effects {
     shared: Arc<Shared>,
     news: mpsc::Sender<News>,
     under_way: BTreeSet<Work>,
-    prepared: Option<(u64, Result<String, String>)>,
+    prepared: Option<(u64, Result<Artifacts, String>)>,
     restarts_set: BTreeMap<InstanceName, bool>,
     /// Instances that could not be frozen: they run on.
     unfreezable: BTreeSet<InstanceName>,
@@ -102,7 +102,7 @@ impl Effects {
     }
 
     /// What came of preparing that deployment's release, once something did.
-    pub(super) fn prepared(&self, deployment: u64) -> Option<Result<String, String>> {
+    pub(super) fn prepared(&self, deployment: u64) -> Option<Result<Artifacts, String>> {
         self.prepared.as_ref().filter(|(number, _)| *number == deployment).map(|(_, result)| result.clone())
     }
 
@@ -152,8 +152,9 @@ impl Effects {
         match action {
             Action::Prepare => self.prepare(state),
             Action::Start(name) => {
-                if let Some(placement) = state.app.placement_of(&name) {
-                    self.start(plan(&name, placement), placement);
+                let placement = state.app.placement_of(&name);
+                if let Some((placement, plan)) = placement.and_then(|it| Some((it, plan(&name, it)?))) {
+                    self.start(plan, placement);
                 }
             }
             Action::RunGate { name, attempt } => self.run_gate(state, &name, attempt),
@@ -289,6 +290,14 @@ impl Effects {
         let (number, slot) = (deployment.number, deployment.slot?);
         let placement = state.app.slots.get(&slot);
         let hosts = release.spec.routes.iter().map(|route| &route.host);
+        let main = release.spec.main_service().map(|(name, _)| name);
+        let listening = placement.iter().flat_map(|placement| &placement.replicas).filter_map(|replica| {
+            let address = replica.address.filter(|address| address.port() != 0)?;
+            Some((replica.service.clone(), address))
+        });
+        let mut instances: Vec<_> = listening.collect();
+        // Those that users' requests come to first.
+        instances.sort_by_key(|(service, _)| Some(service) != main);
         let target = Target {
             key: self.key.clone(),
             deployment: number,
@@ -296,7 +305,7 @@ impl Effects {
             slot,
             host: hosts.filter(|host| host.is_name()).map(ToString::to_string).next(),
             token: deployment.preview_token.clone(),
-            instances: placement.iter().flat_map(|it| &it.replicas).filter_map(|replica| replica.address).collect(),
+            instances,
         };
         let (outputs, line_of) = (self.shared.outputs.clone(), (self.key.clone(), number, gate.name.clone()));
         let output = Output::new(move |line| {
@@ -311,25 +320,21 @@ impl Effects {
         let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return };
         let number = deployment.number;
         let spec = release.spec.clone();
-        let runtime = self.shared.runtimes.of(&spec.workload).clone();
+        let runtime = self.shared.runtimes.of(&spec).clone();
         let (shared, key) = (self.shared.clone(), self.key.clone());
-        let sink: gapless_runtime::ProgressSink = Arc::new(move |progress| {
+        let sink: ProgressSink = Arc::new(move |progress| {
             shared.progress.set(&key, Some(progress));
             let _ = shared.changes.send(key.clone());
         });
         self.spawn(Work::Prepare(number), async move {
-            let give_up_at = tokio::time::Instant::now() + PREPARE_PATIENCE;
-            loop {
-                match runtime.prepare(&spec.workload, sink.clone()).await {
-                    Err(error) if error.is_transient() && tokio::time::Instant::now() < give_up_at => {
-                        tokio::time::sleep(PREPARE_RETRY_AFTER).await;
-                    }
-                    result => {
-                        let result = result.map_err(|error| error.to_string());
-                        return News::Prepared { deployment: number, result };
-                    }
+            let mut artifacts = Artifacts::default();
+            for (name, service) in &spec.services {
+                match prepare(runtime.as_ref(), &service.workload, &sink).await {
+                    Ok(artifact) => drop(artifacts.0.insert(name.clone(), artifact)),
+                    Err(error) => return News::Prepared { deployment: number, result: Err(error.to_string()) },
                 }
             }
+            News::Prepared { deployment: number, result: Ok(artifacts) }
         });
     }
 
@@ -337,7 +342,7 @@ impl Effects {
         if self.is_stopping(&plan.name) {
             return;
         }
-        let runtime = self.shared.runtimes.of(&placement.spec.workload).clone();
+        let runtime = self.shared.runtimes.of(&placement.spec).clone();
         let name = plan.name.clone();
         self.spawn(Work::Start(name.clone()), async move {
             let result = runtime.start(&plan).await;
@@ -348,7 +353,7 @@ impl Effects {
     fn stop(&mut self, name: InstanceName, grace: Millis, state: &State) {
         // An instance that nothing in the record names may be of any runtime; those that do not have it do nothing.
         let runtimes: Vec<_> = match state.app.placement_of(&name) {
-            Some(placement) => vec![self.shared.runtimes.of(&placement.spec.workload).clone()],
+            Some(placement) => vec![self.shared.runtimes.of(&placement.spec).clone()],
             None => self.shared.runtimes.all().map(|(_, runtime)| runtime.clone()).collect(),
         };
         let is_known = runtimes.len() == 1;
@@ -369,7 +374,7 @@ impl Effects {
         if is_frozen && self.unfreezable.contains(&name) {
             return;
         }
-        let runtime = self.shared.runtimes.of(&placement.spec.workload).clone();
+        let runtime = self.shared.runtimes.of(&placement.spec).clone();
         let work = if is_frozen { Work::Freeze(name.clone()) } else { Work::Thaw(name.clone()) };
         self.spawn(work, async move {
             let result = match is_frozen {
@@ -395,7 +400,7 @@ impl Effects {
             for (name, runtime) in runtimes {
                 let is_its = |kept: &&KeptRelease| kept.runtime == name;
                 let artifacts: BTreeMap<_, _> =
-                    kept.iter().filter(is_its).map(|kept| (kept.release, kept.artifact.clone())).collect();
+                    kept.iter().filter(is_its).map(|kept| (kept.release, kept.artifacts.clone())).collect();
                 if !artifacts.is_empty() || before.iter().any(|kept| is_its(&kept)) {
                     result = result.and(runtime.keep(&key, &artifacts).await);
                 }
@@ -409,7 +414,7 @@ impl Effects {
         if self.restarts_set.get(&name) == Some(&comes_back) {
             return;
         }
-        let runtime = self.shared.runtimes.of(&placement.spec.workload).clone();
+        let runtime = self.shared.runtimes.of(&placement.spec).clone();
         self.spawn(Work::SetRestart(name.clone()), async move {
             let result = runtime.set_restart(&name, comes_back).await;
             News::RestartSet { name, comes_back, result }
@@ -417,13 +422,30 @@ impl Effects {
     }
 }
 
-fn plan(name: &InstanceName, placement: &Placement) -> InstancePlan {
-    let slot = placement.id.slot;
-    InstancePlan {
+/// Prepares the workload of a service. A runtime that is away is waited for a little.
+async fn prepare(runtime: &dyn Runtime, workload: &Workload, sink: &ProgressSink) -> Result<String, RuntimeError> {
+    let give_up_at = tokio::time::Instant::now() + PREPARE_PATIENCE;
+    loop {
+        match runtime.prepare(workload, sink.clone()).await {
+            Err(error) if error.is_transient() && tokio::time::Instant::now() < give_up_at => {
+                tokio::time::sleep(PREPARE_RETRY_AFTER).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// The plan of an instance; nothing where its service is none of the release, which cannot be.
+fn plan(name: &InstanceName, placement: &Placement) -> Option<InstancePlan> {
+    let service = placement.service(&name.service)?.clone();
+    let peers = placement.spec.services.iter().filter(|_| placement.spec.has_several_services());
+    let peers = peers.map(|(name, service)| (name.clone(), Peer { port: service.port, replicas: service.replicas }));
+    Some(InstancePlan {
         name: name.clone(),
         release: placement.release,
-        spec: (*placement.spec).clone(),
-        artifact: placement.artifact.clone(),
-        host_port: placement.spec.host_ports.map(|ports: HostPorts| ports.of(slot)),
-    }
+        host_port: service.host_ports.map(|ports: HostPorts| ports.of(placement.id.slot)),
+        artifact: placement.artifacts.of(&name.service)?.to_owned(),
+        peers: peers.collect(),
+        service,
+    })
 }

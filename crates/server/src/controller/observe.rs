@@ -194,7 +194,7 @@ impl Observer {
         }
         let mut text = format!("{} {exit}", status.name);
         if let Some(placement) = loaded.state.app.placement_of(&status.name) {
-            let runtime = shared.runtimes.of(&placement.spec.workload);
+            let runtime = shared.runtimes.of(&placement.spec);
             let lines = tokio::time::timeout(STORY_DEADLINE, last_lines(runtime.as_ref(), &status.name)).await;
             let lines = lines.unwrap_or_default();
             if lines.is_empty() {
@@ -276,9 +276,9 @@ fn run_of(status: &InstanceStatus) -> String {
 }
 
 fn runtime_names(loaded: &Loaded) -> impl Iterator<Item = &'static str> {
-    let placed = loaded.state.app.placements().map(|placement| &placement.spec.workload);
-    let wanted = loaded.state.release.iter().map(|release| &release.spec.workload);
-    placed.chain(wanted).map(|workload| workload.runtime())
+    let placed = loaded.state.app.placements().map(|placement| &placement.spec);
+    let wanted = loaded.state.release.iter().map(|release| &release.spec);
+    placed.chain(wanted).map(|spec| spec.runtime())
 }
 
 async fn last_lines(runtime: &dyn Runtime, name: &InstanceName) -> Vec<String> {

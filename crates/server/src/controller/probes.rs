@@ -4,7 +4,8 @@ use super::Shared;
 use super::effects::News;
 use crate::health::next_eager;
 use gapless_core::facts::Health;
-use gapless_core::{Action, InstanceName, Millis, Pace, Placement};
+use gapless_core::spec::HealthCheck;
+use gapless_core::{Action, InstanceName, Millis, Pace, Placement, Spec};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,6 +55,7 @@ impl Probes {
         pace: Pace,
         placement: &Placement,
     ) {
+        let Some(service) = placement.service(&name.service) else { return };
         let known = self.running.get(&name).filter(|probe| probe.run == run);
         if known.is_some_and(|probe| probe.pace == pace) {
             return;
@@ -65,6 +67,7 @@ impl Probes {
             name: name.clone(),
             address,
             pace,
+            check: Arc::new(service.health.clone()),
             spec: placement.spec.clone(),
             health: health.clone(),
         };
@@ -86,13 +89,14 @@ struct Checking {
     name: InstanceName,
     address: SocketAddr,
     pace: Pace,
-    spec: Arc<gapless_core::Spec>,
+    check: Arc<HealthCheck>,
+    spec: Arc<Spec>,
     health: Arc<Mutex<Health>>,
 }
 
 impl Checking {
     async fn go_on(self) {
-        let check = Arc::new(self.spec.health.clone());
+        let check = self.check.clone();
         let mut wait = Millis(0);
         loop {
             let seen = (self.shared.prober)(self.address, check.clone()).await;
@@ -123,14 +127,14 @@ impl Checking {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         match failure {
             None => {
-                let is_news = health.passes < self.spec.health.passes || self.pace == Pace::Eager;
+                let is_news = health.passes < self.check.passes || self.pace == Pace::Eager;
                 let passes = health.passes.saturating_add(1);
                 *health = Health { passes, passed_at: now, failures: 0, last_failure: None };
                 is_news
             }
             Some(seen) => {
                 let failures = health.failures.saturating_add(1);
-                let is_news = failures == self.spec.health.failures || health.passes > 0;
+                let is_news = failures == self.check.failures || health.passes > 0;
                 *health = Health { passes: 0, failures, last_failure: Some(seen), ..*health };
                 is_news
             }
@@ -139,7 +143,7 @@ impl Checking {
 
     /// The commonest mistake is a port that the application does not listen on, so say which ones it does.
     async fn with_listening_ports(&self, message: String) -> String {
-        let runtime = self.shared.runtimes.of(&self.spec.workload);
+        let runtime = self.shared.runtimes.of(&self.spec);
         let ports = runtime.listening_ports(&self.name).await;
         match ports.as_slice() {
             [] => format!("{message}; the application listens on no port yet"),

@@ -36,14 +36,14 @@ async fn run_container(
     // The image's user, whoever that is, writes there.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777))
         .map_err(|error| error.to_string())?;
-    let own = [("GAPLESS_RESULTS", RESULTS.to_owned())];
+    let own = [("GAPLESS_RESULTS".to_owned(), RESULTS.to_owned())];
     let variables = run.target.variables(&url).into_iter().chain(own);
     let target = &run.target;
     let job = Job {
         name: format!("{}.{}.gate.{}.{}", target.key.app, target.key.env, target.deployment, run.gate.name),
         image: gate.image.clone(),
         command: gate.command.clone(),
-        variables: variables.map(|(name, value)| (name.to_owned(), value)).collect(),
+        variables: variables.collect(),
         folder: (folder.path().to_owned(), RESULTS.to_owned()),
     };
     let lines = Lines { run, rest: Mutex::default() };
@@ -61,7 +61,7 @@ fn url(run: &GateRun, gateway: Option<&str>, listen: &[SocketAddr]) -> String {
     match (everywhere, gateway, outside, run.target.instances.first()) {
         (Some(address), Some(gateway), ..) => format!("http://{gateway}:{}", address.port()),
         (_, _, Some(address), _) => format!("http://{}", from_this_host(*address)),
-        (_, _, _, Some(instance)) => format!("http://{instance}"),
+        (_, _, _, Some(instance)) => format!("http://{}", instance.1),
         _ => String::new(),
     }
 }

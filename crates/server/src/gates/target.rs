@@ -1,7 +1,8 @@
 //! What is tested: how tests reach a release that nobody else is sent to.
 
 use gapless_core::routes::{PREVIEW_COOKIE, PREVIEW_HEADER};
-use gapless_core::{AppKey, Slot};
+use gapless_core::{AppKey, ServiceName, Slot};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The release that is tested.
@@ -19,27 +20,36 @@ pub struct Target {
     pub host: Option<String>,
     /// What requests have to carry to reach it through the proxy.
     pub token: String,
-    /// Its instances.
-    pub instances: Vec<SocketAddr>,
+    /// Its instances that listen, and the services that they are instances of.
+    pub instances: Vec<(ServiceName, SocketAddr)>,
 }
 
 impl Target {
     /// What a test is told of it. `url` is the proxy's address as the test reaches it.
-    pub(super) fn variables(&self, url: &str) -> Vec<(&'static str, String)> {
-        let instances = self.instances.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        vec![
+    pub(super) fn variables(&self, url: &str) -> Vec<(String, String)> {
+        let all = self.instances.iter().map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(",");
+        let mut by_service = BTreeMap::<_, Vec<_>>::new();
+        for (service, address) in &self.instances {
+            by_service
+                .entry(format!("GAPLESS_INSTANCES_{}", service.in_variable()))
+                .or_default()
+                .push(address.to_string());
+        }
+        let by_service = by_service.into_iter().map(|(name, addresses)| (name, addresses.join(",")));
+        let own = [
             ("GAPLESS_URL", url.to_owned()),
             ("GAPLESS_HOST", self.host.clone().unwrap_or_default()),
             ("GAPLESS_TOKEN", self.token.clone()),
             ("GAPLESS_HEADER", format!("{PREVIEW_HEADER}: {}", self.token)),
             ("GAPLESS_COOKIE", format!("{PREVIEW_COOKIE}={}", self.token)),
-            ("GAPLESS_INSTANCES", instances),
+            ("GAPLESS_INSTANCES", all),
             ("GAPLESS_APP", self.key.app.to_string()),
             ("GAPLESS_ENVIRONMENT", self.key.env.to_string()),
             ("GAPLESS_SLOT", self.slot.to_string()),
             ("GAPLESS_RELEASE", self.release.to_string()),
             ("GAPLESS_DEPLOYMENT", self.deployment.to_string()),
-        ]
+        ];
+        own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(by_service).collect()
     }
 
     /// The Host header of a request to it through `door`.

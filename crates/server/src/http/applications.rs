@@ -100,13 +100,14 @@ impl Api {
             state,
             release: placement.release,
             deployment: placement.id.deployment,
-            source: gapless_core::plan::source(&placement.spec.workload),
-            artifact: placement.artifact.clone(),
+            source: gapless_core::plan::source(&placement.spec),
+            artifacts: placement.artifacts.clone(),
             instances: placement
                 .replicas
                 .iter()
                 .map(|replica| InstanceView {
-                    name: placement.id.instance(replica.number).to_string(),
+                    name: placement.name_of(replica).to_string(),
+                    service: replica.service.clone(),
                     address: replica.address,
                     in_rotation: replica.in_rotation
                         && matches!(state, SlotState::Live | SlotState::Fallback | SlotState::Canary),

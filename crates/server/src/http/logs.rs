@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
 use gapless_api::{Code, LogRecord};
-use gapless_core::{Placement, Slot};
+use gapless_core::{InstanceName, Placement, ServiceName, Slot};
 use gapless_runtime::{LogQuery, LogStream};
 use serde::Deserialize;
 use std::convert::Infallible;
@@ -19,13 +19,15 @@ const TAIL_DEFAULT: usize = 100;
 #[derive(Deserialize)]
 pub(super) struct Wanted {
     slot: Option<Slot>,
+    service: Option<ServiceName>,
     tail: Option<usize>,
     #[serde(default)]
     follow: bool,
 }
 
 #[utoipa::path(get, path = "/v1/applications/{app}/{env}/logs",
-    params(("app" = String, Path), ("env" = String, Path), ("slot" = Option<Slot>, Query), ("tail" = Option<usize>, Query),
+    params(("app" = String, Path), ("env" = String, Path), ("slot" = Option<Slot>, Query),
+        ("service" = Option<String>, Query), ("tail" = Option<usize>, Query),
         ("follow" = Option<bool>, Query)),
     responses((status = 200, content_type = "text/event-stream", body = LogRecord)))]
 pub(super) async fn logs(
@@ -44,8 +46,9 @@ pub(super) async fn logs(
     let query = LogQuery { tail: wanted.tail.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX), follow: wanted.follow };
     let mut streams = Vec::new();
     for placement in placements {
-        let runtime = api.shared.runtimes.of(&placement.spec.workload);
-        for name in placement.instances() {
+        let runtime = api.shared.runtimes.of(&placement.spec);
+        let is_wanted = |name: &InstanceName| wanted.service.as_ref().is_none_or(|service| name.service == *service);
+        for name in placement.instances().filter(is_wanted) {
             let lines = runtime.logs(&name, query).await;
             let lines = lines.map_err(|error| Failure::new(Code::Unavailable, error.to_string()))?;
             let (slot, instance) = (placement.id.slot, name.to_string());

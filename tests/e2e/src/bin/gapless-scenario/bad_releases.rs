@@ -3,8 +3,8 @@
 
 use crate::latest;
 use crate::load::Load;
-use gapless_core::Deployment;
 use gapless_core::deployment::{Cause, Outcome, Phase};
+use gapless_core::{Deployment, ServiceName};
 use gapless_e2e::{App, Host, Runtime, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -213,7 +213,7 @@ impl Deaths {
     /// From the death of the deployment's first instance to the commit that sends requests back.
     fn until_revert(&self, deployment: &Deployment) -> Option<u64> {
         let reverting = deployment.passed.iter().find(|passed| passed.phase == "reverting")?.since;
-        let name = deployment.placement()?.instance(1).to_string();
+        let name = deployment.placement()?.instance(&ServiceName::default(), 1).to_string();
         let died_ms = *self.seen.lock().expect("nobody panicked").get(&name)?;
         // One that is stopped after the revert dies as well.
         (died_ms <= reverting.0).then(|| reverting.0 - died_ms)

@@ -1,0 +1,114 @@
+//! Several services in one application: one deployment starts, checks and tests all of them, and all change over in one
+//! table; workers come along without getting requests.
+
+use gapless_api::{ApplicationView, SlotState};
+use gapless_core::deployment::{Cause, Outcome, Phase};
+use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
+use gapless_ledger::{Ledger, LoadPlan, Mix};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A front end, an API and a worker, of one image or program.
+fn three(runtime: Runtime) -> App {
+    let port = if runtime == Runtime::Docker { "port = 9000\n" } else { "" };
+    let gate = "[[gates]]\nname = \"told\"\ncommand = [\"sh\", \"-c\", \"echo web $GAPLESS_INSTANCES_WEB api $GAPLESS_INSTANCES_API\"]\n";
+    let services = format!("[services.web]\npath = \"/\"\n{port}[services.api]\npath = \"/api\"\n{port}replicas = 2\n");
+    let worker = "[services.worker]\nhealth = { settle = \"300ms\" }\n";
+    App { tables: format!("{services}{worker}{gate}"), ..App::new("shop", runtime) }
+}
+
+fn view(gapless: &Gapless) -> ApplicationView {
+    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
+}
+
+/// Which service and release answers.
+fn who(host: &Host, path: &str) -> Option<(String, u64)> {
+    let (status, answer) = get(host.address(), path, "")?;
+    let header = |name: &str| {
+        let line = answer.lines().find(|line| line.to_lowercase().starts_with(&format!("{name}: ")))?;
+        Some(line.split_once(": ")?.1.trim().to_owned())
+    };
+    (status == 200).then_some((header("x-service")?, header("x-release")?.parse().ok()?))
+}
+
+#[test]
+fn all_services_change_over_at_once_and_no_request_is_lost() {
+    for runtime in [Runtime::Process, Runtime::Docker] {
+        let host = Host::start();
+        let gapless = host.gapless().within(&three(runtime).write(host.folder()));
+        let deployed = gapless.ok(["deploy"]).stdout;
+        assert!(deployed.contains("web ") && deployed.contains("api "), "{deployed}");
+        assert_eq!(who(&host, "/"), Some(("web".to_owned(), 1)));
+        assert_eq!(who(&host, "/api/stories"), Some(("api".to_owned(), 1)));
+        let live = view(&gapless).slots.into_iter().find(|slot| slot.state == SlotState::Live).unwrap();
+        let services: Vec<_> = live.instances.iter().map(|instance| instance.service.as_str()).collect();
+        assert_eq!(services, ["api", "api", "web", "worker"]);
+
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let load = LoadPlan { rate_per_s: 200, mix: Mix::All, ..LoadPlan::new(host.address()) };
+        let load = tokio.block_on(async { Ledger::start(load) });
+        let is_over = Arc::new(AtomicBool::new(false));
+        let (over, address) = (is_over.clone(), host.address());
+        let watching = std::thread::spawn(move || {
+            // One after the other, so that each knows what came before it.
+            let mut newest = 0;
+            let mut seen = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                for path in ["/", "/api/stories"] {
+                    let Some((200, answer)) = get(address, path, "") else { continue };
+                    let release = answer.lines().find_map(|line| line.strip_prefix("x-release: "));
+                    let release: u64 = release.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+                    assert!(release >= newest, "{path} was answered by release {release} after {newest}");
+                    newest = release;
+                    seen.push(release);
+                }
+            }
+            seen
+        });
+        gapless.ok(["deploy", "--force"]);
+        is_over.store(true, Ordering::Relaxed);
+        let seen = watching.join().expect("no service fell behind another one");
+        assert!(seen.contains(&1) && seen.contains(&2), "both releases answered meanwhile");
+        gapless.ok(["rollback"]);
+        let report = tokio.block_on(load.stop());
+        assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
+        assert_eq!(who(&host, "/api/stories"), Some(("api".to_owned(), 1)));
+
+        let logs = gapless.ok(["logs", "--service", "worker"]).stdout;
+        assert!(logs.contains(".worker.1") && !logs.contains(".api.1"), "{logs}");
+        wait_for("nothing is under way", DEADLINE, || view(&gapless).active.is_none().then_some(()));
+        gapless.ok(["remove", "--yes"]);
+        if runtime == Runtime::Docker {
+            let docker = bollard::Docker::connect_with_unix_defaults().unwrap();
+            let networks = tokio.block_on(docker.list_networks(None)).unwrap();
+            let names: Vec<_> = networks.into_iter().filter_map(|network| network.name).collect();
+            assert!(!names.iter().any(|name| name.starts_with("gapless.shop.")), "left over: {names:?}");
+        }
+    }
+}
+
+#[test]
+fn a_worker_that_exits_takes_all_services_back_or_never_lets_them_live() {
+    let host = Host::start();
+    let app = three(Runtime::Process);
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy"]);
+    let failing = |how: &str| {
+        let tables = format!("{}[services.worker.env]\nMISBEHAVE = \"{how}\"\n", app.tables);
+        App { tables, deploy: "observe = \"20s\"\n".to_owned(), ..app.clone() }.write(host.folder());
+        let code = gapless.run(["deploy"]).code;
+        let deployment = gapless.json::<Vec<gapless_core::Deployment>, _>(["history", "--json"]).remove(0);
+        (code, deployment.phase)
+    };
+    let (code, phase) = failing("exit-at-start=3");
+    assert!(matches!(&phase, Phase::Ended(Outcome::Failed(reason)) if reason.cause == Cause::Exited), "{phase:?}");
+    assert_eq!(code, 3);
+    let (code, phase) = failing("start-slow=2,exit-at-start=3");
+    let Phase::Ended(Outcome::Reverted(reason)) = &phase else { panic!("{phase:?}") };
+    assert!(reason.cause == Cause::Exited && reason.message.contains(".worker.1 exited with code 3"), "{reason:?}");
+    assert_eq!(code, 6);
+    assert_eq!(who(&host, "/api/stories"), Some(("api".to_owned(), 1)));
+}
