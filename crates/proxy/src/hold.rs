@@ -99,6 +99,10 @@ pub(crate) async fn answer(
             drop(waiting);
             return give_up(worker.present_group(&holding.key).as_deref());
         }
+        // In its turn: thousands of connections at once overflow what an instance can queue, and the kernel resets them.
+        // Past the deadline it takes its chance.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let _turn = tokio::time::timeout(left, worker.turns.acquire()).await;
         match Sending::new(&session, request, flags) {
             Ok((sending, request)) => {
                 holding.own.held.release_us.fetch_max(worker.plane.routed_for_us(), Ordering::Relaxed);

@@ -97,6 +97,11 @@ impl Plane {
         (Arc::new(plane), receivers)
     }
 
+    /// How many cores it has.
+    pub(crate) fn cores(&self) -> usize {
+        self.cores.len()
+    }
+
     // --- Tables ---
 
     /// Puts a whole table into force. Refused where it is older than the present one.

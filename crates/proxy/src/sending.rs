@@ -215,7 +215,9 @@ impl Sending {
         let request = match unsent {
             Unsent::Returned(returned) => *returned,
             Unsent::Broken { answered } => {
-                let again = if self.replayable && !answered && !self.was_sent { self.replay() } else { None };
+                // Once more, and when it may have arrived twice already, only to the slot that stands in.
+                let may_go = !self.was_sent || self.other(Some(attempt)).is_some_and(|(_, is_fallback)| is_fallback);
+                let again = if self.replayable && !answered && may_go { self.replay() } else { None };
                 if again.is_none() || !reused {
                     self.ticket.fail(Failure::Reset);
                 }
@@ -355,7 +357,8 @@ impl Sending {
             return Err(Unsent::Returned(Box::new(request)));
         }
         let error = error.error();
-        tracing::debug!(instance = %self.ticket.instance.address, %error, "the connection broke");
+        let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::debug!(instance = %self.ticket.instance.address, %error, why, "the connection broke");
         if error.is_user() {
             return Err(Unsent::Client(Refusal::bad("its body broke off")));
         }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, spawn_local, yield_now};
 
 /// How long accepting pauses when the system has no more descriptors, or all connections are taken.
@@ -34,6 +34,10 @@ const POOL_CLEANING: Duration = Duration::from_secs(1);
 /// How long an idle connection may still send a request when the data plane stops: closing it at once could cross with
 /// one.
 const STOP_IDLE: Duration = Duration::from_secs(2);
+
+/// How many requests that were held are under way at once, on all cores, when they are let go: fewer than the least that
+/// common servers queue (511 connections that wait to be accepted).
+const LET_GO_AT_ONCE_MAX: usize = 500;
 
 /// What is left of the time for stopping when tunnels are closed.
 const STOP_TUNNELS: Duration = Duration::from_secs(3);
@@ -69,6 +73,8 @@ pub(crate) struct Worker {
     pub(crate) dice: Dice,
     pub(crate) ids: RequestIds,
     pub(crate) server: http1::Builder,
+    /// Turns of requests that were held and are let go.
+    pub(crate) turns: Semaphore,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
     stopping: Cell<bool>,
 }
@@ -90,6 +96,7 @@ impl Worker {
             dice: Dice::new(index, random()),
             ids: RequestIds::new(random(), random()),
             server,
+            turns: Semaphore::new((LET_GO_AT_ONCE_MAX / plane.cores().max(1)).max(1)),
             routes: RefCell::new(Cache::new(Arc::clone(&plane.routes))),
             stopping: Cell::new(false),
         }

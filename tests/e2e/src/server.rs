@@ -179,7 +179,8 @@ impl Drop for Host {
     fn drop(&mut self) {
         if self.server.is_some() && self.is_temporary.is_some() {
             if std::thread::panicking() {
-                eprintln!("the server's log:\n{}", self.log());
+                let proxy = std::fs::read_to_string(self.folder.join("state/proxy.log")).unwrap_or_default();
+                eprintln!("the server's log:\n{}\nthe proxy's log:\n{proxy}", self.log());
             }
             let pid = self.server_info().planes.first().and_then(|plane| plane.pid);
             self.proxy = pid.or(self.proxy);

@@ -5,6 +5,7 @@ use gapless_core::routes::{MaintenanceRoute, PreviewRoute, RouteTable, SlotRoute
 use gapless_core::spec::HoldSettings;
 use gapless_core::{Millis, RouteGroup};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn held(version: u64, slots: Vec<SlotRoute>, settings: HoldSettings) -> RouteTable {
     with(version, slots, |group| group.hold = Some(settings))
@@ -42,6 +43,38 @@ fn held_requests_go_to_the_new_slot_as_soon_as_it_is_live() {
     let told = told(&proxy);
     assert!(told.held_refused == 0 && told.held_longest_us > 0, "{told:?}");
     assert_eq!(blue.requests(), 0);
+}
+
+#[test]
+fn more_held_requests_than_an_instance_can_queue_go_on_in_turn() {
+    const HELD: usize = 520;
+    let may_answer = Arc::new(AtomicBool::new(false));
+    let may = Arc::clone(&may_answer);
+    let origin = Origin::raw(move |conn, _| {
+        conn.read_message("")?;
+        wait_for("it may answer", || may.load(Ordering::SeqCst).then_some(()));
+        conn.try_send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    });
+    let slots = || vec![live(BLUE, &[origin.address])];
+    let table = held(1, slots(), HoldSettings::default());
+    let proxy = Proxy::configured(&table, |config| config.workers = 1);
+    let waiting: Vec<_> = (0..HELD)
+        .map(|_| {
+            let mut conn = proxy.connect();
+            conn.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+            conn
+        })
+        .collect();
+    wait_for("all wait", || (told(&proxy).held == HELD as u64).then_some(()));
+    proxy.put(&shop(2, slots()));
+    wait_for("those of the first turn arrive", || (origin.requests() == 500).then_some(()));
+    let in_flight = proxy.status().placements[&BLUE.parse().unwrap()].in_flight;
+    assert_eq!(in_flight, 500, "the others wait for their turn");
+    may_answer.store(true, Ordering::SeqCst);
+    for mut conn in waiting {
+        assert_eq!(conn.answer().status(), 200);
+    }
+    assert_eq!(origin.requests(), HELD);
 }
 
 #[test]

@@ -148,6 +148,28 @@ fn a_get_that_the_new_slot_drops_without_an_answer_goes_to_the_fallback_and_a_po
 }
 
 #[test]
+fn a_get_that_breaks_a_used_and_then_a_fresh_connection_goes_to_the_fallback() {
+    // What an instance looks like that crashes: the connection in use breaks, and one more is taken before it is gone.
+    let new = Origin::raw(|conn, _| {
+        if conn.read_message("")?.head.starts_with("GET /first ") {
+            conn.try_send(OK)?;
+            conn.read_message("")?;
+        }
+        Ok(())
+    });
+    let old = Origin::named("old");
+    let proxy =
+        Proxy::configured(&shop(1, vec![live(GREEN, &[new.address]), fallback(BLUE, &[old.address])]), |config| {
+            config.workers = 1
+        });
+    let mut conn = proxy.connect();
+    assert_eq!(conn.get("/first").status(), 200);
+    assert_eq!(conn.get("/").header("x-origin").as_deref(), Some("old"));
+    assert_eq!(new.connections(), 2);
+    assert_eq!(old.requests(), 1);
+}
+
+#[test]
 fn when_nobody_can_be_reached_the_answer_is_502_with_a_page() {
     let proxy = Proxy::with(&shop(1, vec![live(GREEN, &[nobody()]), fallback(BLUE, &[nobody()])]));
     let answer = proxy.get("shop.test", "/");
