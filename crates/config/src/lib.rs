@@ -15,7 +15,7 @@ mod shape;
 mod template;
 mod units;
 
-pub use load::{LoadOptions, Loaded, environments, following, load, parse};
+pub use load::{LoadOptions, Loaded, Secrets, environments, following, load, parse};
 pub use problem::{ConfigError, Problem};
 pub use shape::schema;
 pub use template::{Runtime, TemplateOptions, template};

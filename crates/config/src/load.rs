@@ -28,8 +28,33 @@ pub struct LoadOptions {
     pub environment: Option<EnvName>,
     /// Variables that go before those of the file.
     pub variables: BTreeMap<String, String>,
+    /// Where the values of secrets are taken from.
+    pub secrets: Secrets,
     /// Where the program of a process is looked up, in the form of `PATH`; that of this process without it.
     pub search_path: Option<OsString>,
+}
+
+/// Where the values of secrets are taken from.
+#[derive(Debug, Clone, Default)]
+pub enum Secrets {
+    /// The environment of this process.
+    #[default]
+    Environment,
+    /// These values, whatever the environment says.
+    Given(BTreeMap<String, String>),
+    /// Nowhere: the configuration is only looked at.
+    NotNeeded,
+}
+
+impl Secrets {
+    /// The value of one, if it has one.
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        match self {
+            Secrets::Environment => std::env::var(name).ok(),
+            Secrets::Given(values) => values.get(name).cloned(),
+            Secrets::NotNeeded => Some(String::new()),
+        }
+    }
 }
 
 /// A configuration that was read.

@@ -122,6 +122,8 @@ struct File {
     /// Files of environment variables, `NAME=value` on each line, from this file's folder on. `[env]` goes before them,
     /// later files before earlier ones.
     env_files: Option<Vec<String>>,
+    /// Variables whose values come from the environment of the command that deploys. They are shown to nobody.
+    secrets: Option<Vec<String>>,
     /// What is mounted in the container: `SOURCE:PATH` or `SOURCE:PATH:ro`. A source is a volume's name, an absolute
     /// path, or one that begins with `./` from this file's folder on.
     volumes: Option<Vec<String>>,
@@ -211,6 +213,8 @@ struct ServiceTable {
     env: Option<BTreeMap<String, Value>>,
     /// Files of environment variables.
     env_files: Option<Vec<String>>,
+    /// Variables whose values come from the environment of the command that deploys.
+    secrets: Option<Vec<String>>,
     /// What is mounted in the container.
     volumes: Option<Vec<String>>,
     /// Limits on each instance.

@@ -87,6 +87,9 @@ const REQUESTS: &str = r#"# How many instances run side by side.
 const VARIABLES: &str = r#"# Files of environment variables, NAME=value on each line; [env] below goes before them.
 #env_files = [".env"]
 
+# Variables whose values come from the environment of `gapless deploy`, and are never shown.
+#secrets = ["DATABASE_PASSWORD"]
+
 "#;
 
 const VOLUMES: &str = r#"# What is mounted: SOURCE:PATH, with `:ro` behind it to forbid writing. A source is a volume's name, or a path; one that

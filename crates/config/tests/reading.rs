@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use gapless_config::{LoadOptions, Loaded, Runtime, TemplateOptions, load, parse, schema, template};
+use gapless_config::{LoadOptions, Loaded, Runtime, Secrets, TemplateOptions, load, parse, schema, template};
 use gapless_core::spec::{HealthCheck, Service, Timing, Workload};
 use gapless_core::strategy::Choose;
 use gapless_core::{Millis, Spec};
@@ -15,6 +15,11 @@ use std::path::Path;
 
 fn read(text: &str, folder: &Path, options: &LoadOptions) -> Loaded {
     parse(text, "gapless.toml", folder, options).unwrap_or_else(|error| panic!("{:?}", miette::Report::new(error)))
+}
+
+fn secrets() -> Secrets {
+    let values = [("PASSWORD", "hunter2"), ("TOKEN", "hunter3"), ("DATABASE_PASSWORD", "hunter4")];
+    Secrets::Given(values.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
 }
 
 /// The only service of a file that names none.
@@ -42,14 +47,15 @@ fn every_key_means_what_it_says() {
     fs::write(folder.path().join("one.env"), "ONE=1\nBOTH=one\nWINS=one\n").unwrap();
     fs::write(folder.path().join("two.env"), "BOTH=two\n").unwrap();
     fs::write(folder.path().join("error.html"), "<h1>Sorry</h1>").unwrap();
-    let loaded = load(&folder.path().join("gapless.toml"), &LoadOptions::default()).unwrap();
+    let options = LoadOptions { secrets: secrets(), ..LoadOptions::default() };
+    let loaded = load(&folder.path().join("gapless.toml"), &options).unwrap();
     assert_eq!(loaded.files.len(), 5);
     let json = serde_json::to_string_pretty(&loaded.spec).unwrap();
     insta::assert_snapshot!("every_key_means_what_it_says", json.replace(folder.path().to_str().unwrap(), "FOLDER"));
     let again: gapless_core::Spec = serde_json::from_str(&json).unwrap();
     assert_eq!(again, loaded.spec, "what is sent to the server is what was read");
     assert_eq!(again.validate(), Ok(()));
-    let options = LoadOptions { environment: Some("test".parse().unwrap()), ..LoadOptions::default() };
+    let options = LoadOptions { environment: Some("test".parse().unwrap()), ..options };
     let test = load(&folder.path().join("gapless.toml"), &options).unwrap().spec;
     assert!(matches!(test.strategy.canary().unwrap().choose, Choose::Hash { .. }), "{:?}", test.strategy);
 }
@@ -115,7 +121,8 @@ fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
             .map(|line| if line.starts_with("# ") { "" } else { line.strip_prefix('#').unwrap_or(line) })
             .map(|line| format!("{line}\n"))
             .collect();
-        let full = read(&all_on, folder.path(), &LoadOptions::default()).spec;
+        let options = LoadOptions { secrets: secrets(), ..LoadOptions::default() };
+        let full = read(&all_on, folder.path(), &options).spec;
         // What is shown as a default is the default.
         assert_eq!(plain.timing, full.timing);
         let (a, b) = (web(&plain), web(&full));
@@ -184,6 +191,7 @@ fn services_inherit_what_runs_and_only_those_that_are_asked_listen() {
         environment: Some(env.parse().unwrap()),
         images: BTreeMap::from([("api".parse().unwrap(), "shop-api:2".to_owned())]),
         image: Some("shop:2".to_owned()),
+        secrets: secrets(),
         ..LoadOptions::default()
     };
     let load = |env: &str| load(&folder.path().join("gapless.toml"), &options(env)).unwrap().spec;
@@ -218,6 +226,18 @@ fn services_inherit_what_runs_and_only_those_that_are_asked_listen() {
         test.routes.iter().map(|route| route.host.as_str()).collect::<Vec<_>>()[1..],
         ["api.test.example.com", "test.example.com"]
     );
+}
+
+#[test]
+fn the_value_of_a_secret_reaches_the_instances_and_nobody_else() {
+    let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\nsecrets = [\"TOKEN\"]\nenv = { TOKEN = \"file\", A = \"1\" }\n";
+    let options = LoadOptions { secrets: secrets(), ..LoadOptions::default() };
+    let spec = read(text, Path::new("/"), &options).spec;
+    assert_eq!(web(&spec).variables["TOKEN"], "hunter3");
+    let shown = serde_json::to_string(&spec.without_secrets()).unwrap();
+    assert!(!shown.contains("hunter") && shown.contains("TOKEN") && shown.contains("\"A\":\"1\""), "{shown}");
+    let options = LoadOptions { secrets: Secrets::NotNeeded, ..LoadOptions::default() };
+    read(text, Path::new("/"), &options);
 }
 
 #[test]

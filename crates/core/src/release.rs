@@ -30,6 +30,15 @@ pub struct Release {
     pub created_by: String,
 }
 
+impl Release {
+    /// The same for people to see: without the values of secrets.
+    #[must_use]
+    pub fn without_secrets(&self) -> Release {
+        let shown = |spec: &Arc<Spec>| Arc::new(spec.without_secrets());
+        Release { spec: shown(&self.spec), then: self.then.iter().map(shown).collect(), ..self.clone() }
+    }
+}
+
 /// What exactly runs, by service: the id of an image, the checksum of a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]

@@ -7,7 +7,7 @@ use crate::routes::Route;
 use crate::strategy::{JudgeRule, Strategy};
 use crate::{AppKey, AppName, EnvName, Millis, ServiceName};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// A release's configuration: what to run, how to know that it is well, and which requests are its own.
@@ -94,6 +94,9 @@ pub struct Service {
     /// Environment variables of the instances.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Which of them are secrets: their values are shown to nobody.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub secrets: BTreeSet<String>,
     /// Limits on each instance.
     #[serde(default)]
     pub resources: Resources,
@@ -117,6 +120,7 @@ impl Service {
             port,
             replicas: 1,
             variables: BTreeMap::new(),
+            secrets: BTreeSet::new(),
             resources: Resources::default(),
             log: LogRotation::default(),
             host_ports: None,
@@ -144,6 +148,17 @@ impl Spec {
     #[must_use]
     pub fn has_several_services(&self) -> bool {
         self.services.len() > 1
+    }
+
+    /// The same for people to see: without the values of secrets.
+    #[must_use]
+    pub fn without_secrets(&self) -> Spec {
+        let mut shown = self.clone();
+        for service in shown.services.values_mut() {
+            let secret = service.variables.iter_mut().filter(|(name, _)| service.secrets.contains(*name));
+            secret.for_each(|(_, value)| "…".clone_into(value));
+        }
+        shown
     }
 
     /// The longest that instances of any service have until they must have passed their checks.

@@ -3,16 +3,17 @@
 use crate::exit::Failure;
 use crate::present::listed;
 use crate::which::File;
-use gapless_config::LoadOptions;
+use gapless_config::{LoadOptions, Secrets};
 use std::process::ExitCode;
 
 pub fn run(file: &File) -> Result<ExitCode, Failure> {
     let all = gapless_config::environments(&file.path)?;
     if all.is_empty() {
-        tell(file, &LoadOptions::default())?;
+        tell(file, &LoadOptions { secrets: Secrets::NotNeeded, ..LoadOptions::default() })?;
     }
     for environment in all {
-        tell(file, &LoadOptions { environment: Some(environment), ..LoadOptions::default() })?;
+        let environment = Some(environment);
+        tell(file, &LoadOptions { environment, secrets: Secrets::NotNeeded, ..LoadOptions::default() })?;
     }
     Ok(ExitCode::SUCCESS)
 }

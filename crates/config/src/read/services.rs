@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 /// The keys of a service; at the top of the file they are for all services that do not have them.
-const OF_A_SERVICE: [&str; 16] = [
+const OF_A_SERVICE: [&str; 17] = [
     "runtime",
     "image",
     "command",
@@ -23,6 +23,7 @@ const OF_A_SERVICE: [&str; 16] = [
     "replicas",
     "env",
     "env_files",
+    "secrets",
     "volumes",
     "resources",
     "log",
@@ -106,13 +107,16 @@ impl Reading<'_> {
         let health = if listens { section.table("health") } else { own_health };
         let health = health.map_or_else(|| usual(listens), |table| self.health(table, listens));
         let replicas = section.number::<u16>("replicas").unwrap_or(1);
-        let variables = self.variables(section);
+        let mut variables = self.variables(section);
+        let secrets = self.secrets(section);
+        variables.extend(secrets.clone());
+        let secrets = secrets.into_keys().collect();
         let resources = section.table("resources").map(resources).unwrap_or_default();
         let log = section.table("log").map(log).unwrap_or_default();
         let host_ports = section.table("host_ports").and_then(host_ports);
         // 0 is that of a process, whose port is picked when it is started, and of what listens nowhere.
         let port = if has_port { port? } else { 0 };
-        Some(Service { workload: workload?, port, replicas, variables, resources, log, host_ports, health })
+        Some(Service { workload: workload?, port, replicas, variables, secrets, resources, log, host_ports, health })
     }
 
     fn health(&self, table: Section<'_>, listens: bool) -> HealthCheck {
@@ -131,6 +135,29 @@ impl Reading<'_> {
         };
         table.finish();
         health
+    }
+
+    /// The variables whose values are told to nobody.
+    fn secrets(&self, root: &Section<'_>) -> BTreeMap<String, String> {
+        let mut secrets = BTreeMap::new();
+        for (at, name) in root.texts("secrets").unwrap_or_default().into_iter().enumerate() {
+            let path = format!("{}[{at}]", root.path("secrets"));
+            if !is_variable_name(&name.value) {
+                let message =
+                    format!("`{path}` is not a variable name: letters, digits and `_`, not beginning with a digit");
+                self.report.at(name.span, message, "here", None);
+                continue;
+            }
+            match self.options.secrets.get(&name.value) {
+                Some(value) => drop(secrets.insert(name.value, value)),
+                None => {
+                    let message = format!("`{path}`: {} is not set in the environment of this command", name.value);
+                    let help = format!("set it there: `export {}`, or as a secret variable of your CI", name.value);
+                    self.report.at(name.span, message, "no value", Some(help));
+                }
+            }
+        }
+        secrets
     }
 
     /// The variables of `env_files`, then those of `[env]`, then those that were given beside the file; later ones go

@@ -144,6 +144,9 @@ fn check_variables(service: &Service, found: &mut Findings) {
         }
         bytes += name.len() + value.len();
     }
+    for name in service.secrets.iter().filter(|name| !service.variables.contains_key(*name)) {
+        found.add("secrets", format!("has {name}, which has no value"));
+    }
     if bytes > VARIABLES_BYTES_MAX {
         found.add("variables", format!("have {bytes} bytes together; the most is {VARIABLES_BYTES_MAX}"));
     }

@@ -188,7 +188,7 @@ pub(super) async fn release(
     State(api): State<Arc<Api>>,
     Path((app, env, number)): Path<(String, String, u64)>,
 ) -> Result<Json<Release>, Failure> {
-    Ok(Json(api.operations.release(&key((app, env))?, number).await?))
+    Ok(Json(api.operations.release(&key((app, env))?, number).await?.without_secrets()))
 }
 
 #[utoipa::path(get, path = "/v1/applications/{app}/{env}/deployments/{number}/events",
