@@ -323,12 +323,14 @@ impl<'a> Section<'a> {
         let name: &str = key.get_ref();
         let shown: String = name.chars().take(60).collect();
         let path = format!("{}{shown}", layer.prefix);
-        if layer.prefix.is_empty() && RESERVED.contains(&name) {
+        if !self.report.is_of_server() && layer.prefix.is_empty() && RESERVED.contains(&name) {
             self.report.at(key.span(), format!("`{path}` is not supported yet by this version"), "not yet", None);
             return None;
         }
         let known = known_as(name, asked);
-        let help = known.map(|known| format!("did you mean `{known}`?")).or_else(|| table_with(name));
+        let help = known
+            .map(|known| format!("did you mean `{known}`?"))
+            .or_else(|| if self.report.is_of_server() { None } else { table_with(name) });
         self.report.at(key.span(), format!("there is no key `{path}`"), "unknown key", help);
         known
     }
