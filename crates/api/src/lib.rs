@@ -12,6 +12,6 @@ pub use error::{ApiError, ClientError, Code};
 pub use follow::Follow;
 pub use types::{
     ApplicationView, Check, DeployRequest, FollowEvent, InstanceView, LogRecord, MaintenanceRequest, OutputLine,
-    PlanRequest, PlanView, PlaneInfo, ProgressView, PromoteRequest, RejectRequest, RollbackRequest, ServerInfo,
+    PlanRequest, PlanView, PlaneInfo, ProgressView, PromoteRequest, RejectRequest, Role, RollbackRequest, ServerInfo,
     SlotState, SlotView, SteerRequest,
 };

@@ -244,6 +244,29 @@ pub struct ServerInfo {
     pub state_dir: String,
     /// The data planes.
     pub planes: Vec<PlaneInfo>,
+    /// Its name among several.
+    #[serde(default)]
+    pub name: String,
+    /// Where the records are, for people.
+    #[serde(default)]
+    pub store: String,
+    /// Whether it leads.
+    #[serde(default)]
+    pub role: Role,
+    /// The name of the server that leads, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+}
+
+/// What a server is among several that share a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It decides and acts. A server with a store of its own always does.
+    #[default]
+    Leader,
+    /// It answers reads and forwards everything else.
+    Follower,
 }
 
 /// A data plane.

@@ -358,11 +358,14 @@ pub struct Remove {
 /// What `gapless server` needs to know.
 #[derive(Debug, Args)]
 pub struct Server {
+    /// The server's configuration [default: /etc/gapless/server.toml, if it exists]
+    #[arg(short = 'c', long, env = "GAPLESS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where everything is kept that must survive [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
     #[arg(long, env = "GAPLESS_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
-    /// An address that the proxy listens on; may be given several times
-    #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS", default_value = "0.0.0.0:80")]
+    /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
+    #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
     /// Print the log as JSON
     #[arg(long)]

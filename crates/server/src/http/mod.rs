@@ -3,12 +3,16 @@
 mod applications;
 mod deployments;
 mod error;
+mod front;
 mod listener;
 mod logs;
 mod openapi;
 mod system;
 
-pub use listener::{ListenError, Listener, Peer};
+pub(crate) use error::Failure;
+pub use front::Front;
+pub use gapless_api::Role;
+pub use listener::{FORWARDED_BY, ListenError, Listener, Peer};
 pub use openapi::document as openapi_document;
 
 use crate::controller::Shared;
@@ -16,7 +20,7 @@ use crate::operations::Operations;
 use crate::planes::ProxyInfo;
 use axum::Router;
 use axum::routing::{get, post, put};
-use error::{Failure, not_found_route};
+use error::not_found_route;
 use gapless_core::command::Requester;
 use gapless_core::{AppKey, AppName, EnvName, Timestamp};
 use std::path::PathBuf;
@@ -37,6 +41,21 @@ pub struct Api {
     pub state_dir: PathBuf,
     /// Since when the server runs.
     pub started_at: Timestamp,
+    /// What the server is among several.
+    pub about: About,
+}
+
+/// What a server is among several.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// Where the records are, for people.
+    pub store: String,
+    /// Whether it leads.
+    pub role: Role,
+    /// The name of the server that leads, where it is another one.
+    pub leader: Option<String>,
 }
 
 /// The routes of the API.

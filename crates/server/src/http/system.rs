@@ -15,6 +15,10 @@ pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
         started_at: api.started_at,
         state_dir: api.state_dir.display().to_string(),
         planes: vec![api.proxy.info().await],
+        name: api.about.name.clone(),
+        store: api.about.store.clone(),
+        role: api.about.role,
+        leader: api.about.leader.clone(),
     })
 }
 
@@ -22,10 +26,15 @@ pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
 pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check>>, Failure> {
     let mut checks = Vec::new();
     let state = match api.shared.records.applications().await {
-        Ok((revision, apps)) => Ok(format!("{} applications, revision {revision}", apps.len())),
+        Ok((revision, apps)) => Ok(format!("{} applications, revision {revision}, in {}", apps.len(), api.about.store)),
         Err(error) => Err(error.to_string()),
     };
     checks.push(check("state", state));
+    if let Some(leader) = &api.about.leader {
+        checks.push(check("leader", Ok(format!("{leader} leads; this server, {}, follows", api.about.name))));
+        // What runs on the leader's host is told by the leader.
+        return Ok(Json(checks));
+    }
     for (name, runtime) in api.shared.runtimes.all() {
         checks.push(check(name, runtime.check().await.map_err(|error| error.to_string())));
     }

@@ -22,6 +22,7 @@ use futures_util::stream::BoxStream;
 use layout::{Layout, range_end, range_start};
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use trouble::Trouble;
 
 /// Entries that are read at once. A range may be larger than what should be in flight in one piece.
@@ -46,6 +47,8 @@ struct Fence {
     key: Vec<u8>,
     /// The revision at which it was created.
     create_revision: i64,
+    /// Until when it is certain to exist, by this host's clock.
+    valid_until: Arc<watch::Sender<Instant>>,
 }
 
 impl EtcdStore {
@@ -77,11 +80,15 @@ impl EtcdStore {
         &self.connection.place
     }
 
-    /// The same store, but each commit is done only if `held` still is: else it answers [`StoreError::Deposed`]. It
-    /// takes one comparison less than others, since the fence is one.
+    /// The same store for one that only reads: each commit answers [`StoreError::Deposed`].
     #[must_use]
-    pub fn fenced(&self, held: &Held) -> EtcdStore {
-        let fence = Fence { key: self.layout.in_etcd(&held.key), create_revision: revision_to(held.create_revision) };
+    pub fn read_only(&self) -> EtcdStore {
+        let fence = Fence {
+            key: self.layout.in_etcd("/gapless/leader"),
+            // No key was ever created then.
+            create_revision: i64::MAX,
+            valid_until: Arc::new(watch::Sender::new(far_away())),
+        };
         EtcdStore { fence: Some(fence), ..self.clone() }
     }
 
@@ -96,6 +103,15 @@ impl EtcdStore {
             kv.compact(revision_to(through), None).await
         });
         compacted.await.map(drop).map_err(|trouble| self.failed(trouble))
+    }
+
+    /// Nothing is read or changed for whoever cannot know that it still leads: after a pause it would act on what it
+    /// reads as if no time had passed.
+    fn allowed(&self) -> Result<(), StoreError> {
+        match &self.fence {
+            Some(fence) if Instant::now() >= *fence.valid_until.borrow() => Err(StoreError::Deposed),
+            _ => Ok(()),
+        }
     }
 
     fn failed(&self, trouble: Trouble) -> StoreError {
@@ -170,6 +186,7 @@ impl std::fmt::Debug for EtcdStore {
 impl Store for EtcdStore {
     async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
         check_prefix(prefix)?;
+        self.allowed()?;
         for _ in 0..RANGE_ATTEMPTS {
             if let Some(range) = self.read(prefix).await? {
                 return Ok(range);
@@ -182,6 +199,7 @@ impl Store for EtcdStore {
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         check_key(key)?;
+        self.allowed()?;
         let in_etcd = self.layout.in_etcd(key);
         let answer = self.connection.ask(|client| {
             let in_etcd = in_etcd.clone();
@@ -193,6 +211,7 @@ impl Store for EtcdStore {
 
     async fn commit(&self, txn: Txn) -> Result<Outcome, StoreError> {
         txn.check()?;
+        self.allowed()?;
         let txn = self.translated(txn);
         let answer = self.connection.tell(|client| {
             let txn = txn.clone();
@@ -257,6 +276,11 @@ impl EtcdStore {
         let or_else = vec![TxnOp::get(fence.key.clone(), None)];
         etcd_client::Txn::new().when(compares).and_then(ops).or_else(or_else)
     }
+}
+
+/// Later than any server runs.
+fn far_away() -> Instant {
+    Instant::now() + std::time::Duration::from_secs(100 * 365 * 24 * 3600)
 }
 
 /// etcd counts in signed numbers, of which it uses the positive ones.

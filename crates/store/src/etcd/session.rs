@@ -2,7 +2,7 @@
 //! it still is, is compared in every transaction of a fenced store.
 
 use super::trouble::Trouble;
-use super::{EtcdStore, entry, revision_from};
+use super::{EtcdStore, Fence, entry, revision_from, revision_to};
 use crate::{Entry, StoreError};
 use etcd_client::{CompareOp, LeaseClient, PutOptions, TxnOp, TxnOpResponse};
 use std::sync::Arc;
@@ -55,10 +55,17 @@ impl Session {
         Instant::now() < *self.valid_until.borrow()
     }
 
-    /// Says whether the lease is certain to exist still, without the session.
-    pub fn validity(&self) -> impl Fn() -> bool + Send + Sync + Clone + 'static {
-        let valid_until = self.valid_until.clone();
-        move || Instant::now() < *valid_until.borrow()
+    /// The same store, but each commit is done only if `held` still is: else it answers [`StoreError::Deposed`], as
+    /// everything does once the lease is not certain to exist any more. It takes one comparison less than others, since
+    /// the fence is one.
+    #[must_use]
+    pub fn fenced(&self, store: &EtcdStore, held: &Held) -> EtcdStore {
+        let fence = Fence {
+            key: store.layout.in_etcd(&held.key),
+            create_revision: revision_to(held.create_revision),
+            valid_until: self.valid_until.clone(),
+        };
+        EtcdStore { fence: Some(fence), ..store.clone() }
     }
 
     /// Waits until the lease is not certain to exist any more.

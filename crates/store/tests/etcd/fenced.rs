@@ -2,7 +2,7 @@
 
 use super::daemon::Etcd;
 use super::store;
-use gapless_store::{Outcome, Session, Store, StoreError, Txn};
+use gapless_store::{Held, Outcome, Session, Store, StoreError, Txn};
 use std::time::{Duration, Instant};
 
 const TTL: Duration = Duration::from_secs(3);
@@ -32,7 +32,7 @@ async fn a_deposed_holder_changes_nothing_any_more() {
     let etcd = Etcd::start();
     let store = store(&etcd, "/x").await;
     let first = Session::begin(&store, TTL).await.unwrap();
-    let fenced = store.fenced(&first.hold("/leader", b"first").await.unwrap().unwrap());
+    let fenced = first.fenced(&store, &first.hold("/leader", b"first").await.unwrap().unwrap());
     let at = match fenced.commit(Txn::new().put("/a", "1")).await.unwrap() {
         Outcome::Committed { revision } => revision,
         Outcome::Conflict => panic!("it leads"),
@@ -42,14 +42,15 @@ async fn a_deposed_holder_changes_nothing_any_more() {
     etcd.ctl(&["del", "/x/leader"]);
     assert_eq!(fenced.commit(Txn::new().expect("/a", at).put("/a", "2")).await, Err(StoreError::Deposed));
     let second = Session::begin(&store, TTL).await.unwrap();
-    let successor = store.fenced(&second.hold("/leader", b"second").await.unwrap().unwrap());
+    let successor = second.fenced(&store, &second.hold("/leader", b"second").await.unwrap().unwrap());
     // The key is there again, but it is another's.
     assert_eq!(fenced.commit(Txn::new().expect("/a", at).put("/a", "2")).await, Err(StoreError::Deposed));
     assert!(matches!(
         successor.commit(Txn::new().expect("/a", at).put("/a", "3")).await,
         Ok(Outcome::Committed { .. })
     ));
-    assert_eq!(fenced.get("/a").await.unwrap().unwrap().value, b"3", "it may still read");
+    assert_eq!(store.read_only().commit(Txn::new().put("/a", "4")).await, Err(StoreError::Deposed));
+    assert_eq!(store.read_only().get("/a").await.unwrap().unwrap().value, b"3");
 }
 
 #[tokio::test]
@@ -65,4 +66,7 @@ async fn a_session_is_lost_by_its_own_clock_when_etcd_is_away_and_not_before() {
     etcd.kill();
     tokio::time::timeout(TTL + Duration::from_secs(2), session.lost()).await.expect("it must notice");
     assert!(!session.is_valid());
+    // Who was paused for so long acts on nothing that it reads: etcd need not even be asked.
+    let held = Held { key: "/leader".to_owned(), create_revision: 1 };
+    assert_eq!(session.fenced(&store, &held).get("/a").await, Err(StoreError::Deposed));
 }
