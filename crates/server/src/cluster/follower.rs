@@ -73,18 +73,18 @@ impl Follower {
                  takes over within seconds if it is gone"
             )
         };
+        if let (Some(outgoing), Some(address)) = (&self.outgoing, &self.leader.address) {
+            let stream = within(CONNECT_DEADLINE, outgoing.connect(address)).await.map_err(away)?;
+            return exchange(stream, request).await.map_err(|error| broken(name, &error));
+        }
         if *self.leader.host == *self.host {
             let stream = within(CONNECT_DEADLINE, UnixStream::connect(&self.leader.socket)).await.map_err(away)?;
             return exchange(stream, request).await.map_err(|error| broken(name, &error));
         }
-        let (Some(outgoing), Some(address)) = (&self.outgoing, &self.leader.address) else {
-            return Err(format!(
-                "{name} on {} leads, and this server has no way to it: ask there, or configure `[peers]` for both",
-                self.leader.host
-            ));
-        };
-        let stream = within(CONNECT_DEADLINE, outgoing.connect(address)).await.map_err(away)?;
-        exchange(stream, request).await.map_err(|error| broken(name, &error))
+        Err(format!(
+            "{name} on {} leads, and this server has no way to it: ask there, or configure `[peers]` for both",
+            self.leader.host
+        ))
     }
 }
 
