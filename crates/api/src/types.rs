@@ -293,3 +293,29 @@ pub struct Check {
     /// What was seen, and what to do.
     pub message: String,
 }
+
+/// A key of the user's own, and its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KvPair {
+    /// The key; it begins with a slash.
+    pub key: String,
+    /// The value, a text.
+    pub value: String,
+}
+
+/// The pairs below a prefix, all of one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KvPairs {
+    /// The store's revision of the reading: what is newer is asked for with it.
+    pub revision: u64,
+    /// The pairs, sorted by key.
+    pub pairs: Vec<KvPair>,
+}
+
+/// A key was set or removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KvChanged {
+    /// The revision of the change.
+    pub revision: u64,
+}

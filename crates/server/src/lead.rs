@@ -1,14 +1,17 @@
 //! The control plane at work: the controllers, what drives the data planes, and the API of it. Only a server that leads
 //! has one; a server with a store of its own always leads.
 
+use crate::backup::IMPORTING;
 use crate::clock::Clock;
 use crate::controller::{Bells, Controllers, Shared};
 use crate::gates;
 use crate::health::http_prober;
 use crate::http::{About, Api};
+use crate::kv::UserKeys;
 use crate::operations::Operations;
 use crate::planes::{Builtin, Planes, Supervisor};
 use crate::records::Records;
+use crate::registry::Registry;
 use crate::run::{Place, ServerConfig, ServerError};
 use crate::runtimes::Runtimes;
 use crate::tables::Tables;
@@ -55,6 +58,7 @@ pub(crate) struct Parts {
     controllers: Arc<Controllers>,
     operations: Operations,
     apps: Vec<Application>,
+    keys: UserKeys,
     promotions_asked:
         tokio::sync::mpsc::UnboundedReceiver<(gapless_core::AppKey, gapless_core::application::Promotion)>,
 }
@@ -66,6 +70,7 @@ impl Parts {
         store: Arc<dyn Store>,
         owner: &str,
     ) -> Result<Parts, ServerError> {
+        let keys = UserKeys::new(store.clone(), config.prefix());
         let records = Records::new(store);
         let (revision, apps) = records.applications().await?;
         let (runtimes, docker) = runtimes(config, place, owner)?;
@@ -92,7 +97,7 @@ impl Parts {
         });
         let controllers = Arc::new(Controllers::new(shared.clone(), bells));
         let operations = Operations::new(shared.clone(), controllers.clone());
-        Ok(Parts { shared, controllers, operations, apps, promotions_asked })
+        Ok(Parts { shared, controllers, operations, apps, keys, promotions_asked })
     }
 
     /// An API on them.
@@ -104,6 +109,8 @@ impl Parts {
             state_dir: place.state_dir.clone(),
             started_at: place.started_at,
             about,
+            keys: self.keys.clone(),
+            watchers: Api::watchers(),
         };
         crate::http::router(Arc::new(api))
     }
@@ -121,14 +128,18 @@ impl ControlPlane {
         supervisor: Option<Arc<Supervisor>>,
         about: About,
     ) -> Result<ControlPlane, ServerError> {
+        if store.get(IMPORTING).await?.is_some() {
+            return Err(ServerError::HalfImported);
+        }
         let owner = owner(store.as_ref()).await?;
-        let parts = Parts::new(config, place, store, &owner).await?;
+        let parts = Parts::new(config, place, store.clone(), &owner).await?;
+        let registry = Registry::new(store, parts.keys.clone(), config.registry.clone());
         let supervisor = match supervisor {
             Some(supervisor) => supervisor,
             None => Supervisor::begin(place.proxy(config)).await?,
         };
         let router = parts.api(place, &supervisor, about);
-        let Parts { shared, controllers, operations, apps, promotions_asked } = parts;
+        let Parts { shared, controllers, operations, apps, promotions_asked, .. } = parts;
 
         let mut tasks = JoinSet::new();
         let plane = Arc::new(Builtin::new(place.host_dir.join("proxy.sock")));
@@ -139,6 +150,7 @@ impl ControlPlane {
             tasks.spawn(async move { controllers.follow_events(name, runtime).await });
         }
         tasks.spawn(stop_left_over(shared.clone()));
+        tasks.spawn(registry.keep(shared.changes.subscribe()));
         apps.iter().for_each(|app| controllers.wake(&app.key));
         let by = {
             let clock = shared.clock.clone();

@@ -5,6 +5,7 @@ use crate::http::{About, Front, ListenError, Listener, Role};
 use crate::lead::ControlPlane;
 use crate::planes::{ProxyProcess, SupervisorError};
 use crate::records::RecordError;
+use crate::registry::RegistryConfig;
 use gapless_core::Timestamp;
 use gapless_runtime::RuntimeError;
 use gapless_store::{EtcdConfig, SqliteStore, Store, StoreError};
@@ -32,6 +33,19 @@ pub struct ServerConfig {
     pub store: StoreConfig,
     /// How servers of one store reach each other.
     pub peers: Option<PeersConfig>,
+    /// Which facts are published.
+    pub registry: RegistryConfig,
+}
+
+impl ServerConfig {
+    /// What stands before gapless's own keys.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        match &self.store {
+            StoreConfig::Sqlite => "",
+            StoreConfig::Etcd(etcd) => &etcd.prefix,
+        }
+    }
 }
 
 /// Where the records are.
@@ -105,6 +119,9 @@ pub enum ServerError {
         /// The other's host.
         host: String,
     },
+    /// The store was not filled to its end.
+    #[error("an import into the store was broken off; import again, with `gapless store import --force FILE`")]
+    HalfImported,
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -177,6 +194,7 @@ pub async fn run(
             let about = About {
                 name: config.name.clone(),
                 store: format!("SQLite in {}", file.display()),
+                is_shared: false,
                 role: Role::Leader,
                 leader: None,
             };

@@ -7,6 +7,7 @@
 mod check;
 pub mod conformance;
 mod etcd;
+pub mod export;
 mod memory;
 mod sqlite;
 mod txn;

@@ -196,7 +196,8 @@ impl Host {
         true
     }
 
-    fn remove_applications(&self) {
+    /// Removes all applications of which anything runs.
+    pub fn remove_applications(&self) {
         let gapless = self.gapless();
         let views = gapless.run(["status", "--json"]).stdout;
         let views: Vec<gapless_api::ApplicationView> = serde_json::from_str(&views).unwrap_or_default();

@@ -52,8 +52,11 @@ impl Pair {
     }
 
     fn end(mut self) {
+        self.two.remove_applications();
+        // Both servers before the proxy, which whoever leads would start again.
+        self.one.kill_server();
+        self.two.kill_server();
         self.one.end();
-        self.two.end();
     }
 }
 

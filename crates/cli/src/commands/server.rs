@@ -4,6 +4,7 @@ use crate::args::Server;
 use crate::exit::Failure;
 use crate::present::{default_socket, default_state_dir, log};
 use gapless_config::{EtcdTable, PeersTable, ServerFile, StoreTable, TlsTable, load_server};
+use gapless_server::registry::RegistryConfig;
 use gapless_server::{Ended, EtcdConfig, EtcdTls, PeersConfig, ServerConfig, StoreConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -52,6 +53,11 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
             StoreTable::Etcd(etcd) => StoreConfig::Etcd(Box::new(etcd_config(etcd))),
         },
         peers: file.peers.map(peers_config),
+        registry: RegistryConfig {
+            enabled: file.registry.enabled,
+            prefix: file.registry.prefix,
+            keys: file.registry.keys.map(|keys| keys.into_iter().collect()),
+        },
     })
 }
 

@@ -206,6 +206,7 @@ impl Server<'_> {
         About {
             name: self.config.name.clone(),
             store: store.place().to_owned(),
+            is_shared: true,
             role: if leader.is_some() { Role::Follower } else { Role::Leader },
             leader,
         }

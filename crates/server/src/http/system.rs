@@ -65,3 +65,23 @@ pub(super) fn free(state_dir: &std::path::Path) -> (Option<u64>, Option<u64>) {
     let disk = rustix::fs::statvfs(state_dir).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     (kilobytes.map(|kilobytes| kilobytes * 1024), disk)
 }
+
+#[derive(serde::Deserialize)]
+pub(super) struct Wanted {
+    /// Prefixes of keys of the user's own, separated by commas.
+    #[serde(default)]
+    kv: String,
+}
+
+#[utoipa::path(get, path = "/v1/store/export", params(("kv" = Option<String>, Query)),
+    responses((status = 200, content_type = "application/jsonl", body = String)))]
+pub(super) async fn export(
+    State(api): State<Arc<Api>>,
+    axum::extract::Query(wanted): axum::extract::Query<Wanted>,
+) -> Result<impl axum::response::IntoResponse, Failure> {
+    let prefixes: Vec<String> = wanted.kv.split(',').filter(|prefix| !prefix.is_empty()).map(str::to_owned).collect();
+    let lines = api.keys.export(api.about.is_shared, &prefixes).await?;
+    let lines = futures_util::stream::iter(lines.map(Ok::<_, std::convert::Infallible>));
+    let header = [(axum::http::header::CONTENT_TYPE, "application/jsonl")];
+    Ok((header, axum::body::Body::from_stream(lines)))
+}
