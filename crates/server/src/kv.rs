@@ -108,7 +108,7 @@ impl UserKeys {
         }
         let in_store = format!("{BELOW}{key}");
         if self.is_reserved(&in_store) {
-            return Err(KvError::Bad(format!("the keys below {} are gapless's own", self.reserved)));
+            return Err(KvError::Bad(format!("{key} is among gapless's own keys; choose another")));
         }
         match self.store.commit(change(in_store)).await? {
             Outcome::Committed { revision } => Ok(revision),
@@ -123,8 +123,11 @@ impl UserKeys {
 
     /// Whether a key of the store is one of gapless's own.
     pub(crate) fn is_reserved(&self, in_store: &str) -> bool {
-        let rest = in_store.strip_prefix(BELOW).and_then(|key| key.strip_prefix(&*self.reserved));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let Some(key) = in_store.strip_prefix(BELOW) else { return false };
+        // Also those of another installation, which has no prefix.
+        [&*self.reserved, "/gapless"]
+            .into_iter()
+            .any(|own| key.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 }
 

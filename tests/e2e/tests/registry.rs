@@ -49,7 +49,7 @@ fn after_each_deploy_etcdctl_shows_the_facts() {
     assert_eq!(listed.pairs.len(), 7);
     assert_eq!(gapless.ok(["kv", "get", "/facts/instance"]).stdout.trim(), live(&gapless));
     let refused = gapless.run(["kv", "put", "/gapless/apps/facts/production", "x"]);
-    assert!(refused.code != 0 && refused.stderr.contains("gapless's own"), "{refused:?}");
+    assert!(refused.code != 0 && refused.stderr.contains("gapless's own keys"), "{refused:?}");
     gapless.ok(["rollback"]);
     wait_for("the facts agree", Duration::from_secs(2), || (fact("instance") == live(&gapless)).then_some(()));
     gapless.ok(["remove", "--yes"]);

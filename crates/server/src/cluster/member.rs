@@ -56,16 +56,28 @@ impl Member {
     /// Takes the name for as long as the session lasts.
     ///
     /// # Errors
-    /// If another server has it, or etcd does not answer.
+    /// If another server has it, or etcd refuses.
     pub(super) async fn take_name(&self, store: &EtcdStore, session: &Session) -> Result<(), ServerError> {
         let key = format!("/gapless/servers/{}", self.name);
         let give_up_at = Instant::now() + PREDECESSOR_GONE_WITHIN;
         loop {
-            let Err(entry) = session.hold(&key, &self.encode()).await? else { return Ok(()) };
+            let entry = match session.hold(&key, &self.encode()).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(entry)) => entry,
+                // It ends with the session, if it does not pass.
+                Err(StoreError::Unavailable { .. }) => {
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             let other = Member::decode(&entry.value);
             if other.as_ref().is_some_and(|other| other.id == self.id) {
                 // This very server before it was killed: nobody else uses its state folder.
-                release(store, &key, entry.mod_revision).await?;
+                if let Err(error) = release(store, &key, entry.mod_revision).await {
+                    tracing::warn!(%error, "cannot take over from the process that was here before");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
                 continue;
             }
             if Instant::now() >= give_up_at {

@@ -14,7 +14,7 @@ pub use config::{EtcdConfig, EtcdTls};
 pub use session::{Held, Session};
 
 use crate::check::{check_key, check_prefix};
-use crate::{Compare, Entry, Op, Outcome, Range, Store, StoreError, Txn, WatchBatch};
+use crate::{Compare, Entry, Op, Outcome, Range, Store, StoreError, TXN_OPS_MAX, Txn, WatchBatch};
 use async_trait::async_trait;
 use connection::Connection;
 use etcd_client::{CompareOp, GetOptions, KeyValue, TxnOp, TxnOpResponse};
@@ -212,6 +212,10 @@ impl Store for EtcdStore {
     async fn commit(&self, txn: Txn) -> Result<Outcome, StoreError> {
         txn.check()?;
         self.allowed()?;
+        if self.fence.is_some() && txn.compares.len() >= TXN_OPS_MAX {
+            let why = format!("the transaction has {TXN_OPS_MAX} comparisons; the fence is one more than etcd takes");
+            return Err(StoreError::Invalid(why));
+        }
         let txn = self.translated(txn);
         let answer = self.connection.tell(|client| {
             let txn = txn.clone();

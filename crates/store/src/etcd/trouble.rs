@@ -70,7 +70,7 @@ impl Trouble {
         if text.contains("too many operations in txn request") || text.contains("request is too large") {
             return StoreError::Invalid(format!(
                 "etcd takes no such transaction ({text}); it was started with a smaller --max-txn-ops or \
-                 --max-request-bytes than it has as it comes: gapless needs 129 operations and 1.5 MiB"
+                 --max-request-bytes than it has as it comes: gapless needs 128 operations and 1.5 MiB"
             ));
         }
         StoreError::Unavailable { place: place.to_owned(), why: self.advice(&text) }
