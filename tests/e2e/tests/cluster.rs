@@ -200,3 +200,41 @@ fn a_second_server_of_the_same_name_refuses_to_start() {
     );
     pair.end();
 }
+
+#[test]
+fn a_leader_that_is_stopped_gives_way_at_once() {
+    let etcd = Etcd::start();
+    let mut pair = Pair::start(&etcd, no_peers);
+    pair.one.signal_server(Signal::TERM);
+    let stopped_at = Instant::now();
+    wait_for("the other leads", Duration::from_secs(2), || leads(&pair.two));
+    println!("another server leads {:?} after the stop", stopped_at.elapsed());
+    assert_eq!(wait_for("it ends", SOON, || pair.one.server_ended()), 0);
+    pair.end();
+}
+
+#[test]
+fn when_etcd_was_away_one_of_them_leads_again_and_requests_never_failed() {
+    let mut etcd = Etcd::start();
+    let pair = Pair::start(&etcd, no_peers);
+    let folder = App::new("undisturbed", Runtime::Process).write(pair.shared.path());
+    let gaplesses = [pair.one.gapless().within(&folder), pair.two.gapless().within(&folder)];
+    gaplesses[0].ok(["deploy", "--force"]);
+    etcd.kill();
+    let away_since = Instant::now();
+    while away_since.elapsed() < Duration::from_secs(6) {
+        assert!(matches!(get(pair.one.address(), "/up", ""), Some((200, _))));
+    }
+    for gapless in &gaplesses {
+        let said = gapless.run(["doctor"]);
+        assert!(said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("etcd at"), "{said:?}");
+    }
+    etcd.start_again();
+    wait_for("both answer", SOON, || gaplesses.iter().all(|gapless| gapless.run(["status"]).code == 0).then_some(()));
+    let roles = [&pair.one, &pair.two].map(|host| host.server_info().role);
+    assert!(roles.contains(&Role::Leader) && roles.contains(&Role::Follower), "{roles:?}");
+    for gapless in &gaplesses {
+        gapless.ok(["deploy", "--force"]);
+    }
+    pair.end();
+}
