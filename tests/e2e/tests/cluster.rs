@@ -52,6 +52,7 @@ impl Pair {
     }
 
     fn end(mut self) {
+        self.one.remove_applications();
         self.two.remove_applications();
         // Both servers before the proxy, which whoever leads would start again.
         self.one.kill_server();
