@@ -3,8 +3,8 @@
 use crate::error::{ApiError, ClientError, Code};
 use crate::follow::Follow;
 use crate::types::{
-    ApplicationView, Check, DeployRequest, FollowEvent, LogRecord, MaintenanceRequest, PlanRequest, PlanView,
-    PromoteRequest, RejectRequest, RollbackRequest, ServerInfo, SteerRequest,
+    ApplicationView, Check, DeployRequest, FollowEvent, KvChanged, KvPair, KvPairs, LogRecord, MaintenanceRequest,
+    PlanRequest, PlanView, PromoteRequest, RejectRequest, RollbackRequest, ServerInfo, SteerRequest,
 };
 use bytes::Bytes;
 use gapless_core::command::Steer;
@@ -22,6 +22,9 @@ use tokio::net::UnixStream;
 
 /// How long the server may take for an answer that is not followed.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The same for what the server answers only after a minute, if nothing happens.
+const WATCH_DEADLINE: Duration = Duration::from_secs(75);
 
 /// A client of one server.
 #[derive(Debug, Clone)]
@@ -245,6 +248,72 @@ impl Client {
         self.stream(&at(key, &format!("/logs?tail={tail}&follow={follow}{slot}{service}"))).await
     }
 
+    /// The pairs of keys of the user's own, and of published facts, below `prefix`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn kv(&self, prefix: &str) -> Result<KvPairs, ClientError> {
+        self.get(&format!("/v1/kv?prefix={}", escaped(prefix))).await
+    }
+
+    /// The same, as soon as something there is newer than revision `after`, or after a minute.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn kv_watch(&self, prefix: &str, after: u64) -> Result<KvPairs, ClientError> {
+        let path = format!("/v1/kv/watch?prefix={}&after={after}", escaped(prefix));
+        parse(&accept(self.send_within(WATCH_DEADLINE, Method::GET, &path, None).await?).await?)
+    }
+
+    /// Sets a key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn kv_put(&self, key: String, value: String) -> Result<KvChanged, ClientError> {
+        let body = serde_json::to_vec(&KvPair { key, value }).unwrap_or_default();
+        parse(&accept(self.send(Method::PUT, "/v1/kv", Some(body)).await?).await?)
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn kv_delete(&self, key: &str) -> Result<KvChanged, ClientError> {
+        let path = format!("/v1/kv?key={}", escaped(key));
+        parse(&accept(self.send(Method::DELETE, &path, None).await?).await?)
+    }
+
+    /// Hands on everything that is recorded, piece by piece: the lines of an export. `kv` are prefixes of keys of the
+    /// user's own that are exported, too, where they are in a store that other programs share.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Broken`] with that of `take`.
+    pub async fn export(
+        &self,
+        kv: &[String],
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), ClientError> {
+        let kv = kv.iter().map(|prefix| escaped(prefix)).collect::<Vec<_>>().join(",");
+        let answer = self.send(Method::GET, &format!("/v1/store/export?kv={kv}"), None).await?;
+        if !answer.status().is_success() {
+            return accept(answer).await.map(drop);
+        }
+        let mut body = answer.into_body();
+        let broken = |error: String| ClientError::Broken(error);
+        loop {
+            match tokio::time::timeout(ANSWER_DEADLINE, body.frame()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(Ok(frame))) => {
+                    if let Some(data) = frame.data_ref() {
+                        take(data).map_err(|error| broken(error.to_string()))?;
+                    }
+                }
+                Ok(Some(Err(error))) => return Err(broken(error.to_string())),
+                Err(_) => return Err(broken(format!("nothing within {} s", ANSWER_DEADLINE.as_secs()))),
+            }
+        }
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         parse(&accept(self.send(Method::GET, path, None).await?).await?)
     }
@@ -263,6 +332,16 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response<Incoming>, ClientError> {
+        self.send_within(ANSWER_DEADLINE, method, path, body).await
+    }
+
+    async fn send_within(
+        &self,
+        deadline: Duration,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<Response<Incoming>, ClientError> {
         let broken = |error: String| ClientError::Broken(error);
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
@@ -280,11 +359,19 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| broken(error.to_string()))?;
-        match tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request)).await {
+        match tokio::time::timeout(deadline, sender.send_request(request)).await {
             Ok(answer) => answer.map_err(|error| broken(error.to_string())),
-            Err(_) => Err(broken(format!("nothing within {} s", ANSWER_DEADLINE.as_secs()))),
+            Err(_) => Err(broken(format!("nothing within {} s", deadline.as_secs()))),
         }
     }
+}
+
+/// A text as a value of a query.
+fn escaped(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    text.bytes()
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 fn at(key: &AppKey, rest: &str) -> String {

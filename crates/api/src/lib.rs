@@ -11,7 +11,7 @@ pub use client::{Client, default_socket};
 pub use error::{ApiError, ClientError, Code};
 pub use follow::Follow;
 pub use types::{
-    ApplicationView, Check, DeployRequest, FollowEvent, InstanceView, LogRecord, MaintenanceRequest, OutputLine,
-    PlanRequest, PlanView, PlaneInfo, ProgressView, PromoteRequest, RejectRequest, RollbackRequest, ServerInfo,
-    SlotState, SlotView, SteerRequest,
+    ApplicationView, Check, DeployRequest, FollowEvent, InstanceView, KvChanged, KvPair, KvPairs, LogRecord,
+    MaintenanceRequest, OutputLine, PlanRequest, PlanView, PlaneInfo, ProgressView, PromoteRequest, RejectRequest,
+    Role, RollbackRequest, ServerInfo, SlotState, SlotView, SteerRequest,
 };

@@ -246,6 +246,29 @@ pub struct ServerInfo {
     pub state_dir: String,
     /// The data planes.
     pub planes: Vec<PlaneInfo>,
+    /// Its name among several.
+    #[serde(default)]
+    pub name: String,
+    /// Where the records are, for people.
+    #[serde(default)]
+    pub store: String,
+    /// Whether it leads.
+    #[serde(default)]
+    pub role: Role,
+    /// The name of the server that leads, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+}
+
+/// What a server is among several that share a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It decides and acts. A server with a store of its own always does.
+    #[default]
+    Leader,
+    /// It answers reads and forwards everything else.
+    Follower,
 }
 
 /// A data plane.
@@ -271,4 +294,30 @@ pub struct Check {
     pub is_ok: bool,
     /// What was seen, and what to do.
     pub message: String,
+}
+
+/// A key of the user's own, and its value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KvPair {
+    /// The key; it begins with a slash.
+    pub key: String,
+    /// The value, a text.
+    pub value: String,
+}
+
+/// The pairs below a prefix, all of one revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KvPairs {
+    /// The store's revision of the reading: what is newer is asked for with it.
+    pub revision: u64,
+    /// The pairs, sorted by key.
+    pub pairs: Vec<KvPair>,
+}
+
+/// A key was set or removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KvChanged {
+    /// The revision of the change.
+    pub revision: u64,
 }

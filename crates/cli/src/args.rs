@@ -61,12 +61,16 @@ pub enum Command {
     Maintenance(Maintenance),
     /// Remove an application, its instances and its history; volumes stay
     Remove(Remove),
+    /// Read and write keys of your own, and read the facts that gapless publishes
+    Kv(Kv),
     /// Look for what is wrong with gapless, its runtimes and its proxy
     Doctor {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
+    /// Move everything that is recorded into a file, or from it into another store: the backup
+    Store(Store),
     /// Run the control plane
     Server(Server),
     /// Run the data plane (the server does it for you)
@@ -340,6 +344,53 @@ pub enum OnOff {
     Off,
 }
 
+/// What `gapless kv` needs to know.
+#[derive(Debug, Args)]
+pub struct Kv {
+    #[command(subcommand)]
+    pub command: KvCommand,
+}
+
+/// What is done with keys.
+#[derive(Debug, Subcommand)]
+pub enum KvCommand {
+    /// Print the value of a key
+    Get {
+        /// The key, such as /shop/port
+        key: String,
+    },
+    /// Set a key
+    Put {
+        /// The key
+        key: String,
+        /// The value
+        value: String,
+    },
+    /// Remove a key
+    Delete {
+        /// The key
+        key: String,
+    },
+    /// List keys and their values
+    Ls {
+        /// Only those that begin with this
+        #[arg(default_value = "/")]
+        prefix: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List keys and their values, then what changes
+    Watch {
+        /// Only those that begin with this
+        #[arg(default_value = "/")]
+        prefix: String,
+        /// Print all of them as a line of JSON at each change
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// What `gapless remove` needs to know.
 #[derive(Debug, Args)]
 pub struct Remove {
@@ -350,14 +401,66 @@ pub struct Remove {
     pub yes: bool,
 }
 
+/// What `gapless store` needs to know.
+#[derive(Debug, Args)]
+pub struct Store {
+    #[command(subcommand)]
+    pub command: StoreCommand,
+}
+
+/// What is done with everything that is recorded.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Write it into a file: of the server that runs, or of the store itself where none does
+    Export {
+        /// The file; it holds the variables of applications, so it is its owner's alone
+        file: PathBuf,
+        /// With etcd: export the keys that begin with this, too; may be given several times
+        #[arg(long, value_name = "PREFIX")]
+        kv: Vec<String>,
+        #[command(flatten)]
+        server: StoreOf,
+    },
+    /// Fill a store from a file, while no server uses it
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Replace what is recorded there
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        server: StoreOf,
+    },
+}
+
+/// Whose store it is: that of the server that is started in the same way.
+#[derive(Debug, Args)]
+pub struct StoreOf {
+    /// The server's configuration [default: /etc/gapless/server.toml, if it exists]
+    #[arg(short = 'c', long, env = "GAPLESS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the server keeps its state [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
+    #[arg(long, env = "GAPLESS_STATE_DIR", value_name = "FOLDER")]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl From<StoreOf> for Server {
+    fn from(of: StoreOf) -> Self {
+        Server { config: of.config, state_dir: of.state_dir, listen: Vec::new(), log_json: false }
+    }
+}
+
 /// What `gapless server` needs to know.
 #[derive(Debug, Args)]
 pub struct Server {
+    /// The server's configuration [default: /etc/gapless/server.toml, if it exists]
+    #[arg(short = 'c', long, env = "GAPLESS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Where everything is kept that must survive [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
     #[arg(long, env = "GAPLESS_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
-    /// An address that the proxy listens on; may be given several times
-    #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS", default_value = "0.0.0.0:80")]
+    /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
+    #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
     /// Print the log as JSON
     #[arg(long)]

@@ -13,7 +13,11 @@ mod which;
 use args::{Cli, Command};
 use clap::Parser;
 use exit::Failure;
+use gapless_server::Ended;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -24,6 +28,13 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if let Command::Server(args) = cli.command {
+        return serve(args, cli.socket);
+    }
+    if let Command::Store(args) = cli.command {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        return tokio.map_err(Failure::other)?.block_on(commands::store::run(args, cli.socket));
+    }
     let socket = cli.socket.unwrap_or_else(present::default_socket);
     match cli.command {
         // What needs no server, and processes of their own kind: the proxy makes its own runtimes, the shim needs none.
@@ -35,14 +46,28 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Man { folder } => commands::describe::man(&folder),
         Command::Proxy(args) => commands::proxy::run(args),
         Command::Shim { folder } => Ok(commands::shim::run(&folder)),
-        Command::Server(args) => {
-            let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-            tokio.map_err(Failure::other)?.block_on(commands::server::run(args, socket))
-        }
         command => {
             let client = gapless_api::Client::new(socket);
             let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
             tokio.map_err(Failure::other)?.block_on(commands::ask(command, &client))
+        }
+    }
+}
+
+/// How long what a server was doing has to end when it ends.
+const SERVER_ENDS_WITHIN: Duration = Duration::from_secs(1);
+
+fn serve(args: args::Server, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let tokio = tokio.map_err(Failure::other)?;
+    let ended = tokio.block_on(commands::server::run(args, socket))?;
+    tokio.shutdown_timeout(SERVER_ENDS_WITHIN);
+    match ended {
+        Ended::Stopped => Ok(ExitCode::SUCCESS),
+        // The same process with nothing in it of what it was doing.
+        Ended::Deposed => {
+            let program = std::env::current_exe().map_err(Failure::other)?;
+            Err(Failure::other(std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()))
         }
     }
 }

@@ -9,6 +9,7 @@ use gapless_core::{EnvName, ServiceName, Spec};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 use toml::de::DeTable;
 
 /// The largest configuration that is read, in bytes.
@@ -16,6 +17,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// How many syntax errors are told: the later ones are often only of the first one's making.
 const SYNTAX_ERRORS_MAX: usize = 3;
+
+const INIT_HELP: &str = "write one with `gapless init`, or name another with `--config`";
 
 /// What is said elsewhere than in the file, and goes before it.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +77,7 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with them.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
-    let text = read_file(path)?;
+    let text = read_file(path, INIT_HELP)?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut loaded = parse(&text, &path.display().to_string(), folder, options)?;
     loaded.files.insert(0, path.to_owned());
@@ -115,22 +118,21 @@ pub fn following(path: &Path, spec: &Spec, options: &LoadOptions) -> Result<Vec<
 /// # Errors
 /// If it cannot be read.
 pub fn environments(path: &Path) -> Result<Vec<EnvName>, ConfigError> {
-    let text = read_file(path)?;
+    let text = read_file(path, INIT_HELP)?;
     let (table, _) = DeTable::parse_recoverable(&text);
     let environments = table.get_ref().get("environments").and_then(|value| value.get_ref().as_table());
     let names = environments.into_iter().flat_map(|table| table.keys());
     Ok(names.filter_map(|name| name.get_ref().parse().ok()).collect())
 }
 
-fn read_file(path: &Path) -> Result<String, ConfigError> {
+/// The text of the configuration file `path`; `help` is what to do where there is none.
+pub(crate) fn read_file(path: &Path, help: &str) -> Result<String, ConfigError> {
     let name = path.display().to_string();
     let fail = |message: String, help: &str| {
         ConfigError::new(&name, vec![Problem::nowhere(message).help(Some(help.to_owned()))])
     };
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            fail(format!("there is no file {name}"), "write one with `gapless init`, or name another with `--config`")
-        }
+        std::io::ErrorKind::NotFound => fail(format!("there is no file {name}"), help),
         _ => fail(format!("{name} cannot be read: {error}"), "let the user who runs this command read it"),
     })?;
     if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
@@ -156,16 +158,9 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
 /// Everything that is wrong with them.
 pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
     let report = Report::new(file_name, text);
-    let (table, syntax_errors) = DeTable::parse_recoverable(text);
-    if !syntax_errors.is_empty() {
-        let is_yaml = looks_like_yaml(text);
-        for error in syntax_errors.iter().take(if is_yaml { 1 } else { SYNTAX_ERRORS_MAX }) {
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            let help = is_yaml.then(|| "this looks like YAML; in TOML it is `name = \"shop\"`".to_owned());
-            report.at(error.span().unwrap_or(0..0), format!("this is not TOML: {message}"), "here", help);
-        }
+    let Some(table) = table(text, &report) else {
         return Err(ConfigError::new(file_name, report.into_problems()));
-    }
+    };
     let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
     let reading = read::Reading::new(&report, base, options);
     let root = Section::new(&report, String::new(), table.get_ref());
@@ -185,6 +180,21 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
         Some((spec, _)) if report.is_clean() => Ok(Loaded { spec, files, environments }),
         _ => Err(ConfigError::new(file_name, report.into_problems())),
     }
+}
+
+/// The table that `text` is, if its syntax is right; else that is told.
+pub(crate) fn table<'a>(text: &'a str, report: &Report) -> Option<Spanned<DeTable<'a>>> {
+    let (table, syntax_errors) = DeTable::parse_recoverable(text);
+    if syntax_errors.is_empty() {
+        return Some(table);
+    }
+    let is_yaml = looks_like_yaml(text);
+    for error in syntax_errors.iter().take(if is_yaml { 1 } else { SYNTAX_ERRORS_MAX }) {
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        let help = is_yaml.then(|| "this looks like YAML; in TOML it is `name = \"shop\"`".to_owned());
+        report.at(error.span().unwrap_or(0..0), format!("this is not TOML: {message}"), "here", help);
+    }
+    None
 }
 
 /// Whether the first line that says something is `key: value`.

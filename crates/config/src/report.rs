@@ -16,6 +16,8 @@ pub(crate) struct Report {
     source: Arc<NamedSource<String>>,
     problems: RefCell<Vec<Problem>>,
     spans: RefCell<BTreeMap<String, Range<usize>>>,
+    /// Whether it is the server's file, whose keys are not those of an application.
+    is_of_server: bool,
 }
 
 impl Report {
@@ -24,7 +26,17 @@ impl Report {
             source: Arc::new(NamedSource::new(file, text.to_owned())),
             problems: RefCell::default(),
             spans: RefCell::default(),
+            is_of_server: false,
         }
+    }
+
+    /// The same for the server's file.
+    pub(crate) fn of_server(self) -> Self {
+        Report { is_of_server: true, ..self }
+    }
+
+    pub(crate) fn is_of_server(&self) -> bool {
+        self.is_of_server
     }
 
     /// Adds a problem with the text at `span`.

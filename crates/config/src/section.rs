@@ -357,7 +357,9 @@ impl<'a> Section<'a> {
         let shown: String = name.chars().take(60).collect();
         let path = format!("{}{shown}", layer.prefix);
         let known = known_as(name, asked);
-        let help = known.map(|known| format!("did you mean `{known}`?")).or_else(|| table_with(name));
+        let help = known
+            .map(|known| format!("did you mean `{known}`?"))
+            .or_else(|| if self.report.is_of_server() { None } else { table_with(name) });
         self.report.at(key.span(), format!("there is no key `{path}`"), "unknown key", help);
         known
     }

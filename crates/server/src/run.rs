@@ -1,53 +1,99 @@
-//! Starts the control plane and runs it until it is told to end.
+//! Starts a server and runs it until it is told to end, or does not lead any more.
 
-use crate::clock::Clock;
-use crate::controller::{Bells, Controllers, Shared};
-use crate::gates;
-use crate::health::http_prober;
-use crate::http::{Api, ListenError, Listener, router};
-use crate::operations::Operations;
-use crate::planes::{Builtin, Planes, ProxyProcess, Supervisor, SupervisorError};
-use crate::records::{RecordError, Records};
-use crate::runtimes::Runtimes;
-use crate::tables::Tables;
-use gapless_core::Millis;
-use gapless_core::command::Requester;
+use crate::cluster;
+use crate::http::{About, Front, ListenError, Listener, Role};
+use crate::lead::ControlPlane;
+use crate::planes::{ProxyProcess, SupervisorError};
+use crate::records::RecordError;
+use crate::registry::RegistryConfig;
+use gapless_core::Timestamp;
 use gapless_runtime::RuntimeError;
-use gapless_runtime::docker::{DockerConfig, DockerRuntime};
-use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
-use gapless_store::{SqliteStore, Store, StoreError, Txn};
+use gapless_store::{EtcdConfig, SqliteStore, Store, StoreError};
 use std::future::Future;
-use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::broadcast;
-use tokio::task::JoinSet;
-
-/// Changes that a follower may be behind before it reads everything again.
-const CHANGES_WAITING_MAX: usize = 1024;
-/// Lines of gates that a follower may be behind before it misses some.
-const LINES_WAITING_MAX: usize = 4096;
-/// How long an instance that nothing in the records names has from SIGTERM to SIGKILL.
-const LEFT_OVER_GRACE: Millis = Millis::from_secs(10);
-/// Names this installation, so that its instances are told from another's on the same host.
-const OWNER_KEY: &str = "/gapless/owner";
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
+    /// Its name among several.
+    pub name: String,
     /// Where everything is kept that must survive.
     pub state_dir: PathBuf,
+    /// Where the host's proxy and processes are; the state folder without it. Servers of one host share it.
+    pub host_dir: Option<PathBuf>,
     /// The socket of the API.
     pub socket: PathBuf,
     /// What the proxy listens on.
     pub listen: Vec<SocketAddr>,
     /// The program that runs a proxy (`proxy`) and a shim (`shim`): gapless itself.
     pub program: PathBuf,
+    /// Where the records are.
+    pub store: StoreConfig,
+    /// How servers of one store reach each other.
+    pub peers: Option<PeersConfig>,
+    /// Which facts are published.
+    pub registry: RegistryConfig,
+}
+
+impl ServerConfig {
+    /// What stands before gapless's own keys.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        match &self.store {
+            StoreConfig::Sqlite => "",
+            StoreConfig::Etcd(etcd) => &etcd.prefix,
+        }
+    }
+}
+
+/// Where the records are.
+#[derive(Debug, Clone)]
+pub enum StoreConfig {
+    /// In a file in the state folder.
+    Sqlite,
+    /// In an etcd, shared with other servers.
+    Etcd(Box<EtcdConfig>),
+}
+
+/// How servers of one store reach each other: by TLS, each showing a certificate that the same authority signed.
+#[derive(Clone)]
+pub struct PeersConfig {
+    /// Where this server listens for the others.
+    pub listen: SocketAddr,
+    /// The name or address, and port, that others reach it by.
+    pub address: String,
+    /// The authority's certificate, as PEM.
+    pub ca: Vec<u8>,
+    /// The own certificate, as PEM.
+    pub cert: Vec<u8>,
+    /// Its key, as PEM.
+    pub key: Vec<u8>,
+}
+
+impl std::fmt::Debug for PeersConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeersConfig")
+            .field("listen", &self.listen)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a server ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// It does not lead any more, or cannot know whether it does. Whoever runs it begins it anew, in a process image of
+    /// its own, so that nothing that was under way goes on.
+    Deposed,
 }
 
 /// Why the server cannot run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// The state folder cannot be used.
     #[error("the state folder {} cannot be used: {error}", path.display())]
@@ -57,6 +103,25 @@ pub enum ServerError {
         /// Why.
         error: std::io::Error,
     },
+    /// Another server uses the state folder.
+    #[error("another gapless server uses the state folder {}; stop it first, or choose another --state-dir", .0.display())]
+    StateDirInUse(PathBuf),
+    /// Another server of the same store has the same name.
+    #[error(
+        "another server named {name} runs with the same etcd: process {pid} on {host}; give this one another `name` in \
+         server.toml, or stop that one"
+    )]
+    SameName {
+        /// The name.
+        name: String,
+        /// The other's process.
+        pid: u32,
+        /// The other's host.
+        host: String,
+    },
+    /// The store was not filled to its end.
+    #[error("an import into the store was broken off; import again, with `gapless store import --force FILE`")]
+    HalfImported,
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -72,9 +137,38 @@ pub enum ServerError {
     /// The API's socket cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The address for other servers cannot be used.
+    #[error("other servers cannot reach this one at {address}: {why}")]
+    Peers {
+        /// The address.
+        address: String,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The API broke.
     #[error("the API ended: {0}")]
     Api(std::io::Error),
+}
+
+/// Where a server has its things, as they really are.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) host_dir: PathBuf,
+    pub(crate) started_at: Timestamp,
+}
+
+impl Place {
+    /// How the host's proxy is started.
+    pub(crate) fn proxy(&self, config: &ServerConfig) -> ProxyProcess {
+        ProxyProcess {
+            command: vec![config.program.clone(), "proxy".into()],
+            control_socket: self.host_dir.join("proxy.sock"),
+            table_file: self.host_dir.join("routes.json"),
+            log: self.host_dir.join("proxy.log"),
+            listen: config.listen.clone(),
+        }
+    }
 }
 
 /// Runs the server until `stop` is done. The proxy and all instances go on without it. `ready` is called once it
@@ -86,122 +180,52 @@ pub async fn run(
     config: ServerConfig,
     ready: impl FnOnce(),
     stop: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), ServerError> {
-    let state_dir = prepare_state_dir(&config)?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&state_dir.join("state.db"))?);
-    let listener = Listener::bind(&config.socket).await?;
-    let owner = owner(store.as_ref()).await?;
-    let records = Records::new(store);
-    let (revision, apps) = records.applications().await?;
-    let (runtimes, docker) = runtimes(&config, &owner)?;
-    let supervisor = Supervisor::begin(ProxyProcess {
-        command: vec![config.program.clone(), "proxy".into()],
-        control_socket: state_dir.join("proxy.sock"),
-        table_file: state_dir.join("routes.json"),
-        log: state_dir.join("proxy.log"),
-        listen: config.listen.clone(),
-    })
-    .await?;
-
-    let (promotions, promotions_asked) = tokio::sync::mpsc::unbounded_channel();
-    let bells = Bells::default();
-    let clock = Clock::system();
-    let wake = {
-        let bells = bells.clone();
-        move |key: &_| bells.ring(key)
+) -> Result<Ended, ServerError> {
+    let place = Place {
+        state_dir: prepare(&config.state_dir)?,
+        host_dir: prepare(config.host_dir.as_ref().unwrap_or(&config.state_dir))?,
+        started_at: crate::clock::Clock::system().now(),
     };
-    let shared = Arc::new(Shared {
-        records,
-        runtimes,
-        planes: Planes::new(clock.clone(), wake),
-        tables: Tables::new(revision, &apps),
-        promotions,
-        run: crate::http::secret(),
-        clock: clock.clone(),
-        prober: http_prober(),
-        gate_runner: gates::runner(docker, config.listen.clone()),
-        outputs: broadcast::channel(LINES_WAITING_MAX).0,
-        changes: broadcast::channel(CHANGES_WAITING_MAX).0,
-        progress: Default::default(),
-    });
-    let controllers = Arc::new(Controllers::new(shared.clone(), bells));
-    let mut tasks = JoinSet::new();
-    let plane = Arc::new(Builtin::new(state_dir.join("proxy.sock")));
-    tasks.spawn(shared.planes.clone().keep(plane, shared.tables.clone()));
-    tasks.spawn(supervisor.clone().go_on());
-    for (name, runtime) in shared.runtimes.all() {
-        let (controllers, runtime) = (controllers.clone(), runtime.clone());
-        tasks.spawn(async move { controllers.follow_events(name, runtime).await });
-    }
-    tasks.spawn(stop_left_over(shared.clone()));
-    apps.iter().for_each(|app| controllers.wake(&app.key));
-
-    let operations = Operations::new(shared.clone(), controllers);
-    let by = {
-        let clock = clock.clone();
-        let name = "gapless (promote = auto)";
-        move || Requester { name: name.to_owned(), at: clock.now(), secret: crate::http::secret() }
-    };
-    tasks.spawn(crate::promotions::carry_out(operations.clone(), promotions_asked, by));
-    let api = Api { shared, operations, proxy: supervisor.info(), state_dir, started_at: clock.now() };
-    let service = router(Arc::new(api)).into_make_service_with_connect_info::<crate::http::Peer>();
-    tracing::info!(socket = %config.socket.display(), applications = apps.len(), "ready");
-    ready();
-    // Streams that are followed never end by themselves: when the server ends, they end with it.
-    tokio::select! {
-        ended = async { axum::serve(listener, service).await } => ended.map_err(ServerError::Api),
-        () = stop => {
-            tracing::info!("ending; the proxy and all instances go on");
-            Ok(())
-        }
-    }
-}
-
-fn prepare_state_dir(config: &ServerConfig) -> Result<PathBuf, ServerError> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let unusable = |error| ServerError::StateDir { path: config.state_dir.clone(), error };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.state_dir).map_err(unusable)?;
-    std::fs::set_permissions(&config.state_dir, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
-    std::fs::canonicalize(&config.state_dir).map_err(unusable)
-}
-
-fn runtimes(config: &ServerConfig, owner: &str) -> Result<(Runtimes, Arc<DockerRuntime>), ServerError> {
-    let docker = DockerRuntime::connect(DockerConfig { owner: owner.to_owned(), ..DockerConfig::default() })?;
-    let process = ProcessRuntime::new(ProcessConfig {
-        root: config.state_dir.join("processes"),
-        owner: owner.to_owned(),
-        shim: vec![config.program.clone().into_os_string(), "shim".into()],
-    })?;
-    let docker = Arc::new(docker);
-    Ok((Runtimes { docker: docker.clone(), process: Arc::new(process) }, docker))
-}
-
-/// The name of this installation, drawn at its first start.
-async fn owner(store: &dyn Store) -> Result<String, ServerError> {
-    loop {
-        if let Some(entry) = store.get(OWNER_KEY).await? {
-            return Ok(String::from_utf8_lossy(&entry.value).into_owned());
-        }
-        let mut bytes = [0_u8; 8];
-        let drawn = std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
-        drawn.map_err(|error| ServerError::StateDir { path: "/dev/urandom".into(), error })?;
-        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // Drawn by another server at the same time, it is that one's: read again.
-        store.commit(Txn::new().expect(OWNER_KEY, 0).put(OWNER_KEY, name)).await?;
-    }
-}
-
-/// Stops what runs and no record names, such as what was just being started when the server was killed.
-pub(crate) async fn stop_left_over(shared: Arc<Shared>) {
-    for (runtime_name, runtime) in shared.runtimes.all() {
-        let Ok(instances) = runtime.list_all().await else { continue };
-        for name in instances.iter().map(|instance| &instance.name) {
-            // Read after it was listed: a record comes before the instances that it names.
-            let Ok(app) = shared.records.application(&name.placement.key).await else { continue };
-            if app.is_none_or(|app| app.record.placement_of(name).is_none()) {
-                tracing::warn!(instance = %name, runtime = runtime_name, "stopping what was left over");
-                let _ = runtime.stop(name, LEFT_OVER_GRACE).await;
+    match &config.store {
+        StoreConfig::Sqlite => {
+            let file = place.state_dir.join("state.db");
+            let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file)?);
+            let listener = Listener::bind(&config.socket).await?;
+            let about = About {
+                name: config.name.clone(),
+                store: format!("SQLite in {}", file.display()),
+                is_shared: false,
+                role: Role::Leader,
+                leader: None,
+            };
+            let plane = ControlPlane::begin(&config, &place, store, None, about).await?;
+            let front = Front::closed("the server begins");
+            front.open(plane.router.clone());
+            tracing::info!(socket = %config.socket.display(), applications = plane.applications, "ready");
+            ready();
+            tokio::select! {
+                ended = serve(listener, &front) => ended.map(|()| Ended::Stopped),
+                () = stop => {
+                    tracing::info!("ending; the proxy and all instances go on");
+                    Ok(Ended::Stopped)
+                }
             }
         }
+        StoreConfig::Etcd(etcd) => cluster::run(&config, &place, etcd, ready, stop).await,
     }
+}
+
+/// Answers at the API's socket, for ever. Streams that are followed never end by themselves: when the server ends, they
+/// end with it.
+pub(crate) async fn serve(listener: tokio::net::UnixListener, front: &Front) -> Result<(), ServerError> {
+    let service = front.router().into_make_service_with_connect_info::<crate::http::Peer>();
+    axum::serve(listener, service).await.map_err(ServerError::Api)
+}
+
+fn prepare(folder: &PathBuf) -> Result<PathBuf, ServerError> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let unusable = |error| ServerError::StateDir { path: folder.clone(), error };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+    std::fs::canonicalize(folder).map_err(unusable)
 }

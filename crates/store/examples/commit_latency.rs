@@ -1,7 +1,8 @@
 //! How long a commit takes, against one write and fdatasync of as many bytes in the same folder:
-//! `cargo run --release -p gapless-store --example commit_latency -- FOLDER`.
+//! `cargo run --release -p gapless-store --example commit_latency -- FOLDER [ETCD]`; with the address of an etcd, such as
+//! `http://127.0.0.1:2379`, also there.
 
-use gapless_store::{SqliteStore, Store, Txn};
+use gapless_store::{EtcdConfig, EtcdStore, SqliteStore, Store, Txn};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir_in(folder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let store = SqliteStore::open(&folder.path().join("state.db"))?;
+    let config =
+        std::env::args().nth(2).map(|etcd| EtcdConfig { prefix: "/measured".to_owned(), ..EtcdConfig::new([etcd]) });
+    let etcd = config.map(|config| runtime.block_on(EtcdStore::open(&config))).transpose()?;
     let mut file = std::fs::File::create(folder.path().join("plain"))?;
     println!("{:>22} {:>10} {:>10} {:>10}", "", "median", "p99", "most");
     for _ in 0..ROUNDS {
@@ -21,15 +25,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Ok(file.sync_data()?)
         })?;
         show("write and fdatasync", plain);
-        let commits = measure(|n| {
-            let value = vec![b'x'; 2000];
-            let txn = Txn::new().put(format!("/apps/{}", n % 100), value).put("/live", n.to_string());
-            Ok(runtime.block_on(store.commit(txn)).map(drop)?)
-        })?;
-        show("commit", commits);
-        let reads = measure(|n| Ok(runtime.block_on(store.get(&format!("/apps/{}", n % 100))).map(drop)?))?;
-        show("get", reads);
+        measure_store("", &runtime, &store)?;
+        if let Some(etcd) = &etcd {
+            measure_store("etcd: ", &runtime, etcd)?;
+        }
     }
+    Ok(())
+}
+
+fn measure_store(
+    name: &str,
+    runtime: &tokio::runtime::Runtime,
+    store: &dyn Store,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let commits = measure(|n| {
+        let value = vec![b'x'; 2000];
+        let txn = Txn::new().put(format!("/apps/{}", n % 100), value).put("/live", n.to_string());
+        Ok(runtime.block_on(store.commit(txn)).map(drop)?)
+    })?;
+    show(&format!("{name}commit"), commits);
+    let reads = measure(|n| Ok(runtime.block_on(store.get(&format!("/apps/{}", n % 100))).map(drop)?))?;
+    show(&format!("{name}get"), reads);
     Ok(())
 }
 

@@ -6,12 +6,15 @@
 
 mod check;
 pub mod conformance;
+mod etcd;
+pub mod export;
 mod memory;
 mod sqlite;
 mod txn;
 mod watch;
 
 pub use check::{KEY_BYTES_MAX, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX};
+pub use etcd::{EtcdConfig, EtcdStore, EtcdTls, Held, Session};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use txn::{Compare, Entry, Op, Outcome, Range, StoreError, Txn, WatchBatch, WatchEvent};

@@ -158,6 +158,9 @@ pub enum StoreError {
         /// The oldest that can be had.
         oldest: u64,
     },
+    /// What the transaction was fenced by is held by another now, or by nobody: this server does not lead any more.
+    #[error("this server does not lead any more, so it changes nothing; another one goes on")]
+    Deposed,
     /// The key or the transaction is not one that a store takes.
     #[error("{0}")]
     Invalid(String),

@@ -39,6 +39,27 @@ impl Host {
         host
     }
 
+    /// A host whose server is configured by that text of a `server.toml`.
+    pub fn start_configured(config: &str) -> Self {
+        let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
+        host.configure(config);
+        host.start_server();
+        host
+    }
+
+    /// A host in a folder of its own, whose server does not run yet.
+    pub fn prepared(listen: SocketAddr) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut host = Host::at(folder.path(), listen);
+        host.is_temporary = Some(folder);
+        host
+    }
+
+    /// Has its server be started with that text of a `server.toml` from now on.
+    pub fn configure(&self, config: &str) {
+        std::fs::write(self.folder.join("server.toml"), config).expect("a file can be written");
+    }
+
     /// A host in that folder, whose server does not run yet.
     #[must_use]
     pub fn at(folder: &Path, listen: SocketAddr) -> Self {
@@ -47,25 +68,7 @@ impl Host {
 
     /// Starts the server, and waits until it answers.
     pub fn start_server(&mut self) {
-        let log = File::options().create(true).append(true).open(self.folder.join("server.log"));
-        let log = log.expect("the log can be written");
-        let program = program().into_os_string();
-        let mut words = self.starter.iter().map(Into::into).chain([program, "server".into()]);
-        let server = Command::new(words.next().expect("there is a program"))
-            .args(words)
-            .arg("--state-dir")
-            .arg(self.folder.join("state"))
-            .arg("--socket")
-            .arg(self.socket())
-            .arg("--listen")
-            .arg(self.listen.to_string())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file can be opened twice"))
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("gapless can be run");
-        self.server = Some(server);
+        self.spawn_server();
         let info = wait_for("the server answers", START_DEADLINE, || {
             if let Some(Ok(Some(status))) = self.server.as_mut().map(Child::try_wait) {
                 panic!("the server ended with {status}: {}", self.log());
@@ -74,6 +77,42 @@ impl Host {
             (ran.code == 0).then(|| self.server_info())
         });
         self.proxy = info.planes.first().and_then(|plane| plane.pid);
+    }
+
+    /// Starts the server, and does not wait for anything.
+    pub fn spawn_server(&mut self) {
+        let log = File::options().create(true).append(true).open(self.folder.join("server.log"));
+        let log = log.expect("the log can be written");
+        let program = program().into_os_string();
+        let mut words = self.starter.iter().map(Into::into).chain([program, "server".into()]);
+        let mut command = Command::new(words.next().expect("there is a program"));
+        let config = self.folder.join("server.toml");
+        command
+            .args(words)
+            .arg("--state-dir")
+            .arg(self.folder.join("state"))
+            .arg("--socket")
+            .arg(self.socket())
+            .arg("--listen")
+            .arg(self.listen.to_string());
+        if config.exists() {
+            command.arg("--config").arg(config);
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a file can be opened twice")).stderr(log);
+        self.server = Some(command.process_group(0).spawn().expect("gapless can be run"));
+    }
+
+    /// The server's exit code, once it has ended by itself.
+    pub fn server_ended(&mut self) -> Option<i32> {
+        let status = self.server.as_mut()?.try_wait().expect("the server can be waited for")?;
+        self.server = None;
+        Some(status.code().unwrap_or(-1))
+    }
+
+    /// Pauses the server, or lets it go on.
+    pub fn signal_server(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(self.server.as_ref().expect("it runs"));
+        rustix::process::kill_process(pid, signal).expect("it can be signalled");
     }
 
     /// Kills the server with SIGKILL: nothing of it gets to say goodbye.
@@ -87,6 +126,11 @@ impl Host {
     /// Kills the proxy with SIGKILL.
     pub fn kill_proxy(&self) {
         kill(self.server_info().planes[0].pid.expect("the proxy runs"));
+    }
+
+    /// Kills the proxy of a server that was killed before.
+    pub fn kill_proxy_of_killed_server(&mut self) {
+        kill(self.proxy.take().expect("the proxy ran"));
     }
 
     /// Leaves everything running: the server goes on without whoever started it.
@@ -152,7 +196,8 @@ impl Host {
         true
     }
 
-    fn remove_applications(&self) {
+    /// Removes all applications of which anything runs.
+    pub fn remove_applications(&self) {
         let gapless = self.gapless();
         let views = gapless.run(["status", "--json"]).stdout;
         let views: Vec<gapless_api::ApplicationView> = serde_json::from_str(&views).unwrap_or_default();

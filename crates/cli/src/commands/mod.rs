@@ -8,6 +8,7 @@ pub mod describe;
 pub mod doctor;
 pub mod history;
 pub mod init;
+pub mod kv;
 pub mod logs;
 pub mod maintenance;
 pub mod plan;
@@ -20,6 +21,7 @@ pub mod shim;
 pub mod show;
 pub mod start_stop;
 pub mod status;
+pub mod store;
 pub mod validate;
 
 use crate::args::Command;
@@ -46,6 +48,7 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
         Command::Start(args) => start_stop::start(args, client).await,
         Command::Maintenance(args) => maintenance::run(args, client).await,
         Command::Remove(args) => remove::run(args, client).await,
+        Command::Kv(args) => kv::run(args, client).await,
         Command::Doctor { json } => doctor::run(json, client).await,
         // Carried out before, without a server.
         Command::Init(_)
@@ -56,6 +59,7 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
         | Command::Man { .. }
         | Command::Proxy(_)
         | Command::Shim { .. }
+        | Command::Store(_)
         | Command::Server(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -2,17 +2,26 @@
 
 use crate::args::Server;
 use crate::exit::Failure;
-use crate::present::{default_state_dir, log};
-use gapless_server::ServerConfig;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use crate::present::{default_socket, default_state_dir, log};
+use gapless_config::{EtcdTable, PeersTable, ServerFile, StoreTable, TlsTable, load_server};
+use gapless_server::registry::RegistryConfig;
+use gapless_server::{Ended, EtcdConfig, EtcdTls, PeersConfig, ServerConfig, StoreConfig};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
 
-pub async fn run(args: Server, socket: PathBuf) -> Result<ExitCode, Failure> {
-    log::begin(args.log_json);
-    let program = std::env::current_exe().map_err(Failure::other)?;
-    let state_dir = args.state_dir.unwrap_or_else(default_state_dir);
-    let config = ServerConfig { state_dir, socket, listen: args.listen, program };
+/// The configuration that is read where none is named.
+const DEFAULT_FILE: &str = "/etc/gapless/server.toml";
+/// What the proxy listens on where nothing is said.
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
+/// Where the keys of other programs, and the facts that are published for them, are in the store. In etcd they are
+/// there as they are.
+const PLAIN_BELOW: &str = "/kv";
+
+pub async fn run(args: Server, socket: Option<PathBuf>) -> Result<Ended, Failure> {
+    let is_json = args.log_json;
+    let config = configured(args, socket)?;
+    log::begin(is_json);
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let stop = async move {
@@ -21,6 +30,56 @@ pub async fn run(args: Server, socket: PathBuf) -> Result<ExitCode, Failure> {
             _ = interrupt.recv() => {}
         }
     };
-    gapless_server::run(config, || {}, stop).await.map_err(Failure::other)?;
-    Ok(ExitCode::SUCCESS)
+    Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)
+}
+
+/// What the file says, and before it what was said on the command line.
+pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig, Failure> {
+    let file = match &args.config {
+        Some(path) => load_server(path)?,
+        None if Path::new(DEFAULT_FILE).exists() => load_server(Path::new(DEFAULT_FILE))?,
+        None => ServerFile::default(),
+    };
+    let listen = if args.listen.is_empty() { file.listen.unwrap_or_else(|| vec![DEFAULT_LISTEN]) } else { args.listen };
+    Ok(ServerConfig {
+        name: file.name.unwrap_or_else(host),
+        state_dir: args.state_dir.or(file.state_dir).unwrap_or_else(default_state_dir),
+        host_dir: file.host_dir,
+        socket: socket.or(file.socket).unwrap_or_else(default_socket),
+        listen,
+        program: std::env::current_exe().map_err(Failure::other)?,
+        store: match file.store {
+            StoreTable::Sqlite => StoreConfig::Sqlite,
+            StoreTable::Etcd(etcd) => StoreConfig::Etcd(Box::new(etcd_config(etcd))),
+        },
+        peers: file.peers.map(peers_config),
+        registry: RegistryConfig {
+            enabled: file.registry.enabled,
+            prefix: file.registry.prefix,
+            keys: file.registry.keys.map(|keys| keys.into_iter().collect()),
+        },
+    })
+}
+
+fn etcd_config(table: EtcdTable) -> EtcdConfig {
+    let EtcdTable { endpoints, prefix, user, tls, deadline } = table;
+    let default = EtcdConfig::new(endpoints);
+    EtcdConfig {
+        prefix,
+        plain_below: Some(PLAIN_BELOW.to_owned()),
+        user,
+        tls: tls.map(|TlsTable { ca, identity }| EtcdTls { ca, identity }),
+        deadline: deadline.unwrap_or(default.deadline),
+        ..default
+    }
+}
+
+fn peers_config(table: PeersTable) -> PeersConfig {
+    let PeersTable { listen, address, tls } = table;
+    let (cert, key) = tls.identity.unwrap_or_default();
+    PeersConfig { listen, address, ca: tls.ca, cert, key }
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -80,6 +80,11 @@ impl Controllers {
         });
     }
 
+    /// Ends all of them. What they were doing is gone on with by whoever leads next.
+    pub fn end(&self) {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+    }
+
     /// Follows the events of a runtime and wakes whom they concern, for ever.
     pub async fn follow_events(&self, name: &str, runtime: Arc<dyn Runtime>) {
         loop {

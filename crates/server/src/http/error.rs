@@ -8,10 +8,10 @@ use gapless_api::{ApiError, Code};
 use gapless_core::command::CommandError;
 
 /// What a handler answers when it does not do as asked.
-pub(super) struct Failure(ApiError);
+pub(crate) struct Failure(ApiError);
 
 impl Failure {
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Failure(ApiError { code, message: message.into() })
     }
 

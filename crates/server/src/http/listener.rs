@@ -52,25 +52,45 @@ impl Listener {
     }
 }
 
+/// The header in which a server that forwards a request says for whom.
+pub const FORWARDED_BY: &str = "x-gapless-by";
+
 /// Who is at the other end of the socket.
 #[derive(Debug, Clone)]
-pub struct Peer {
-    uid: Option<u32>,
+pub enum Peer {
+    /// A user of this host.
+    User(Option<u32>),
+    /// Another server, which has shown its certificate.
+    Server,
+    /// Whom another server forwards for.
+    Named(String),
 }
 
 impl Peer {
     /// The name of the user, or the number where it has none.
-    pub(super) fn name(&self) -> String {
-        match self.uid {
-            Some(uid) => user_name(uid).unwrap_or_else(|| format!("uid {uid}")),
-            None => "unknown".to_owned(),
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Peer::User(Some(uid)) => user_name(*uid).unwrap_or_else(|| format!("uid {uid}")),
+            Peer::User(None) => "unknown".to_owned(),
+            Peer::Server => "another server".to_owned(),
+            Peer::Named(name) => name.clone(),
+        }
+    }
+
+    /// Whether it is believed when it says for whom it asks: another server is, and this server's own user, who could
+    /// do in its place whatever it does.
+    pub(super) fn may_forward(&self) -> bool {
+        match self {
+            Peer::Server => true,
+            Peer::User(Some(uid)) => *uid == 0 || *uid == rustix::process::geteuid().as_raw(),
+            Peer::User(None) | Peer::Named(_) => false,
         }
     }
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Peer { uid: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+        Peer::User(stream.io().peer_cred().ok().map(|peer| peer.uid()))
     }
 }
 

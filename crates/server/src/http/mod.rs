@@ -3,24 +3,31 @@
 mod applications;
 mod deployments;
 mod error;
+mod front;
+mod kv;
 mod listener;
 mod logs;
 mod openapi;
 mod system;
 
-pub use listener::{ListenError, Listener, Peer};
+pub(crate) use error::Failure;
+pub use front::Front;
+pub use gapless_api::Role;
+pub use listener::{FORWARDED_BY, ListenError, Listener, Peer};
 pub use openapi::document as openapi_document;
 
 use crate::controller::Shared;
+use crate::kv::UserKeys;
 use crate::operations::Operations;
 use crate::planes::ProxyInfo;
 use axum::Router;
 use axum::routing::{get, post, put};
-use error::{Failure, not_found_route};
+use error::not_found_route;
 use gapless_core::command::Requester;
 use gapless_core::{AppKey, AppName, EnvName, Timestamp};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 2 << 20;
@@ -37,6 +44,35 @@ pub struct Api {
     pub state_dir: PathBuf,
     /// Since when the server runs.
     pub started_at: Timestamp,
+    /// What the server is among several.
+    pub about: About,
+    /// Keys of the user's own, and published facts.
+    pub keys: UserKeys,
+    /// Places for those who wait for changes of them.
+    pub watchers: Semaphore,
+}
+
+impl Api {
+    /// Places for those who wait for changes.
+    #[must_use]
+    pub fn watchers() -> Semaphore {
+        Semaphore::new(kv::WATCHERS_MAX)
+    }
+}
+
+/// What a server is among several.
+#[derive(Debug, Clone)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// Where the records are, for people.
+    pub store: String,
+    /// Whether the store is other programs', too.
+    pub is_shared: bool,
+    /// Whether it leads.
+    pub role: Role,
+    /// The name of the server that leads, where it is another one.
+    pub leader: Option<String>,
 }
 
 /// The routes of the API.
@@ -46,6 +82,9 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/v1/server", get(system::server))
         .route("/v1/doctor", get(system::doctor))
+        .route("/v1/store/export", get(system::export))
+        .route("/v1/kv", get(kv::list).put(kv::put).delete(kv::delete))
+        .route("/v1/kv/watch", get(kv::watch))
         .route("/v1/openapi.json", get(openapi::serve))
         .route("/v1/applications", get(applications::list))
         .route(application, get(applications::show).delete(applications::remove))

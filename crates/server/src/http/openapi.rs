@@ -9,6 +9,7 @@ use utoipa::OpenApi;
     paths(
         super::system::server,
         super::system::doctor,
+        super::system::export,
         super::applications::list,
         super::applications::show,
         super::applications::stop,
@@ -17,6 +18,10 @@ use utoipa::OpenApi;
         super::applications::end_maintenance,
         super::applications::remove,
         super::logs::logs,
+        super::kv::list,
+        super::kv::watch,
+        super::kv::put,
+        super::kv::delete,
         super::deployments::deploy,
         super::deployments::list,
         super::deployments::show,

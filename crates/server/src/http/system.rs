@@ -15,6 +15,10 @@ pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
         started_at: api.started_at,
         state_dir: api.state_dir.display().to_string(),
         planes: vec![api.proxy.info().await],
+        name: api.about.name.clone(),
+        store: api.about.store.clone(),
+        role: api.about.role,
+        leader: api.about.leader.clone(),
     })
 }
 
@@ -22,10 +26,15 @@ pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
 pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check>>, Failure> {
     let mut checks = Vec::new();
     let state = match api.shared.records.applications().await {
-        Ok((revision, apps)) => Ok(format!("{} applications, revision {revision}", apps.len())),
+        Ok((revision, apps)) => Ok(format!("{} applications, revision {revision}, in {}", apps.len(), api.about.store)),
         Err(error) => Err(error.to_string()),
     };
     checks.push(check("state", state));
+    if let Some(leader) = &api.about.leader {
+        checks.push(check("leader", Ok(format!("{leader} leads; this server, {}, follows", api.about.name))));
+        // What runs on the leader's host is told by the leader.
+        return Ok(Json(checks));
+    }
     for (name, runtime) in api.shared.runtimes.all() {
         checks.push(check(name, runtime.check().await.map_err(|error| error.to_string())));
     }
@@ -55,4 +64,24 @@ pub(super) fn free(state_dir: &std::path::Path) -> (Option<u64>, Option<u64>) {
     let kilobytes = available.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     let disk = rustix::fs::statvfs(state_dir).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     (kilobytes.map(|kilobytes| kilobytes * 1024), disk)
+}
+
+#[derive(serde::Deserialize)]
+pub(super) struct Wanted {
+    /// Prefixes of keys of the user's own, separated by commas.
+    #[serde(default)]
+    kv: String,
+}
+
+#[utoipa::path(get, path = "/v1/store/export", params(("kv" = Option<String>, Query)),
+    responses((status = 200, content_type = "application/jsonl", body = String)))]
+pub(super) async fn export(
+    State(api): State<Arc<Api>>,
+    axum::extract::Query(wanted): axum::extract::Query<Wanted>,
+) -> Result<impl axum::response::IntoResponse, Failure> {
+    let prefixes: Vec<String> = wanted.kv.split(',').filter(|prefix| !prefix.is_empty()).map(str::to_owned).collect();
+    let lines = api.keys.export(api.about.is_shared, &prefixes).await?;
+    let lines = futures_util::stream::iter(lines.map(Ok::<_, std::convert::Infallible>));
+    let header = [(axum::http::header::CONTENT_TYPE, "application/jsonl")];
+    Ok((header, axum::body::Body::from_stream(lines)))
 }

@@ -89,6 +89,13 @@ impl Supervisor {
         Ok(supervisor)
     }
 
+    /// One that starts nothing and holds nothing: for a server that only looks.
+    #[must_use]
+    pub fn idle(process: ProxyProcess) -> Arc<Self> {
+        let client = Client::new(&process.control_socket);
+        Arc::new(Supervisor { process, client, sockets: Mutex::default() })
+    }
+
     /// What is told of the proxy.
     #[must_use]
     pub fn info(self: &Arc<Self>) -> ProxyInfo {

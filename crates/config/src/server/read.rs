@@ -1,0 +1,222 @@
+//! What each table of `server.toml` means.
+
+use super::{EtcdTable, PeersTable, REGISTRY_KEYS, RegistryTable, ServerFile, StoreTable, TlsTable};
+use crate::report::Report;
+use crate::section::{Located, Section};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The largest password, certificate or key that is read, in bytes.
+const NAMED_FILE_BYTES_MAX: u64 = 64 << 10;
+/// The longest prefix of keys, in bytes: etcd's keys may be long, but people read them.
+const PREFIX_BYTES_MAX: usize = 200;
+/// The longest name of a server, in bytes: that of a host.
+const NAME_BYTES_MAX: usize = 253;
+
+pub(super) struct Reading<'a> {
+    pub(super) report: &'a Report,
+    /// The folder that paths are relative to, absolute.
+    pub(super) base: PathBuf,
+}
+
+impl Reading<'_> {
+    pub(super) fn file(&self, root: Section<'_>) -> ServerFile {
+        let path = |key| root.text(key).map(|path: Located<String>| self.base.join(path.value));
+        let name = root.text("name").and_then(|name| {
+            root.accept(name.span, "name", checked(name.value, is_name, "letters, digits, `.`, `_` and `-`"))
+        });
+        let listen = root.texts("listen").map(|addresses| {
+            let parsed = addresses.into_iter().enumerate().filter_map(|(at, address)| {
+                root.accept(address.span, &format!("listen[{at}]"), socket_address(&address.value))
+            });
+            parsed.collect()
+        });
+        let (state_dir, host_dir, socket) = (path("state_dir"), path("host_dir"), path("socket"));
+        let store = root.table("store").map(|table| self.store(table)).unwrap_or_default();
+        let registry = root.table("registry").map(|table| self.registry(table)).unwrap_or_default();
+        let peers = root.table("peers").and_then(|table| self.peers(table));
+        if let (StoreTable::Sqlite, true) = (&store, root.has("peers")) {
+            let help =
+                "with SQLite there is one server; share an etcd by `[store] kind = \"etcd\"`, or remove `[peers]`";
+            if let Some(span) = self.report.span("peers") {
+                self.report.at(span, "`peers` need a store that they share", "here", Some(help.to_owned()));
+            }
+        }
+        root.finish();
+        ServerFile { name, listen, state_dir, host_dir, socket, store, registry, peers }
+    }
+
+    fn store(&self, table: Section<'_>) -> StoreTable {
+        let kind = table.text("kind");
+        match kind.as_ref().map(|kind| kind.value.as_str()) {
+            Some("etcd") => StoreTable::Etcd(self.etcd(table)),
+            Some("sqlite") => {
+                table.finish();
+                StoreTable::Sqlite
+            }
+            None => {
+                if !table.has("kind") {
+                    let help = "write `kind = \"sqlite\"` or `kind = \"etcd\"`";
+                    self.report.missing("store", "store.kind", help);
+                }
+                StoreTable::Sqlite
+            }
+            Some(other) => {
+                let message = format!("`store.kind` cannot be {other:?}");
+                let help = "the kinds are \"sqlite\" and \"etcd\"".to_owned();
+                let span = kind.map(|kind| kind.span).unwrap_or_default();
+                self.report.at(span, message, "no such kind", Some(help));
+                StoreTable::Sqlite
+            }
+        }
+    }
+
+    fn etcd(&self, table: Section<'_>) -> EtcdTable {
+        let endpoints = table.texts("endpoints");
+        if endpoints.as_ref().map_or(!table.has("endpoints"), Vec::is_empty) {
+            table.missing("endpoints", "write where etcd is, such as `endpoints = [\"http://127.0.0.1:2379\"]`");
+        }
+        let endpoints: Vec<String> = endpoints
+            .unwrap_or_default()
+            .into_iter()
+            .enumerate()
+            .filter_map(|(at, endpoint)| {
+                let is_url = |text: &str| text.starts_with("http://") || text.starts_with("https://");
+                let expected = "an address that begins with http:// or https://";
+                table.accept(
+                    endpoint.span,
+                    &format!("store.endpoints[{at}]"),
+                    checked(endpoint.value, is_url, expected),
+                )
+            })
+            .collect();
+        let prefix = self.prefix(&table);
+        let user = table.text("user");
+        let password = table.text("password_file").and_then(|file| self.named_file(&file, "store.password_file"));
+        let user = match (user, password) {
+            (Some(user), Some(password)) => {
+                Some((user.value, String::from_utf8_lossy(&password).trim_end_matches(['\n', '\r']).to_owned()))
+            }
+            _ => None,
+        };
+        if table.has("user") && !table.has("password_file") {
+            table.missing("password_file", "write the name of a file that holds the user's password");
+        }
+        if table.has("password_file") && !table.has("user") {
+            table.missing("user", "write whose password that is");
+        }
+        let is_secure = endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
+        if is_secure && !table.has("ca") {
+            table.missing("ca", "write the name of a file with the certificate that signed etcd's, as PEM");
+        }
+        if !is_secure && !endpoints.is_empty() && table.has("ca") && self.report.is_clean() {
+            self.report.at_path("store.endpoints", "`store.endpoints` must begin with https:// to use `ca`", "here");
+        }
+        let tls = self.tls(&table, "store", false);
+        let deadline = table.duration("deadline").map(gapless_core::Millis::to_duration);
+        table.finish();
+        EtcdTable { endpoints, prefix, user, tls, deadline }
+    }
+
+    fn registry(&self, table: Section<'_>) -> RegistryTable {
+        let enabled = table.boolean("enabled").unwrap_or(true);
+        let prefix = self.prefix(&table);
+        let keys = table.texts("keys").map(|keys| {
+            let known = keys.into_iter().enumerate().filter_map(|(at, key)| {
+                let expected = format!("one of {}", REGISTRY_KEYS.join(", "));
+                let is_key = |text: &str| REGISTRY_KEYS.contains(&text);
+                table.accept(key.span, &format!("registry.keys[{at}]"), checked(key.value, is_key, &expected))
+            });
+            known.collect()
+        });
+        table.finish();
+        RegistryTable { enabled, prefix, keys }
+    }
+
+    fn peers(&self, table: Section<'_>) -> Option<PeersTable> {
+        let listen = table
+            .text("listen")
+            .and_then(|address| table.accept(address.span, "peers.listen", socket_address(&address.value)));
+        if !table.has("listen") {
+            table.missing(
+                "listen",
+                "write where the other servers reach this one, such as `listen = \"10.0.0.1:7443\"`",
+            );
+        }
+        for (key, help) in [
+            ("ca", "write the name of a file with the certificate that signed those of all servers, as PEM"),
+            ("cert", "write the name of a file with this server's certificate, as PEM"),
+            ("key", "write the name of a file with the key of this server's certificate, as PEM"),
+        ] {
+            if !table.has(key) {
+                table.missing(key, help);
+            }
+        }
+        let address = table.text("address").map(|address| address.value);
+        let is_anywhere = listen.is_some_and(|listen| listen.ip().is_unspecified());
+        if is_anywhere && address.is_none() {
+            table.missing("address", "write the name and port by which the others reach it, since `listen` names none");
+        }
+        let tls = self.tls(&table, "peers", true);
+        table.finish();
+        let listen = listen?;
+        Some(PeersTable { listen, address: address.unwrap_or_else(|| listen.to_string()), tls: tls? })
+    }
+
+    fn tls(&self, table: &Section<'_>, name: &str, needs_identity: bool) -> Option<TlsTable> {
+        let file =
+            |key: &'static str| table.text(key).and_then(|file| self.named_file(&file, &format!("{name}.{key}")));
+        let (ca, certificate, key) = (file("ca"), file("cert"), file("key"));
+        if !needs_identity && table.has("cert") != table.has("key") {
+            let (missing, help) = if table.has("cert") {
+                ("key", "write the name of a file with the key of `cert`, as PEM")
+            } else {
+                ("cert", "write the name of a file with the certificate of `key`, as PEM")
+            };
+            table.missing(missing, help);
+        }
+        Some(TlsTable { ca: ca?, identity: certificate.zip(key) })
+    }
+
+    fn prefix(&self, table: &Section<'_>) -> String {
+        let Some(prefix) = table.text("prefix") else { return String::new() };
+        let is_prefix = |text: &str| {
+            text.is_empty() || (text.starts_with('/') && !text.ends_with('/') && text.len() <= PREFIX_BYTES_MAX)
+        };
+        let expected = "a path that begins with a slash and does not end with one, such as \"/team\"";
+        let path = table.path("prefix");
+        table.accept(prefix.span, &path, checked(prefix.value, is_prefix, expected)).unwrap_or_default()
+    }
+
+    /// What the file of that name holds.
+    fn named_file(&self, name: &Located<String>, path: &str) -> Option<Vec<u8>> {
+        let file = self.base.join(&name.value);
+        let size = std::fs::metadata(&file).and_then(|metadata| {
+            if metadata.len() > NAMED_FILE_BYTES_MAX || !metadata.is_file() {
+                return Err(std::io::Error::other("it is not a file of at most 64 KiB"));
+            }
+            Ok(())
+        });
+        match size.and_then(|()| std::fs::read(&file)) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                let message = format!("`{path}`: {} cannot be read: {error}", file.display());
+                self.report.at(name.span.clone(), message, "this file", None);
+                None
+            }
+        }
+    }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an address and a port, such as \"0.0.0.0:80\" or \"[::]:80\""))
+}
+
+fn is_name(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(is_allowed)
+}
+
+fn checked(text: String, is_good: impl Fn(&str) -> bool, expected: &str) -> Result<String, String> {
+    if is_good(&text) { Ok(text) } else { Err(format!("{text:?} is not {expected}")) }
+}

@@ -1,0 +1,104 @@
+//! `server.toml`: what it says, and what a person sees of one that is wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use gapless_config::{ConfigError, StoreTable, load_server, parse_server};
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use std::fs;
+use std::path::Path;
+
+fn rendered(error: &ConfigError) -> String {
+    let mut text = String::new();
+    GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
+        .with_width(100)
+        .render_report(&mut text, error)
+        .unwrap();
+    text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_key_is_read_and_what_named_files_hold_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["password", "ca.pem", "cert.pem", "key.pem"] {
+        fs::write(folder.path().join(name), format!("hunter2-{name}\n")).unwrap();
+    }
+    let text = r#"
+name = "one"
+listen = ["0.0.0.0:80", "[::]:80"]
+state_dir = "state"
+host_dir = "/srv/host"
+socket = "/run/gapless.sock"
+[store]
+kind = "etcd"
+endpoints = ["https://10.0.0.1:2379", "https://10.0.0.2:2379"]
+prefix = "/team"
+user = "gapless"
+password_file = "password"
+ca = "ca.pem"
+cert = "cert.pem"
+key = "key.pem"
+deadline = "3s"
+[registry]
+enabled = true
+prefix = "/services"
+keys = ["port", "instance"]
+[peers]
+listen = "10.0.0.1:7443"
+address = "one.example:7443"
+ca = "ca.pem"
+cert = "cert.pem"
+key = "key.pem"
+"#;
+    let path = folder.path().join("server.toml");
+    fs::write(&path, text).unwrap();
+    let file = load_server(&path).unwrap();
+    assert_eq!(file.name.as_deref(), Some("one"));
+    assert_eq!(file.listen.as_ref().map(Vec::len), Some(2));
+    assert_eq!(file.state_dir, Some(folder.path().join("state")), "relative to the file");
+    let StoreTable::Etcd(etcd) = &file.store else { panic!("{file:?}") };
+    assert_eq!(etcd.user, Some(("gapless".to_owned(), "hunter2-password".to_owned())), "without the line's end");
+    assert_eq!(etcd.tls.as_ref().unwrap().ca, b"hunter2-ca.pem\n");
+    assert_eq!((etcd.prefix.as_str(), file.registry.prefix.as_str()), ("/team", "/services"));
+    assert_eq!(file.peers.as_ref().unwrap().address, "one.example:7443");
+    assert!(!format!("{file:?}").contains("hunter2"), "{file:?}");
+}
+
+#[test]
+fn an_empty_file_says_nothing() {
+    let file = parse_server("", "server.toml", Path::new("/etc/gapless")).unwrap();
+    assert_eq!(file.store, StoreTable::Sqlite);
+    assert!(file.registry.enabled && file.peers.is_none() && file.listen.is_none());
+}
+
+#[test]
+fn what_is_wrong_is_shown_where_it_stands() {
+    let broken = r#"
+name = "has space"
+listen = ["0.0.0.0", 80]
+statedir = "/x"
+image = "shop:1"
+[store]
+kind = "etcd"
+endpoint = ["http://127.0.0.1:2379"]
+prefix = "team/"
+user = "gapless"
+cert = "none.pem"
+[registry]
+keys = ["port", "colour"]
+[peers]
+listen = "0.0.0.0:7443"
+"#;
+    let error = parse_server(broken, "server.toml", Path::new("/nowhere")).unwrap_err();
+    insta::assert_snapshot!("a_broken_server_file", rendered(&error));
+    for (text, expected) in [
+        ("[store]\n", "kind"),
+        ("[store]\nkind = \"consul\"\n", "sqlite"),
+        ("[store]\nkind = \"sqlite\"\nendpoints = []\n", "endpoints"),
+        ("[store]\nkind = \"etcd\"\nendpoints = [\"https://a:1\"]\n", "`store.ca`"),
+        ("[peers]\nlisten = \"127.0.0.1:1\"\n", "a store that they share"),
+        ("listen: 80\n", "YAML"),
+    ] {
+        let error = parse_server(text, "server.toml", Path::new("/nowhere")).unwrap_err();
+        assert!(rendered(&error).contains(expected), "{}", rendered(&error));
+    }
+}

@@ -1,0 +1,259 @@
+//! Moving everything that is recorded from one store to another: into a file and from it. What belongs to a place and
+//! not to the records (who leads, which facts were published) stays where it is.
+
+use crate::kv::{BELOW, UserKeys};
+use crate::run::{ServerConfig, StoreConfig};
+use gapless_store::export::{self, ExportError};
+use gapless_store::{EtcdStore, Outcome, SqliteStore, Store, StoreError, Txn};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// gapless's own keys.
+const RECORDS: &str = "/gapless/";
+/// Those of them that say something of the place, not of what is deployed.
+const OF_THE_PLACE: [&str; 4] = ["/gapless/leader", "/gapless/servers/", "/gapless/registry/", IMPORTING];
+/// There while a store is being filled.
+pub(crate) const IMPORTING: &str = "/gapless/importing";
+/// Operations, and bytes of values, of one transaction of an import.
+const OPS_PER_TXN: usize = 100;
+const BYTES_PER_TXN: usize = 512 << 10;
+
+/// Why a store could not be moved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BackupError {
+    /// The store did not do as asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file is none that can be read.
+    #[error("{} is no good export: {error}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        error: ExportError,
+    },
+    /// There is something in the store.
+    #[error("there are {0} records in the store already; `--force` replaces all of them")]
+    NotEmpty(usize),
+    /// A server uses the store.
+    #[error("a server leads with this store; stop all servers of it before an import")]
+    InUse,
+    /// Somebody else writes there, too.
+    #[error("another program changed the records meanwhile; stop it, and import again with `--force`")]
+    Changed,
+}
+
+/// What an import did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Imported {
+    /// The entries that were written.
+    pub entries: u64,
+    /// Keys of the user's own that were there already, and stayed as they were.
+    pub left: u64,
+}
+
+/// The lines of an export of everything that is recorded there, all of one revision; and of the keys of the user's own:
+/// all of them in an embedded store, those below `kv` in etcd, where they are other programs', too.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn export(
+    store: &dyn Store,
+    prefix: &str,
+    is_shared: bool,
+    kv: &[String],
+) -> Result<impl Iterator<Item = Vec<u8>> + Send + use<>, StoreError> {
+    let records = store.range(RECORDS).await?;
+    let published: BTreeSet<String> = records
+        .entries
+        .iter()
+        .filter(|entry| entry.key.starts_with("/gapless/registry/"))
+        .flat_map(|entry| crate::registry::owned_keys(&entry.value))
+        .collect();
+    let is_recorded = |key: &str| !OF_THE_PLACE.iter().any(|place| key.starts_with(place));
+    let mut entries: Vec<_> = records
+        .entries
+        .into_iter()
+        .filter(|entry| is_recorded(&entry.key))
+        .map(|entry| (entry.key, entry.value))
+        .collect();
+    let everything = ["/".to_owned()];
+    let wanted = if is_shared { kv } else { &everything };
+    let mut keys = BTreeSet::new();
+    let reserved = format!("{BELOW}{prefix}/gapless/");
+    for prefix in wanted {
+        for entry in store.range(&format!("{BELOW}{prefix}")).await?.entries {
+            let key = entry.key.strip_prefix(BELOW).unwrap_or_default();
+            if !published.contains(key) && !entry.key.starts_with(&reserved) {
+                keys.insert((entry.key, entry.value));
+            }
+        }
+    }
+    entries.extend(keys);
+    Ok(export::lines(records.revision, entries))
+}
+
+/// The store of that configuration, while no server uses it.
+///
+/// # Errors
+/// If it cannot be opened, as because a server uses it.
+pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>, BackupError> {
+    Ok(match &config.store {
+        StoreConfig::Sqlite => Arc::new(SqliteStore::open(&config.state_dir.join("state.db"))?),
+        StoreConfig::Etcd(etcd) => Arc::new(EtcdStore::open(etcd).await?),
+    })
+}
+
+/// The lines of an export of the store of that configuration.
+///
+/// # Errors
+/// If it cannot be opened or read.
+pub async fn export_of(
+    config: &ServerConfig,
+    kv: &[String],
+) -> Result<impl Iterator<Item = Vec<u8>> + Send + use<>, BackupError> {
+    let store = open(config).await?;
+    let is_shared = matches!(config.store, StoreConfig::Etcd(_));
+    Ok(export(store.as_ref(), config.prefix(), is_shared, kv).await?)
+}
+
+/// Reads an export to its end; how many entries it has.
+///
+/// # Errors
+/// If it cannot be read, or is not whole.
+pub fn check(file: &Path) -> Result<u64, BackupError> {
+    let unreadable = |error: ExportError| BackupError::File { file: file.to_owned(), error };
+    let reader = File::open(file).map(BufReader::new).map_err(|error| unreadable(error.into()))?;
+    export::read(reader, |_, _| Ok::<_, ExportError>(())).map_err(unreadable)
+}
+
+/// Fills `store` from the export `file`, which is read once before anything is changed. With `force` everything that is
+/// recorded there is replaced; keys of the user's own are replaced only with it.
+///
+/// # Errors
+/// [`BackupError`]. Broken off, it leaves a store that no server uses until an import has ended.
+pub async fn import(store: Arc<dyn Store>, prefix: &str, file: &Path, force: bool) -> Result<Imported, BackupError> {
+    let unreadable = |error: ExportError| BackupError::File { file: file.to_owned(), error };
+    let open = || File::open(file).map(BufReader::new).map_err(|error| unreadable(error.into()));
+    let mut entries = Vec::new();
+    export::read(open()?, |key, value| {
+        entries.push((key, value));
+        Ok::<_, ExportError>(())
+    })
+    .map_err(unreadable)?;
+
+    if store.get("/gapless/leader").await?.is_some() {
+        return Err(BackupError::InUse);
+    }
+    let there: Vec<String> = store.range(RECORDS).await?.entries.into_iter().map(|entry| entry.key).collect();
+    let old = || there.iter().filter(|key| !OF_THE_PLACE.iter().any(|place| key.starts_with(place)));
+    if old().next().is_some() && !force {
+        return Err(BackupError::NotEmpty(old().count()));
+    }
+    done(store.commit(Txn::new().put(IMPORTING, "an import was begun")).await?)?;
+    for keys in old().collect::<Vec<_>>().chunks(OPS_PER_TXN) {
+        done(store.commit(keys.iter().fold(Txn::new(), |txn, key| txn.delete(key.as_str()))).await?)?;
+    }
+    let keys = UserKeys::new(store.clone(), prefix);
+    let mut imported = Imported { entries: 0, left: 0 };
+    let (mut txn, mut bytes) = (Txn::new(), 0);
+    for (key, value) in entries {
+        let is_record = key.starts_with(RECORDS);
+        if OF_THE_PLACE.iter().any(|place| key.starts_with(place)) || keys.is_reserved(&key) {
+            continue;
+        }
+        if !is_record && !force && store.get(&key).await?.is_some() {
+            imported.left += 1;
+            continue;
+        }
+        if txn.ops.len() >= OPS_PER_TXN || bytes + value.len() > BYTES_PER_TXN {
+            done(store.commit(std::mem::take(&mut txn)).await?)?;
+            bytes = 0;
+        }
+        bytes += value.len();
+        imported.entries += 1;
+        txn = if is_record { txn.expect(&key, 0).put(&key, value) } else { txn.put(&key, value) };
+    }
+    done(store.commit(txn).await?)?;
+    done(store.commit(Txn::new().delete(IMPORTING)).await?)?;
+    Ok(imported)
+}
+
+fn done(outcome: Outcome) -> Result<(), BackupError> {
+    match outcome {
+        Outcome::Committed { .. } => Ok(()),
+        Outcome::Conflict => Err(BackupError::Changed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gapless_store::MemoryStore;
+
+    async fn file_of(store: &MemoryStore, folder: &Path) -> PathBuf {
+        let file = folder.join("export");
+        let text: Vec<u8> = export(store, "", false, &[]).await.unwrap().flatten().collect();
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    async fn keys(store: &MemoryStore) -> Vec<String> {
+        store.range("").await.unwrap().entries.into_iter().map(|entry| entry.key).collect()
+    }
+
+    #[tokio::test]
+    async fn everything_recorded_moves_and_what_belongs_to_the_place_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (MemoryStore::new(), Arc::new(MemoryStore::new()));
+        for n in 0..250 {
+            from.commit(Txn::new().put(format!("/gapless/deployments/{n:03}"), vec![n as u8; 5000])).await.unwrap();
+        }
+        from.commit(Txn::new().put("/gapless/apps/a", "a").put("/gapless/leader", "x").put("/gapless/servers/x", "x"))
+            .await
+            .unwrap();
+        let owned = r#"{"keys":["/a/port"]}"#;
+        from.commit(
+            Txn::new().put("/gapless/registry/a/production", owned).put("/kv/a/port", "1").put("/kv/mine", "m"),
+        )
+        .await
+        .unwrap();
+        let file = file_of(&from, folder.path()).await;
+        to.commit(Txn::new().put("/kv/other", "o").put("/kv/mine", "theirs")).await.unwrap();
+        let imported = import(to.clone(), "", &file, false).await.unwrap();
+        assert_eq!(imported, Imported { entries: 251, left: 1 });
+        let moved = keys(&to).await;
+        assert_eq!(moved.len(), 253);
+        assert!(moved.contains(&"/kv/other".to_owned()) && !moved.contains(&"/kv/a/port".to_owned()));
+        assert_eq!(to.get("/kv/mine").await.unwrap().unwrap().value, b"theirs");
+        assert_eq!(to.get("/gapless/deployments/007").await.unwrap().unwrap().value, vec![7; 5000]);
+
+        let refused = import(to.clone(), "", &file, false).await.unwrap_err();
+        assert!(matches!(refused, BackupError::NotEmpty(251)), "{refused}");
+        to.commit(Txn::new().put("/gapless/apps/later", "gone again")).await.unwrap();
+        import(to.clone(), "", &file, true).await.unwrap();
+        assert!(to.get("/gapless/apps/later").await.unwrap().is_none());
+        assert_eq!(to.get("/kv/mine").await.unwrap().unwrap().value, b"m");
+        let refused = import(Arc::new(from), "", &file, true).await.unwrap_err();
+        assert!(matches!(refused, BackupError::InUse), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (MemoryStore::new(), Arc::new(MemoryStore::new()));
+        from.commit(Txn::new().put("/gapless/apps/a", "a")).await.unwrap();
+        let file = file_of(&from, folder.path()).await;
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("\"a\"", "\"b\"")).unwrap();
+        let refused = import(to.clone(), "", &file, true).await.unwrap_err().to_string();
+        assert!(refused.contains("checksum"), "{refused}");
+        let nowhere = import(to.clone(), "", Path::new("/nowhere/export"), true).await.unwrap_err().to_string();
+        assert!(nowhere.contains("/nowhere/export"), "{nowhere}");
+        assert_eq!(keys(&to).await, [""; 0]);
+    }
+}

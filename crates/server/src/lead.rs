@@ -1,0 +1,204 @@
+//! The control plane at work: the controllers, what drives the data planes, and the API of it. Only a server that leads
+//! has one; a server with a store of its own always leads.
+
+use crate::backup::IMPORTING;
+use crate::clock::Clock;
+use crate::controller::{Bells, Controllers, Shared};
+use crate::gates;
+use crate::health::http_prober;
+use crate::http::{About, Api};
+use crate::kv::UserKeys;
+use crate::operations::Operations;
+use crate::planes::{Builtin, Planes, Supervisor};
+use crate::records::Records;
+use crate::registry::Registry;
+use crate::run::{Place, ServerConfig, ServerError};
+use crate::runtimes::Runtimes;
+use crate::tables::Tables;
+use axum::Router;
+use gapless_core::command::Requester;
+use gapless_core::{Application, Millis};
+use gapless_runtime::docker::{DockerConfig, DockerRuntime};
+use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
+use gapless_store::{Store, Txn};
+use std::io::Read;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+/// Changes that a follower may be behind before it reads everything again.
+const CHANGES_WAITING_MAX: usize = 1024;
+/// Lines of gates that a follower may be behind before it misses some.
+const LINES_WAITING_MAX: usize = 4096;
+/// How long an instance that nothing in the records names has from SIGTERM to SIGKILL.
+const LEFT_OVER_GRACE: Millis = Millis::from_secs(10);
+/// Names this installation, so that its instances are told from another's on the same host.
+const OWNER_KEY: &str = "/gapless/owner";
+
+/// A control plane at work. What it does ends when it is dropped; what runs goes on.
+pub(crate) struct ControlPlane {
+    /// Its API.
+    pub(crate) router: Router,
+    /// How many applications there were when it began.
+    pub(crate) applications: usize,
+    controllers: Arc<Controllers>,
+    _tasks: JoinSet<()>,
+}
+
+impl Drop for ControlPlane {
+    fn drop(&mut self) {
+        // Answers that are still being given hold on to the controllers.
+        self.controllers.end();
+    }
+}
+
+/// What is built before anything is done: the parts that a server that only reads needs, too.
+pub(crate) struct Parts {
+    shared: Arc<Shared>,
+    controllers: Arc<Controllers>,
+    operations: Operations,
+    apps: Vec<Application>,
+    keys: UserKeys,
+    promotions_asked:
+        tokio::sync::mpsc::UnboundedReceiver<(gapless_core::AppKey, gapless_core::application::Promotion)>,
+}
+
+impl Parts {
+    pub(crate) async fn new(
+        config: &ServerConfig,
+        place: &Place,
+        store: Arc<dyn Store>,
+        owner: &str,
+    ) -> Result<Parts, ServerError> {
+        let keys = UserKeys::new(store.clone(), config.prefix());
+        let records = Records::new(store);
+        let (revision, apps) = records.applications().await?;
+        let (runtimes, docker) = runtimes(config, place, owner)?;
+        let (promotions, promotions_asked) = tokio::sync::mpsc::unbounded_channel();
+        let bells = Bells::default();
+        let clock = Clock::system();
+        let wake = {
+            let bells = bells.clone();
+            move |key: &_| bells.ring(key)
+        };
+        let shared = Arc::new(Shared {
+            records,
+            runtimes,
+            planes: Planes::new(clock.clone(), wake),
+            tables: Tables::new(revision, &apps),
+            promotions,
+            run: crate::http::secret(),
+            clock,
+            prober: http_prober(),
+            gate_runner: gates::runner(docker, config.listen.clone()),
+            outputs: broadcast::channel(LINES_WAITING_MAX).0,
+            changes: broadcast::channel(CHANGES_WAITING_MAX).0,
+            progress: Default::default(),
+        });
+        let controllers = Arc::new(Controllers::new(shared.clone(), bells));
+        let operations = Operations::new(shared.clone(), controllers.clone());
+        Ok(Parts { shared, controllers, operations, apps, keys, promotions_asked })
+    }
+
+    /// An API on them.
+    pub(crate) fn api(&self, place: &Place, supervisor: &Arc<Supervisor>, about: About) -> Router {
+        let api = Api {
+            shared: self.shared.clone(),
+            operations: self.operations.clone(),
+            proxy: supervisor.info(),
+            state_dir: place.state_dir.clone(),
+            started_at: place.started_at,
+            about,
+            keys: self.keys.clone(),
+            watchers: Api::watchers(),
+        };
+        crate::http::router(Arc::new(api))
+    }
+}
+
+impl ControlPlane {
+    /// Begins to control everything that is recorded.
+    ///
+    /// # Errors
+    /// If the records cannot be read, or the runtimes or the proxy cannot be had.
+    pub(crate) async fn begin(
+        config: &ServerConfig,
+        place: &Place,
+        store: Arc<dyn Store>,
+        supervisor: Option<Arc<Supervisor>>,
+        about: About,
+    ) -> Result<ControlPlane, ServerError> {
+        if store.get(IMPORTING).await?.is_some() {
+            return Err(ServerError::HalfImported);
+        }
+        let owner = owner(store.as_ref()).await?;
+        let parts = Parts::new(config, place, store.clone(), &owner).await?;
+        let registry = Registry::new(store, parts.keys.clone(), config.registry.clone());
+        let supervisor = match supervisor {
+            Some(supervisor) => supervisor,
+            None => Supervisor::begin(place.proxy(config)).await?,
+        };
+        let router = parts.api(place, &supervisor, about);
+        let Parts { shared, controllers, operations, apps, promotions_asked, .. } = parts;
+
+        let mut tasks = JoinSet::new();
+        let plane = Arc::new(Builtin::new(place.host_dir.join("proxy.sock")));
+        tasks.spawn(shared.planes.clone().keep(plane, shared.tables.clone()));
+        tasks.spawn(supervisor.go_on());
+        for (name, runtime) in shared.runtimes.all() {
+            let (controllers, runtime) = (controllers.clone(), runtime.clone());
+            tasks.spawn(async move { controllers.follow_events(name, runtime).await });
+        }
+        tasks.spawn(stop_left_over(shared.clone()));
+        tasks.spawn(registry.keep(shared.changes.subscribe()));
+        apps.iter().for_each(|app| controllers.wake(&app.key));
+        let by = {
+            let clock = shared.clock.clone();
+            let name = "gapless (promote = auto)";
+            move || Requester { name: name.to_owned(), at: clock.now(), secret: crate::http::secret() }
+        };
+        tasks.spawn(crate::promotions::carry_out(operations, promotions_asked, by));
+        Ok(ControlPlane { router, applications: apps.len(), controllers, _tasks: tasks })
+    }
+}
+
+fn runtimes(config: &ServerConfig, place: &Place, owner: &str) -> Result<(Runtimes, Arc<DockerRuntime>), ServerError> {
+    let docker = DockerRuntime::connect(DockerConfig { owner: owner.to_owned(), ..DockerConfig::default() })?;
+    let process = ProcessRuntime::new(ProcessConfig {
+        root: place.host_dir.join("processes"),
+        owner: owner.to_owned(),
+        shim: vec![config.program.clone().into_os_string(), "shim".into()],
+    })?;
+    let docker = Arc::new(docker);
+    Ok((Runtimes { docker: docker.clone(), process: Arc::new(process) }, docker))
+}
+
+/// The name of this installation, drawn at its first start.
+async fn owner(store: &dyn Store) -> Result<String, ServerError> {
+    loop {
+        if let Some(entry) = store.get(OWNER_KEY).await? {
+            return Ok(String::from_utf8_lossy(&entry.value).into_owned());
+        }
+        let mut bytes = [0_u8; 8];
+        let drawn = std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
+        drawn.map_err(|error| ServerError::StateDir { path: "/dev/urandom".into(), error })?;
+        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Drawn by another server at the same time, it is that one's: read again.
+        store.commit(Txn::new().expect(OWNER_KEY, 0).put(OWNER_KEY, name)).await?;
+    }
+}
+
+/// Stops what runs and no record names, such as what was just being started when the server was killed.
+async fn stop_left_over(shared: Arc<Shared>) {
+    for (runtime_name, runtime) in shared.runtimes.all() {
+        let Ok(instances) = runtime.list_all().await else { continue };
+        for name in instances.iter().map(|instance| &instance.name) {
+            // Read after it was listed: a record comes before the instances that it names.
+            let Ok(app) = shared.records.application(&name.placement.key).await else { continue };
+            if app.is_none_or(|app| app.record.placement_of(name).is_none()) {
+                tracing::warn!(instance = %name, runtime = runtime_name, "stopping what was left over");
+                let _ = runtime.stop(name, LEFT_OVER_GRACE).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The service registry: facts of what is live, published as plain keys for other programs, such as `/shop/port` and
+//! `/shop/instance`. Derived from the records again and again, so whatever happened in between, they come to agree.
+
+use crate::kv::{BELOW, UserKeys};
+use crate::records::{RecordError, Records};
+use gapless_core::application::Desired;
+use gapless_core::spec::Service;
+use gapless_core::{AppKey, Application, EnvName, ServiceName};
+use gapless_store::{Entry, Outcome, Store, StoreError, Txn};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// Every so often all facts are compared, whatever was told or not.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How soon what could not be published is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Which keys were published for an application and environment.
+const OWNED: &str = "/gapless/registry/";
+
+/// Which facts are published, and where.
+#[derive(Debug, Clone)]
+pub struct RegistryConfig {
+    /// Whether any are.
+    pub enabled: bool,
+    /// What stands before the application's name.
+    pub prefix: String,
+    /// Which ones; `None` for all.
+    pub keys: Option<BTreeSet<String>>,
+}
+
+impl Default for RegistryConfig {
+    fn default() -> Self {
+        RegistryConfig { enabled: true, prefix: String::new(), keys: None }
+    }
+}
+
+/// The keys that gapless has published for an application and environment: it never changes another.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owned {
+    keys: BTreeSet<String>,
+}
+
+/// The keys that a record of what was published names.
+pub(crate) fn owned_keys(record: &[u8]) -> BTreeSet<String> {
+    serde_json::from_slice::<Owned>(record).map(|owned| owned.keys).unwrap_or_default()
+}
+
+/// Keeps the published facts as they should be.
+pub(crate) struct Registry {
+    store: Arc<dyn Store>,
+    records: Records,
+    config: RegistryConfig,
+    /// The keys of the user's own, which facts are among.
+    keys: UserKeys,
+    /// What was last seen to be published, so that nothing is read where nothing changed.
+    published: BTreeMap<AppKey, BTreeMap<String, String>>,
+    /// Keys of other programs that were told of.
+    told: BTreeSet<String>,
+}
+
+impl Registry {
+    pub(crate) fn new(store: Arc<dyn Store>, keys: UserKeys, config: RegistryConfig) -> Self {
+        let records = Records::new(store.clone());
+        Registry { store, records, config, keys, published: BTreeMap::new(), told: BTreeSet::new() }
+    }
+
+    /// Keeps them, for ever. `changes` says whose record changed.
+    pub(crate) async fn keep(mut self, mut changes: broadcast::Receiver<AppKey>) {
+        loop {
+            self.published.clear();
+            let mut next = LOOK_AGAIN_AFTER;
+            if let Err(error) = self.look_at_all().await {
+                tracing::warn!(%error, "the facts of the registry may be old");
+                next = RETRY_AFTER;
+            }
+            let again_at = tokio::time::Instant::now() + next;
+            loop {
+                let changed = tokio::select! {
+                    changed = changes.recv() => changed,
+                    () = tokio::time::sleep_until(again_at) => break,
+                };
+                let looked = match changed {
+                    Ok(key) => self.look_at(&key).await,
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return,
+                };
+                if let Err(error) = looked {
+                    tracing::warn!(%error, "the facts of the registry may be old");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                    break;
+                }
+            }
+        }
+    }
+
+    async fn look_at_all(&mut self) -> Result<(), RecordError> {
+        let (_, apps) = self.records.applications().await?;
+        let known: BTreeSet<AppKey> = apps.iter().map(|app| app.key.clone()).collect();
+        for app in &apps {
+            self.publish(&app.key, wanted(app, &self.config)).await?;
+        }
+        let owned = self.store.range(OWNED).await?;
+        let gone = owned.entries.iter().filter_map(|entry| parse_key(entry.key.strip_prefix(OWNED)?));
+        for key in gone.filter(|key| !known.contains(key)).collect::<Vec<_>>() {
+            self.publish(&key, BTreeMap::new()).await?;
+        }
+        Ok(())
+    }
+
+    async fn look_at(&mut self, key: &AppKey) -> Result<(), RecordError> {
+        let app = self.records.application(key).await?;
+        let wanted = app.map(|app| wanted(&app.record, &self.config)).unwrap_or_default();
+        self.publish(key, wanted).await
+    }
+
+    /// Brings the published facts of one application to `wanted`, all in one transaction.
+    async fn publish(&mut self, key: &AppKey, mut wanted: BTreeMap<String, String>) -> Result<(), RecordError> {
+        // Those of an application named gapless would be among the records.
+        wanted.retain(|fact, _| {
+            let is_free = !self.keys.is_reserved(&format!("{BELOW}{fact}"));
+            if !is_free && self.told.insert(fact.clone()) {
+                tracing::warn!(key = fact, "is gapless's own: set a `prefix` in `[registry]`");
+            }
+            is_free
+        });
+        if self.published.get(key) == Some(&wanted) {
+            return Ok(());
+        }
+        while !self.try_to_publish(key, &wanted).await? {}
+        self.published.insert(key.clone(), wanted);
+        Ok(())
+    }
+
+    /// Whether it is published; `false` where somebody changed something meanwhile.
+    async fn try_to_publish(&mut self, key: &AppKey, wanted: &BTreeMap<String, String>) -> Result<bool, StoreError> {
+        let owned_key = format!("{OWNED}{key}");
+        let recorded = self.store.get(&owned_key).await?;
+        let owned: Owned =
+            recorded.as_ref().and_then(|entry| serde_json::from_slice(&entry.value).ok()).unwrap_or_default();
+        let mut now = Owned::default();
+        let mut txn = Txn::new();
+        let all: BTreeSet<&String> = owned.keys.iter().chain(wanted.keys()).collect();
+        for fact in all {
+            let in_store = format!("{BELOW}{fact}");
+            let there = self.store.get(&in_store).await?;
+            let is_ours = owned.keys.contains(fact);
+            let revision = there.as_ref().map_or(0, |entry| entry.mod_revision);
+            match (wanted.get(fact), &there) {
+                (Some(_), Some(_)) if !is_ours => {
+                    if self.told.insert(fact.clone()) {
+                        tracing::warn!(key = fact, application = %key, "is another program's key and stays as it is");
+                    }
+                }
+                (Some(value), _) => {
+                    now.keys.insert(fact.clone());
+                    if there.as_ref().is_none_or(|entry| entry.value != value.as_bytes()) {
+                        txn = txn.expect(&in_store, revision).put(&in_store, value.as_bytes());
+                    }
+                }
+                (None, Some(_)) => txn = txn.expect(&in_store, revision).delete(&in_store),
+                (None, None) => {}
+            }
+        }
+        if now != owned || (recorded.is_some() && now.keys.is_empty()) {
+            txn = txn.expect(&owned_key, recorded.as_ref().map_or(0, |entry: &Entry| entry.mod_revision));
+            txn = if now.keys.is_empty() {
+                txn.delete(&owned_key)
+            } else {
+                txn.put(&owned_key, serde_json::to_vec(&now).unwrap_or_default())
+            };
+        }
+        if txn.ops.is_empty() {
+            return Ok(true);
+        }
+        Ok(matches!(self.store.commit(txn).await?, Outcome::Committed { .. }))
+    }
+}
+
+/// The facts of an application: what serves it now, and nothing where nothing does.
+fn wanted(app: &Application, config: &RegistryConfig) -> BTreeMap<String, String> {
+    let Some(live) = app.live_placement().filter(|_| config.enabled && app.desired == Desired::Running) else {
+        return BTreeMap::new();
+    };
+    let folder = if app.key.env == EnvName::default() {
+        format!("{}/{}", config.prefix, app.key.app)
+    } else {
+        format!("{}/{}/{}", config.prefix, app.key.app, app.key.env)
+    };
+    let listed = |items: Vec<String>| items.join(",");
+    let of_service = |name: &ServiceName, service: &Service| {
+        let its = live.replicas.iter().filter(|replica| replica.service == *name);
+        let addresses: Vec<_> = its.filter_map(|replica| replica.address.filter(|it| it.port() != 0)).collect();
+        let fixed = service.host_ports.map(|ports| ports.of(live.id.slot));
+        let port = fixed.or_else(|| addresses.first().map(SocketAddr::port));
+        [
+            ("port", port.map(|port| port.to_string())),
+            ("addresses", Some(listed(addresses.iter().map(ToString::to_string).collect()))),
+            ("digest", live.artifacts.of(name).map(str::to_owned)),
+        ]
+    };
+    let mut facts = vec![
+        (folder.clone(), "instance", Some(live.id.slot.to_string())),
+        (folder.clone(), "hosts", Some(listed(live.spec.hosts().iter().map(ToString::to_string).collect()))),
+        (folder.clone(), "release", Some(live.release.to_string())),
+    ];
+    let mut add = |folder: String, name: &ServiceName, service: &Service| {
+        facts.extend(of_service(name, service).map(|(fact, value)| (folder.clone(), fact, value)));
+    };
+    // What requests come to stands for the application; of several services each has its own facts as well.
+    if let Some((name, service)) = live.spec.main_service() {
+        add(folder.clone(), name, service);
+    }
+    for (name, service) in live.spec.services.iter().filter(|_| live.spec.has_several_services()) {
+        add(format!("{folder}/services/{name}"), name, service);
+    }
+    let is_published = |name: &str| config.keys.as_ref().is_none_or(|keys| keys.contains(name));
+    let facts = facts.into_iter().filter(|(_, name, _)| is_published(name));
+    facts.filter_map(|(folder, name, value)| Some((format!("{folder}/{name}"), value?))).collect()
+}
+
+fn parse_key(text: &str) -> Option<AppKey> {
+    let (app, env) = text.split_once('/')?;
+    Some(AppKey::new(app.parse().ok()?, env.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests;

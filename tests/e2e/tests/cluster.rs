@@ -1,0 +1,241 @@
+//! Several servers on one etcd: one leads, another goes on when it is gone, and one that was deposed changes nothing.
+
+#[path = "../../../crates/store/tests/etcd/certificates.rs"]
+#[allow(missing_docs)]
+mod certificates;
+#[path = "../../../crates/store/tests/etcd/daemon.rs"]
+#[allow(missing_docs)]
+mod daemon;
+
+use certificates::Authority;
+use daemon::Etcd;
+use gapless_api::{ApplicationView, Role};
+use gapless_core::Deployment;
+use gapless_e2e::{App, Gapless, Host, Runtime, free_port, get, wait_for};
+use rustix::process::Signal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(30);
+/// How soon another server must lead when one is killed.
+const TAKEOVER: Duration = Duration::from_secs(5);
+
+/// Two servers of one host: they share its proxy and its processes.
+struct Pair {
+    shared: tempfile::TempDir,
+    one: Host,
+    two: Host,
+}
+
+impl Pair {
+    fn start(etcd: &Etcd, peers: impl Fn(&Path, u16) -> String) -> Pair {
+        let shared = tempfile::tempdir().unwrap();
+        let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let mut hosts = ["one", "two"].map(|name| {
+            let mut host = Host::prepared(listen);
+            host.configure(&format!(
+                "name = \"{name}\"\nhost_dir = \"{}\"\n[store]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n{}",
+                shared.path().join("host").display(),
+                etcd.endpoint(),
+                peers(host.folder(), free_port())
+            ));
+            host.start_server();
+            host
+        });
+        let [one, two] = &mut hosts;
+        assert_eq!((one.server_info().role, two.server_info().role), (Role::Leader, Role::Follower));
+        assert_eq!(two.server_info().leader.as_deref(), Some("one"));
+        let [one, two] = hosts;
+        Pair { shared, one, two }
+    }
+
+    fn end(mut self) {
+        self.one.remove_applications();
+        self.two.remove_applications();
+        // Both servers before the proxy, which whoever leads would start again.
+        self.one.kill_server();
+        self.two.kill_server();
+        self.one.end();
+    }
+}
+
+fn no_peers(_: &Path, _: u16) -> String {
+    String::new()
+}
+
+fn leads(host: &Host) -> Option<()> {
+    (host.gapless().run(["status"]).code == 0 && host.server_info().role == Role::Leader).then_some(())
+}
+
+fn live(gapless: &Gapless) -> Option<String> {
+    let views: Vec<ApplicationView> = gapless.json(["status", "--json"]);
+    views.first()?.live.map(|slot| slot.to_string())
+}
+
+#[test]
+fn a_follower_answers_reads_and_forwards_writes() {
+    let etcd = Etcd::start();
+    let pair = Pair::start(&etcd, no_peers);
+    let folder = App::new("forwarded", Runtime::Process).write(pair.shared.path());
+    let (one, two) = (pair.one.gapless().within(&folder), pair.two.gapless().within(&folder));
+    let deployed = two.ok(["deploy", "--force"]).stdout;
+    assert!(deployed.contains("release 1 is live in blue"), "followed through the follower: {deployed}");
+    assert_eq!(live(&one), live(&two));
+    assert_eq!(get(pair.one.address(), "/up", "").unwrap().0, 200);
+    let shown: Vec<Deployment> = one.json(["history", "--json"]);
+    let user = shown[0].requested_by.clone();
+    assert!(!user.is_empty() && user != "unknown" && user != "another server", "who asked is known: {user}");
+    assert!(two.ok(["doctor"]).stdout.contains("one leads"));
+    assert!(two.ok(["logs"]).stdout.contains("forwarded.production.blue"));
+    pair.end();
+}
+
+#[test]
+fn another_server_continues_the_deployment_of_one_that_is_killed() {
+    let etcd = Etcd::start();
+    let mut pair = Pair::start(&etcd, no_peers);
+    let app = App::new("continued", Runtime::Process);
+    let folder = app.write(pair.shared.path());
+    let (one, two) = (pair.one.gapless().within(&folder), pair.two.gapless().within(&folder));
+    one.ok(["deploy", "--force"]);
+
+    let address = pair.one.address();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let mut requests = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                let answer = get(address, "/up", "");
+                assert!(matches!(answer, Some((200, _))), "request {requests}: {answer:?}");
+                requests += 1;
+            }
+            requests
+        });
+        app.misbehaving("start-slow=3").write(pair.shared.path());
+        one.ok(["deploy", "--force", "--detach"]);
+        wait_for("it starts", SOON, || one.run(["status"]).stdout.contains("starting").then_some(()));
+        pair.one.kill_server();
+        let killed_at = Instant::now();
+        wait_for("the other leads", TAKEOVER, || leads(&pair.two));
+        println!("another server leads {:?} after the kill", killed_at.elapsed());
+        wait_for("the deployment ends well", SOON, || {
+            let history = two.run(["history"]).stdout;
+            assert!(!history.contains("failed"), "{history}");
+            (history.matches("succeeded").count() == 2).then_some(())
+        });
+        is_over.store(true, Ordering::Relaxed);
+        let requests = load.join().unwrap();
+        println!("{requests} requests meanwhile, none failed");
+    });
+    assert_eq!(live(&two).as_deref(), Some("green"));
+    // The first one comes back and follows.
+    pair.one.start_server();
+    assert_eq!(pair.one.server_info().role, Role::Follower);
+    one.ok(["rollback"]);
+    assert_eq!(live(&two).as_deref(), Some("blue"));
+    pair.end();
+}
+
+#[test]
+fn a_leader_that_was_paused_is_deposed_and_follows() {
+    let etcd = Etcd::start();
+    let pair = Pair::start(&etcd, no_peers);
+    let folder = App::new("deposed", Runtime::Process).write(pair.shared.path());
+    let two = pair.two.gapless().within(&folder);
+    two.ok(["deploy", "--force"]);
+    pair.one.signal_server(Signal::STOP);
+    wait_for("the other leads", TAKEOVER, || leads(&pair.two));
+    two.ok(["deploy", "--force"]);
+    pair.one.signal_server(Signal::CONT);
+    wait_for("it follows", SOON, || {
+        (pair.one.gapless().run(["status"]).code == 0 && pair.one.server_info().role == Role::Follower).then_some(())
+    });
+    assert!(pair.one.log().contains("beginning anew"), "{}", pair.one.log());
+    assert_eq!(pair.one.server_info().leader.as_deref(), Some("two"));
+    let one = pair.one.gapless().within(&folder);
+    one.ok(["deploy", "--force"]);
+    assert_eq!(live(&two), live(&one));
+    pair.end();
+}
+
+#[test]
+fn servers_reach_each_other_by_tls_and_believe_nobody_else() {
+    let etcd = Etcd::start();
+    let authority = Authority::new();
+    let peers = |folder: &Path, port: u16| {
+        let [ca, cert, key] = authority.write(folder).map(|file| file.display().to_string());
+        format!("[peers]\nlisten = \"127.0.0.1:{port}\"\nca = \"{ca}\"\ncert = \"{cert}\"\nkey = \"{key}\"\n")
+    };
+    let mut pair = Pair::start(&etcd, peers);
+    let folder = App::new("secured", Runtime::Process).write(pair.shared.path());
+    let two = pair.two.gapless().within(&folder);
+    assert!(two.ok(["deploy", "--force"]).stdout.contains("release 1 is live in blue"));
+    // Who has a certificate of another authority is not listened to.
+    let stranger = Authority::new();
+    stranger.write(pair.two.folder());
+    std::fs::write(pair.two.folder().join("ca.pem"), &authority.pem).unwrap();
+    pair.two.kill_server();
+    pair.two.start_server();
+    let refused = two.run(["deploy", "--force"]);
+    assert!(refused.code != 0 && refused.stderr.contains("one leads"), "{refused:?}");
+    assert!(pair.one.log().contains("no server of ours"), "{}", pair.one.log());
+    pair.end();
+}
+
+#[test]
+fn a_second_server_of_the_same_name_refuses_to_start() {
+    let etcd = Etcd::start();
+    let pair = Pair::start(&etcd, no_peers);
+    let mut third = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let store = format!("[store]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n", etcd.endpoint());
+    third.configure(&format!("name = \"two\"\n{store}"));
+    third.spawn_server();
+    let code = wait_for("it refuses", SOON, || third.server_ended());
+    let pid = pair.two.server_info().pid.to_string();
+    assert!(
+        code == 1 && third.log().contains("another server named two") && third.log().contains(&pid),
+        "{}",
+        third.log()
+    );
+    pair.end();
+}
+
+#[test]
+fn a_leader_that_is_stopped_gives_way_at_once() {
+    let etcd = Etcd::start();
+    let mut pair = Pair::start(&etcd, no_peers);
+    pair.one.signal_server(Signal::TERM);
+    let stopped_at = Instant::now();
+    wait_for("the other leads", Duration::from_secs(2), || leads(&pair.two));
+    println!("another server leads {:?} after the stop", stopped_at.elapsed());
+    assert_eq!(wait_for("it ends", SOON, || pair.one.server_ended()), 0);
+    pair.end();
+}
+
+#[test]
+fn when_etcd_was_away_one_of_them_leads_again_and_requests_never_failed() {
+    let mut etcd = Etcd::start();
+    let pair = Pair::start(&etcd, no_peers);
+    let folder = App::new("undisturbed", Runtime::Process).write(pair.shared.path());
+    let gaplesses = [pair.one.gapless().within(&folder), pair.two.gapless().within(&folder)];
+    gaplesses[0].ok(["deploy", "--force"]);
+    etcd.kill();
+    let away_since = Instant::now();
+    while away_since.elapsed() < Duration::from_secs(6) {
+        assert!(matches!(get(pair.one.address(), "/up", ""), Some((200, _))));
+    }
+    for gapless in &gaplesses {
+        let said = gapless.run(["doctor"]);
+        assert!(said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("etcd at"), "{said:?}");
+    }
+    etcd.start_again();
+    wait_for("both answer", SOON, || gaplesses.iter().all(|gapless| gapless.run(["status"]).code == 0).then_some(()));
+    let roles = [&pair.one, &pair.two].map(|host| host.server_info().role);
+    assert!(roles.contains(&Role::Leader) && roles.contains(&Role::Follower), "{roles:?}");
+    for gapless in &gaplesses {
+        gapless.ok(["deploy", "--force"]);
+    }
+    pair.end();
+}

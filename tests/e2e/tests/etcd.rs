@@ -1,0 +1,116 @@
+//! A server whose records are in a real etcd: deploys, restarts, etcd away and back.
+
+#[path = "../../../crates/store/tests/etcd/daemon.rs"]
+#[allow(missing_docs)]
+mod daemon;
+
+use daemon::Etcd;
+use gapless_api::ApplicationView;
+use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(30);
+
+fn on(etcd: &Etcd) -> String {
+    format!("[store]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n", etcd.endpoint())
+}
+
+fn view(gapless: &Gapless) -> ApplicationView {
+    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
+}
+
+#[test]
+fn a_server_on_etcd_deploys_and_goes_on_after_kill_9() {
+    let etcd = Etcd::start();
+    let mut host = Host::start_configured(&on(&etcd));
+    let app = App::new("stored", Runtime::Process);
+    let folder = app.write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy", "--force"]);
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
+    assert!(
+        etcd.ctl(&["get", "--keys-only", "--prefix", "/gapless/apps/"]).contains("/gapless/apps/stored/production")
+    );
+    assert!(gapless.ok(["doctor"]).stdout.contains(&etcd.endpoint()));
+
+    let begun = Instant::now();
+    host.kill_server();
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200, "the proxy serves on");
+    host.start_server();
+    assert!(begun.elapsed() < Duration::from_secs(3), "its own lease does not keep it out: {:?}", begun.elapsed());
+    assert_eq!(view(&gapless).live.map(|slot| slot.to_string()).as_deref(), Some("blue"));
+    gapless.ok(["deploy", "--force"]);
+    assert_eq!(view(&gapless).live.map(|slot| slot.to_string()).as_deref(), Some("green"));
+}
+
+#[test]
+fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
+    let mut etcd = Etcd::start();
+    let host = Host::start_configured(&on(&etcd));
+    let app = App::new("broken-off", Runtime::Process);
+    let folder = app.write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy", "--force"]);
+
+    app.misbehaving("start-slow=2").write(host.folder());
+    gapless.ok(["deploy", "--force", "--detach"]);
+    wait_for("it starts", SOON, || gapless.run(["status"]).stdout.contains("starting").then_some(()));
+    etcd.kill();
+    let away_since = Instant::now();
+    let said = wait_for("the server says so", SOON, || {
+        let ran = gapless.run(["status"]);
+        (ran.code != 0).then_some(ran.stderr)
+    });
+    assert!(said.contains("etcd at") && said.contains("refused"), "{said}");
+    // Long enough for the lease to be gone.
+    while away_since.elapsed() < Duration::from_secs(6) {
+        assert_eq!(get(host.address(), "/up", "").unwrap().0, 200, "the proxy serves on");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(gapless.run(["doctor"]).stderr.contains("etcd at"));
+    etcd.start_again();
+    wait_for("the deployment ends well", SOON, || {
+        let ran = gapless.run(["history"]);
+        assert!(!ran.stdout.contains("failed"), "{}", ran.stdout);
+        (ran.stdout.matches("succeeded").count() == 2).then_some(())
+    });
+    assert_eq!(view(&gapless).live.map(|slot| slot.to_string()).as_deref(), Some("green"));
+}
+
+#[test]
+fn a_server_that_starts_while_etcd_is_away_serves_on_and_waits() {
+    let mut etcd = Etcd::start();
+    let mut host = Host::start_configured(&on(&etcd));
+    let folder = App::new("patient", Runtime::Process).write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy", "--force"]);
+    host.kill_server();
+    host.kill_proxy_of_killed_server();
+    etcd.kill();
+    host.spawn_server();
+    wait_for("the proxy serves by what it knew", SOON, || {
+        get(host.address(), "/up", "").filter(|(status, _)| *status == 200)
+    });
+    let said = gapless.run(["status"]).stderr;
+    assert!(said.contains("connection was refused"), "{said}");
+    etcd.start_again();
+    wait_for("it leads", SOON, || (gapless.run(["status"]).code == 0).then_some(()));
+    gapless.ok(["deploy", "--force"]);
+}
+
+#[test]
+fn an_etcd_that_refuses_is_told_at_once() {
+    let etcd = Etcd::start();
+    let mut host = Host::prepared(([127, 0, 0, 1], 0).into());
+    std::fs::write(host.folder().join("password"), "secret\n").unwrap();
+    host.configure(&format!("{}user = \"gapless\"\npassword_file = \"password\"\n", on(&etcd)));
+    host.spawn_server();
+    let code = wait_for("it ends", SOON, || host.server_ended());
+    assert_eq!(code, 1);
+    assert!(host.log().contains("authentication is off"), "{}", host.log());
+
+    host.configure("[store]\nkind = \"etcd\"\nendpoint = []\n");
+    host.spawn_server();
+    let code = wait_for("it ends", SOON, || host.server_ended());
+    assert!(code == 2 && host.log().contains("did you mean `endpoints`?"), "{code}: {}", host.log());
+}
