@@ -1,6 +1,10 @@
 //! Every command and flag: defined, documented and parsed here, and nowhere else. Help, completions and man pages are
 //! derived from it.
 
+mod render;
+
+pub use render::{Render, with_double_dashes};
+
 use crate::which::{App, File, NamedApp};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gapless_core::{AppName, EnvName, Millis, Slot};
@@ -67,6 +71,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Keep files up to date from templates and keys, with confd's own files and flags
+    Render(Box<Render>),
     /// Run the control plane
     Server(Server),
     /// Run the data plane (the server does it for you)

@@ -16,7 +16,7 @@ use exit::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(args::with_double_dashes(std::env::args_os()));
     match run(cli) {
         Ok(code) => code,
         Err(failure) => failure.report(),
@@ -34,6 +34,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => commands::describe::completions(shell),
         Command::Man { folder } => commands::describe::man(&folder),
         Command::Proxy(args) => commands::proxy::run(args),
+        Command::Render(args) => commands::render::run(*args, socket),
         Command::Shim { folder } => Ok(commands::shim::run(&folder)),
         Command::Server(args) => {
             let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

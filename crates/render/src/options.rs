@@ -25,8 +25,8 @@ pub struct Options {
     pub client_cakeys: Option<PathBuf>,
     pub client_cert: Option<PathBuf>,
     pub client_key: Option<PathBuf>,
-    pub client_insecure: bool,
-    pub basic_auth: bool,
+    pub client_insecure: Option<bool>,
+    pub basic_auth: Option<bool>,
     pub username: Option<String>,
     pub password: Option<String>,
     pub file: Vec<PathBuf>,
@@ -34,13 +34,13 @@ pub struct Options {
     pub secret_keyring: Option<PathBuf>,
     #[serde(rename = "log-level")]
     pub log_level: Option<String>,
-    pub onetime: bool,
-    pub watch: bool,
-    pub noop: bool,
+    pub onetime: Option<bool>,
+    pub watch: Option<bool>,
+    pub noop: Option<bool>,
     #[serde(alias = "keep-stage-file")]
-    pub keep_stage_file: bool,
+    pub keep_stage_file: Option<bool>,
     #[serde(rename = "sync-only")]
-    pub sync_only: bool,
+    pub sync_only: Option<bool>,
     pub command_timeout: Option<u64>,
 }
 
@@ -148,19 +148,19 @@ impl Options {
             client_cakeys: self.client_cakeys.or(weaker.client_cakeys),
             client_cert: self.client_cert.or(weaker.client_cert),
             client_key: self.client_key.or(weaker.client_key),
-            client_insecure: self.client_insecure || weaker.client_insecure,
-            basic_auth: self.basic_auth || weaker.basic_auth,
+            client_insecure: self.client_insecure.or(weaker.client_insecure),
+            basic_auth: self.basic_auth.or(weaker.basic_auth),
             username: self.username.or(weaker.username),
             password: self.password.or(weaker.password),
             file: list(self.file, weaker.file),
             filter: self.filter.or(weaker.filter),
             secret_keyring: self.secret_keyring.or(weaker.secret_keyring),
             log_level: self.log_level.or(weaker.log_level),
-            onetime: self.onetime || weaker.onetime,
-            watch: self.watch || weaker.watch,
-            noop: self.noop || weaker.noop,
-            keep_stage_file: self.keep_stage_file || weaker.keep_stage_file,
-            sync_only: self.sync_only || weaker.sync_only,
+            onetime: self.onetime.or(weaker.onetime),
+            watch: self.watch.or(weaker.watch),
+            noop: self.noop.or(weaker.noop),
+            keep_stage_file: self.keep_stage_file.or(weaker.keep_stage_file),
+            sync_only: self.sync_only.or(weaker.sync_only),
             command_timeout: self.command_timeout.or(weaker.command_timeout),
         }
     }
@@ -183,14 +183,14 @@ impl Options {
         let keyring = self.secret_keyring.as_deref().map(Keyring::read).transpose()?.map(Arc::new);
         let interval = Duration::from_secs(self.interval.unwrap_or(INTERVAL));
         let mode = match (self.onetime, self.watch) {
-            (true, _) => Mode::Once,
-            (false, true) => Mode::Watch(interval),
-            (false, false) => Mode::Interval(interval),
+            (Some(true), _) => Mode::Once,
+            (_, Some(true)) => Mode::Watch(interval),
+            _ => Mode::Interval(interval),
         };
         let rules = Rules {
-            noop: self.noop,
-            keep_stage_file: self.keep_stage_file,
-            sync_only: self.sync_only,
+            noop: self.noop == Some(true),
+            keep_stage_file: self.keep_stage_file == Some(true),
+            sync_only: self.sync_only == Some(true),
             command_deadline: Duration::from_secs(self.command_timeout.unwrap_or(COMMAND_TIMEOUT)),
             keyring,
         };
@@ -217,7 +217,7 @@ impl Options {
     }
 
     fn etcd(self) -> Result<EtcdSettings, OptionsError> {
-        if self.client_insecure {
+        if self.client_insecure == Some(true) {
             return Err(OptionsError::Unsupported(
                 "-client-insecure is not supported: a certificate that nobody vouches for can be anybody's; give the \
                  authority that signed it with -client-ca-keys",
@@ -230,7 +230,7 @@ impl Options {
         };
         let user = match (self.username, self.password) {
             (Some(name), password) => Some((name, password.unwrap_or_default())),
-            (None, None) if !self.basic_auth => None,
+            (None, None) if self.basic_auth != Some(true) => None,
             _ => return Err(OptionsError::Unsupported("-basic-auth and -password need -username")),
         };
         let domain = self.srv_domain.filter(|domain| !domain.is_empty());
