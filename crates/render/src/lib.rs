@@ -14,7 +14,7 @@ mod render;
 mod resource;
 mod stage;
 
-pub use backend::{Backend, BackendError, BackendSettings, EtcdSettings, FileSettings, TlsFiles};
+pub use backend::{Backend, BackendError, BackendSettings, Change, EtcdSettings, FileSettings, TlsFiles, Watch};
 pub use command::CommandError;
 pub use error::RenderError;
 pub use functions::{Keyring, KeyringError, LookupFailed};

@@ -11,11 +11,8 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How soon a resource that failed is tried again while its keys are watched, at first and at most.
+/// How soon what failed is tried again while keys are watched, at first and at most: a resource, and the watch itself.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// How soon a watch that ended is begun again.
-const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where the resources are, and what holds for them.
 #[derive(Debug, Clone)]
@@ -86,17 +83,22 @@ pub async fn watching(job: &Job, backend: &Backend, interval: Duration) -> Resul
         // is one more turn, however much it is.
         workers.spawn(keep(resource, changed, backend.clone(), job.rules.clone(), interval));
     }
+    let mut pause = RETRY.0;
+    let mut reported = String::new();
     loop {
         match backend.watch(&keys).await {
             Ok(watch) => {
+                pause = RETRY.0;
+                reported.clear();
                 // What changed before the watch began was not told.
                 watched.iter().for_each(|(_, changed)| changed.notify_one());
                 let error = follow(watch, &watched).await;
                 tracing::warn!("{error}; the watch begins anew");
             }
-            Err(error) => tracing::error!("{error}"),
+            Err(error) => report(&mut reported, error.to_string()),
         }
-        tokio::time::sleep(WATCH_AGAIN).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY.1);
     }
 }
 
@@ -142,14 +144,17 @@ async fn keep(resource: Arc<Resource>, changed: Arc<Notify>, backend: Backend, r
             Err(error) => {
                 reload_is_due |= matches!(error, RenderError::Reload { .. });
                 retry = Some(retry.map_or(RETRY.0, |before| (before * 2).min(RETRY.1)));
-                // The same again is no news.
-                let error = error.to_string();
-                if error != reported {
-                    tracing::error!("{error}");
-                    reported = error;
-                }
+                report(&mut reported, error.to_string());
             }
         }
+    }
+}
+
+/// Reports what is wrong; the same again is no news.
+fn report(reported: &mut String, error: String) {
+    if error != *reported {
+        tracing::error!("{error}");
+        *reported = error;
     }
 }
 

@@ -133,6 +133,11 @@ impl Running {
         }
     }
 
+    /// Passes over what it has said until now.
+    pub fn forget_lines(&mut self) {
+        self.seen.extend(self.lines.try_iter());
+    }
+
     /// Asks it to stop, and says how it exits.
     ///
     /// # Panics

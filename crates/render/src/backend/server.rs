@@ -11,9 +11,13 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 /// The server answers a watch after a minute at the latest; this is longer.
 const WATCH_DEADLINE: Duration = Duration::from_secs(75);
+
+/// Answers that say nothing new are this far apart at least.
+const SHORTEST: Duration = Duration::from_millis(200);
 
 /// No answer is larger.
 const LARGEST_BYTES: usize = 64 << 20;
@@ -114,12 +118,15 @@ impl ServerWatch {
     pub async fn next(&mut self) -> Result<Change, BackendError> {
         loop {
             let path = format!("/v1/kv/watch?prefix={}&after={}", self.prefix, self.known.revision);
+            let began = Instant::now();
             let answer = self.server.get(&path, WATCH_DEADLINE).await?;
             let changed = changed(&self.known, &answer);
             self.known = answer;
             if !changed.is_empty() {
                 return Ok(Change::Keys(changed));
             }
+            // A server that answers at once without anything new is not asked in a circle.
+            tokio::time::sleep_until(began + SHORTEST).await;
         }
     }
 }
