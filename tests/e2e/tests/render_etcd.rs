@@ -87,8 +87,21 @@ fn an_etcd_that_is_not_there_is_told() {
     confd.resource("one", &["/a"], "");
     let ran = confd.render(&["-onetime", "-node", "127.0.0.1:1"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains("etcd at 127.0.0.1:1"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("etcd at 127.0.0.1:1: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("does etcd listen there?"), "{}", ran.stderr);
     assert!(confd.written("one").is_none());
+}
+
+#[test]
+fn one_member_that_answers_is_enough() {
+    let etcd = Etcd::start();
+    let confd = Confd::default();
+    confd.template("one", "x");
+    confd.resource("one", &["/a"], "");
+    for _ in 0..10 {
+        let ran = confd.render(&["-onetime", "-node", "http://127.0.0.1:1", "-node", &etcd.node()]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+    }
 }
 
 #[test]

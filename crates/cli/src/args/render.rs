@@ -26,22 +26,22 @@ pub struct Render {
     #[arg(long, value_name = "PATH")]
     pub prefix: Option<String>,
     /// Render once; exit code 1 if a resource failed
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub onetime: Option<bool>,
     /// Render when something changes, and every interval in any case
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub watch: Option<bool>,
     /// How often to render, in seconds [default: 600]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub interval: Option<u64>,
     /// Only say which files would be updated
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub noop: Option<bool>,
     /// Update files, but run neither check_cmd nor reload_cmd
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub sync_only: Option<bool>,
     /// Leave staged files beside their places
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub keep_stage_file: Option<bool>,
     /// A file of YAML or JSON, or a folder of them, for the backend file; may be given several times
     #[arg(long, value_name = "PATH")]
@@ -59,10 +59,10 @@ pub struct Render {
     #[arg(long, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
     /// Not supported: certificates are always checked
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub client_insecure: Option<bool>,
     /// Say who you are by -username and -password, which alone say it too
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub basic_auth: Option<bool>,
     /// The user of etcd
     #[arg(long, value_name = "NAME")]

@@ -7,7 +7,9 @@ use etcd_client::{
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
 /// How many ranges etcd takes in a transaction, unless it is told otherwise.
 const RANGES: usize = 128;
@@ -35,20 +37,34 @@ pub struct TlsFiles {
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// A client of etcd. It connects when it is first asked, and again whenever it must.
+/// A client of etcd. It speaks with one member at a time, connects when it is first asked, and goes on to the next member
+/// when one cannot be reached: etcd's own client balances between members that are there and members that are not.
 #[derive(Clone)]
 pub struct Etcd {
-    nodes: String,
-    client: std::sync::Arc<tokio::sync::OnceCell<Client>>,
-    settings: std::sync::Arc<(Vec<String>, ConnectOptions)>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    nodes: Vec<String>,
+    options: ConnectOptions,
+    member: Mutex<Member>,
+}
+
+/// The member that is spoken with.
+#[derive(Default)]
+struct Member {
+    /// Counts up each time that one is given up.
+    turn: usize,
+    client: Option<Client>,
 }
 
 impl Etcd {
     pub async fn new(settings: EtcdSettings) -> Result<Etcd, BackendError> {
-        let nodes = settings.nodes.join(", ");
         let mut options = ConnectOptions::new()
             .with_connect_timeout(DEADLINE)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
+            // A member that is cut off from the others must say so rather than be silent.
+            .with_require_leader(true)
             .with_auto_token_refresh(true);
         if let Some((name, password)) = settings.user {
             options = options.with_user(name, password);
@@ -57,66 +73,103 @@ impl Etcd {
         if secure || settings.tls.ca.is_some() || settings.tls.client.is_some() {
             options = options.with_tls(tls(&settings.tls).await?);
         }
-        let settings = std::sync::Arc::new((settings.nodes, options));
-        Ok(Etcd { nodes, client: std::sync::Arc::default(), settings })
+        let shared = Shared { nodes: settings.nodes, options, member: Mutex::default() };
+        Ok(Etcd { shared: Arc::new(shared) })
     }
 
-    async fn client(&self) -> Result<Client, BackendError> {
-        let (nodes, options) = &*self.settings;
-        let connect = self.client.get_or_try_init(|| Client::connect(nodes, Some(options.clone())));
-        let client = within(&self.nodes, connect).await?;
-        Ok(client.clone())
+    /// A client of the present member, and whose turn it is.
+    async fn client(&self) -> Result<(Client, usize), (etcd_client::Error, usize)> {
+        let mut member = self.shared.member.lock().await;
+        let turn = member.turn;
+        if let Some(client) = &member.client {
+            return Ok((client.clone(), turn));
+        }
+        let node = &self.shared.nodes[turn % self.shared.nodes.len()];
+        match Client::connect([node], Some(self.shared.options.clone())).await {
+            Ok(client) => {
+                member.client = Some(client.clone());
+                Ok((client, turn))
+            }
+            Err(error) => Err((error, turn)),
+        }
+    }
+
+    /// Asks one member after the other, until one answers.
+    async fn ask<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, BackendError>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let nodes = self.shared.nodes.join(", ");
+        let mut away = BackendError::Slow(format!("etcd at {nodes}"));
+        for _ in &self.shared.nodes {
+            let mut turn = None;
+            let asked = tokio::time::timeout(DEADLINE, async {
+                let (client, of) = self.client().await.map_err(|(error, of)| {
+                    turn = Some(of);
+                    error
+                })?;
+                turn = Some(of);
+                call(client).await
+            });
+            match asked.await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if is_away(&error) => away = failed(&nodes, &error),
+                Ok(Err(error)) => return Err(failed(&nodes, &error)),
+                Err(_) => away = BackendError::Slow(format!("etcd at {nodes}")),
+            }
+            let mut member = self.shared.member.lock().await;
+            // Another one may have given it up already.
+            if turn.is_none_or(|turn| turn == member.turn) {
+                *member = Member { turn: member.turn.wrapping_add(1), client: None };
+            }
+        }
+        Err(away)
     }
 
     pub async fn values(&self, keys: &[String]) -> Result<BTreeMap<String, String>, BackendError> {
-        let mut client = self.client().await?;
+        let keys = outermost(keys);
+        let found = self.ask(|client| read(client, &keys)).await?;
         let mut values = BTreeMap::new();
-        // All at the revision of the first answer, so that they belong together.
-        let mut revision = 0;
-        for keys in outermost(keys).chunks(RANGES) {
-            let range =
-                |key: &String| TxnOp::get(key.as_str(), Some(GetOptions::new().with_prefix().with_revision(revision)));
-            let ranges: Vec<TxnOp> = keys.iter().map(range).collect();
-            let answer = within(&self.nodes, client.txn(Txn::new().and_then(ranges))).await?;
-            if revision == 0 {
-                revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
-            }
-            for response in answer.op_responses() {
-                let TxnOpResponse::Get(found) = response else { continue };
-                for pair in found.kvs() {
-                    let key = String::from_utf8_lossy(pair.key()).into_owned();
-                    // A range is of bytes: /ab begins like /a.
-                    if keys.iter().any(|wanted| concerns(&key, wanted)) {
-                        let value = pair.value_str().map_err(|_| BackendError::NotText(key.clone()))?.to_owned();
-                        values.insert(key, value);
-                    }
-                }
+        for (key, value) in found {
+            let key = String::from_utf8_lossy(&key).into_owned();
+            // A range is of bytes: /ab begins like /a.
+            if keys.iter().any(|wanted| concerns(&key, wanted)) {
+                let value = String::from_utf8(value).map_err(|_| BackendError::NotText(key.clone()))?;
+                values.insert(key, value);
             }
         }
         Ok(values)
     }
 
     pub async fn watch(&self, keys: &[String]) -> Result<EtcdWatch, BackendError> {
-        let mut client = self.client().await?;
-        let options = || Some(WatchOptions::new().with_prefix());
         let keys = outermost(keys);
+        let nodes = self.shared.nodes.join(", ");
         let Some((first, others)) = keys.split_first() else {
-            return Ok(EtcdWatch { nodes: self.nodes.clone(), stream: None });
+            return Ok(EtcdWatch { nodes, stream: None });
         };
-        let begin = async {
-            let mut stream = client.watch(first.as_str(), options()).await?;
-            // One after the other: the stream takes a bounded number of requests. What is told meanwhile needs no care,
-            // since whoever begins a watch reads everything once more afterwards.
-            for key in others {
-                created(&mut stream).await?;
-                stream.watch(key.as_str(), options()).await?;
-            }
-            created(&mut stream).await?;
-            Ok(stream)
-        };
-        let stream = within(&self.nodes, begin).await?;
-        Ok(EtcdWatch { nodes: self.nodes.clone(), stream: Some(stream) })
+        let stream = self.ask(|client| begin(client, first, others)).await?;
+        Ok(EtcdWatch { nodes, stream: Some(stream) })
     }
+}
+
+/// Reads what is at and below the keys, all of it as it was at one moment, as far as etcd lets so much be read at once.
+async fn read(mut client: Client, keys: &[String]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, etcd_client::Error> {
+    let mut found = Vec::new();
+    let mut revision = 0;
+    for keys in keys.chunks(RANGES) {
+        let range =
+            |key: &String| TxnOp::get(key.as_str(), Some(GetOptions::new().with_prefix().with_revision(revision)));
+        let ranges: Vec<TxnOp> = keys.iter().map(range).collect();
+        let answer = client.txn(Txn::new().and_then(ranges)).await?;
+        if revision == 0 {
+            revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+        }
+        for response in answer.op_responses() {
+            let TxnOpResponse::Get(mut range) = response else { continue };
+            found.extend(range.take_kvs().into_iter().map(etcd_client::KeyValue::into_key_value));
+        }
+    }
+    Ok(found)
 }
 
 /// A watch of etcd's.
@@ -151,6 +204,20 @@ impl EtcdWatch {
     }
 }
 
+/// Begins to watch all keys on one stream.
+async fn begin(mut client: Client, first: &str, others: &[String]) -> Result<WatchStream, etcd_client::Error> {
+    let options = || Some(WatchOptions::new().with_prefix());
+    let mut stream = client.watch(first, options()).await?;
+    // One after the other: the stream takes a bounded number of requests. What is told meanwhile needs no care, since
+    // whoever begins a watch reads everything once more afterwards.
+    for key in others {
+        created(&mut stream).await?;
+        stream.watch(key.as_str(), options()).await?;
+    }
+    created(&mut stream).await?;
+    Ok(stream)
+}
+
 /// Waits until a watch that was asked for has begun.
 async fn created(stream: &mut WatchStream) -> Result<(), etcd_client::Error> {
     while let Some(message) = stream.message().await? {
@@ -164,18 +231,27 @@ async fn created(stream: &mut WatchStream) -> Result<(), etcd_client::Error> {
     Err(etcd_client::Error::WatchError("it ended at once".into()))
 }
 
-async fn within<T>(nodes: &str, call: impl Future<Output = Result<T, etcd_client::Error>>) -> Result<T, BackendError> {
-    let answer =
-        tokio::time::timeout(DEADLINE, call).await.map_err(|_| BackendError::Slow(format!("etcd at {nodes}")))?;
-    answer.map_err(|error| failed(nodes, &error))
+/// gRPC's code for a server that cannot be reached, or cannot serve just now.
+const UNAVAILABLE: i32 = 14;
+
+/// Whether another member may do better.
+fn is_away(error: &etcd_client::Error) -> bool {
+    match error {
+        etcd_client::Error::TransportError(_) => true,
+        etcd_client::Error::GRpcStatus(status) => {
+            status.code() as i32 == UNAVAILABLE || std::error::Error::source(status).is_some()
+        }
+        _ => false,
+    }
 }
 
 fn failed(nodes: &str, error: &etcd_client::Error) -> BackendError {
-    let mut problem = match error {
-        etcd_client::Error::GRpcStatus(status) => status.message().to_owned(),
-        other => other.to_string(),
+    use std::error::Error;
+    let (mut problem, mut cause) = match error {
+        etcd_client::Error::GRpcStatus(status) => (status.message().to_owned(), status.source()),
+        etcd_client::Error::TransportError(error) => (error.to_string(), error.source()),
+        other => (other.to_string(), other.source()),
     };
-    let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         let inner_text = inner.to_string();
         if !problem.contains(&inner_text) {
@@ -185,6 +261,9 @@ fn failed(nodes: &str, error: &etcd_client::Error) -> BackendError {
     }
     if problem.contains("user name is empty") {
         problem.push_str(": give -username and -password");
+    }
+    if problem.contains("onnection refused") {
+        problem.push_str(": does etcd listen there?");
     }
     BackendError::Etcd { nodes: nodes.into(), problem }
 }
