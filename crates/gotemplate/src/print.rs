@@ -25,7 +25,7 @@ pub fn print_line(values: &[Value]) -> String {
     output
 }
 
-/// As [`print`], behind what is there.
+/// As [`print()`], behind what is there.
 pub fn print_into(values: &[Value], output: &mut String) {
     let mut after_text = true;
     for value in values {

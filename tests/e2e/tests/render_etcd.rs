@@ -33,16 +33,20 @@ fn confds_own_example_is_rendered_once() {
 }
 
 #[test]
-fn more_keys_than_a_transaction_takes_are_read() {
+fn more_keys_than_a_transaction_takes_and_more_bytes_than_usual_are_read() {
     let etcd = Etcd::start();
     let names: Vec<String> = (0..300).map(|number| format!("/many/{number:03}")).collect();
-    etcd.put(&names.iter().map(|name| (name.as_str(), "1")).collect::<Vec<_>>());
+    // Six MiB together.
+    let value = "x".repeat(20 << 10);
+    etcd.put(&names.iter().map(|name| (name.as_str(), value.as_str())).collect::<Vec<_>>());
     let confd = Confd::default();
     confd.template("one", "{{len (gets \"/many/*\")}}");
     confd.resource("one", &names.iter().map(String::as_str).collect::<Vec<_>>(), "");
     let ran = confd.render(&["-onetime", "-node", &etcd.node()]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(confd.written("one").unwrap(), "300");
+    confd.resource("one", &["/many"], "");
+    assert_eq!(confd.render(&["-onetime", "-node", &etcd.node()]).code, 0);
 }
 
 #[test]

@@ -14,6 +14,9 @@ use tokio::sync::Mutex;
 /// How many ranges etcd takes in a transaction, unless it is told otherwise.
 const RANGES: usize = 128;
 
+/// No answer of etcd's is larger.
+const LARGEST_BYTES: usize = 64 << 20;
+
 /// How long a connection may be silent until it is asked whether it is still there, and how long it may take to say.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 
@@ -153,7 +156,8 @@ impl Etcd {
 }
 
 /// Reads what is at and below the keys, all of it as it was at one moment, as far as etcd lets so much be read at once.
-async fn read(mut client: Client, keys: &[String]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, etcd_client::Error> {
+async fn read(client: Client, keys: &[String]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, etcd_client::Error> {
+    let mut client = client.kv_client().max_decoding_message_size(LARGEST_BYTES);
     let mut found = Vec::new();
     let mut revision = 0;
     for keys in keys.chunks(RANGES) {
