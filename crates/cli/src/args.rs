@@ -1,6 +1,10 @@
 //! Every command and flag: defined, documented and parsed here, and nowhere else. Help, completions and man pages are
 //! derived from it.
 
+mod render;
+
+pub use render::{Render, with_double_dashes};
+
 use crate::which::{App, File, NamedApp, Wanted};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gapless_core::{AppName, EnvName, Millis, ServiceName, Slot};
@@ -71,6 +75,8 @@ pub enum Command {
     },
     /// Move everything that is recorded into a file, or from it into another store: the backup
     Store(Store),
+    /// Keep files up to date from templates and keys, with confd's own files and flags
+    Render(Box<Render>),
     /// Run the control plane
     Server(Server),
     /// Run the data plane (the server does it for you)

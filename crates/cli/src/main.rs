@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(args::with_double_dashes(std::env::args_os()));
     match run(cli) {
         Ok(code) => code,
         Err(failure) => failure.report(),
@@ -45,6 +45,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completions { shell } => commands::describe::completions(shell),
         Command::Man { folder } => commands::describe::man(&folder),
         Command::Proxy(args) => commands::proxy::run(args),
+        Command::Render(args) => commands::render::run(*args, socket),
         Command::Shim { folder } => Ok(commands::shim::run(&folder)),
         command => {
             let client = gapless_api::Client::new(socket);

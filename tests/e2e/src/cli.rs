@@ -63,7 +63,8 @@ impl Gapless {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gapless can be run")
     }
 
-    fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
+    /// The command, to be changed before it runs.
+    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(&self.program);
         command.args(args).current_dir(&self.folder).env("GAPLESS_SOCKET", &self.socket).stdin(Stdio::null());
         command

@@ -5,6 +5,7 @@ mod app;
 mod cli;
 mod engine;
 mod http;
+pub mod render;
 mod server;
 
 pub use app::{App, Runtime, example_program, image};

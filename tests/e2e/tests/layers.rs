@@ -11,10 +11,20 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gapless-store", &[]),
     ("gapless-runtime", &["gapless-core"]),
     ("gapless-proxy", &["gapless-core"]),
+    ("gapless-gotemplate", &[]),
+    ("gapless-render", &["gapless-gotemplate"]),
     ("gapless-server", &["gapless-core", "gapless-api", "gapless-store", "gapless-runtime", "gapless-proxy"]),
     (
         "gapless",
-        &["gapless-core", "gapless-api", "gapless-config", "gapless-runtime", "gapless-proxy", "gapless-server"],
+        &[
+            "gapless-core",
+            "gapless-api",
+            "gapless-config",
+            "gapless-runtime",
+            "gapless-proxy",
+            "gapless-render",
+            "gapless-server",
+        ],
     ),
     ("gapless-sim", &["gapless-core", "gapless-store", "gapless-runtime", "gapless-server"]),
     ("gapless-ledger", &[]),
@@ -46,14 +56,28 @@ fn imports_go_one_way() {
     }
 }
 
-#[test]
-fn the_core_is_pure() {
-    let args = ["tree", "--package", "gapless-core", "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+/// All that a crate pulls in, at any distance.
+fn dependencies(package: &str) -> BTreeSet<String> {
+    let args = ["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"];
     let output = Command::new(env!("CARGO")).args(args).output().unwrap();
     let tree = String::from_utf8(output.stdout).unwrap();
-    let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert!(names.contains("serde"), "{tree}");
+    tree.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_core_is_pure() {
+    let names = dependencies("gapless-core");
+    assert!(names.contains("serde"), "{names:?}");
     for never in CORE_NEVER {
-        assert!(!names.contains(never), "the core depends on {never}");
+        assert!(!names.contains(*never), "the core depends on {never}");
+    }
+}
+
+#[test]
+fn the_language_of_templates_is_pure() {
+    let names = dependencies("gapless-gotemplate");
+    assert!(names.contains("thiserror"), "{names:?}");
+    for never in CORE_NEVER {
+        assert!(!names.contains(*never), "the language of templates depends on {never}");
     }
 }

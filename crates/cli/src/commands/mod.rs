@@ -15,6 +15,7 @@ pub mod plan;
 pub mod promote;
 pub mod proxy;
 pub mod remove;
+pub mod render;
 pub mod rollback;
 pub mod server;
 pub mod shim;
@@ -58,6 +59,7 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
         | Command::Completions { .. }
         | Command::Man { .. }
         | Command::Proxy(_)
+        | Command::Render(_)
         | Command::Shim { .. }
         | Command::Store(_)
         | Command::Server(_) => Ok(ExitCode::SUCCESS),

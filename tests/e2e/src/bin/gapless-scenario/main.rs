@@ -4,6 +4,7 @@ mod bad_releases;
 mod canary;
 mod hold;
 mod load;
+mod render;
 mod rollback;
 mod walk;
 
@@ -32,6 +33,8 @@ enum Name {
     Canary,
     /// A migration with requests held, under load
     Hold,
+    /// Files from templates and keys: confd's functions, and a hundred templates on a real etcd
+    Render,
     /// Rollbacks by each way there is
     Rollback,
     /// From test to production: gates, approval, canary, observation
@@ -44,6 +47,7 @@ fn main() {
         Name::BadReleases => bad_releases::run(),
         Name::Canary => canary::run(),
         Name::Hold => hold::run(),
+        Name::Render => render::run(),
         Name::Rollback => rollback::run(),
         Name::Walk => walk::run(),
     };

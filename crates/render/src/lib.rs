@@ -1,0 +1,24 @@
+//! confd's template resources, unchanged: Go templates over keys of etcd, files, the environment or the gapless server,
+//! rendered, compared, checked, put in their places at once, and only then reloaded.
+
+mod backend;
+mod command;
+mod error;
+mod folder;
+mod functions;
+mod keys;
+mod modes;
+mod options;
+mod path;
+mod render;
+mod resource;
+mod stage;
+
+pub use backend::{Backend, BackendError, BackendSettings, Change, EtcdSettings, FileSettings, TlsFiles, Watch};
+pub use command::CommandError;
+pub use error::RenderError;
+pub use functions::{Keyring, KeyringError, LookupFailed};
+pub use modes::{Job, Tally, at_intervals, once, watching};
+pub use options::{Mode, Options, OptionsError, Plan};
+pub use render::{Outcome, Rules};
+pub use resource::{Resource, ResourceError};

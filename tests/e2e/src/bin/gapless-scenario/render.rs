@@ -1,0 +1,143 @@
+//! `gapless render`: each documented function by the real binary, and one changed key among a hundred templates, on a
+//! real etcd, from its being written to the rendered, checked and reloaded file.
+
+use gapless_e2e::render::{Confd, Etcd, cases};
+use rustix::fs::inotify;
+use serde_json::{Value, json};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+const TEMPLATES: usize = 100;
+const CHANGES: usize = 200;
+const DEADLINE: Duration = Duration::from_secs(60);
+
+pub fn run() -> Value {
+    let cases = cases();
+    let failed: Vec<String> = cases.iter().filter_map(|case| case.run().err()).collect();
+    for failure in &failed {
+        println!("{failure}");
+    }
+    println!("{} cases of documented functions, {} as documented", cases.len(), cases.len() - failed.len());
+
+    let etcd = Etcd::start();
+    let (tokio, mut client) = etcd.client(None);
+    let mut put = |key: &str, value: &str| {
+        tokio.block_on(client.put(key, value, None)).expect("etcd takes it");
+    };
+    let confd = Confd::default();
+    let key = |number: usize| format!("/apps/app{number:03}/port");
+    let name = |number: usize| format!("app{number:03}");
+    for number in 0..TEMPLATES {
+        put(&key(number), "9000");
+        let upstream =
+            format!("upstream {} {{\n    server 127.0.0.1:{{{{getv \"{}\"}}}};\n}}\n", name(number), key(number));
+        confd.template(&name(number), &upstream);
+        let reloaded = confd.path(&format!("reloaded{number:03}"));
+        let commands = format!(
+            "check_cmd = \"grep -q upstream {{{{.src}}}}\"\nreload_cmd = \"cat {} >{}\"",
+            confd.dest(&name(number)).display(),
+            reloaded.display(),
+        );
+        confd.resource(&name(number), &[&format!("/apps/app{number:03}")], &commands);
+    }
+    let reloaded = |number: usize, value: &str| {
+        let text = std::fs::read_to_string(confd.path(&format!("reloaded{number:03}"))).unwrap_or_default();
+        text.contains(&format!(":{value};\n}}\n"))
+    };
+    let mut running = confd.begin(&["-watch", "-node", &etcd.node(), "-log-level", "debug"]);
+    for number in 0..TEMPLATES {
+        wait(|| reloaded(number, "9000"));
+    }
+
+    // From the moment at which the key is sent to etcd to the end of the reload's own work. What etcd needs until it has the
+    // key on its disk is part of it, and told apart.
+    let mut stored = Vec::with_capacity(CHANGES);
+    let mut took: Vec<f64> = (0..CHANGES)
+        .map(|change| {
+            let (number, value) = (change * 37 % TEMPLATES, (9001 + change).to_string());
+            let began = Instant::now();
+            put(&key(number), &value);
+            stored.push(began.elapsed().as_secs_f64() * 1000.0);
+            wait(|| reloaded(number, &value));
+            began.elapsed().as_secs_f64() * 1000.0
+        })
+        .collect();
+    took.sort_by(f64::total_cmp);
+    stored.sort_by(f64::total_cmp);
+    println!("{CHANGES} changes: median {:.1} ms, slowest {:.1} ms", took[CHANGES / 2], took[CHANGES - 1]);
+
+    // Every key is written again with the value that it has: each is noticed and rendered, and nothing comes of it.
+    let written = |number: usize| confd.written(&name(number)).expect("it was rendered");
+    let values: Vec<(String, String)> = (0..TEMPLATES)
+        .map(|number| {
+            let text = written(number);
+            let value = text.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(';').next()).expect("a port");
+            (key(number), value.to_owned())
+        })
+        .collect();
+    let writes = Writes::watch(&confd);
+    // What was logged until now is no answer to what follows.
+    running.forget_lines();
+    for (key, value) in &values {
+        put(key, value);
+    }
+    for _ in 0..TEMPLATES {
+        running.wait_for_line("is up to date", DEADLINE);
+    }
+    let unchanged_writes = writes.count();
+    println!("{TEMPLATES} keys written again without a change: {unchanged_writes} writes");
+    assert_eq!(running.stop(), 0);
+    json!({
+        "cases": cases.len(),
+        "passed": cases.len() - failed.len(),
+        "templates": TEMPLATES,
+        "changes": CHANGES,
+        "change_ms_median": round(took[CHANGES / 2]),
+        "change_ms_max": round(took[CHANGES - 1]),
+        "stored_ms_median": round(stored[CHANGES / 2]),
+        "stored_ms_max": round(stored[CHANGES - 1]),
+        "unchanged_writes": unchanged_writes,
+    })
+}
+
+/// Looks five thousand times a second: what is measured is to be much longer than the looking.
+fn wait(mut condition: impl FnMut() -> bool) {
+    let give_up_at = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < give_up_at, "nothing came of a change within {DEADLINE:?}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Everything that is written into the folder of rendered files, as the kernel tells it.
+struct Writes {
+    inotify: OwnedFd,
+}
+
+impl Writes {
+    fn watch(confd: &Confd) -> Writes {
+        let inotify = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).expect("inotify");
+        let what = inotify::WatchFlags::CREATE
+            | inotify::WatchFlags::MODIFY
+            | inotify::WatchFlags::ATTRIB
+            | inotify::WatchFlags::MOVED_TO
+            | inotify::WatchFlags::DELETE;
+        inotify::add_watch(&inotify, confd.path("out"), what).expect("the folder can be watched");
+        Writes { inotify }
+    }
+
+    fn count(self) -> usize {
+        let mut buffer = [MaybeUninit::uninit(); 65536];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut count = 0;
+        while reader.next().is_ok() {
+            count += 1;
+        }
+        count
+    }
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}

@@ -1,0 +1,91 @@
+//! The cases of confd's documented functions: templates, the keys that they see, and what comes of them.
+//!
+//! `cases.txt` has one after the other: a line `=== NAME`; perhaps `keys: JSON`, `env: NAME=VALUE` and `keyring: yes`; the
+//! template; a line `---`, and what is to be printed. After `--- fails`, the message must have that in it; after `--- like`,
+//! a `#` stands for a digit and a `*` for any text. `keyring.asc` is a key for these tests, and the encrypted values were
+//! made by `gzip | gpg --encrypt | base64`.
+
+use super::{Confd, keyring};
+
+/// A case.
+#[derive(Debug, Clone)]
+pub struct Case {
+    /// What it is about: it begins with the function's name.
+    pub name: String,
+    keys: String,
+    env: Option<(String, String)>,
+    keyring: bool,
+    template: String,
+    kind: String,
+    wanted: String,
+}
+
+/// All of them.
+#[must_use]
+pub fn cases() -> Vec<Case> {
+    include_str!("cases.txt").split("=== ").skip(1).map(case).collect()
+}
+
+fn case(text: &str) -> Case {
+    let (name, mut rest) = text.split_once('\n').expect("a name");
+    let mut header = |word: &str| -> Option<String> {
+        let (line, after) = rest.strip_prefix(word)?.split_once('\n')?;
+        rest = after;
+        Some(line.to_owned())
+    };
+    let keys = header("keys: ").unwrap_or_else(|| "{}".into());
+    let env = header("env: ").and_then(|env| env.split_once('=').map(|(name, value)| (name.into(), value.into())));
+    let keyring = header("keyring: ").is_some();
+    let (template, rest) = rest.split_once("\n---").expect("a line of dashes");
+    let (kind, wanted) = rest.split_once('\n').expect("what comes of it");
+    let wanted = wanted.strip_suffix('\n').unwrap_or(wanted);
+    let (name, template, kind, wanted) = (name.into(), template.into(), kind.trim().into(), wanted.into());
+    Case { name, keys, env, keyring, template, kind, wanted }
+}
+
+impl Case {
+    /// Runs it with the real binary.
+    ///
+    /// # Errors
+    /// With what came of it, if that is something else.
+    pub fn run(&self) -> Result<(), String> {
+        let confd = Confd::default();
+        // JSON's keys are paths here, so each is a key as it is.
+        confd.write("keys.json", &self.keys);
+        confd.template("case", &self.template);
+        confd.resource("case", &["/"], "");
+        let ring = keyring(&confd.path(""));
+        let file = confd.path("keys.json");
+        let (ring, file) = (ring.display().to_string(), file.display().to_string());
+        let mut arguments = confd.arguments(&["-onetime", "-backend", "file", "-file", &file]);
+        if self.keyring {
+            arguments.extend(["-secret-keyring".to_owned(), ring]);
+        }
+        let mut command = confd.gapless().command(arguments);
+        if let Some((name, value)) = &self.env {
+            command.env(name, value);
+        }
+        let output = command.output().map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let printed = confd.written("case");
+        let same = match (self.kind.as_str(), &printed, output.status.code()) {
+            ("fails", None, Some(1)) => said.contains(&self.wanted),
+            ("like", Some(printed), Some(0)) => is_like(printed, &self.wanted),
+            ("", Some(printed), Some(0)) => *printed == self.wanted,
+            _ => false,
+        };
+        if same { Ok(()) } else { Err(format!("{}: {printed:?}, not {:?}; it says: {said}", self.name, self.wanted)) }
+    }
+}
+
+fn is_like(text: &str, pattern: &str) -> bool {
+    let Some(first) = pattern.chars().next() else { return text.is_empty() };
+    let rest = &pattern[first.len_utf8()..];
+    if first == '*' {
+        return text.char_indices().any(|(at, _)| is_like(&text[at..], rest)) || is_like("", rest);
+    }
+    match text.chars().next() {
+        Some(next) if next == first || first == '#' && next.is_ascii_digit() => is_like(&text[next.len_utf8()..], rest),
+        _ => false,
+    }
+}

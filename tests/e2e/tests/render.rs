@@ -1,0 +1,325 @@
+//! confd's resources by the real binary: what changes is replaced at once and reloaded, what does not costs nothing, and
+//! what fails leaves everything as it was until its cause is gone.
+
+use gapless_e2e::render::Confd;
+use gapless_e2e::{Ran, wait_for};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A folder with one resource over a file of keys.
+fn confd(template: &str, more: &str) -> Confd {
+    let confd = Confd::default();
+    confd.write("keys.yaml", "port: 9001\n");
+    confd.template("one", template);
+    confd.resource("one", &["/port"], more);
+    confd
+}
+
+fn once(confd: &Confd, more: &[&str]) -> Ran {
+    let file = confd.path("keys.yaml").display().to_string();
+    confd.render(&[&["-onetime", "-backend", "file", "-file", &file], more].concat())
+}
+
+fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, code, "{}", ran.stderr);
+    for word in words {
+        assert!(ran.stderr.contains(word), "{word:?} is missing in: {}", ran.stderr);
+    }
+    assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+}
+
+/// What tells whether anything was written in a folder: its own time, and the inode and time of each file.
+fn state(folder: &Path) -> Vec<(u64, i64, i64)> {
+    let of = |path: &Path| {
+        let there = std::fs::metadata(path).unwrap();
+        (there.ino(), there.mtime_nsec(), there.ctime_nsec())
+    };
+    let mut all: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| of(&entry.unwrap().path())).collect();
+    all.sort_unstable();
+    all.push(of(folder));
+    all
+}
+
+#[test]
+fn a_file_is_written_checked_and_reloaded_once_and_then_costs_nothing() {
+    let log = "echo check $(cat {{.src}}) >>log\"\nreload_cmd = \"echo reload >>log";
+    let confd = confd("server {{getv \"/port\"}};", &format!("check_cmd = \"{log}\""));
+    assert_says(&once(&confd, &[]), 0, &["has been updated"]);
+    assert_eq!(confd.written("one").unwrap(), "server 9001;");
+    let log = || std::fs::read_to_string(confd.path("log")).unwrap();
+    assert_eq!(log(), "check server 9001;\nreload\n");
+    assert_eq!(std::fs::metadata(confd.dest("one")).unwrap().mode() & 0o7777, 0o644);
+
+    let before = state(&confd.path("out"));
+    assert_says(&once(&confd, &[]), 0, &[]);
+    assert_eq!(state(&confd.path("out")), before, "something was written");
+    assert_eq!(log(), "check server 9001;\nreload\n");
+
+    confd.write("keys.yaml", "port: 9002\n");
+    assert_says(&once(&confd, &[]), 0, &["has been updated"]);
+    assert_eq!(confd.written("one").unwrap(), "server 9002;");
+    assert_eq!(log(), "check server 9001;\nreload\ncheck server 9002;\nreload\n");
+    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "a staged file is left");
+}
+
+#[test]
+fn mode_and_owner_are_part_of_the_file() {
+    let confd = confd("x", "mode = \"0600\"");
+    once(&confd, &[]);
+    let mode = || std::fs::metadata(confd.dest("one")).unwrap().mode() & 0o7777;
+    assert_eq!(mode(), 0o600);
+    std::fs::set_permissions(confd.dest("one"), std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert_says(&once(&confd, &[]), 0, &["has been updated"]);
+    assert_eq!(mode(), 0o600);
+
+    // Without a mode, that of the file which is there stays.
+    confd.resource("one", &["/port"], "owner = \"root\"\ngroup = \"0\"");
+    std::fs::set_permissions(confd.dest("one"), std::fs::Permissions::from_mode(0o640)).unwrap();
+    confd.template("one", "y");
+    assert_says(&once(&confd, &[]), 0, &["has been updated"]);
+    assert_eq!((mode(), confd.written("one").unwrap()), (0o640, "y".to_owned()));
+
+    // As in confd, a number without a leading zero is decimal.
+    confd.resource("one", &["/port"], "mode = \"420\"\nuid = -1");
+    assert_says(&once(&confd, &[]), 0, &["is decimal, as in confd, so it means 0644"]);
+    assert_eq!(mode(), 0o644);
+    for (more, words) in [
+        ("mode = \"rw\"", "mode = \"rw\" is no number"),
+        ("owner = \"nosuchuser\"", "\"nosuchuser\" is not in /etc/passwd"),
+        ("uid = 99999999999", "no id of a user"),
+        ("mode = 644", "conf.d/one.toml: TOML parse error at line 5"),
+        ("keys = 1", "conf.d/one.toml: TOML parse error"),
+    ] {
+        confd.resource("one", &["/port"], more);
+        assert_says(&once(&confd, &[]), 1, &[words]);
+    }
+}
+
+#[test]
+fn what_fails_leaves_the_file_and_the_others_alone_and_is_told_with_its_place() {
+    let confd = confd("port {{getv \"/port\"}}", "");
+    confd.template("two", "two {{getv \"/port\"}}");
+    confd.resource("two", &["/port"], "");
+    once(&confd, &[]);
+    let templates = confd.path("templates").display().to_string();
+    for (number, (template, more, words)) in [
+        ("line\n{{getv \"/nope\"}}", "", "one.tmpl:2:3: in {{getv \"/nope\"}}: getv: key does not exist: /nope"),
+        ("\n\n{{if}}{{end}}", "", "one.tmpl:3:5: in {{if}}: a value is missing for if"),
+        ("{{range ls \"/\"}}", "", "one.tmpl:1:1: in {{range ls \"/\"}}: {{range}} is never closed"),
+        ("{{nope}}", "", "one.tmpl:1:3: in {{nope}}: function \"nope\" is not defined"),
+        (
+            "new",
+            "check_cmd = \"echo no >&2; exit 3\"",
+            "check_cmd failed: `echo no >&2; exit 3` ended with exit status: 3:\nno",
+        ),
+        ("new", "check_cmd = \"test {{.nope\"", "check_cmd: check_cmd:1:6: in {{.nope: unclosed action"),
+        ("new", "check_cmd = \"sleep 100\"", "did not end within 1s"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let port = 9100 + number;
+        confd.write("keys.yaml", &format!("port: {port}\n"));
+        confd.template("one", template);
+        confd.resource("one", &["/port"], more);
+        assert_says(&once(&confd, &["-command-timeout", "1"]), 1, &[words]);
+        assert_eq!(confd.written("one").unwrap(), "port 9001", "{template}");
+        assert_eq!(confd.written("two").unwrap(), format!("two {port}"), "{template}");
+        assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 2, "a staged file is left");
+    }
+    assert!(once(&confd, &["-command-timeout", "1"]).stderr.contains("stays as it is"));
+    std::fs::remove_file(confd.path("templates/one.tmpl")).unwrap();
+    assert_says(&once(&confd, &[]), 1, &[&format!("the template {templates}/one.tmpl cannot be read")]);
+    // The cause is gone.
+    confd.template("one", "port {{getv \"/port\"}}");
+    confd.resource("one", &["/port"], "");
+    assert_says(&once(&confd, &[]), 0, &["has been updated"]);
+    assert_eq!(confd.written("one").unwrap(), "port 9106");
+}
+
+#[test]
+fn a_reload_that_fails_is_told_and_the_new_file_is_there() {
+    let confd = confd("new", "reload_cmd = \"echo cannot; false\"");
+    assert_says(&once(&confd, &[]), 1, &["was updated, but its reload_cmd failed", "cannot"]);
+    assert_eq!(confd.written("one").unwrap(), "new");
+}
+
+#[test]
+fn a_resource_that_is_none_leaves_the_others_alone() {
+    let confd = confd("one", "");
+    for (name, text, words) in [
+        ("bad", "[template\n", "conf.d/bad.toml: TOML parse error at line 1, column 10"),
+        ("bad", "[template]\ndest = \"/x\"\n", "conf.d/bad.toml: src is missing"),
+        ("bad", "[template]\nsrc = \"x\"\n", "conf.d/bad.toml: dest is missing"),
+        ("bad", "", "conf.d/bad.toml: src is missing"),
+    ] {
+        let _ = std::fs::remove_file(confd.dest("one"));
+        confd.write(&format!("conf.d/{name}.toml"), text);
+        assert_says(&once(&confd, &[]), 1, &[words]);
+        assert_eq!(confd.written("one").unwrap(), "one");
+    }
+}
+
+#[test]
+fn values_never_reach_a_shell() {
+    let confd = confd("{{getv \"/port\"}}", "check_cmd = \"cat {{.src}}\"\nreload_cmd = \"true\"");
+    confd.write("keys.yaml", "port: \"$(touch pwned) `touch pwned`; touch pwned {{.src}}\"\n");
+    assert_says(&once(&confd, &[]), 0, &[]);
+    assert!(confd.written("one").unwrap().starts_with("$(touch pwned)"));
+    assert!(!confd.path("pwned").exists());
+}
+
+#[test]
+fn noop_keep_stage_file_and_sync_only_do_what_they_do_in_confd() {
+    let confd = confd("x", "check_cmd = \"false\"\nreload_cmd = \"false\"");
+    assert_says(&once(&confd, &["-noop"]), 0, &["would be updated"]);
+    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 0);
+    assert_says(&once(&confd, &["-keep-stage-file"]), 1, &["the staged file is kept", "check_cmd failed"]);
+    let kept: Vec<_> = std::fs::read_dir(confd.path("out")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(kept.len(), 1);
+    assert!(kept[0].file_name().unwrap().to_str().unwrap().starts_with(".one"));
+    assert_eq!(std::fs::read_to_string(&kept[0]).unwrap(), "x");
+    assert_says(&once(&confd, &["--sync-only"]), 0, &["has been updated"]);
+    assert_eq!(confd.written("one").unwrap(), "x");
+}
+
+#[test]
+fn prefixes_are_those_of_confd() {
+    let confd = Confd::default();
+    confd.write("keys.yaml", "prod: {a: {b: 1}}\ntest: {a: {b: 2}}\n");
+    confd.template("one", "{{range gets \"/a/*\"}}{{.Key}}={{.Value}}{{end}}{{ls \"/\"}}");
+    confd.resource("one", &["/a"], "prefix = \"prod\"");
+    once(&confd, &[]);
+    assert_eq!(confd.written("one").unwrap(), "/a/b=1[a]");
+    once(&confd, &["-prefix", "/test"]);
+    assert_eq!(confd.written("one").unwrap(), "/a/b=2[a]");
+    let file = confd.path("keys.yaml");
+    confd.write(
+        "confd.toml",
+        &format!("backend = \"file\"\nfile = [{file:?}]\nprefix = \"/prod\"\nonetime = true\nunknown = 1\n"),
+    );
+    assert_says(&confd.render(&[]), 0, &["has been updated"]);
+    assert_eq!(confd.written("one").unwrap(), "/a/b=1[a]");
+    // A flag is stronger than the file.
+    assert_says(&confd.render(&["--prefix=/test"]), 0, &["has been updated"]);
+    assert_eq!(confd.written("one").unwrap(), "/a/b=2[a]");
+    confd.write("confd.toml", "nodes = 1\n");
+    assert_says(&confd.render(&[]), 1, &["confd.toml: TOML parse error at line 1, column 9"]);
+}
+
+#[test]
+fn the_environment_and_folders_of_files_are_backends() {
+    let confd = Confd::default();
+    confd.template("one", "{{getv \"/nginx/worker/processes\"}}");
+    confd.resource("one", &["/nginx"], "");
+    let mut command = confd.gapless().command(confd.arguments(&["-onetime", "-backend", "env"]));
+    assert!(command.env("NGINX_WORKER_PROCESSES", "4").status().unwrap().success());
+    assert_eq!(confd.written("one").unwrap(), "4");
+
+    std::fs::create_dir_all(confd.path("keys/deeper")).unwrap();
+    confd.write("keys/deeper/a.yaml", "nginx: {worker: {processes: 8}}\n");
+    confd.write("keys/ignored.txt", "- no map\n");
+    let keys = confd.path("keys").display().to_string();
+    let arguments = ["-onetime", "-backend", "file", "-file", &keys];
+    assert_says(&confd.render(&[&arguments[..], &["-filter", "*.yaml"]].concat()), 0, &["has been updated"]);
+    assert_eq!(confd.written("one").unwrap(), "8");
+    assert_says(&confd.render(&arguments), 1, &["ignored.txt: line 1: the document must be a map"]);
+    assert_says(&confd.render(&["-onetime", "-backend", "file"]), 1, &["give each with -file"]);
+    assert_says(&confd.render(&["-onetime", "-backend", "file", "-file", "/no/such"]), 1, &["/no/such"]);
+}
+
+#[test]
+fn what_is_not_supported_is_named_with_what_is() {
+    let confd = confd("x", "");
+    let says = ["backend \"consul\" is not supported; there are etcdv3", "env, file and gapless"];
+    assert_says(&confd.render(&["-onetime", "-backend", "consul"]), 1, &says);
+    assert_says(&confd.render(&["-onetime", "-client-insecure"]), 1, &["-client-ca-keys"]);
+    assert_says(&confd.render(&["-onetime", "-client-cert", "x"]), 1, &["belong together"]);
+    assert_says(&confd.render(&["-onetime", "-password", "x"]), 1, &["need -username"]);
+    assert_says(&confd.render(&["-onetime", "-log-level", "loud"]), 2, &["none of debug, info"]);
+    assert_says(&confd.render(&["-onetime", "-backend", "gapless"]), 1, &["does `gapless server` run?"]);
+    assert_says(&confd.render(&["-onetime", "-secret-keyring", "/etc/passwd"]), 1, &["is no secret keyring"]);
+    assert_says(&confd.render(&["-nope"]), 2, &["unexpected argument '--nope'"]);
+}
+
+#[test]
+fn watched_files_are_rendered_when_they_change_and_failures_recover_by_themselves() {
+    let confd = confd("port {{getv \"/port\"}}", "");
+    let file = confd.path("keys.yaml").display().to_string();
+    let mut running = confd.begin(&["-watch", "-backend", "file", "-file", &file]);
+    running.wait_for_line("has been updated", DEADLINE);
+    assert_eq!(confd.written("one").unwrap(), "port 9001");
+    confd.write("keys.yaml", "port: 9002\n");
+    running.wait_for_line("has been updated", DEADLINE);
+    assert_eq!(confd.written("one").unwrap(), "port 9002");
+    confd.write("keys.yaml", "pot: 9003\n");
+    running.wait_for_line("key does not exist: /port", DEADLINE);
+    assert_eq!(confd.written("one").unwrap(), "port 9002");
+    // The template itself is what is mended: no key changes.
+    confd.template("one", "port {{getv \"/port\" \"none\"}}");
+    running.wait_for_line("works again", DEADLINE);
+    assert_eq!(confd.written("one").unwrap(), "port none");
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_reload_that_failed_is_repeated_until_it_works() {
+    let confd = confd("x", "reload_cmd = \"test -e ready && touch reloaded\"");
+    let file = confd.path("keys.yaml").display().to_string();
+    let mut running = confd.begin(&["-watch", "-backend", "file", "-file", &file]);
+    running.wait_for_line("reload_cmd failed", DEADLINE);
+    assert_eq!(confd.written("one").unwrap(), "x");
+    confd.write("ready", "");
+    running.wait_for_line("works again", DEADLINE);
+    assert!(confd.path("reloaded").exists());
+}
+
+#[test]
+fn at_intervals_everything_is_read_anew() {
+    let confd = confd("port {{getv \"/port\"}}", "");
+    let file = confd.path("keys.yaml").display().to_string();
+    let mut running = confd.begin(&["-interval", "1", "-backend", "file", "-file", &file]);
+    running.wait_for_line("has been updated", DEADLINE);
+    confd.template("two", "two");
+    confd.resource("two", &["/port"], "");
+    wait_for("a resource that was added is rendered", DEADLINE, || confd.written("two"));
+    assert_eq!(running.stop(), 0);
+}
+
+#[test]
+fn a_file_that_is_mounted_is_written_in_its_place() {
+    let confd = confd("mounted {{getv \"/port\"}}", "mode = \"0640\"");
+    std::fs::write(confd.dest("one"), "old and longer than what comes").unwrap();
+    std::fs::write(confd.path("source"), "old").unwrap();
+    let gapless = confd.gapless().command(confd.arguments(&["-onetime", "-backend", "file", "-file", "keys.yaml"]));
+    let mut command = std::process::Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args(["--mount", "sh", "-c", "mount --bind source out/one && exec \"$@\"", "sh"]);
+    command.arg(gapless.get_program()).args(gapless.get_args()).current_dir(confd.path(""));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_to_string(confd.path("source")).unwrap(), "mounted 9001");
+    assert_eq!(std::fs::metadata(confd.path("source")).unwrap().mode() & 0o7777, 0o640);
+    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "a staged file is left");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_to_is_told() {
+    let confd = confd("x", "");
+    confd.write("conf.d/one.toml", "[template]\nsrc = \"one.tmpl\"\ndest = \"/proc/x\"\nkeys = [\"/\"]\n");
+    assert_says(&once(&confd, &[]), 1, &["/proc/x cannot be written"]);
+    confd.write("conf.d/one.toml", "[template]\nsrc = \"one.tmpl\"\ndest = \"/no/such/folder/x\"\nkeys = [\"/\"]\n");
+    assert_says(&once(&confd, &[]), 1, &["/no/such/folder/x cannot be written"]);
+    // conf.d may be a link, and has subfolders.
+    std::fs::rename(confd.path("conf.d"), confd.path("elsewhere")).unwrap();
+    symlink(confd.path("elsewhere"), confd.path("conf.d")).unwrap();
+    std::fs::create_dir(confd.path("conf.d/sub")).unwrap();
+    confd.resource("one", &["/port"], "");
+    std::fs::rename(confd.path("conf.d/one.toml"), confd.path("conf.d/sub/one.toml")).unwrap();
+    assert_says(&once(&confd, &[]), 0, &["has been updated"]);
+}

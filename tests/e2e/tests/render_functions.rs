@@ -1,0 +1,11 @@
+//! Each function of confd's documentation, in each case of it, by the real binary.
+
+use gapless_e2e::render::cases;
+
+#[test]
+fn functions_do_what_their_documentation_says() {
+    let cases = cases();
+    assert!(cases.len() >= 90, "cases are missing: there are {}", cases.len());
+    let failed: Vec<String> = cases.iter().filter_map(|case| case.run().err()).collect();
+    assert!(failed.is_empty(), "{} of {} failed:\n{}", failed.len(), cases.len(), failed.join("\n"));
+}
