@@ -22,7 +22,7 @@ pub(super) async fn logs(
 ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
     let read = tokio::task::spawn_blocking({
         let folder = folder.clone();
-        move || (tail(&folder, query.tail), Position::at_end(&folder))
+        move || tail(&folder, query.tail)
     });
     let (lines, position) = read.await.unwrap_or_default();
     let lines = stream::iter(lines.into_iter().map(Ok));
@@ -50,19 +50,21 @@ pub(super) async fn logs(
     Ok(lines.chain(following.flatten()).boxed())
 }
 
-fn tail(folder: &Path, count: usize) -> Vec<LogLine> {
-    let mut lines = Vec::new();
-    for index in 0.. {
+/// The last lines, and where a follower goes on behind them.
+fn tail(folder: &Path, count: usize) -> (Vec<LogLine>, Position) {
+    let (newest, position) = Position::after_all(folder);
+    let mut lines: Vec<_> = newest.split(|byte| *byte == b'\n').filter_map(parse).collect();
+    for index in 1.. {
+        if lines.len() >= count {
+            break;
+        }
         let Ok(text) = fs::read(folder.join(format!("log.{index}"))) else { break };
         let mut older: Vec<_> = text.split(|byte| *byte == b'\n').filter_map(parse).collect();
         older.append(&mut lines);
         lines = older;
-        if lines.len() >= count {
-            break;
-        }
     }
     lines.drain(..lines.len().saturating_sub(count));
-    lines
+    (lines, position)
 }
 
 /// Where a follower is in the newest file; known again after a rotation by its inode.
@@ -76,12 +78,20 @@ struct Position {
 }
 
 impl Position {
-    fn at_end(folder: &Path) -> Self {
-        let metadata = fs::metadata(folder.join("log.0"));
-        metadata.map_or_else(
-            |_| Position::default(),
-            |file| Position { inode: file.ino(), offset: file.len(), ..Position::default() },
-        )
+    /// The whole lines of the newest file, and the place behind them. Both are of one reading: what is written in between
+    /// two would be told to nobody.
+    fn after_all(folder: &Path) -> (Vec<u8>, Self) {
+        let read = || -> io::Result<(Vec<u8>, Position)> {
+            let mut file = File::open(folder.join("log.0"))?;
+            let inode = file.metadata()?.ino();
+            let mut text = Vec::new();
+            file.read_to_end(&mut text)?;
+            let offset = text.len() as u64;
+            let rest = text.split_off(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+            Ok((text, Position { inode, offset, rest, has_moved: false }))
+        };
+        // There is none before the first line.
+        read().unwrap_or_default()
     }
 
     fn read_on(&mut self, folder: &Path) -> io::Result<Vec<LogLine>> {
@@ -124,4 +134,22 @@ fn parse(line: &[u8]) -> Option<LogLine> {
         _ => return None,
     };
     Some(LogLine { at, stream, text: parts.next()?.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_half_written_when_following_begins_is_told_whole_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("log.0");
+        fs::write(&file, "1 o one\n2 o tw").unwrap();
+        let (lines, mut position) = tail(folder.path(), 10);
+        assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["one"]);
+        fs::write(&file, "1 o one\n2 o two\n3 o three\n").unwrap();
+        let lines = position.read_on(folder.path()).unwrap();
+        assert_eq!(lines.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["two", "three"]);
+        assert_eq!(position.read_on(folder.path()).unwrap(), []);
+    }
 }
