@@ -7,7 +7,7 @@ use crate::spec::Workload;
 use crate::{Artifacts, Millis, ServiceName, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
 /// How many of the last deployments a prediction is made of.
@@ -97,18 +97,21 @@ impl Plan {
     }
 }
 
-/// The images or programs, as they were written; of several services each with its name in front.
+/// The image or program, as it was written; of several services that differ, each with its name in front.
 #[must_use]
 pub fn source(spec: &Spec) -> String {
     let of = |workload: &Workload| match workload {
         Workload::Docker(container) => container.image.clone(),
         Workload::Process(process) => process.command.join(" "),
     };
-    let named = spec.services.iter().map(|(name, service)| match spec.has_several_services() {
-        true => format!("{name} {}", of(&service.workload)),
-        false => of(&service.workload),
-    });
-    named.collect::<Vec<_>>().join(", ")
+    let sources: BTreeMap<_, _> = spec.services.iter().map(|(name, service)| (name, of(&service.workload))).collect();
+    // Services often run the same thing in different ways.
+    let different: BTreeSet<_> = sources.values().collect();
+    let named = sources.iter().map(|(name, source)| format!("{name} {source}"));
+    match different.iter().next() {
+        Some(only) if different.len() == 1 => (*only).clone(),
+        _ => named.collect::<Vec<_>>().join(", "),
+    }
 }
 
 fn differences(before: &Spec, after: &Spec) -> Vec<Change> {

@@ -59,10 +59,13 @@ impl Artifacts {
 }
 
 impl fmt::Display for Artifacts {
-    /// As it is of one service; of several each with its name in front.
+    /// As it is of one service, or where it is the same of all; otherwise each with its service's name in front.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (1, Some(artifact)) = (self.0.len(), self.0.values().next()) {
-            return f.write_str(artifact);
+        let mut artifacts = self.0.values();
+        if let Some(first) = artifacts.next()
+            && artifacts.all(|artifact| artifact == first)
+        {
+            return f.write_str(first);
         }
         for (at, (service, artifact)) in self.0.iter().enumerate() {
             let separator = if at == 0 { "" } else { ", " };

@@ -130,10 +130,11 @@ impl Service {
 }
 
 impl Spec {
-    /// The service that requests come to, where there is one such service; otherwise the first one.
+    /// The service that stands for all of them: the one with the shortest path, or without routes the first one.
     #[must_use]
     pub fn main_service(&self) -> Option<(&ServiceName, &Service)> {
-        let routed = self.routes.first().and_then(|route| self.services.get_key_value(&route.service));
+        let shortest = self.routes.iter().min_by_key(|route| route.path.as_str().len());
+        let routed = shortest.and_then(|route| self.services.get_key_value(&route.service));
         routed.or_else(|| self.services.first_key_value())
     }
 

@@ -40,8 +40,9 @@ pub(crate) fn peer_variable(service: &ServiceName) -> String {
 /// The variables that gapless itself gives to an instance that answers on `port`.
 pub(crate) fn variables(plan: &InstancePlan, port: u16) -> Vec<(String, String)> {
     let placement = &plan.name.placement;
-    [
-        ("PORT", port.to_string()),
+    // What listens nowhere is given no port.
+    let port = (port != 0).then(|| ("PORT", port.to_string()));
+    let own = [
         ("GAPLESS_APP", placement.key.app.to_string()),
         ("GAPLESS_ENVIRONMENT", placement.key.env.to_string()),
         ("GAPLESS_SERVICE", plan.name.service.to_string()),
@@ -49,9 +50,8 @@ pub(crate) fn variables(plan: &InstancePlan, port: u16) -> Vec<(String, String)>
         ("GAPLESS_RELEASE", plan.release.to_string()),
         ("GAPLESS_DEPLOYMENT", placement.deployment.to_string()),
         ("GAPLESS_INSTANCE", plan.name.to_string()),
-    ]
-    .map(|(name, value)| (name.to_owned(), value))
-    .to_vec()
+    ];
+    port.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
 /// What was seen of an instance.

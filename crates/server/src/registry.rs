@@ -198,7 +198,10 @@ fn wanted(app: &Application, config: &RegistryConfig) -> BTreeMap<String, String
         let port = fixed.or_else(|| addresses.first().map(SocketAddr::port));
         [
             ("port", port.map(|port| port.to_string())),
-            ("addresses", Some(listed(addresses.iter().map(ToString::to_string).collect()))),
+            (
+                "addresses",
+                Some(listed(addresses.iter().map(ToString::to_string).collect())).filter(|it| !it.is_empty()),
+            ),
             ("digest", live.artifacts.of(name).map(str::to_owned)),
         ]
     };

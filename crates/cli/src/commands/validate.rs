@@ -21,20 +21,19 @@ pub fn run(file: &File) -> Result<ExitCode, Failure> {
 fn tell(file: &File, options: &LoadOptions) -> Result<(), Failure> {
     let spec = gapless_config::load(&file.path, options)?.spec;
     let routes = spec.routes.iter().map(|route| format!("{}{}", route.host, route.path));
-    let services: Vec<_> = spec
-        .services
-        .iter()
-        .map(|(name, service)| match spec.has_several_services() {
-            true => format!("{} × {name} by {}", service.replicas, spec.runtime()),
-            false => format!("{} × {}", service.replicas, spec.runtime()),
-        })
-        .collect();
+    let several = spec.has_several_services();
+    let replicas = spec.services.iter().map(|(name, service)| match several {
+        true => format!("{} × {name}", service.replicas),
+        false => service.replicas.to_string(),
+    });
+    let replicas = replicas.collect::<Vec<_>>().join(", ");
     println!(
-        "{} is right: {} in {}, {}, for {}",
+        "{} is right: {} in {}, {replicas} {} {}, for {}",
         file.path.display(),
         spec.app,
         spec.env,
-        services.join(" and "),
+        if several { "by" } else { "×" },
+        spec.runtime(),
         if spec.routes.is_empty() { "no requests".to_owned() } else { listed(routes) }
     );
     Ok(())
