@@ -164,7 +164,8 @@ impl Judge {
                     continue;
                 }
                 let limit_us = self.old.quantile_us(permille);
-                let slower_us = limit_us + limit_us * u64::from(self.rule.slower_percent) / 100;
+                let more_us = limit_us * u64::from(self.rule.slower_percent) / 100;
+                let slower_us = limit_us + more_us.max(self.rule.slower_by.0.saturating_mul(1000));
                 let rate = rate_of(self.old.slower_than(limit_us), self.old.measured());
                 let (old, new) =
                     ((old.measured(), old.slower_than(limit_us)), (new.measured(), new.slower_than(slower_us)));
@@ -376,20 +377,21 @@ mod tests {
 
     #[test]
     fn slowness_counts_only_beyond_what_the_rule_allows() {
-        let run = |new_us: u64| {
-            let mut judge = Judge::side_by_side(JudgeRule::default(), Figures::default());
+        let run = |slower_by: u64, new_us: u64| {
+            let rule = JudgeRule { slower_by: Millis(slower_by), ..JudgeRule::default() };
+            let mut judge = Judge::side_by_side(rule, Figures::default());
             for _ in 0..60 {
                 let old = [(1_000, 60), (2_000, 25), (5_000, 5)];
                 judge.take(&figures(90, 0, &old), &figures(10, 0, &[(new_us, 7), (2 * new_us, 2), (5 * new_us, 1)]));
             }
             judge.comparison().breach
         };
-        assert_eq!(run(1_400), None);
-        assert!(
-            run(4_000).unwrap().starts_with("its p50 is 4.00 ms, that of the old release 1.00 ms"),
-            "{:?}",
-            run(4_000)
-        );
+        assert_eq!(run(0, 1_400), None);
+        let slow = run(0, 4_000).unwrap();
+        assert!(slow.starts_with("its p50 is 4.00 ms, that of the old release 1.00 ms"), "{slow}");
+        assert_eq!(run(10, 2_000), None, "nobody notices some milliseconds");
+        let slow = run(10, 4_000).unwrap();
+        assert!(slow.starts_with("its p95 is 20 ms, that of the old release 5.00 ms"), "{slow}");
     }
 
     #[test]

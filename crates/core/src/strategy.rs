@@ -98,6 +98,9 @@ pub struct JudgeRule {
     pub false_alarms: u16,
     /// How much slower, in percent, the new release's quantiles of latency may be than the old one's.
     pub slower_percent: u16,
+    /// And by how much at least: on a busy host a release that has just started is some milliseconds slower.
+    #[serde(default = "slower_by")]
+    pub slower_by: Millis,
     /// Requests that the new release must have answered before anything is held against it.
     pub requests_min: u32,
     /// The most of its requests that may fail (no answer, or a status from 500), in thousandths.
@@ -108,11 +111,16 @@ pub struct JudgeRule {
     pub latency_max: LatencyBounds,
 }
 
+const fn slower_by() -> Millis {
+    Millis(10)
+}
+
 impl Default for JudgeRule {
     fn default() -> Self {
         JudgeRule {
             false_alarms: 100,
             slower_percent: 50,
+            slower_by: slower_by(),
             requests_min: 20,
             errors_max_permille: None,
             latency_max: LatencyBounds::default(),

@@ -283,6 +283,7 @@ fn check_strategy(spec: &Spec, found: &mut Findings) {
     let percent = |ten_thousandths: u16| f64::from(ten_thousandths) / 100.0;
     found.within("judge.false_alarms", percent(judge.false_alarms), 0.0..=50.0);
     found.within("judge.slower_percent", judge.slower_percent, 0..=10_000);
+    found.within("judge.slower_by", judge.slower_by, Millis(0)..=HOUR);
     found.within("judge.requests_min", judge.requests_min, 1..=1_000_000);
     let Some(canary) = spec.strategy.canary() else { return };
     found.within("strategy.expires", canary.expires, SECOND..=Millis(30 * DAY.0));

@@ -150,6 +150,7 @@ pub(super) fn judge(table: Section<'_>) -> JudgeRule {
             .percent("false_alarms")
             .map_or(usual.false_alarms, |percent| (percent * 100.0).round() as u16),
         slower_percent: table.number("slower_percent").unwrap_or(usual.slower_percent),
+        slower_by: table.duration("slower_by").unwrap_or(usual.slower_by),
         requests_min: table.number("requests_min").unwrap_or(usual.requests_min),
         errors_max_permille: table.percent("errors_max").map(|percent| (percent * 10.0).round() as u16),
         latency_max: LatencyBounds {

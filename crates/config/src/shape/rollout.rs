@@ -198,6 +198,9 @@ pub(super) struct JudgeTable {
     /// How much slower, in per cent, its quantiles of latency may be than those of the old one in the same time.
     #[schemars(range(min = 0, max = 10_000), extend("default" = 50))]
     slower_percent: Option<u16>,
+    /// And by how much at least.
+    #[schemars(schema_with = "super::duration", extend("default" = "10ms"))]
+    slower_by: Option<String>,
     /// Requests that it must have answered before anything is held against it.
     #[schemars(range(min = 1), extend("default" = 20))]
     requests_min: Option<u32>,
