@@ -121,17 +121,19 @@ impl Reading<'_> {
 
     fn health(&self, table: Section<'_>, listens: bool) -> HealthCheck {
         let usual = usual(listens);
+        // A short deadline makes for short checks where nothing else is said.
+        let deadline = table.duration("deadline").unwrap_or(usual.deadline);
         let health = HealthCheck {
             path: table.text("path").map(|path| path.value).or(usual.path),
-            settle: table.duration("settle").unwrap_or(usual.settle),
+            settle: table.duration("settle").unwrap_or(usual.settle.min(deadline)),
             port: table.number("port"),
             statuses: requests::statuses(&table).unwrap_or(usual.statuses),
             host: table.text("host").map(|host| host.value),
-            interval: table.duration("interval").unwrap_or(usual.interval),
-            timeout: table.duration("timeout").unwrap_or(usual.timeout),
+            interval: table.duration("interval").unwrap_or(usual.interval.min(deadline)),
+            timeout: table.duration("timeout").unwrap_or(usual.timeout.min(deadline)),
             passes: table.number("passes").unwrap_or(usual.passes),
             failures: table.number("failures").unwrap_or(usual.failures),
-            deadline: table.duration("deadline").unwrap_or(usual.deadline),
+            deadline,
         };
         table.finish();
         health

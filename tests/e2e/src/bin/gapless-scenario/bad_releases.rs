@@ -140,8 +140,10 @@ pub fn run() -> Value {
         }
         std::fs::write(folder.join("gapless.toml"), format!("{}{text}", release.top)).expect("a file can be written");
         let (_, failed) = load.counts();
-        gapless.run(["deploy", "--force"]);
+        let before = latest(&gapless).number;
+        let ran = gapless.run(["deploy", "--force"]);
         let deployment = latest(&gapless);
+        assert!(deployment.number > before, "{} was not deployed: {}{}", release.name, ran.stdout, ran.stderr);
         // Those that are under way still come to their end.
         std::thread::sleep(Duration::from_millis(500));
         let failed = load.counts().1 - failed;
