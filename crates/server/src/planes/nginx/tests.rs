@@ -1,0 +1,1 @@
+//! What is generated, as a person would read it.
