@@ -11,6 +11,7 @@ pub use keeper::{Planes, TrafficSeen};
 pub use supervisor::{ProxyInfo, ProxyProcess, Supervisor, SupervisorError};
 
 use async_trait::async_trait;
+use gapless_api::PlaneInfo;
 use gapless_core::deployment::Traffic;
 use gapless_core::facts::HeldSeen;
 use gapless_core::routes::RouteChange;
@@ -18,6 +19,36 @@ use gapless_core::{AppKey, PlacementId, RouteGroup, RouteTable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The data plane of this host, whichever it is: what the API tells of it.
+#[derive(Clone)]
+pub enum HostPlane {
+    /// gapless's own proxy.
+    Builtin(ProxyInfo),
+    /// An nginx.
+    Nginx(Arc<nginx::Nginx>),
+}
+
+impl HostPlane {
+    /// How it is.
+    pub async fn info(&self) -> PlaneInfo {
+        match self {
+            HostPlane::Builtin(proxy) => proxy.info().await,
+            HostPlane::Nginx(nginx) => nginx.info().await,
+        }
+    }
+
+    /// Whether it is as it should be: what it does, or what is wrong and what to do.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn check(&self) -> Result<String, String> {
+        match self {
+            HostPlane::Builtin(proxy) => proxy.check().await,
+            HostPlane::Nginx(nginx) => nginx.check().await,
+        }
+    }
+}
 
 /// Something that carries requests by a route table: the builtin proxy, or nginx. Every call has a deadline of its own.
 #[async_trait]
