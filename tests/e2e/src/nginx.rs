@@ -42,7 +42,8 @@ impl Nginx {
     /// Writes its main configuration, with the line that includes gapless's files or without it.
     pub fn configure(&self, is_included: bool, further: &str) {
         let folder = self.folder.path().display();
-        let include = if is_included { format!("include {}/*.conf;", self.config_dir().display()) } else { String::new() };
+        let include =
+            if is_included { format!("include {}/*.conf;", self.config_dir().display()) } else { String::new() };
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .iter()
             .map(|kind| format!("    {kind}_temp_path {folder}/{kind};\n"))

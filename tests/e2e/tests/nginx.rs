@@ -72,7 +72,11 @@ fn n2_a_mistake_of_one_application_does_not_block_another() {
     written(&host, &app("good")).ok(["deploy"]);
     // A name that nginx's hash of names has no room for.
     let long = vec![format!("{0}.{0}.{0}.{0}.test", "a".repeat(55))];
-    let bad = App { hosts: long, deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..App::new("bad", Runtime::Process) };
+    let bad = App {
+        hosts: long,
+        deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(),
+        ..App::new("bad", Runtime::Process)
+    };
     let ran = written(&host, &bad).run(["deploy"]);
     assert_ne!(ran.code, 0, "{ran:?}");
     assert!(!nginx.config_dir().join("app-bad.production.conf").exists());
@@ -151,7 +155,8 @@ fn n7_a_canary_gets_its_share_and_a_preview_its_token() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
-    let tables = "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"40%\" }]\n[judge]\nfalse_alarms = 0\n".to_owned();
+    let tables =
+        "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"40%\" }]\n[judge]\nfalse_alarms = 0\n".to_owned();
     let gapless = written(&host, &App { tables, ..app("shop") });
     let mut following = gapless.spawn(["deploy"]);
     wait_for("both releases answer", DEADLINE, || {

@@ -42,9 +42,8 @@ impl Reading<'_> {
     }
 
     fn nginx(&self, table: Section<'_>) -> NginxTable {
-        let path = |key, usual: &str| {
-            table.text(key).map_or_else(|| PathBuf::from(usual), |path| self.base.join(path.value))
-        };
+        let path =
+            |key, usual: &str| table.text(key).map_or_else(|| PathBuf::from(usual), |path| self.base.join(path.value));
         let config_dir = path("config_dir", CONFIG_DIR);
         let (config, pid_file) = (path("config", CONFIG), path("pid_file", PID_FILE));
         // A name without a slash is looked for in PATH.
@@ -60,7 +59,11 @@ impl Reading<'_> {
         let listen = addresses(&table);
         let generations: Option<u16> = table.number("worker_generations_max");
         if generations == Some(0) {
-            self.report.at_path("proxy.worker_generations_max", "`proxy.worker_generations_max` must be at least 1", "here");
+            self.report.at_path(
+                "proxy.worker_generations_max",
+                "`proxy.worker_generations_max` must be at least 1",
+                "here",
+            );
         }
         table.finish();
         NginxTable {

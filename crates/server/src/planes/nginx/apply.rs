@@ -50,15 +50,23 @@ pub(super) enum ApplyError {
     Master(#[from] MasterError),
     #[error(transparent)]
     Files(#[from] FilesError),
-    #[error("nginx's configuration is broken, and not by gapless: {why}; mend it (`nginx -t` says whether it is), and gapless goes on by itself")]
+    #[error(
+        "nginx's configuration is broken, and not by gapless: {why}; mend it (`nginx -t` says whether it is), and gapless goes on by itself"
+    )]
     Broken { why: String },
     #[error("gapless's own part of nginx's configuration does not work: {why}; see [proxy] in server.toml")]
     Own { why: String },
-    #[error("nginx does not take the routes of {key}: {why}; and what is on disk for it was written by an earlier run of the server, so its routes are not known")]
+    #[error(
+        "nginx does not take the routes of {key}: {why}; and what is on disk for it was written by an earlier run of the server, so its routes are not known"
+    )]
     Unknown { key: AppKey, why: String },
-    #[error("nginx does not read gapless's files: add `{line}` to `http {{ }}` in {config}, once; gapless goes on by itself")]
+    #[error(
+        "nginx does not read gapless's files: add `{line}` to `http {{ }}` in {config}, once; gapless goes on by itself"
+    )]
     NotIncluded { line: String, config: String },
-    #[error("{count} generations of old nginx workers still live, as many as may be (`worker_generations_max`): long requests or WebSockets keep them; set `worker_shutdown_timeout` in nginx.conf, or wait")]
+    #[error(
+        "{count} generations of old nginx workers still live, as many as may be (`worker_generations_max`): long requests or WebSockets keep them; set `worker_shutdown_timeout` in nginx.conf, or wait"
+    )]
     Generations { count: usize },
     #[error("nginx was told to reload and does not go by the new configuration within {} s: {why}; its error log says more", RELOAD_DEADLINE.as_secs())]
     NotTaken { why: String },
@@ -74,7 +82,11 @@ pub(super) fn unanswered(settings: &NginxConfig, why: &str) -> String {
     )
 }
 
-pub(super) async fn apply(settings: &NginxConfig, known: &mut Known, table: &RouteTable) -> Result<Applied, ApplyError> {
+pub(super) async fn apply(
+    settings: &NginxConfig,
+    known: &mut Known,
+    table: &RouteTable,
+) -> Result<Applied, ApplyError> {
     let master = Master::find(&settings.pid_file)?;
     let present = files::read(&settings.config_dir)?;
     let mut rejected = BTreeMap::new();
@@ -113,7 +125,9 @@ pub(super) async fn apply(settings: &NginxConfig, known: &mut Known, table: &Rou
             }
             continue;
         }
-        if marker.is_err() && !program::includes(settings, &settings.config_dir.join(GAPLESS_FILE)).await.unwrap_or(true) {
+        if marker.is_err()
+            && !program::includes(settings, &settings.config_dir.join(GAPLESS_FILE)).await.unwrap_or(true)
+        {
             let (line, config) = (settings.include_line(), settings.config.display().to_string());
             return Err(ApplyError::NotIncluded { line, config });
         }

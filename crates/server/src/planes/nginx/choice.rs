@@ -98,9 +98,7 @@ fn by_split(slots: &[&SlotRoute], split: &Split, prefix: &str) -> (Vec<Directive
                     Matcher::Header { name, value } => (header_variable(name), format!("~^{}$", literal(value))),
                     Matcher::Cookie { name, value } => ("$http_cookie".to_owned(), cookie(name, value)),
                     Matcher::Path(path) if path.as_str() == "/" => ("$request_uri".to_owned(), "~^/".to_owned()),
-                    Matcher::Path(path) => {
-                        ("$request_uri".to_owned(), format!("~^{}([/?]|$)", literal(path.as_str())))
-                    }
+                    Matcher::Path(path) => ("$request_uri".to_owned(), format!("~^{}([/?]|$)", literal(path.as_str()))),
                 };
                 let variable = format!("${prefix}_match_{at}");
                 all.push(map(&source, &variable, &so_far, vec![(pattern, label(new))]));

@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// The first line of each file, by which gapless knows it as its own.
-pub(super) const OWN: &str = "# Written by gapless, and overwritten by it. Change the application's gapless.toml instead.\n";
+pub(super) const OWN: &str =
+    "# Written by gapless, and overwritten by it. Change the application's gapless.toml instead.\n";
 /// The file of gapless itself. It sorts before those of applications, so that its server is nginx's default one where
 /// nobody else's is: an unknown host is answered 404, and not by whatever application comes first.
 pub(super) const GAPLESS_FILE: &str = "00-gapless.conf";

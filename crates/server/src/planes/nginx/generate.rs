@@ -73,7 +73,8 @@ fn upstream_name(key: &AppKey, slot: &str, service: &ServiceName) -> String {
 fn upstream(key: &AppKey, slot: &SlotRoute, service: &ServiceName) -> Directive {
     let instances = slot.instances.iter().filter(|instance| instance.service == *service);
     // Which instances are well is for gapless to say; nginx would take the only one out for seconds.
-    let servers = instances.map(|instance| line(["server".into(), instance.address.to_string().into(), "max_fails=0".into()]));
+    let servers =
+        instances.map(|instance| line(["server".into(), instance.address.to_string().into(), "max_fails=0".into()]));
     let mut inner: Vec<_> = servers.collect();
     if inner.is_empty() {
         // nginx takes no upstream without a server. It answers 502 for this one.
@@ -90,10 +91,7 @@ fn forwarded_maps(prefix: &str, forward: &ForwardSettings) -> Vec<Directive> {
         return Vec::new();
     }
     let or = |header: &str, name: &str, otherwise: &str| {
-        let inner = vec![
-            line([Word::Theirs(String::new()), otherwise.into()]),
-            set("default", header),
-        ];
+        let inner = vec![line([Word::Theirs(String::new()), otherwise.into()]), set("default", header)];
         block(["map".into(), header.into(), format!("${prefix}_{name}").into()], inner)
     };
     vec![
@@ -105,8 +103,13 @@ fn forwarded_maps(prefix: &str, forward: &ForwardSettings) -> Vec<Directive> {
 
 /// For each prefix that is cut off, a variable with what is left of the request's target, as it was sent.
 fn strips(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, BTreeMap<String, String>) {
-    let paths: BTreeSet<&str> =
-        group.routes.iter().filter(|route| route.strip).map(|route| route.path.as_str()).filter(|path| *path != "/").collect();
+    let paths: BTreeSet<&str> = group
+        .routes
+        .iter()
+        .filter(|route| route.strip)
+        .map(|route| route.path.as_str())
+        .filter(|path| *path != "/")
+        .collect();
     let mut variables = BTreeMap::new();
     let maps = paths.into_iter().enumerate().map(|(at, path)| {
         let variable = format!("${prefix}_stripped_{at}");
@@ -142,7 +145,10 @@ impl Server<'_> {
         if let Some(suffix) = host.wildcard_suffix() {
             // nginx's wildcard stands for several labels, too.
             let several = format!("^[^.]+\\.{}$", literal(suffix));
-            inner.push(block(["if".into(), Word::Ours("($host".into()), "!~".into(), Word::Theirs(several), ")".into()], vec![set("return", "404")]));
+            inner.push(block(
+                ["if".into(), Word::Ours("($host".into()), "!~".into(), Word::Theirs(several), ")".into()],
+                vec![set("return", "404")],
+            ));
         }
         inner.extend(self.proxying(forward));
         inner.extend(self.pages());
@@ -225,7 +231,12 @@ impl Server<'_> {
                 // Only `types` empties the list that would else say what the file's name means.
                 block(["types".into()], Vec::new()),
                 set("default_type", Word::Theirs("text/html; charset=utf-8".into())),
-                line(["add_header".into(), "Retry-After".into(), self.group.forward.retry_after_s.to_string().into(), "always".into()]),
+                line([
+                    "add_header".into(),
+                    "Retry-After".into(),
+                    self.group.forward.retry_after_s.to_string().into(),
+                    "always".into(),
+                ]),
                 line(["add_header".into(), "Cache-Control".into(), "no-store".into(), "always".into()]),
                 set("alias", Word::Theirs(file.display().to_string())),
             ];
@@ -258,7 +269,10 @@ impl Server<'_> {
             return vec![set("return", "503")];
         }
         let refused = |what: &str, status: &str| {
-            block(["if".into(), format!("({slot}").into(), "=".into(), format!("{what})").into()], vec![set("return", status)])
+            block(
+                ["if".into(), format!("({slot}").into(), "=".into(), format!("{what})").into()],
+                vec![set("return", status)],
+            )
         };
         let mut all = Vec::new();
         if self.group.preview.is_none() {

@@ -12,7 +12,9 @@ pub(super) enum MasterError {
     NotRunning(PathBuf),
     #[error("nginx does not run: process {pid}, which {} names, is not its master; start nginx", file.display())]
     OtherProcess { pid: u32, file: PathBuf },
-    #[error("nginx (process {pid}) cannot be told to reload: {why}; run gapless as root, or as the user that runs nginx")]
+    #[error(
+        "nginx (process {pid}) cannot be told to reload: {why}; run gapless as root, or as the user that runs nginx"
+    )]
     Signal { pid: u32, why: String },
 }
 

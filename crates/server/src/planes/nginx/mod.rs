@@ -132,7 +132,8 @@ impl DataPlane for Nginx {
         known.generations.look(&master.workers());
         let in_flight = known.generations.in_flight();
         // With a configuration of another time it goes by no table that is known.
-        let version = known.table.as_ref().filter(|_| known.digest == Some(marker.digest)).map_or(0, |table| table.version);
+        let version =
+            known.table.as_ref().filter(|_| known.digest == Some(marker.digest)).map_or(0, |table| table.version);
         Ok(PlaneStatus {
             version,
             is_in_flight_unknown: in_flight.is_none(),

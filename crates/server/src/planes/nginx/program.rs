@@ -19,7 +19,11 @@ const LISTING_BYTES_MAX: usize = 64 << 20;
 pub(super) async fn test_apart(settings: &NginxConfig, files: &Files) -> Result<(), String> {
     let folder = tempfile::tempdir().map_err(|error| format!("no folder for a test: {error}"))?;
     let path = |name: &str| Word::Theirs(folder.path().join(name).display().to_string());
-    let mut http = vec![set("access_log", "off"), set("client_body_temp_path", path("body")), set("proxy_temp_path", path("proxy"))];
+    let mut http = vec![
+        set("access_log", "off"),
+        set("client_body_temp_path", path("body")),
+        set("proxy_temp_path", path("proxy")),
+    ];
     for (name, text) in files.iter().filter(|(name, _)| name.ends_with(".conf")) {
         std::fs::write(folder.path().join(name), text).map_err(|error| format!("no file for a test: {error}"))?;
         http.push(line(["include".into(), path(name)]));

@@ -76,11 +76,8 @@ fn conf(group: &RouteGroup) -> String {
 
 fn maintained() -> RouteGroup {
     let maintenance = MaintenanceRoute { page: Some("<p>back $soon".into()), health_paths: vec!["/up".into()] };
-    let forward = ForwardSettings {
-        error_page: Some("<p>sorry".into()),
-        trust_forwarded: true,
-        ..ForwardSettings::default()
-    };
+    let forward =
+        ForwardSettings { error_page: Some("<p>sorry".into()), trust_forwarded: true, ..ForwardSettings::default() };
     RouteGroup { maintenance: Some(maintenance), forward, ..group() }
 }
 
@@ -146,7 +143,8 @@ async fn nginx_takes_everything_that_is_generated() {
 
 #[tokio::test]
 async fn what_nginx_does_not_take_is_told_with_file_and_line() {
-    let broken = Files::from([(files::file_of(&key()), "server {\n    listen 127.0.0.1:8080;\n    nonsense;\n}\n".into())]);
+    let broken =
+        Files::from([(files::file_of(&key()), "server {\n    listen 127.0.0.1:8080;\n    nonsense;\n}\n".into())]);
     let why = program::test_apart(&settings(), &broken).await.unwrap_err();
     assert!(why.contains("unknown directive \"nonsense\" in app-shop.production.conf:3"), "{why}");
     let missing = NginxConfig { binary: "/nowhere/nginx".into(), ..settings() };

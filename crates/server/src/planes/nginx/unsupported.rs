@@ -9,7 +9,10 @@ use gapless_core::{Millis, Spec};
 pub fn unsupported(spec: &Spec) -> Vec<String> {
     let mut all = Vec::new();
     for hook in spec.hooks.iter().filter(|hook| hook.at == HookPoint::Held) {
-        all.push(format!("the hook {:?} wants requests held (`when = \"held\"`), and nginx cannot let them wait", hook.name));
+        all.push(format!(
+            "the hook {:?} wants requests held (`when = \"held\"`), and nginx cannot let them wait",
+            hook.name
+        ));
     }
     if spec.judge.errors_max_permille.is_some() || has_bounds(spec) {
         all.push("`[judge]` sets limits for errors or latencies, and nginx counts neither by release".to_owned());
@@ -51,7 +54,8 @@ fn choice(choose: &Choose) -> Vec<String> {
 /// nginx has headers as variables, in which a hyphen is an underscore, and nothing else is allowed.
 fn header_name(name: &str) -> Option<String> {
     let is_good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    (!is_good).then(|| format!("the header {name:?} cannot be told from others in nginx: letters, digits and hyphens can"))
+    (!is_good)
+        .then(|| format!("the header {name:?} cannot be told from others in nginx: letters, digits and hyphens can"))
 }
 
 #[cfg(test)]
