@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use gapless_core::RouteTable;
 use gapless_core::deployment::Traffic;
 use gapless_core::routes::RouteChange;
-use gapless_server::planes::{DataPlane, PlaneError, PlaneStatus};
+use gapless_server::planes::{Applied, DataPlane, PlaneError, PlaneStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,11 +27,11 @@ impl FakePlane {
         FakePlane { world, dice, index }
     }
 
-    async fn answer(&self) -> Result<(), PlaneError> {
+    async fn answer(&self) -> Result<Applied, PlaneError> {
         self.dice.wait_up_to(5).await;
         let is_away = self.world.lock().planes.get(self.index).is_none_or(|plane| plane.is_away);
         let is_lost = self.world.has_faults() && self.dice.once_in(40);
-        if is_away || is_lost { Err(PlaneError::Away("simulated".to_owned())) } else { Ok(()) }
+        if is_away || is_lost { Err(PlaneError::Away("simulated".to_owned())) } else { Ok(Applied::default()) }
     }
 }
 
@@ -41,13 +41,13 @@ impl DataPlane for FakePlane {
         format!("plane {}", self.index)
     }
 
-    async fn replace(&self, table: &RouteTable) -> Result<(), PlaneError> {
+    async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
         self.answer().await?;
         self.world.lock().apply(self.index, Arc::new(table.clone()));
         self.answer().await
     }
 
-    async fn change(&self, change: &RouteChange) -> Result<(), PlaneError> {
+    async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {
         self.answer().await?;
         {
             let mut state = self.world.lock();

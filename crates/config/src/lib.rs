@@ -19,7 +19,8 @@ mod units;
 pub use load::{LoadOptions, Loaded, Secrets, environments, following, load, parse};
 pub use problem::{ConfigError, Problem};
 pub use server::{
-    EtcdTable, PeersTable, REGISTRY_KEYS, RegistryTable, ServerFile, StoreTable, TlsTable, load_server, parse_server,
+    EtcdTable, NginxTable, PeersTable, ProxyTable, REGISTRY_KEYS, RegistryTable, ServerFile, StoreTable, TlsTable,
+    load_server, parse_server,
 };
 pub use shape::schema;
 pub use template::{Runtime, TemplateOptions, template};

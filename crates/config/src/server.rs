@@ -1,6 +1,7 @@
 //! `server.toml`: what the server is told about itself, as strictly read and as plainly told as `gapless.toml`. What the
 //! files that it names hold is read with it, so that a wrong name is shown where it stands.
 
+mod proxy;
 mod read;
 
 use crate::load::{self, read_file};
@@ -31,6 +32,37 @@ pub struct ServerFile {
     pub registry: RegistryTable,
     /// How servers reach each other.
     pub peers: Option<PeersTable>,
+    /// What carries users' requests.
+    pub proxy: ProxyTable,
+}
+
+/// `[proxy]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ProxyTable {
+    /// `kind = "gapless"`: gapless's own proxy.
+    #[default]
+    Gapless,
+    /// `kind = "nginx"`.
+    Nginx(NginxTable),
+}
+
+/// `[proxy]` with `kind = "nginx"`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NginxTable {
+    /// The folder that gapless writes to, and nginx includes.
+    pub config_dir: PathBuf,
+    /// nginx's program.
+    pub binary: PathBuf,
+    /// nginx's main configuration.
+    pub config: PathBuf,
+    /// Where nginx writes the id of its master process.
+    pub pid_file: PathBuf,
+    /// Where a server of gapless's own says which configuration nginx goes by.
+    pub status: SocketAddr,
+    /// What nginx serves applications on; the server's `listen` without it.
+    pub listen: Option<Vec<SocketAddr>>,
+    /// How many generations of workers may be ending at a time.
+    pub worker_generations_max: usize,
 }
 
 /// `[store]`.

@@ -9,7 +9,8 @@ use crate::health::http_prober;
 use crate::http::{About, Api};
 use crate::kv::UserKeys;
 use crate::operations::Operations;
-use crate::planes::{Builtin, Planes, Supervisor};
+use crate::planes::nginx::{Nginx, unsupported};
+use crate::planes::{Builtin, DataPlane, HostPlane, Planes, Supervisor};
 use crate::records::Records;
 use crate::registry::Registry;
 use crate::run::{Place, ServerConfig, ServerError};
@@ -22,6 +23,7 @@ use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
 use gapless_store::{Store, Txn};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
@@ -90,22 +92,23 @@ impl Parts {
             run: crate::http::secret(),
             clock,
             prober: http_prober(),
-            gate_runner: gates::runner(docker, config.listen.clone()),
+            gate_runner: gates::runner(docker, served_on(config).to_vec()),
             outputs: broadcast::channel(LINES_WAITING_MAX).0,
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             progress: Default::default(),
         });
         let controllers = Arc::new(Controllers::new(shared.clone(), bells));
         let operations = Operations::new(shared.clone(), controllers.clone());
+        let operations = if config.nginx.is_some() { operations.refusing("nginx", unsupported) } else { operations };
         Ok(Parts { shared, controllers, operations, apps, keys, promotions_asked })
     }
 
     /// An API on them.
-    pub(crate) fn api(&self, place: &Place, supervisor: &Arc<Supervisor>, about: About) -> Router {
+    pub(crate) fn api(&self, place: &Place, proxy: HostPlane, about: About) -> Router {
         let api = Api {
             shared: self.shared.clone(),
             operations: self.operations.clone(),
-            proxy: supervisor.info(),
+            proxy,
             state_dir: place.state_dir.clone(),
             started_at: place.started_at,
             about,
@@ -134,17 +137,26 @@ impl ControlPlane {
         let owner = owner(store.as_ref()).await?;
         let parts = Parts::new(config, place, store.clone(), &owner).await?;
         let registry = Registry::new(store, parts.keys.clone(), config.registry.clone());
-        let supervisor = match supervisor {
-            Some(supervisor) => supervisor,
-            None => Supervisor::begin(place.proxy(config)).await?,
+        let mut tasks = JoinSet::new();
+        let (plane, proxy): (Arc<dyn DataPlane>, _) = match &config.nginx {
+            Some(nginx) => {
+                let nginx = Arc::new(Nginx::new(nginx.clone()));
+                (nginx.clone(), HostPlane::Nginx(nginx))
+            }
+            None => {
+                let supervisor = match supervisor {
+                    Some(supervisor) => supervisor,
+                    None => Supervisor::begin(place.proxy(config)).await?,
+                };
+                let info = supervisor.info();
+                tasks.spawn(supervisor.go_on());
+                (Arc::new(Builtin::new(place.host_dir.join("proxy.sock"))), HostPlane::Builtin(info))
+            }
         };
-        let router = parts.api(place, &supervisor, about);
+        let router = parts.api(place, proxy, about);
         let Parts { shared, controllers, operations, apps, promotions_asked, .. } = parts;
 
-        let mut tasks = JoinSet::new();
-        let plane = Arc::new(Builtin::new(place.host_dir.join("proxy.sock")));
         tasks.spawn(shared.planes.clone().keep(plane, shared.tables.clone()));
-        tasks.spawn(supervisor.go_on());
         for (name, runtime) in shared.runtimes.all() {
             let (controllers, runtime) = (controllers.clone(), runtime.clone());
             tasks.spawn(async move { controllers.follow_events(name, runtime).await });
@@ -160,6 +172,11 @@ impl ControlPlane {
         tasks.spawn(crate::promotions::carry_out(operations, promotions_asked, by));
         Ok(ControlPlane { router, applications: apps.len(), controllers, _tasks: tasks })
     }
+}
+
+/// Where users' requests come in.
+fn served_on(config: &ServerConfig) -> &[SocketAddr] {
+    config.nginx.as_ref().map_or(&config.listen, |nginx| &nginx.listen)
 }
 
 fn runtimes(config: &ServerConfig, place: &Place, owner: &str) -> Result<(Runtimes, Arc<DockerRuntime>), ServerError> {

@@ -23,6 +23,14 @@ pub enum OperationError {
     /// The record could not be read or changed.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The data plane cannot do what the configuration wants.
+    #[error("{plane}, the data plane of this server, cannot do what the configuration wants: {}; change that, or let gapless's own proxy serve (`[proxy] kind = \"gapless\"` in server.toml)", .reasons.join("; "))]
+    Unsupported {
+        /// Which data plane.
+        plane: &'static str,
+        /// What it cannot do, and why.
+        reasons: Vec<String>,
+    },
     /// There is no such application.
     #[error("there is no application {} in the environment {}; `gapless status` lists those there are", .0.app, .0.env)]
     NoApplication(AppKey),
@@ -39,19 +47,37 @@ pub enum OperationError {
 pub struct Operations {
     shared: Arc<Shared>,
     controllers: Arc<Controllers>,
+    /// The data plane, and what of a configuration it cannot do.
+    refused_by: Option<(&'static str, Refusals)>,
 }
+
+/// What of a configuration a data plane cannot do, and why, for people.
+pub type Refusals = fn(&Spec) -> Vec<String>;
 
 impl Operations {
     /// Operations on those records, for those controllers to carry on.
     #[must_use]
     pub fn new(shared: Arc<Shared>, controllers: Arc<Controllers>) -> Self {
-        Operations { shared, controllers }
+        Operations { shared, controllers, refused_by: None }
+    }
+
+    /// The same, refusing what the data plane of that name cannot do.
+    #[must_use]
+    pub fn refusing(self, plane: &'static str, refusals: Refusals) -> Self {
+        Operations { refused_by: Some((plane, refusals)), ..self }
+    }
+
+    fn check(&self, spec: &Spec) -> Result<(), OperationError> {
+        let Some((plane, refusals)) = self.refused_by else { return Ok(()) };
+        let reasons = refusals(spec);
+        if reasons.is_empty() { Ok(()) } else { Err(OperationError::Unsupported { plane, reasons }) }
     }
 
     /// Queues a deployment of a new release; deployments that wait already are superseded.
     ///
     /// # Errors
-    /// If a host belongs to another application, the application is being removed, or the store does not answer.
+    /// If a host belongs to another application, the application is being removed, the data plane cannot do what the
+    /// specification wants, or the store does not answer.
     pub async fn deploy(
         &self,
         key: &AppKey,
@@ -60,6 +86,7 @@ impl Operations {
         force: bool,
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
+        self.check(&spec)?;
         let spec = Arc::new(spec);
         let then: Vec<_> = then.into_iter().map(Arc::new).collect();
         self.hand_in(key, by, |app| command::deploy(app, spec.clone(), then.clone(), force, by)).await
@@ -77,6 +104,7 @@ impl Operations {
         then: Vec<Arc<Spec>>,
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
+        self.check(&spec)?;
         let mut proven = Vec::new();
         for env in std::iter::once(from).chain(spec.requires.iter().filter(|env| *env != from)) {
             let there = self.application(&AppKey::new(key.app.clone(), env.clone())).await?.record;
@@ -165,8 +193,9 @@ impl Operations {
     /// What deploying `spec` would change and do.
     ///
     /// # Errors
-    /// If the store does not answer.
+    /// If the data plane cannot do what it wants, or the store does not answer.
     pub async fn plan(&self, key: &AppKey, spec: &Spec) -> Result<Plan, OperationError> {
+        self.check(spec)?;
         let app = self.shared.records.application(key).await?.map(|app| app.record);
         let history = self.shared.records.deployments(key, u64::MAX, PLANNED_FROM).await?;
         // What cannot be looked up is not known: the deployment will say why.

@@ -3,6 +3,7 @@
 use crate::cluster;
 use crate::http::{About, Front, ListenError, Listener, Role};
 use crate::lead::ControlPlane;
+use crate::planes::nginx::NginxConfig;
 use crate::planes::{ProxyProcess, SupervisorError};
 use crate::records::RecordError;
 use crate::registry::RegistryConfig;
@@ -27,6 +28,8 @@ pub struct ServerConfig {
     pub socket: PathBuf,
     /// What the proxy listens on.
     pub listen: Vec<SocketAddr>,
+    /// The nginx that is the data plane, where it is not gapless's own proxy.
+    pub nginx: Option<NginxConfig>,
     /// The program that runs a proxy (`proxy`) and a shim (`shim`): gapless itself.
     pub program: PathBuf,
     /// Where the records are.

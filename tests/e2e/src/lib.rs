@@ -5,6 +5,7 @@ mod app;
 mod cli;
 mod engine;
 mod http;
+mod nginx;
 pub mod render;
 mod server;
 
@@ -12,4 +13,5 @@ pub use app::{App, Runtime, example_program, image};
 pub use cli::{Gapless, Ran};
 pub use engine::engine_floor;
 pub use http::get;
+pub use nginx::Nginx;
 pub use server::{Host, free_port, wait_for};

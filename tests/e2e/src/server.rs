@@ -76,7 +76,7 @@ impl Host {
             let ran = self.gapless().run(["status"]);
             (ran.code == 0).then(|| self.server_info())
         });
-        self.proxy = info.planes.first().and_then(|plane| plane.pid);
+        self.proxy = own_proxy(&info);
     }
 
     /// Starts the server, and does not wait for anything.
@@ -188,7 +188,7 @@ impl Host {
             host.start_server();
         }
         let info = host.server_info();
-        host.proxy = info.planes.first().and_then(|plane| plane.pid);
+        host.proxy = own_proxy(&info);
         host.remove_applications();
         kill(info.pid);
         host.end();
@@ -227,11 +227,16 @@ impl Drop for Host {
                 let proxy = std::fs::read_to_string(self.folder.join("state/proxy.log")).unwrap_or_default();
                 eprintln!("the server's log:\n{}\nthe proxy's log:\n{proxy}", self.log());
             }
-            let pid = self.server_info().planes.first().and_then(|plane| plane.pid);
+            let pid = own_proxy(&self.server_info());
             self.proxy = pid.or(self.proxy);
             self.end();
         }
     }
+}
+
+/// The process of gapless's own proxy; another data plane is not the host's to end.
+fn own_proxy(info: &ServerInfo) -> Option<u32> {
+    info.planes.iter().find(|plane| plane.name == "proxy")?.pid
 }
 
 fn kill(pid: u32) {

@@ -81,6 +81,10 @@ pub struct Report {
     pub by_release: BTreeMap<String, ReleaseCount>,
     /// How long answers took.
     pub latency: Latency,
+    /// Connections that the server closed between two requests.
+    pub closed: u64,
+    /// Of these, those on which a request was under way to it; it was sent once more.
+    pub closed_under_request: u64,
     /// How often a server asked to come again: WebSockets closed with 1001 or 1012, event streams that ended.
     pub moved: u64,
     /// How long the load has run.
@@ -99,6 +103,8 @@ struct Pages {
     by_kind: BTreeMap<Kind, u64>,
     by_release: BTreeMap<String, ReleaseCount>,
     latency: Histogram<u64>,
+    closed: u64,
+    closed_under_request: u64,
     moved: u64,
 }
 
@@ -121,6 +127,8 @@ impl Book {
             by_kind: BTreeMap::new(),
             by_release: BTreeMap::new(),
             latency,
+            closed: 0,
+            closed_under_request: 0,
             moved: 0,
         };
         Book { began: Instant::now(), pages: Mutex::new(pages) }
@@ -155,6 +163,13 @@ impl Book {
         }
     }
 
+    /// The server closed a connection between two requests.
+    pub(crate) fn closed(&self, is_under_request: bool) {
+        let mut pages = self.lock();
+        pages.closed += 1;
+        pages.closed_under_request += u64::from(is_under_request);
+    }
+
     /// A server asked to come again.
     pub(crate) fn moved(&self) {
         self.lock().moved += 1;
@@ -179,6 +194,8 @@ impl Book {
                 p99_us: quantile(0.99),
                 max_us: pages.latency.max(),
             },
+            closed: pages.closed,
+            closed_under_request: pages.closed_under_request,
             moved: pages.moved,
             duration_ms: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
         }

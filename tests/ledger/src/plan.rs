@@ -8,6 +8,10 @@ use std::time::Duration;
 pub enum Mix {
     /// Only GET, on connections that are kept.
     Get,
+    /// GET, every fifth on a connection of its own, for servers that close connections between requests: one that
+    /// closes under a request before any byte of its answer is counted apart, and the request sent once more on a fresh
+    /// connection, as clients do (RFC 9112, section 9.3.1).
+    GetForgiving,
     /// All kinds: kept and fresh connections, bodies both ways, slow downloads, WebSockets and event streams.
     All,
 }

@@ -47,7 +47,8 @@ pub(crate) async fn pace(plan: Arc<LoadPlan>, book: Arc<Book>, ending: Cancellat
 /// Of ten requests, seven on kept connections; every hundredth is a slow download.
 fn kind(mix: Mix, number: u64) -> Kind {
     match (mix, number % 10) {
-        (Mix::Get, _) => Kind::Get,
+        (Mix::GetForgiving, 4 | 9) => Kind::GetFresh,
+        (Mix::Get | Mix::GetForgiving, _) => Kind::Get,
         (Mix::All, 3 | 7) => Kind::Post,
         (Mix::All, 5) if number % 100 == 5 => Kind::Download,
         (Mix::All, 9) => Kind::GetFresh,
@@ -57,7 +58,7 @@ fn kind(mix: Mix, number: u64) -> Kind {
 
 async fn send(plan: Arc<LoadPlan>, book: Arc<Book>, pool: Arc<Pool>, entry: Entry, body: Bytes, number: u64) {
     let mut release = None;
-    let exchange = exchange(&plan, &pool, &entry, body, number, &mut release);
+    let exchange = exchange(&plan, &book, &pool, &entry, body, number, &mut release);
     let result = match tokio::time::timeout(plan.answer_timeout, exchange).await {
         Ok(result) => result,
         Err(_) => Err(format!("no complete answer within {:?}", plan.answer_timeout)),
@@ -70,6 +71,7 @@ async fn send(plan: Arc<LoadPlan>, book: Arc<Book>, pool: Arc<Pool>, entry: Entr
 
 async fn exchange(
     plan: &LoadPlan,
+    book: &Book,
     pool: &Pool,
     entry: &Entry,
     body: Bytes,
@@ -77,11 +79,18 @@ async fn exchange(
     release: &mut Option<String>,
 ) -> Result<(), String> {
     let is_fresh = entry.kind == Kind::GetFresh;
-    let mut sender = match pool.take().filter(|_| !is_fresh) {
+    let kept = if is_fresh { None } else { pool.take(book) };
+    let is_kept = kept.is_some();
+    let mut sender = match kept {
         Some(sender) => sender,
         None => connect(plan).await?,
     };
-    let answer = sender.send_request(request(plan, entry.kind, &body, number)?).await;
+    let mut answer = sender.send_request(request(plan, entry.kind, &body, number)?).await;
+    if answer.is_err() && is_kept && plan.mix == Mix::GetForgiving {
+        book.closed(true);
+        sender = connect(plan).await?;
+        answer = sender.send_request(request(plan, entry.kind, &body, number)?).await;
+    }
     let answer = answer.map_err(|error| format!("sent and not answered: {error}"))?;
     *release = release_of(&answer);
     let status = answer.status();
@@ -138,12 +147,12 @@ struct Pool(Mutex<Vec<Sender>>);
 
 impl Pool {
     /// One that is open still: a server may close one on which nothing was sent (RFC 9112, section 9.3.1).
-    fn take(&self) -> Option<Sender> {
+    fn take(&self, book: &Book) -> Option<Sender> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match kept.pop() {
                 Some(sender) if sender.is_ready() => return Some(sender),
-                Some(_) => {}
+                Some(_) => book.closed(false),
                 None => return None,
             }
         }

@@ -3,9 +3,9 @@
 use crate::args::Server;
 use crate::exit::Failure;
 use crate::present::{default_socket, default_state_dir, log};
-use gapless_config::{EtcdTable, PeersTable, ServerFile, StoreTable, TlsTable, load_server};
+use gapless_config::{EtcdTable, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server};
 use gapless_server::registry::RegistryConfig;
-use gapless_server::{Ended, EtcdConfig, EtcdTls, PeersConfig, ServerConfig, StoreConfig};
+use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, PeersConfig, ServerConfig, StoreConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,6 +46,10 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
         state_dir: args.state_dir.or(file.state_dir).unwrap_or_else(default_state_dir),
         host_dir: file.host_dir,
         socket: socket.or(file.socket).unwrap_or_else(default_socket),
+        nginx: match file.proxy {
+            ProxyTable::Gapless => None,
+            ProxyTable::Nginx(table) => Some(nginx_config(table, &listen)),
+        },
         listen,
         program: std::env::current_exe().map_err(Failure::other)?,
         store: match file.store {
@@ -59,6 +63,18 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
             keys: file.registry.keys.map(|keys| keys.into_iter().collect()),
         },
     })
+}
+
+fn nginx_config(table: NginxTable, listen: &[SocketAddr]) -> NginxConfig {
+    NginxConfig {
+        config_dir: table.config_dir,
+        binary: table.binary,
+        config: table.config,
+        pid_file: table.pid_file,
+        status: table.status,
+        listen: table.listen.unwrap_or_else(|| listen.to_vec()),
+        worker_generations_max: table.worker_generations_max,
+    }
 }
 
 fn etcd_config(table: EtcdTable) -> EtcdConfig {

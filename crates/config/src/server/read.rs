@@ -25,15 +25,11 @@ impl Reading<'_> {
         let name = root.text("name").and_then(|name| {
             root.accept(name.span, "name", checked(name.value, is_name, "letters, digits, `.`, `_` and `-`"))
         });
-        let listen = root.texts("listen").map(|addresses| {
-            let parsed = addresses.into_iter().enumerate().filter_map(|(at, address)| {
-                root.accept(address.span, &format!("listen[{at}]"), socket_address(&address.value))
-            });
-            parsed.collect()
-        });
+        let listen = addresses(&root);
         let (state_dir, host_dir, socket) = (path("state_dir"), path("host_dir"), path("socket"));
         let store = root.table("store").map(|table| self.store(table)).unwrap_or_default();
         let registry = root.table("registry").map(|table| self.registry(table)).unwrap_or_default();
+        let proxy = root.table("proxy").map(|table| self.proxy(table)).unwrap_or_default();
         let peers = root.table("peers").and_then(|table| self.peers(table));
         if let (StoreTable::Sqlite, true) = (&store, root.has("peers")) {
             let help =
@@ -43,7 +39,7 @@ impl Reading<'_> {
             }
         }
         root.finish();
-        ServerFile { name, listen, state_dir, host_dir, socket, store, registry, peers }
+        ServerFile { name, listen, state_dir, host_dir, socket, store, registry, peers, proxy }
     }
 
     fn store(&self, table: Section<'_>) -> StoreTable {
@@ -208,8 +204,18 @@ impl Reading<'_> {
     }
 }
 
-fn socket_address(text: &str) -> Result<SocketAddr, String> {
+pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an address and a port, such as \"0.0.0.0:80\" or \"[::]:80\""))
+}
+
+/// The addresses of `listen`.
+pub(super) fn addresses(table: &Section<'_>) -> Option<Vec<SocketAddr>> {
+    let listen = table.texts("listen")?;
+    let path = table.path("listen");
+    let parsed = listen.into_iter().enumerate().filter_map(|(at, address)| {
+        table.accept(address.span, &format!("{path}[{at}]"), socket_address(&address.value))
+    });
+    Some(parsed.collect())
 }
 
 fn is_name(text: &str) -> bool {

@@ -12,7 +12,8 @@ mod peers;
 
 use crate::http::{About, Front, Listener, Role};
 use crate::lead::{ControlPlane, Parts};
-use crate::planes::Supervisor;
+use crate::planes::nginx::Nginx;
+use crate::planes::{HostPlane, Supervisor};
 use crate::records::RecordError;
 use crate::run::{Ended, Place, ServerConfig, ServerError, serve};
 use futures_util::StreamExt;
@@ -124,7 +125,7 @@ impl Server<'_> {
                 said = Some(tokio::time::Instant::now());
             }
             self.front.close(why);
-            if supervisor.is_none() && self.place.host_dir.join("routes.json").exists() {
+            if supervisor.is_none() && self.config.nginx.is_none() && self.place.host_dir.join("routes.json").exists() {
                 let begun = Supervisor::begin(self.place.proxy(self.config)).await?;
                 keeping.spawn(begun.clone().go_on());
                 supervisor = Some(begun);
@@ -198,7 +199,11 @@ impl Server<'_> {
             }
         };
         let about = self.about(store, Some(leader.name.clone()));
-        let local = parts.api(self.place, &Supervisor::idle(self.place.proxy(self.config)), about);
+        let proxy = match &self.config.nginx {
+            Some(nginx) => HostPlane::Nginx(Arc::new(Nginx::new(nginx.clone()))),
+            None => HostPlane::Builtin(Supervisor::idle(self.place.proxy(self.config)).info()),
+        };
+        let local = parts.api(self.place, proxy, about);
         Some(follower::router(local, leader.clone(), &self.this.host, self.outgoing.clone()))
     }
 

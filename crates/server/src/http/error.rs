@@ -41,7 +41,7 @@ impl From<OperationError> for Failure {
                 CommandError::Busy { .. } | CommandError::QueueFull { .. } | CommandError::BeingRemoved { .. },
             ) => Code::Busy,
             OperationError::Record(RecordError::Store(_) | RecordError::Unreadable { .. }) => Code::Unavailable,
-            OperationError::Command(CommandError::Weight(_)) => Code::BadRequest,
+            OperationError::Command(CommandError::Weight(_)) | OperationError::Unsupported { .. } => Code::BadRequest,
             OperationError::Command(_) => Code::Conflict,
             OperationError::NoApplication(_) | OperationError::NoDeployment(..) | OperationError::NoRelease(..) => {
                 Code::NotFound

@@ -19,7 +19,7 @@ pub use openapi::document as openapi_document;
 use crate::controller::Shared;
 use crate::kv::UserKeys;
 use crate::operations::Operations;
-use crate::planes::ProxyInfo;
+use crate::planes::HostPlane;
 use axum::Router;
 use axum::routing::{get, post, put};
 use error::not_found_route;
@@ -38,8 +38,8 @@ pub struct Api {
     pub shared: Arc<Shared>,
     /// What people ask for.
     pub operations: Operations,
-    /// What is told of the builtin proxy.
-    pub proxy: ProxyInfo,
+    /// The host's data plane.
+    pub proxy: HostPlane,
     /// Where the state is.
     pub state_dir: PathBuf,
     /// Since when the server runs.

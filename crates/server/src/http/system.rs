@@ -38,17 +38,7 @@ pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check
     for (name, runtime) in api.shared.runtimes.all() {
         checks.push(check(name, runtime.check().await.map_err(|error| error.to_string())));
     }
-    let proxy = api.proxy.info().await;
-    let listen: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
-    checks.push(check(
-        "proxy",
-        match (proxy.is_up, proxy.pid) {
-            (true, Some(pid)) => Ok(format!("process {pid} listens on {}", listen.join(", "))),
-            _ => {
-                Err("the proxy does not answer; the server starts it again, see its log in the state folder".to_owned())
-            }
-        },
-    ));
+    checks.push(check("proxy", api.proxy.check().await));
     Ok(Json(checks))
 }
 

@@ -1,12 +1,12 @@
 //! gapless's own proxy as a data plane, spoken to over its control socket.
 
-use super::{DataPlane, PlaneError, PlaneStatus};
+use super::{Applied, DataPlane, PlaneError, PlaneStatus};
 use async_trait::async_trait;
 use gapless_core::RouteTable;
 use gapless_core::deployment::Traffic;
 use gapless_core::facts::HeldSeen;
 use gapless_core::routes::RouteChange;
-use gapless_proxy::control::{Applied, Client, ControlError, OwnAnswers, PlacementTraffic};
+use gapless_proxy::control::{self, Client, ControlError, OwnAnswers, PlacementTraffic};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,16 +34,16 @@ impl DataPlane for Builtin {
         "proxy".to_owned()
     }
 
-    async fn replace(&self, table: &RouteTable) -> Result<(), PlaneError> {
+    async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
         warn_unless_persisted(&self.client.put_table(table).await.map_err(away)?);
-        Ok(())
+        Ok(Applied::default())
     }
 
-    async fn change(&self, change: &RouteChange) -> Result<(), PlaneError> {
+    async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {
         match self.client.patch_table(change).await {
             Ok(applied) => {
                 warn_unless_persisted(&applied);
-                Ok(())
+                Ok(Applied::default())
             }
             Err(ControlError::Conflict { .. }) => Err(PlaneError::OtherBase),
             Err(error) => Err(away(error)),
@@ -56,6 +56,7 @@ impl DataPlane for Builtin {
         let placements = || status.placements.iter().map(|(id, traffic)| (id.clone(), traffic));
         Ok(PlaneStatus {
             version: status.applied_version,
+            is_in_flight_unknown: false,
             in_flight: placements().filter(|(_, t)| t.in_flight > 0).map(|(id, t)| (id, t.in_flight)).collect(),
             traffic: placements().map(|(id, t)| (id, traffic(t))).collect(),
             latencies: placements()
@@ -103,7 +104,7 @@ fn away(error: ControlError) -> PlaneError {
     PlaneError::Away(error.to_string())
 }
 
-fn warn_unless_persisted(applied: &Applied) {
+fn warn_unless_persisted(applied: &control::Applied) {
     if let Some(error) = &applied.error {
         tracing::error!(error, version = applied.version, "the proxy goes by the table but could not write it to disk");
     }

@@ -1,7 +1,7 @@
 //! One keeper a data plane: tells it the wanted table until it acknowledges it, and publishes what it acknowledged and
 //! reports.
 
-use super::{DataPlane, PlaneError, PlaneStatus};
+use super::{Applied, DataPlane, PlaneError, PlaneStatus, Rejected};
 use crate::clock::Clock;
 use crate::tables::Tables;
 use gapless_core::deployment::Traffic;
@@ -23,6 +23,8 @@ const RETRY_MAX: Duration = Duration::from_millis(500);
 /// How long one wait for news lasts at most: counts are never older. Shorter while releases are compared.
 const NOTICE_STEADY: Duration = Duration::from_secs(5);
 const NOTICE_CLOSE: Duration = Duration::from_millis(200);
+/// How soon a data plane is told again what it did not take.
+const REJECTED_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A drain deadline is never longer than this.
 const LEFT_REMEMBERED: Millis = Millis::from_secs(24 * 3600);
 
@@ -38,10 +40,16 @@ pub struct Planes {
 struct Known {
     name: String,
     acknowledged: Option<Acknowledged>,
+    /// What a person has to mend, while it is away.
+    problem: Option<String>,
 }
 
 struct Acknowledged {
+    /// The table that it was told.
+    told: Arc<RouteTable>,
+    /// The table that it goes by: the same, but for what it did not take.
     table: Arc<RouteTable>,
+    rejected: BTreeMap<AppKey, Rejected>,
     at: Instant,
     /// What it reported after it had acknowledged the table.
     status: Option<PlaneStatus>,
@@ -66,13 +74,13 @@ impl Planes {
             let left_at = acknowledged.left_at.iter();
             Some(PlaneView {
                 group: acknowledged.table.groups.get(key).cloned(),
-                in_flight: acknowledged.status.as_ref().map(|status| status.in_flight.clone()),
+                in_flight: acknowledged.status.as_ref().and_then(in_flight),
                 since: acknowledged.since,
                 given_up: acknowledged.status.as_ref().map(|status| of(key, &status.given_up)).unwrap_or_default(),
                 left_at: left_at.filter(|(id, _)| id.key == *key).map(|(id, at)| (id.clone(), *at)).collect(),
             })
         };
-        known.iter().map(|plane| PlaneFact { name: plane.name.clone(), view: view(plane) }).collect()
+        known.iter().map(|plane| PlaneFact { name: plane.shown(key), view: view(plane) }).collect()
     }
 
     /// Requests of an application's placements, over all data planes.
@@ -132,7 +140,7 @@ impl Planes {
     pub async fn keep(self, plane: Arc<dyn DataPlane>, tables: Tables) {
         let index = {
             let mut known = self.lock();
-            known.push(Known { name: plane.name(), acknowledged: None });
+            known.push(Known { name: plane.name(), acknowledged: None, problem: None });
             known.len() - 1
         };
         let mut retry_after = RETRY_FIRST;
@@ -143,7 +151,7 @@ impl Planes {
                 Ok(()) => retry_after = RETRY_FIRST,
                 Err(error) => {
                     tracing::warn!(plane = plane.name(), %error, "the data plane is not up to date");
-                    self.lose(index);
+                    self.lose(index, &error);
                     tokio::time::sleep(retry_after).await;
                     retry_after = (retry_after * 2).min(RETRY_MAX);
                     continue;
@@ -163,25 +171,24 @@ impl Planes {
         plane: &dyn DataPlane,
         wanted: &Arc<RouteTable>,
     ) -> Result<(), PlaneError> {
-        let has = self.lock()[index].acknowledged.as_ref().map(|acknowledged| acknowledged.table.clone());
-        let is_new = match &has {
-            Some(has) if Arc::ptr_eq(has, wanted) => false,
-            Some(has) => {
-                let change = difference(has, wanted);
-                match plane.change(&change).await {
-                    Err(PlaneError::OtherBase) => plane.replace(wanted).await?,
-                    other => other?,
-                }
-                true
-            }
-            None => {
-                plane.replace(wanted).await?;
-                true
-            }
+        let has = self.lock()[index].acknowledged.as_ref().map(|acknowledged| {
+            let is_told = Arc::ptr_eq(&acknowledged.told, wanted);
+            let is_settled = acknowledged.rejected.is_empty() || acknowledged.at.elapsed() < REJECTED_RETRY_AFTER;
+            (acknowledged.table.clone(), is_told && is_settled)
+        });
+        let applied = match &has {
+            Some((_, true)) => None,
+            Some((has, false)) => match plane.change(&difference(has, wanted)).await {
+                Err(PlaneError::OtherBase) => Some(plane.replace(wanted).await?),
+                other => Some(other?),
+            },
+            None => Some(plane.replace(wanted).await?),
         };
-        if is_new {
+        let has = has.map(|(has, _)| has);
+        let is_new = applied.is_some();
+        if let Some(applied) = applied {
             // Its counts of before say nothing about what is in flight now.
-            self.acknowledge(index, wanted);
+            self.acknowledge(index, wanted, applied);
             self.wake_changed(has.as_deref(), wanted);
         }
         // Applications whose routes changed wait for the first report since, whatever it says.
@@ -202,8 +209,9 @@ impl Planes {
         Ok(())
     }
 
-    fn acknowledge(&self, index: usize, table: &Arc<RouteTable>) {
+    fn acknowledge(&self, index: usize, told: &Arc<RouteTable>, applied: Applied) {
         let now = self.clock.now();
+        let table = &effective(told, &applied.rejected);
         let mut known = self.lock();
         let before = known[index].acknowledged.take();
         let (since, mut left_at) = match &before {
@@ -215,8 +223,16 @@ impl Planes {
         for gone in routed_before.iter().flatten().filter(|id| !routed.contains(*id)) {
             left_at.insert((*gone).clone(), now);
         }
-        known[index].acknowledged =
-            Some(Acknowledged { table: table.clone(), at: Instant::now(), status: None, since, left_at });
+        known[index].problem = None;
+        known[index].acknowledged = Some(Acknowledged {
+            told: told.clone(),
+            table: table.clone(),
+            rejected: applied.rejected,
+            at: Instant::now(),
+            status: None,
+            since,
+            left_at,
+        });
     }
 
     fn wake_changed(&self, before: Option<&RouteTable>, after: &RouteTable) {
@@ -226,13 +242,47 @@ impl Planes {
         }
     }
 
-    fn lose(&self, index: usize) {
-        self.lock()[index].acknowledged = None;
+    fn lose(&self, index: usize, error: &PlaneError) {
+        let mut known = self.lock();
+        known[index].acknowledged = None;
+        known[index].problem = match error {
+            PlaneError::Problem(why) => Some(why.clone()),
+            PlaneError::OtherBase | PlaneError::Away(_) => None,
+        };
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl Known {
+    /// Its name, with what is wrong with it as far as that concerns an application.
+    fn shown(&self, key: &AppKey) -> String {
+        let rejected = self.acknowledged.as_ref().and_then(|acknowledged| acknowledged.rejected.get(key));
+        match rejected.map(|rejected| &rejected.why).or(self.problem.as_ref()) {
+            Some(why) => format!("{} ({why})", self.name),
+            None => self.name.clone(),
+        }
+    }
+}
+
+/// What is in flight, where that is known.
+fn in_flight(status: &PlaneStatus) -> Option<BTreeMap<PlacementId, u64>> {
+    (!status.is_in_flight_unknown).then(|| status.in_flight.clone())
+}
+
+/// The table that a data plane goes by that did not take all of `told`.
+fn effective(told: &Arc<RouteTable>, rejected: &BTreeMap<AppKey, Rejected>) -> Arc<RouteTable> {
+    let mut table = told.clone();
+    for (key, rejected) in rejected {
+        let groups = &mut Arc::make_mut(&mut table).groups;
+        match &rejected.group {
+            Some(group) => groups.insert(key.clone(), group.clone()),
+            None => groups.remove(key),
+        };
+    }
+    table
 }
 
 fn routed(table: &RouteTable) -> BTreeSet<&PlacementId> {

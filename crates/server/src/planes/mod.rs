@@ -3,6 +3,7 @@
 
 mod builtin;
 mod keeper;
+pub mod nginx;
 mod supervisor;
 
 pub use builtin::Builtin;
@@ -10,12 +11,44 @@ pub use keeper::{Planes, TrafficSeen};
 pub use supervisor::{ProxyInfo, ProxyProcess, Supervisor, SupervisorError};
 
 use async_trait::async_trait;
+use gapless_api::PlaneInfo;
 use gapless_core::deployment::Traffic;
 use gapless_core::facts::HeldSeen;
 use gapless_core::routes::RouteChange;
-use gapless_core::{AppKey, PlacementId, RouteTable};
+use gapless_core::{AppKey, PlacementId, RouteGroup, RouteTable};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// The data plane of this host, whichever it is: what the API tells of it.
+#[derive(Clone)]
+pub enum HostPlane {
+    /// gapless's own proxy.
+    Builtin(ProxyInfo),
+    /// An nginx.
+    Nginx(Arc<nginx::Nginx>),
+}
+
+impl HostPlane {
+    /// How it is.
+    pub async fn info(&self) -> PlaneInfo {
+        match self {
+            HostPlane::Builtin(proxy) => proxy.info().await,
+            HostPlane::Nginx(nginx) => nginx.info().await,
+        }
+    }
+
+    /// Whether it is as it should be: what it does, or what is wrong and what to do.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn check(&self) -> Result<String, String> {
+        match self {
+            HostPlane::Builtin(proxy) => proxy.check().await,
+            HostPlane::Nginx(nginx) => nginx.check().await,
+        }
+    }
+}
 
 /// Something that carries requests by a route table: the builtin proxy, or nginx. Every call has a deadline of its own.
 #[async_trait]
@@ -24,16 +57,32 @@ pub trait DataPlane: Send + Sync + 'static {
     fn name(&self) -> String;
 
     /// Goes by `table` from now on. Answers once no request is routed by an earlier one.
-    async fn replace(&self, table: &RouteTable) -> Result<(), PlaneError>;
+    async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError>;
 
     /// Goes by the table changed by `change` from now on. Answers once no request is routed by an earlier one.
-    async fn change(&self, change: &RouteChange) -> Result<(), PlaneError>;
+    async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError>;
 
     /// What it goes by, and what is in flight.
     async fn status(&self) -> Result<PlaneStatus, PlaneError>;
 
     /// Waits until its status is worth reading again (something drained, an instance refused), or that time has passed.
     async fn notice(&self, within: Duration);
+}
+
+/// That a data plane goes by a table, but for what it did not take of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// The applications whose routes it did not take: one's mistake never blocks another's.
+    pub rejected: BTreeMap<AppKey, Rejected>,
+}
+
+/// That a data plane did not take an application's routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why, for people.
+    pub why: String,
+    /// The routes that it goes by in their stead.
+    pub group: Option<Arc<RouteGroup>>,
 }
 
 /// What a data plane reports.
@@ -43,6 +92,8 @@ pub struct PlaneStatus {
     pub version: u64,
     /// Requests in flight by placement; a placement that is not there has none.
     pub in_flight: BTreeMap<PlacementId, u64>,
+    /// That it cannot tell what is in flight: then a drain lasts until its deadline.
+    pub is_in_flight_unknown: bool,
     /// Requests since it was started, by placement.
     pub traffic: BTreeMap<PlacementId, Traffic>,
     /// Latencies by placement, of those that are compared: upper bounds of buckets in microseconds, and counts.
@@ -64,4 +115,7 @@ pub enum PlaneError {
     /// It does not answer.
     #[error("the data plane does not answer: {0}")]
     Away(String),
+    /// Something is wrong with it that a person has to mend; it goes by what it had.
+    #[error("{0}")]
+    Problem(String),
 }

@@ -216,6 +216,20 @@ impl ProxyInfo {
     }
 }
 
+impl ProxyInfo {
+    /// Whether it answers.
+    pub(super) async fn check(&self) -> Result<String, String> {
+        let proxy = self.info().await;
+        let listen: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
+        match (proxy.is_up, proxy.pid) {
+            (true, Some(pid)) => Ok(format!("process {pid} listens on {}", listen.join(", "))),
+            _ => {
+                Err("the proxy does not answer; the server starts it again, see its log in the state folder".to_owned())
+            }
+        }
+    }
+}
+
 /// Waits until that process has ended.
 async fn wait_for_end(pid: u32) {
     let opened = i32::try_from(pid)

@@ -4,6 +4,7 @@ mod bad_releases;
 mod canary;
 mod hold;
 mod load;
+mod nginx;
 mod render;
 mod rollback;
 mod walk;
@@ -33,6 +34,8 @@ enum Name {
     Canary,
     /// A migration with requests held, under load
     Hold,
+    /// Fifty deploys through nginx, under load
+    Nginx,
     /// Files from templates and keys: confd's functions, and a hundred templates on a real etcd
     Render,
     /// Rollbacks by each way there is
@@ -47,6 +50,7 @@ fn main() {
         Name::BadReleases => bad_releases::run(),
         Name::Canary => canary::run(),
         Name::Hold => hold::run(),
+        Name::Nginx => nginx::run(),
         Name::Render => render::run(),
         Name::Rollback => rollback::run(),
         Name::Walk => walk::run(),

@@ -1,0 +1,163 @@
+//! What is generated, as a person reads it; and that the real nginx takes all of it.
+
+use super::choice;
+use super::files::{self, Files};
+use super::generate;
+use super::program;
+use super::settings::NginxConfig;
+use super::syntax::render;
+use gapless_core::routes::{MaintenanceRoute, PreviewRoute, Route, Split};
+use gapless_core::spec::ForwardSettings;
+use gapless_core::strategy::{Choose, Matcher};
+use gapless_core::{AppKey, Backend, Millis, PlacementId, RouteGroup, ServiceName, Slot, SlotRole, SlotRoute};
+
+fn settings() -> NginxConfig {
+    NginxConfig {
+        config_dir: "/etc/nginx/gapless.d".into(),
+        binary: "nginx".into(),
+        config: "/etc/nginx/nginx.conf".into(),
+        pid_file: "/run/nginx.pid".into(),
+        status: "127.0.0.1:9180".parse().unwrap(),
+        listen: vec!["127.0.0.1:8080".parse().unwrap()],
+        worker_generations_max: 4,
+    }
+}
+
+fn key() -> AppKey {
+    "shop/production".parse().unwrap()
+}
+
+fn slot(slot: Slot, deployment: u64, weight: u32) -> SlotRoute {
+    let backend = |service: &str, port: u16| Backend {
+        service: service.parse().unwrap(),
+        replica: 1,
+        address: ([127, 0, 0, 1], port).into(),
+    };
+    let base = if slot == Slot::Blue { 9001 } else { 9002 };
+    SlotRoute {
+        placement: PlacementId { key: key(), slot, deployment },
+        release: deployment,
+        role: if weight > 0 { SlotRole::Live } else { SlotRole::Fallback },
+        weight,
+        instances: vec![backend("web", base), backend("web", base + 10), backend("api", base + 100)],
+        drain_timeout: Millis::from_secs(30),
+    }
+}
+
+fn route(host: &str, path: &str, strip: bool, service: &str) -> Route {
+    Route { host: host.parse().unwrap(), path: path.parse().unwrap(), strip, service: service.parse().unwrap() }
+}
+
+fn group() -> RouteGroup {
+    RouteGroup {
+        routes: vec![route("shop.example.com", "/", false, "web"), route("shop.example.com", "/api", true, "api")],
+        slots: vec![slot(Slot::Green, 7, 100), slot(Slot::Blue, 6, 0)],
+        split: None,
+        forward: ForwardSettings::default(),
+        hold: None,
+        maintenance: None,
+        preview: None,
+    }
+}
+
+fn canary(by: Choose) -> RouteGroup {
+    let split = (by != Choose::Random).then(|| Split { to: slot(Slot::Blue, 8, 1).placement, by, key: String::new() });
+    let slots = vec![slot(Slot::Green, 7, 90), slot(Slot::Blue, 8, 10)];
+    RouteGroup { routes: vec![route("*", "/", false, "web")], slots, split, ..group() }
+}
+
+fn of(group: &RouteGroup) -> Files {
+    generate::application(&key(), group, &settings())
+}
+
+fn conf(group: &RouteGroup) -> String {
+    of(group).remove(&files::file_of(&key())).unwrap()
+}
+
+fn maintained() -> RouteGroup {
+    let maintenance = MaintenanceRoute { page: Some("<p>back $soon".into()), health_paths: vec!["/up".into()] };
+    let forward =
+        ForwardSettings { error_page: Some("<p>sorry".into()), trust_forwarded: true, ..ForwardSettings::default() };
+    RouteGroup { maintenance: Some(maintenance), forward, ..group() }
+}
+
+fn previewed() -> RouteGroup {
+    let preview = PreviewRoute { token: "to+ken".into(), slot: slot(Slot::Blue, 8, 100) };
+    RouteGroup { preview: Some(preview), routes: vec![route("*.example.com", "/", false, "web")], ..group() }
+}
+
+#[test]
+fn a_live_slot_with_two_services() {
+    insta::assert_snapshot!(conf(&group()));
+}
+
+#[test]
+fn a_preview_by_header_or_cookie() {
+    insta::assert_snapshot!(conf(&previewed()));
+}
+
+#[test]
+fn maintenance_with_pages() {
+    let files = of(&maintained());
+    assert_eq!(files["app-shop.production.maintenance.html"], "<p>back $soon");
+    assert_eq!(files["app-shop.production.error.html"], "<p>sorry");
+    insta::assert_snapshot!(conf(&maintained()));
+}
+
+#[test]
+fn how_a_canarys_slot_is_chosen() {
+    let matchers = vec![
+        Matcher::Header { name: "X-Beta".into(), value: "a\"; }".into() },
+        Matcher::Cookie { name: "beta-user".into(), value: "1".into() },
+        Matcher::Path("/beta".parse().unwrap()),
+    ];
+    let text: Vec<_> = [Choose::Random, Choose::Hash { header: "X-User".into() }, Choose::Match(matchers)]
+        .into_iter()
+        .map(|by| render(&choice::directives(&canary(by), "gapless_shop").0))
+        .collect();
+    insta::assert_snapshot!(text.join("\n"));
+}
+
+#[tokio::test]
+async fn nginx_takes_everything_that_is_generated() {
+    let mut groups = vec![group(), previewed(), maintained(), canary(Choose::Random)];
+    groups.push(canary(Choose::Hash { header: "X-User".into() }));
+    groups.push(canary(Choose::Match(vec![
+        Matcher::Header { name: "X-Beta".into(), value: "a\"; }\\ $x ${y} ü".into() },
+        Matcher::Cookie { name: "beta-user".into(), value: "1;2".into() },
+        Matcher::Path("/beta(x)$'*".parse().unwrap()),
+    ])));
+    // Nothing runs, nothing is live, and odd paths.
+    let mut empty = group();
+    empty.slots[0].instances.clear();
+    groups.push(empty);
+    groups.push(RouteGroup { slots: Vec::new(), ..previewed() });
+    groups.push(RouteGroup { slots: Vec::new(), ..group() });
+    groups.push(RouteGroup { routes: vec![route("a.b", "/x$y'(1)~;", true, "web")], ..group() });
+    for group in groups {
+        let files = of(&group);
+        let tested = program::test_apart(&settings(), &files).await;
+        assert_eq!(tested, Ok(()), "{}", conf(&group));
+    }
+}
+
+#[tokio::test]
+async fn what_nginx_does_not_take_is_told_with_file_and_line() {
+    let broken =
+        Files::from([(files::file_of(&key()), "server {\n    listen 127.0.0.1:8080;\n    nonsense;\n}\n".into())]);
+    let why = program::test_apart(&settings(), &broken).await.unwrap_err();
+    assert!(why.contains("unknown directive \"nonsense\" in app-shop.production.conf:3"), "{why}");
+    let missing = NginxConfig { binary: "/nowhere/nginx".into(), ..settings() };
+    let why = program::test_apart(&missing, &broken).await.unwrap_err();
+    assert!(why.contains("install nginx, or set `binary`"), "{why}");
+}
+
+#[test]
+fn services_have_upstreams_of_their_own() {
+    let text = conf(&group());
+    for service in ["web", "api"] {
+        let service: ServiceName = service.parse().unwrap();
+        assert!(text.contains(&format!("upstream shop.production.green-7.{service}.gapless")), "{text}");
+    }
+    assert!(!text.contains("blue-6"), "a fallback gets nothing: {text}");
+}

@@ -1,0 +1,159 @@
+//! An nginx of a test's own: its folder, its configuration, its port. It is ended by its process id.
+
+use crate::server::{free_port, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(15);
+
+/// An nginx with a folder for gapless's files, and a server of somebody else's beside them.
+pub struct Nginx {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    status: SocketAddr,
+    other: SocketAddr,
+}
+
+impl Nginx {
+    /// One that runs.
+    pub fn start() -> Self {
+        let nginx = Nginx::prepared();
+        nginx.run();
+        nginx
+    }
+
+    /// One that does not run yet.
+    pub fn prepared() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        // Workers run as a user of their own, and pages are read by them.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(folder.path(), mode).expect("a folder's mode can be set");
+        let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let nginx = Nginx { folder, address: address(), status: address(), other: address() };
+        fs::create_dir(nginx.config_dir()).expect("a folder can be made");
+        nginx.configure(true, "");
+        nginx
+    }
+
+    /// Writes its main configuration, with the line that includes gapless's files or without it.
+    pub fn configure(&self, is_included: bool, further: &str) {
+        let folder = self.folder.path().display();
+        let include =
+            if is_included { format!("include {}/*.conf;", self.config_dir().display()) } else { String::new() };
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .iter()
+            .map(|kind| format!("    {kind}_temp_path {folder}/{kind};\n"))
+            .collect();
+        let other = self.other;
+        let text = format!(
+            "worker_processes 2;\nworker_shutdown_timeout 30s;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log info;\n\
+             events {{ worker_connections 2048; }}\nhttp {{\n    access_log off;\n{temporary}\
+                 server {{ listen {other}; return 200 other; }}\n    {include}\n}}\n{further}\n"
+        );
+        fs::write(self.config(), text).expect("a file can be written");
+    }
+
+    /// Starts it, and waits until it takes connections.
+    pub fn run(&self) {
+        let log = self.folder.path().join("start.log");
+        let log = fs::File::create(log).expect("the log can be written");
+        let status = Command::new("nginx")
+            .arg("-c")
+            .arg(self.config())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .status()
+            .expect("nginx can be run: ./scripts/test installs it");
+        assert!(status.success(), "nginx does not start: {}", self.log());
+        wait_for("nginx takes connections", DEADLINE, || TcpStream::connect(self.other).ok());
+    }
+
+    /// Kills it with SIGKILL, master and workers.
+    pub fn kill(&self) {
+        let Some(master) = self.pid() else { return };
+        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
+        let workers: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        for pid in std::iter::once(master).chain(workers) {
+            if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                // It may have ended already.
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        wait_for("nginx is gone", DEADLINE, || TcpStream::connect(self.other).is_err().then_some(()));
+        fs::remove_file(self.folder.path().join("nginx.pid")).expect("the file can be removed");
+    }
+
+    /// Its master process.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        fs::read_to_string(self.folder.path().join("nginx.pid")).ok()?.trim().parse().ok()
+    }
+
+    /// Where it serves gapless's applications.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where it serves somebody else's.
+    #[must_use]
+    pub fn other(&self) -> SocketAddr {
+        self.other
+    }
+
+    /// The folder of gapless's files.
+    #[must_use]
+    pub fn config_dir(&self) -> PathBuf {
+        self.folder.path().join("gapless.d")
+    }
+
+    /// What is in gapless's file of that name.
+    #[must_use]
+    pub fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.config_dir().join(name)).unwrap_or_default()
+    }
+
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("nginx.conf")
+    }
+
+    /// The text of a `server.toml` for a server that has this nginx as its data plane.
+    #[must_use]
+    pub fn server_config(&self) -> String {
+        let show = |path: &Path| path.display().to_string();
+        format!(
+            "[proxy]\nkind = \"nginx\"\nconfig_dir = \"{}\"\nconfig = \"{}\"\npid_file = \"{}\"\nstatus = \"{}\"\n\
+             listen = [\"{}\"]\n",
+            show(&self.config_dir()),
+            show(&self.config()),
+            show(&self.folder.path().join("nginx.pid")),
+            self.status,
+            self.address,
+        )
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();
+        format!("{}{}", read("start.log"), read("error.log"))
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let last: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("the end of nginx's log, last line first:\n{}", last.join("\n"));
+        }
+        if self.pid().is_some() {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The real nginx as the data plane.
+
+use gapless_core::Deployment;
+use gapless_e2e::{App, Gapless, Host, Nginx, Runtime, get, wait_for};
+use gapless_ledger::{Ledger, LoadPlan, Mix};
+use std::fs;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A host whose data plane is an nginx of its own.
+fn host() -> (Nginx, Host) {
+    let nginx = Nginx::start();
+    let host = Host::start_configured(&nginx.server_config());
+    (nginx, host)
+}
+
+fn app(name: &str) -> App {
+    App { hosts: vec![format!("{name}.test")], ..App::new(name, Runtime::Process) }
+}
+
+fn written(host: &Host, app: &App) -> Gapless {
+    host.gapless().within(&app.write(host.folder()))
+}
+
+/// Which release answers for that host.
+fn release(nginx: &Nginx, host: &str, headers: &str) -> Result<String, u16> {
+    let (status, answer) = get(nginx.address(), "/", &format!("Host: {host}\r\n{headers}")).expect("nginx answers");
+    let lines = answer.lines().map(str::to_ascii_lowercase);
+    let release = lines.filter_map(|line| line.strip_prefix("x-release: ").map(str::to_owned)).next();
+    if status == 200 { Ok(release.expect("the release is told")) } else { Err(status) }
+}
+
+fn latest(gapless: &Gapless) -> Deployment {
+    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
+}
+
+#[test]
+fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
+    let (nginx, host) = host();
+    let gapless = written(&host, &app("shop"));
+    gapless.ok(["deploy"]);
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let plan = LoadPlan {
+        host: "shop.test".to_owned(),
+        rate_per_s: 200,
+        mix: Mix::GetForgiving,
+        ..LoadPlan::new(nginx.address())
+    };
+    let load = tokio.block_on(async { Ledger::start(plan) });
+    for _ in 0..4 {
+        gapless.ok(["deploy", "--force"]);
+    }
+    gapless.ok(["rollback"]);
+    let last = latest(&gapless).release.to_string();
+    wait_for("the load has seen the last release", DEADLINE, || {
+        load.snapshot().by_release.contains_key(&last).then_some(())
+    });
+    let report = tokio.block_on(load.stop());
+    assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
+    assert!(report.by_release.len() >= 5, "{:?}", report.by_release);
+    let history: Vec<Deployment> = gapless.json(["history", "--json", "-n", "100"]);
+    assert!(history.iter().all(|deployment| deployment.phase.name() == "succeeded"), "{history:#?}");
+    // What is somebody else's is as it was, and an unknown host is nobody's.
+    assert_eq!(get(nginx.other(), "/", "").unwrap().0, 200);
+    assert_eq!(release(&nginx, "unknown.test", ""), Err(404));
+}
+
+#[test]
+fn n2_a_mistake_of_one_application_does_not_block_another() {
+    let (nginx, host) = host();
+    written(&host, &app("good")).ok(["deploy"]);
+    // A name that nginx's hash of names has no room for.
+    let long = vec![format!("{0}.{0}.{0}.{0}.test", "a".repeat(55))];
+    let bad = App {
+        hosts: long,
+        deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(),
+        ..App::new("bad", Runtime::Process)
+    };
+    let ran = written(&host, &bad).run(["deploy"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert!(!nginx.config_dir().join("app-bad.production.conf").exists());
+    // A file that somebody broke by hand is gapless's own, and is mended.
+    fs::write(nginx.config_dir().join("app-good.production.conf"), {
+        let text = nginx.file("app-good.production.conf");
+        format!("{text}nonsense;\n")
+    })
+    .unwrap();
+    let good = host.gapless().within(&host.folder().join("good"));
+    good.ok(["deploy", "--force"]);
+    assert_eq!(release(&nginx, "good.test", ""), Ok("2".to_owned()));
+}
+
+#[test]
+fn n3_nginx_is_killed_and_started_again_and_deploys_go_on() {
+    let (nginx, host) = host();
+    let gapless = written(&host, &app("shop"));
+    gapless.ok(["deploy"]);
+    nginx.kill();
+    wait_for("the doctor tells", DEADLINE, || {
+        let ran = host.gapless().run(["doctor"]);
+        format!("{}{}", ran.stdout, ran.stderr).contains("nginx does not run").then_some(())
+    });
+    nginx.run();
+    assert_eq!(release(&nginx, "shop.test", ""), Ok("1".to_owned()));
+    wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
+    let now = latest(&gapless).release.to_string();
+    assert_eq!(release(&nginx, "shop.test", ""), Ok(now));
+}
+
+#[test]
+fn n4_somebody_elses_mistake_is_told_and_harms_nothing() {
+    let (nginx, host) = host();
+    let quick = App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop") };
+    let gapless = written(&host, &quick);
+    gapless.ok(["deploy"]);
+    nginx.configure(true, "nonsense on;");
+    let before = nginx.file("app-shop.production.conf");
+    let ran = gapless.run(["deploy", "--force"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!(nginx.file("app-shop.production.conf"), before);
+    assert_eq!(release(&nginx, "shop.test", ""), Ok("1".to_owned()));
+    nginx.configure(true, "");
+    wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
+}
+
+#[test]
+fn n5_the_missing_include_line_is_told() {
+    let nginx = Nginx::prepared();
+    nginx.configure(false, "");
+    nginx.run();
+    let host = Host::start_configured(&nginx.server_config());
+    let gapless = written(&host, &app("shop"));
+    // It cannot end: whether nginx sends to the new release nobody knows.
+    let mut following = gapless.spawn(["deploy"]);
+    let line = format!("include {}/*.conf;", nginx.config_dir().display());
+    wait_for("the doctor tells", DEADLINE, || {
+        let ran = host.gapless().run(["doctor"]);
+        format!("{}{}", ran.stdout, ran.stderr).contains(&line).then_some(())
+    });
+    nginx.configure(true, "");
+    following.wait().expect("it ends by itself");
+    wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
+}
+
+#[test]
+fn n6_what_nginx_cannot_do_is_refused_with_the_reason() {
+    let (_nginx, host) = host();
+    let tables = "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"10%\" }]\nby = \"sticky\"\n".to_owned();
+    let ran = written(&host, &App { tables, ..app("shop") }).run(["deploy"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["nginx, the data plane of this server, cannot do", "signed cookie", "false_alarms = 0"] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+}
+
+#[test]
+fn n7_a_canary_gets_its_share_and_a_preview_its_token() {
+    let (nginx, host) = host();
+    let gapless = written(&host, &app("shop"));
+    gapless.ok(["deploy"]);
+    let tables =
+        "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"40%\" }]\n[judge]\nfalse_alarms = 0\n".to_owned();
+    let gapless = written(&host, &App { tables, ..app("shop") });
+    let mut following = gapless.spawn(["deploy"]);
+    wait_for("both releases answer", DEADLINE, || {
+        let seen: Vec<_> = (0..50).map(|_| release(&nginx, "shop.test", "").unwrap()).collect();
+        (seen.iter().any(|one| one == "1") && seen.iter().any(|one| one == "2")).then_some(())
+    });
+    assert_eq!(release(&nginx, "shop.test", "x-gapless-preview: wrong\r\n"), Err(404));
+    wait_for("it goes on", DEADLINE, || (gapless.run(["promote"]).code == 0).then_some(()));
+    wait_for("all requests go to the new release", DEADLINE, || {
+        (0..50).all(|_| release(&nginx, "shop.test", "") == Ok("2".to_owned())).then_some(())
+    });
+    assert!(following.wait().unwrap().success());
+}
