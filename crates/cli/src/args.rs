@@ -452,7 +452,7 @@ pub struct StoreOf {
 
 impl From<StoreOf> for Server {
     fn from(of: StoreOf) -> Self {
-        Server { config: of.config, state_dir: of.state_dir, listen: Vec::new(), log_json: false }
+        Server { config: of.config, state_dir: of.state_dir, listen: Vec::new(), proxy_socket: None, log_json: false }
     }
 }
 
@@ -468,6 +468,9 @@ pub struct Server {
     /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
     #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
+    /// The control socket of a proxy that something else keeps running, such as systemd; the server starts none then
+    #[arg(long, env = "GAPLESS_PROXY_SOCKET", value_name = "PATH")]
+    pub proxy_socket: Option<PathBuf>,
     /// Print the log as JSON
     #[arg(long)]
     pub log_json: bool,
@@ -482,7 +485,7 @@ pub struct Proxy {
     /// Where it keeps its last good route table
     #[arg(long, value_name = "FILE")]
     pub table_file: PathBuf,
-    /// An address to listen on; without any it waits for sockets that are handed over
+    /// An address to listen on; without any it waits for sockets that are handed over, or takes those that systemd holds
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
     /// How many cores it uses [default: all]

@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod exit;
 mod present;
+mod supervised;
 mod which;
 
 use args::{Cli, Command};

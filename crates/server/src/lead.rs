@@ -142,7 +142,7 @@ impl ControlPlane {
         let Parts { shared, controllers, operations, apps, promotions_asked, .. } = parts;
 
         let mut tasks = JoinSet::new();
-        let plane = Arc::new(Builtin::new(place.host_dir.join("proxy.sock")));
+        let plane = Arc::new(Builtin::new(place.proxy(config).control_socket));
         tasks.spawn(shared.planes.clone().keep(plane, shared.tables.clone()));
         tasks.spawn(supervisor.go_on());
         for (name, runtime) in shared.runtimes.all() {

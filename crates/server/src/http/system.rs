@@ -44,9 +44,11 @@ pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check
         "proxy",
         match (proxy.is_up, proxy.pid) {
             (true, Some(pid)) => Ok(format!("process {pid} listens on {}", listen.join(", "))),
-            _ => {
-                Err("the proxy does not answer; the server starts it again, see its log in the state folder".to_owned())
-            }
+            _ => Err(
+                "the proxy does not answer; it is started again, see its log in the state folder or, under systemd, \
+                     `journalctl -u gapless-proxy`"
+                    .to_owned(),
+            ),
         },
     ));
     Ok(Json(checks))
