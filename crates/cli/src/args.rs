@@ -77,6 +77,8 @@ pub enum Command {
     Store(Store),
     /// Keep files up to date from templates and keys, with confd's own files and flags
     Render(Box<Render>),
+    /// Have systemd run the control plane and the data plane, now and at boot
+    Install(Install),
     /// Run the control plane
     Server(Server),
     /// Run the data plane (the server does it for you)
@@ -454,6 +456,26 @@ impl From<StoreOf> for Server {
     fn from(of: StoreOf) -> Self {
         Server { config: of.config, state_dir: of.state_dir, listen: Vec::new(), proxy_socket: None, log_json: false }
     }
+}
+
+/// What `gapless install` needs to know.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
+    pub listen: Vec<SocketAddr>,
+    /// The program that the units run [default: this one]
+    #[arg(long, value_name = "PATH")]
+    pub program: Option<PathBuf>,
+    /// Write below this folder, for an image that is being built; nothing is started then
+    #[arg(long, default_value = "/", value_name = "FOLDER")]
+    pub root: PathBuf,
+    /// Say what would be written or removed, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stop and remove what was installed; instances and what is recorded stay
+    #[arg(long)]
+    pub uninstall: bool,
 }
 
 /// What `gapless server` needs to know.

@@ -36,6 +36,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
         return tokio.map_err(Failure::other)?.block_on(commands::store::run(args, cli.socket));
     }
+    if let Command::Install(args) = cli.command {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        return tokio.map_err(Failure::other)?.block_on(commands::install::run(args));
+    }
     let socket = cli.socket.unwrap_or_else(present::default_socket);
     match cli.command {
         // What needs no server, and processes of their own kind: the proxy makes its own runtimes, the shim needs none.

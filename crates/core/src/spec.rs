@@ -215,6 +215,8 @@ pub enum Workload {
     Docker(Container),
     /// A process of the host.
     Process(Process),
+    /// A service of the host's systemd.
+    Systemd(Process),
 }
 
 impl Workload {
@@ -224,6 +226,7 @@ impl Workload {
         match self {
             Workload::Docker(_) => "docker",
             Workload::Process(_) => "process",
+            Workload::Systemd(_) => "systemd",
         }
     }
 }
