@@ -2,7 +2,7 @@
 
 use crate::cli::{Ran, program};
 use crate::server::wait_for;
-use gapless_ledger::Report;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -74,8 +74,8 @@ impl Booted {
         self.ok(&all)
     }
 
-    /// Sends requests to port 80 there while `work` is done, as a service of its own: what became of them.
-    pub fn under_load(&self, work: impl FnOnce()) -> Report {
+    /// Sends requests to port 80 there while `work` is done, as a service of its own: the report of what became of them.
+    pub fn under_load(&self, work: impl FnOnce()) -> Value {
         let ledger = ["/opt/gapless/gapless-ledger", "--address", "127.0.0.1:80", "--rate", "200", "--json"];
         let began = ["systemd-run", "--unit", "load", "--property", "StandardOutput=truncate:/srv/load.json"];
         let all: Vec<&str> = began.into_iter().chain(ledger).collect();
