@@ -60,6 +60,15 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     wait_for("a request that found no proxy is answered", DEADLINE, || host.get("/up"));
     assert_ne!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
 
+    // Connections come all the time, and find no proxy for a moment.
+    let report = host.under_load(|| {
+        for _ in 0..2 {
+            host.ok(&["systemctl", "restart", "gapless-proxy"]);
+        }
+    });
+    assert_eq!(report["failed"], 0, "{report:#}");
+    println!("{} requests over two restarts of the proxy, 0 failed", report["requests"]);
+
     let fields = host.ok(&["journalctl", "-u", "gapless", "-o", "json", "--no-pager"]);
     assert!(fields.contains("\"TARGET\":\"gapless_server"), "no fields in the journal: {fields}");
 

@@ -10,7 +10,7 @@ use std::num::NonZero;
 use zbus::{MatchRule, Message, MessageStream, OwnedVariant, message};
 
 /// Events that a follower may be behind before it misses some.
-const EVENTS_WAITING_MAX: NonZero<usize> = NonZero::new(1024).unwrap();
+const EVENTS_WAITING_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1023);
 
 /// The events of all instances, until systemd or the bus goes away.
 pub(super) async fn events() -> Result<BoxStream<'static, RuntimeEvent>, ManagerError> {
