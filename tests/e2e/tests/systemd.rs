@@ -69,6 +69,17 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     assert_eq!(report["failed"], 0, "{report:#}");
     println!("{} requests over two restarts of the proxy, 0 failed", report["requests"]);
 
+    // One that runs and answers nobody.
+    std::fs::write(host.folder().join("own.conf"), "[Service]\nWatchdogSec=2s\n").unwrap();
+    host.ok(&["mkdir", "/etc/systemd/system/gapless-proxy.service.d"]);
+    host.ok(&["cp", "/srv/own.conf", "/etc/systemd/system/gapless-proxy.service.d/own.conf"]);
+    host.ok(&["systemctl", "daemon-reload"]);
+    host.ok(&["systemctl", "restart", "gapless-proxy"]);
+    host.ok(&["systemctl", "kill", "--signal=STOP", "gapless-proxy.service"]);
+    wait_for("the watchdog has a stuck proxy started again", DEADLINE, || host.get("/up"));
+    let restarts = host.ok(&["systemctl", "show", "--value", "--property=NRestarts", "gapless-proxy"]);
+    assert_eq!(restarts.trim(), "1");
+
     let fields = host.ok(&["journalctl", "-u", "gapless", "-o", "json", "--no-pager"]);
     assert!(fields.contains("\"TARGET\":\"gapless_server"), "no fields in the journal: {fields}");
 
@@ -92,6 +103,20 @@ fn a_unit_file_of_somebody_else_is_left_alone() {
     }
     assert_eq!(host.ok(&["cat", "/etc/systemd/system/gapless.service"]), own);
     assert_ne!(host.run(&["test", "-e", "/etc/systemd/system/gapless-proxy.socket"]).code, 0, "half of it was written");
+
+    // The same for the unit of an instance.
+    host.ok(&["rm", "/etc/systemd/system/gapless.service"]);
+    host.gapless(&["install"]);
+    application(&host, "runtime = \"systemd\"\n", "");
+    let unit = "/etc/systemd/system/gapless-shop.production.blue.1.web.1.service";
+    host.ok(&["cp", "/srv/own", unit]);
+    let ran = host.run(&["/opt/gapless/gapless", "deploy"]);
+    assert!(ran.code == 1 && format!("{ran:?}").contains("this gapless did not write it"), "{ran:?}");
+    assert_eq!(host.ok(&["cat", unit]), own);
+
+    host.ok(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
+    let ran = host.run(&["/opt/gapless/gapless", "install"]);
+    assert!(ran.code == 1 && ran.stderr.contains("systemd cannot be reached over D-Bus"), "{ran:?}");
 }
 
 #[test]
