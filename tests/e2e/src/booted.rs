@@ -74,9 +74,10 @@ impl Booted {
         self.ok(&all)
     }
 
-    /// Sends requests to port 80 there while `work` is done, as a service of its own: the report of what became of them.
-    pub fn under_load(&self, work: impl FnOnce()) -> Value {
-        let ledger = ["/opt/gapless/gapless-ledger", "--address", "127.0.0.1:80", "--rate", "200", "--json"];
+    /// Sends requests (`all` kinds, or only `get`) to port 80 there while `work` is done, as a service of its own: the report of what became of them.
+    pub fn under_load(&self, mix: &str, work: impl FnOnce()) -> Value {
+        let ledger =
+            ["/opt/gapless/gapless-ledger", "--address", "127.0.0.1:80", "--rate", "200", "--mix", mix, "--json"];
         let began = ["systemd-run", "--unit", "load", "--property", "StandardOutput=truncate:/srv/load.json"];
         let all: Vec<&str> = began.into_iter().chain(ledger).collect();
         self.ok(&all);

@@ -44,7 +44,7 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     host.gapless(&["deploy"]);
     wait_for("the application answers", DEADLINE, || host.get("/up"));
     let proxy = host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]);
-    let report = host.under_load(|| {
+    let report = host.under_load("all", || {
         for _ in 0..3 {
             host.ok(&["systemctl", "restart", "gapless"]);
         }
@@ -60,8 +60,8 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     wait_for("a request that found no proxy is answered", DEADLINE, || host.get("/up"));
     assert_ne!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
 
-    // Connections come all the time, and find no proxy for a moment.
-    let report = host.under_load(|| {
+    // Connections come all the time, and find no proxy for a moment. Without those that stay: they would be waited for.
+    let report = host.under_load("get", || {
         for _ in 0..2 {
             host.ok(&["systemctl", "restart", "gapless-proxy"]);
         }
@@ -141,7 +141,7 @@ fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does
     let limits = "[resources]\nmemory = \"256m\"\ncpus = 0.5\n";
     application(&host, "runtime = \"systemd\"\n", limits);
     host.gapless(&["deploy"]);
-    let report = host.under_load(|| {
+    let report = host.under_load("all", || {
         host.gapless(&["deploy", "--force"]);
         host.gapless(&["rollback"]);
         host.gapless(&["deploy", "--force"]);

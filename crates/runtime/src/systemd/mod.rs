@@ -86,25 +86,25 @@ impl SystemdRuntime {
         self.units.join(unit::name(name))
     }
 
-    /// Writes the unit file of an instance, where it is not as it should be; whether it was not.
-    fn write_unit(&self, plan: &Plan, comes_back: bool) -> Result<bool, RuntimeError> {
+    /// Writes the variables of an instance, and its unit file where that is not as it should be.
+    fn write_unit(&self, plan: &Plan, comes_back: bool) -> Result<(), RuntimeError> {
         let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
         let folder = self.folders.of(&plan.name);
         let path = self.unit_path(&plan.name);
         let text = unit::file(plan, &folder, comes_back).text().map_err(|error| cannot(error.to_string()))?;
-        match fs::read_to_string(&path) {
-            Ok(there) if there == text => return Ok(false),
-            Ok(there) if there.lines().next() != text.lines().next() => {
-                let why = format!("{} is there, and this gapless did not write it; move it away", path.display());
-                return Err(cannot(why));
-            }
-            _ => {}
+        if unit::is_others(&path, &folder) {
+            return Err(cannot(format!(
+                "{} is there, and this gapless did not write it; move it away",
+                path.display()
+            )));
         }
         let variables = folder.join("environment");
         write(&variables, &unit_file::environment(&plan.variables), 0o600)
             .map_err(|error| failed(&variables, &error))?;
-        write(&path, &text, 0o644).map_err(|error| failed(&path, &error))?;
-        Ok(true)
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        write(&path, &text, 0o644).map_err(|error| failed(&path, &error))
     }
 }
 
@@ -164,34 +164,15 @@ impl Runtime for SystemdRuntime {
 
     async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
         self.thaw(name).await?;
-        if !self.folders.of(name).exists() {
+        let folder = self.folders.of(name);
+        if !folder.exists() {
             return Ok(());
         }
-        let unit = unit::name(name);
-        let doing = format!("stopping {name}");
         let _one_at_a_time = self.changing.lock().await;
-        match self.manager.job("StopUnit", &unit).await {
-            Ok(mut job) => {
-                if let Err(ManagerError::Slow { .. }) = job.done(grace.to_duration()).await {
-                    self.manager.kill(&unit, SIGKILL).await.map_err(|error| told(&doing, &error))?;
-                    job.done(KILL_DEADLINE).await.map_err(|error| told(&doing, &error))?;
-                }
-            }
-            Err(error) if error.is_missing() => {}
-            Err(error) => return Err(told(&doing, &error)),
+        if !unit::is_others(&self.unit_path(name), &folder) {
+            self.remove_unit(name, grace).await?;
         }
-        let path = self.unit_path(name);
-        let forgotten = async {
-            if path.exists() {
-                self.manager.disable(&[&unit]).await?;
-            }
-            self.manager.reset_failed(&unit).await
-        };
-        forgotten.await.map_err(|error| told(&doing, &error))?;
-        removed(fs::remove_file(&path)).map_err(|error| failed(&path, &error))?;
-        self.manager.reload().await.map_err(|error| told(&doing, &error))?;
         // Last, because what has a folder is an instance.
-        let folder = self.folders.of(name);
         removed(fs::remove_dir_all(&folder)).map_err(|error| failed(&folder, &error))?;
         self.folders.release(&name.placement)
     }
@@ -256,6 +237,32 @@ impl Runtime for SystemdRuntime {
 }
 
 impl SystemdRuntime {
+    /// Ends the service of an instance, and removes its unit.
+    async fn remove_unit(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+        let unit = unit::name(name);
+        let doing = format!("stopping {name}");
+        match self.manager.job("StopUnit", &unit).await {
+            Ok(mut job) => {
+                if let Err(ManagerError::Slow { .. }) = job.done(grace.to_duration()).await {
+                    self.manager.kill(&unit, SIGKILL).await.map_err(|error| told(&doing, &error))?;
+                    job.done(KILL_DEADLINE).await.map_err(|error| told(&doing, &error))?;
+                }
+            }
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(told(&doing, &error)),
+        }
+        let path = self.unit_path(name);
+        let forgotten = async {
+            if path.exists() {
+                self.manager.disable(&[&unit]).await?;
+            }
+            self.manager.reset_failed(&unit).await
+        };
+        forgotten.await.map_err(|error| told(&doing, &error))?;
+        removed(fs::remove_file(&path)).map_err(|error| failed(&path, &error))?;
+        self.manager.reload().await.map_err(|error| told(&doing, &error))
+    }
+
     async fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
         self.blocking(|folders| {
             let mut names = folders.names()?;

@@ -26,10 +26,21 @@ pub(super) fn comes_back(path: &Path) -> bool {
     std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(|line| line == COMES_BACK))
 }
 
+/// Says that gapless wrote the file, and which one, for the instance in `folder`.
+fn mark(folder: &Path) -> String {
+    format!("Written by gapless for {}: it replaces and removes it.", folder.display())
+}
+
+/// Whether there is a file of that unit that is not the one of the instance in `folder`.
+pub(super) fn is_others(path: &Path, folder: &Path) -> bool {
+    let mark = format!("# {}", mark(folder));
+    std::fs::read_to_string(path).is_ok_and(|text| text.lines().next() != Some(&mark))
+}
+
 /// The unit file of an instance of which the plan is in `folder`.
 pub(super) fn file(plan: &Plan, folder: &Path, comes_back: bool) -> UnitFile {
     let words = [plan.program.to_string_lossy().into_owned()].into_iter().chain(plan.arguments.iter().cloned());
-    let file = UnitFile::new(&format!("Written by gapless for {}: it replaces and removes it.", folder.display()))
+    let file = UnitFile::new(&mark(folder))
         .section("Unit")
         .set("Description", format!("{} by gapless", plan.name))
         .set("After", "network.target")
