@@ -190,7 +190,12 @@ impl Simulation {
         });
         let shared = Arc::new(Shared {
             records: records.clone(),
-            runtimes: Runtimes { docker: runtime.clone(), process: runtime.clone() },
+            runtimes: Runtimes {
+                docker: runtime.clone(),
+                process: runtime.clone(),
+                systemd: runtime.clone(),
+                has_systemd: false,
+            },
             planes: planes.clone(),
             tables: Tables::new(revision, &apps),
             promotions: tokio::sync::mpsc::unbounded_channel().0,

@@ -77,6 +77,8 @@ pub enum Command {
     Store(Store),
     /// Keep files up to date from templates and keys, with confd's own files and flags
     Render(Box<Render>),
+    /// Have systemd run the control plane and the data plane, now and at boot
+    Install(Install),
     /// Run the control plane
     Server(Server),
     /// Run the data plane (the server does it for you)
@@ -452,8 +454,28 @@ pub struct StoreOf {
 
 impl From<StoreOf> for Server {
     fn from(of: StoreOf) -> Self {
-        Server { config: of.config, state_dir: of.state_dir, listen: Vec::new(), log_json: false }
+        Server { config: of.config, state_dir: of.state_dir, listen: Vec::new(), proxy_socket: None, log_json: false }
     }
+}
+
+/// What `gapless install` needs to know.
+#[derive(Debug, Args)]
+pub struct Install {
+    /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
+    #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
+    pub listen: Vec<SocketAddr>,
+    /// The program that the units run [default: this one]
+    #[arg(long, value_name = "PATH")]
+    pub program: Option<PathBuf>,
+    /// Write below this folder, for an image that is being built; nothing is started then
+    #[arg(long, default_value = "/", value_name = "FOLDER")]
+    pub root: PathBuf,
+    /// Say what would be written or removed, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Stop and remove what was installed; instances and what is recorded stay
+    #[arg(long)]
+    pub uninstall: bool,
 }
 
 /// What `gapless server` needs to know.
@@ -468,6 +490,9 @@ pub struct Server {
     /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
     #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
+    /// The control socket of a proxy that something else keeps running, such as systemd; the server starts none then
+    #[arg(long, env = "GAPLESS_PROXY_SOCKET", value_name = "PATH")]
+    pub proxy_socket: Option<PathBuf>,
     /// Print the log as JSON
     #[arg(long)]
     pub log_json: bool,
@@ -482,7 +507,7 @@ pub struct Proxy {
     /// Where it keeps its last good route table
     #[arg(long, value_name = "FILE")]
     pub table_file: PathBuf,
-    /// An address to listen on; without any it waits for sockets that are handed over
+    /// An address to listen on; without any it waits for sockets that are handed over, or takes those that systemd holds
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
     /// How many cores it uses [default: all]

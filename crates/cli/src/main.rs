@@ -8,6 +8,7 @@ mod args;
 mod commands;
 mod exit;
 mod present;
+mod supervised;
 mod which;
 
 use args::{Cli, Command};
@@ -34,6 +35,10 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     if let Command::Store(args) = cli.command {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
         return tokio.map_err(Failure::other)?.block_on(commands::store::run(args, cli.socket));
+    }
+    if let Command::Install(args) = cli.command {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        return tokio.map_err(Failure::other)?.block_on(commands::install::run(args));
     }
     let socket = cli.socket.unwrap_or_else(present::default_socket);
     match cli.command {

@@ -247,6 +247,8 @@ enum RuntimeName {
     Docker,
     /// Processes of the host.
     Process,
+    /// Services of the host's systemd.
+    Systemd,
 }
 
 /// Requests for one host, under one path.

@@ -72,7 +72,7 @@ fn a_program_is_found_beside_the_file_or_by_path() {
         let text = format!("name = \"shop\"\ncommand = [{command:?}, \"{{port}}\"]");
         parse(&text, "gapless.toml", folder.path(), &options).map(|loaded| match web(&loaded.spec).workload.clone() {
             Workload::Process(process) => process,
-            Workload::Docker(_) => panic!("a command without an image is a process"),
+            Workload::Docker(_) | Workload::Systemd(_) => panic!("a command without an image is a process"),
         })
     };
     let error = command("bin/shop").unwrap_err();
@@ -212,7 +212,7 @@ fn services_inherit_what_runs_and_only_those_that_are_asked_listen() {
     );
     let image = |name: &str| match &spec.services[name].workload {
         Workload::Docker(container) => container.image.clone(),
-        Workload::Process(_) => panic!("{name} is a container"),
+        Workload::Process(_) | Workload::Systemd(_) => panic!("{name} is a container"),
     };
     assert_eq!(["admin", "api", "web", "worker"].map(image), ["shop:2", "shop-api:2", "shop:2", "shop:2"]);
     let (web, api, worker) = (&spec.services["web"], &spec.services["api"], &spec.services["worker"]);

@@ -282,7 +282,8 @@ pub fn promote(
     for (name, service) in &mut spec.services {
         match (&mut service.workload, promoted.workloads.get(name)) {
             (Workload::Docker(to), Some(Workload::Docker(from))) => to.image.clone_from(&from.image),
-            (Workload::Process(to), Some(Workload::Process(from))) => {
+            (Workload::Process(to), Some(Workload::Process(from)))
+            | (Workload::Systemd(to), Some(Workload::Systemd(from))) => {
                 if let (Some(to), Some(from)) = (to.command.first_mut(), from.command.first()) {
                     to.clone_from(from);
                 }

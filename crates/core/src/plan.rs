@@ -102,7 +102,7 @@ impl Plan {
 pub fn source(spec: &Spec) -> String {
     let of = |workload: &Workload| match workload {
         Workload::Docker(container) => container.image.clone(),
-        Workload::Process(process) => process.command.join(" "),
+        Workload::Process(process) | Workload::Systemd(process) => process.command.join(" "),
     };
     let sources: BTreeMap<_, _> = spec.services.iter().map(|(name, service)| (name, of(&service.workload))).collect();
     // Services often run the same thing in different ways.
@@ -150,7 +150,9 @@ fn steps(spec: &Spec, has_live: bool) -> Vec<String> {
     let of = |name: &ServiceName| if spec.has_several_services() { format!(" of {name}") } else { String::new() };
     let fetched = spec.services.values().map(|service| match &service.workload {
         Workload::Docker(container) => format!("fetch {}", container.image),
-        Workload::Process(process) => format!("copy {}", process.command.first().map_or("the program", String::as_str)),
+        Workload::Process(process) | Workload::Systemd(process) => {
+            format!("copy {}", process.command.first().map_or("the program", String::as_str))
+        }
     });
     // Two services often run the same image.
     let mut steps: Vec<_> = fetched.collect::<BTreeSet<_>>().into_iter().collect();

@@ -216,6 +216,8 @@ pub enum Workload {
     Docker(Container),
     /// A process of the host.
     Process(Process),
+    /// A service of the host's systemd.
+    Systemd(Process),
 }
 
 impl Workload {
@@ -225,6 +227,7 @@ impl Workload {
         match self {
             Workload::Docker(_) => "docker",
             Workload::Process(_) => "process",
+            Workload::Systemd(_) => "systemd",
         }
     }
 }

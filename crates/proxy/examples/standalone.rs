@@ -7,6 +7,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut config = ProxyConfig {
         listen: Vec::new(),
+        inherited: Vec::new(),
         control_socket: PathBuf::from("proxy.sock"),
         table_file: PathBuf::from("table.json"),
         workers: std::thread::available_parallelism().map_or(1, usize::from),

@@ -60,6 +60,13 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// A duplicate of a listening socket that somebody else opened, as a data plane uses it: not blocking.
+pub(crate) fn inherited(listener: &TcpListener) -> io::Result<TcpListener> {
+    let listener = listener.try_clone()?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
 /// Takes duplicates of the listening sockets of the data plane with that control socket. It goes on accepting.
 /// Blocks for up to 5 s.
 ///

@@ -25,6 +25,8 @@ use tokio::sync::mpsc;
 pub struct ProxyConfig {
     /// The addresses to listen on. May be empty: then the sockets come by [`crate::handover`].
     pub listen: Vec<SocketAddr>,
+    /// Listening sockets that who started it holds and passed on, such as systemd.
+    pub inherited: Vec<Arc<TcpListener>>,
     /// The Unix socket that it is controlled by. The one for handovers stands beside it, with `.fds` behind its name.
     pub control_socket: PathBuf,
     /// Where the last good table is kept.
@@ -170,6 +172,9 @@ fn load_table(file: &Path) -> Result<Option<RouteTable>, ProxyError> {
 
 fn listeners(config: &ProxyConfig, predecessor: &Predecessor) -> Result<Vec<TcpListener>, ProxyError> {
     let mut listeners = predecessor.listeners()?;
+    for listener in &config.inherited {
+        listeners.push(handover::inherited(listener).map_err(ProxyError::Start)?);
+    }
     let taken: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     for address in config.listen.iter().copied().filter(|address| !taken.contains(address)) {
         listeners.push(handover::bind(address).map_err(|source| ProxyError::Listen { address, source })?);

@@ -11,6 +11,7 @@ mod instance;
 mod pidfd;
 mod port;
 pub mod process;
+pub mod systemd;
 pub mod user;
 
 pub use error::RuntimeError;

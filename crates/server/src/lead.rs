@@ -21,6 +21,7 @@ use gapless_core::command::Requester;
 use gapless_core::{Application, Millis};
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
+use gapless_runtime::systemd::{SystemdConfig, SystemdRuntime};
 use gapless_store::{Store, Txn};
 use std::io::Read;
 use std::net::SocketAddr;
@@ -150,7 +151,7 @@ impl ControlPlane {
                 };
                 let info = supervisor.info();
                 tasks.spawn(supervisor.go_on());
-                (Arc::new(Builtin::new(place.host_dir.join("proxy.sock"))), HostPlane::Builtin(info))
+                (Arc::new(Builtin::new(place.proxy(config).control_socket)), HostPlane::Builtin(info))
             }
         };
         let router = parts.api(place, proxy, about);
@@ -186,8 +187,19 @@ fn runtimes(config: &ServerConfig, place: &Place, owner: &str) -> Result<(Runtim
         owner: owner.to_owned(),
         shim: vec![config.program.clone().into_os_string(), "shim".into()],
     })?;
+    let systemd = SystemdRuntime::new(SystemdConfig {
+        root: place.host_dir.join("systemd"),
+        units: "/etc/systemd/system".into(),
+    })?;
     let docker = Arc::new(docker);
-    Ok((Runtimes { docker: docker.clone(), process: Arc::new(process) }, docker))
+    let runtimes = Runtimes {
+        docker: docker.clone(),
+        process: Arc::new(process),
+        systemd: Arc::new(systemd),
+        // sd_booted(3)
+        has_systemd: std::path::Path::new("/run/systemd/system").is_dir(),
+    };
+    Ok((runtimes, docker))
 }
 
 /// The name of this installation, drawn at its first start.

@@ -30,6 +30,8 @@ pub struct ServerConfig {
     pub listen: Vec<SocketAddr>,
     /// The nginx that is the data plane, where it is not gapless's own proxy.
     pub nginx: Option<NginxConfig>,
+    /// The control socket of a proxy that something else keeps running, such as systemd; the server starts none then.
+    pub proxy_socket: Option<PathBuf>,
     /// The program that runs a proxy (`proxy`) and a shim (`shim`): gapless itself.
     pub program: PathBuf,
     /// Where the records are.
@@ -162,11 +164,13 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// How the host's proxy is started.
+    /// How the host's proxy is started, or where it is found if something else does that.
     pub(crate) fn proxy(&self, config: &ServerConfig) -> ProxyProcess {
+        let elsewhere = config.proxy_socket.clone();
         ProxyProcess {
             command: vec![config.program.clone(), "proxy".into()],
-            control_socket: self.host_dir.join("proxy.sock"),
+            is_own: elsewhere.is_none(),
+            control_socket: elsewhere.unwrap_or_else(|| self.host_dir.join("proxy.sock")),
             table_file: self.host_dir.join("routes.json"),
             log: self.host_dir.join("proxy.log"),
             listen: config.listen.clone(),

@@ -12,6 +12,10 @@ pub struct Runtimes {
     pub docker: Arc<dyn Runtime>,
     /// Processes.
     pub process: Arc<dyn Runtime>,
+    /// Services of systemd.
+    pub systemd: Arc<dyn Runtime>,
+    /// Whether systemd runs this host.
+    pub has_systemd: bool,
 }
 
 impl Runtimes {
@@ -20,12 +24,14 @@ impl Runtimes {
     pub fn of(&self, spec: &Spec) -> &Arc<dyn Runtime> {
         match spec.main_service().map(|(_, service)| &service.workload) {
             Some(Workload::Process(_)) => &self.process,
+            Some(Workload::Systemd(_)) => &self.systemd,
             Some(Workload::Docker(_)) | None => &self.docker,
         }
     }
 
-    /// All of them, with their names.
+    /// All of them that this host has, with their names.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Arc<dyn Runtime>)> {
-        [("docker", &self.docker), ("process", &self.process)].into_iter()
+        let systemd = self.has_systemd.then_some(("systemd", &self.systemd));
+        [("docker", &self.docker), ("process", &self.process)].into_iter().chain(systemd)
     }
 }

@@ -2,6 +2,7 @@
 //! components, the command line as a user types it, and the example application.
 
 mod app;
+mod booted;
 mod cli;
 mod engine;
 mod http;
@@ -10,6 +11,7 @@ pub mod render;
 mod server;
 
 pub use app::{App, Runtime, example_program, image};
+pub use booted::Booted;
 pub use cli::{Gapless, Ran};
 pub use engine::engine_floor;
 pub use http::get;

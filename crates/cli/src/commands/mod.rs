@@ -8,6 +8,7 @@ pub mod describe;
 pub mod doctor;
 pub mod history;
 pub mod init;
+pub mod install;
 pub mod kv;
 pub mod logs;
 pub mod maintenance;
@@ -62,6 +63,7 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
         | Command::Render(_)
         | Command::Shim { .. }
         | Command::Store(_)
+        | Command::Install(_)
         | Command::Server(_) => Ok(ExitCode::SUCCESS),
     }
 }

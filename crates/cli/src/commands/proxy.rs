@@ -3,8 +3,14 @@
 use crate::args::Proxy;
 use crate::exit::Failure;
 use crate::present::log;
+use crate::supervised::{self, Told};
+use gapless_proxy::control::Client;
 use gapless_proxy::{Limits, ProxyConfig};
+use listenfd::ListenFd;
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
     log::begin(false);
@@ -12,12 +18,39 @@ pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
         args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let config = ProxyConfig {
         listen: args.listen,
+        inherited: inherited()?.into_iter().map(Arc::new).collect(),
         control_socket: args.control_socket,
         table_file: args.table_file,
         workers,
         replace: args.replace,
         limits: Limits::default(),
     };
+    let socket = config.control_socket.clone();
+    supervised::begin(move || asked(socket.clone()));
     gapless_proxy::run(config).map_err(Failure::other)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The listening sockets that systemd holds and passes on (sd_listen_fds(3)).
+fn inherited() -> Result<Vec<TcpListener>, Failure> {
+    let mut passed = ListenFd::from_env();
+    let count = passed.len();
+    let take = |at| match passed.take_tcp_listener(at) {
+        Ok(Some(listener)) => Ok(listener),
+        Ok(None) => Err(Failure::other("a socket that systemd passed was taken already")),
+        Err(error) => Err(Failure::usage(format!(
+            "a socket that systemd passed is no listening TCP socket ({error}); correct ListenStream in the socket unit"
+        ))),
+    };
+    (0..count).map(take).collect()
+}
+
+/// What the proxy of that control socket says of itself.
+async fn asked(socket: PathBuf) -> Option<Told> {
+    let status = Client::new(socket).status().await.ok().filter(|status| status.pid == std::process::id())?;
+    let in_flight: u64 = status.placements.values().map(|placement| placement.in_flight).sum();
+    let what = if status.stopping { "ending" } else { "serving" };
+    let (version, connections) = (status.applied_version, status.connections);
+    let told = format!("{what}; table {version}, {connections} connections, {in_flight} requests in flight");
+    Some(Told { status: told, is_ending: status.stopping })
 }

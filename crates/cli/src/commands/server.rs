@@ -3,6 +3,8 @@
 use crate::args::Server;
 use crate::exit::Failure;
 use crate::present::{default_socket, default_state_dir, log};
+use crate::supervised::{self, Told};
+use gapless_api::{ClientError, Code};
 use gapless_config::{EtcdTable, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server};
 use gapless_server::registry::RegistryConfig;
 use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, PeersConfig, ServerConfig, StoreConfig};
@@ -30,6 +32,8 @@ pub async fn run(args: Server, socket: Option<PathBuf>) -> Result<Ended, Failure
             _ = interrupt.recv() => {}
         }
     };
+    let own = config.socket.clone();
+    supervised::begin(move || asked(own.clone()));
     Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)
 }
 
@@ -45,6 +49,7 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
         name: file.name.unwrap_or_else(host),
         state_dir: args.state_dir.or(file.state_dir).unwrap_or_else(default_state_dir),
         host_dir: file.host_dir,
+        proxy_socket: args.proxy_socket,
         socket: socket.or(file.socket).unwrap_or_else(default_socket),
         nginx: match file.proxy {
             ProxyTable::Gapless => None,
@@ -94,6 +99,21 @@ fn peers_config(table: PeersTable) -> PeersConfig {
     let PeersTable { listen, address, tls } = table;
     let (cert, key) = tls.identity.unwrap_or_default();
     PeersConfig { listen, address, ca: tls.ca, cert, key }
+}
+
+/// What the server of that socket says of itself. One that waits for its store answers, too: starting it again would not
+/// bring the store back.
+async fn asked(socket: PathBuf) -> Option<Told> {
+    let status = match gapless_api::Client::new(socket).server().await {
+        Ok(server) if server.pid != std::process::id() => return None,
+        Ok(server) => match server.leader {
+            Some(leader) => format!("following {leader}"),
+            None => format!("leading; state: {}", server.store),
+        },
+        Err(ClientError::Api(error)) if error.code == Code::Unavailable => error.message,
+        Err(_) => return None,
+    };
+    Some(Told { status, is_ending: false })
 }
 
 fn host() -> String {

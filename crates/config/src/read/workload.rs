@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 enum Kind {
     Docker,
     Process,
+    Systemd,
 }
 
 /// All keys that have to do with what runs, before it is known which of them fit.
@@ -42,7 +43,8 @@ impl Reading<'_> {
         let given = self.options.images.get(service).or(given);
         match self.kind(root, runtime, given.is_some())? {
             Kind::Docker => self.container(root, keys, given),
-            Kind::Process => self.process(root, keys),
+            Kind::Process => self.process(root, keys).map(Workload::Process),
+            Kind::Systemd => self.process(root, keys).map(Workload::Systemd),
         }
     }
 
@@ -51,9 +53,10 @@ impl Reading<'_> {
             Some(runtime) => match runtime.value.as_str() {
                 "docker" => (Kind::Docker, "`runtime` is \"docker\""),
                 "process" => (Kind::Process, "`runtime` is \"process\""),
+                "systemd" => (Kind::Systemd, "`runtime` is \"systemd\""),
                 other => {
                     let message = format!("there is no runtime {other:?}");
-                    let help = "the runtimes are \"docker\" and \"process\"".to_owned();
+                    let help = "the runtimes are \"docker\", \"process\" and \"systemd\"".to_owned();
                     self.report.at(runtime.span, message, "here", Some(help));
                     return None;
                 }
@@ -70,6 +73,7 @@ impl Reading<'_> {
         let (unfit, is, instead) = match kind {
             Kind::Docker => (&["directory"][..], "a container", "a process"),
             Kind::Process => (&["image", "entrypoint", "init", "volumes"][..], "a process", "a container"),
+            Kind::Systemd => (&["image", "entrypoint", "init", "volumes"][..], "a service of systemd", "a container"),
         };
         for key in unfit.iter().filter(|key| root.has(key)) {
             let message = format!("`{}` is for {instead}, and this file runs {is}, because {why}", root.path(key));
@@ -125,7 +129,7 @@ impl Reading<'_> {
         Ok(Volume { source, path: (*path).to_owned(), read_only })
     }
 
-    fn process(&self, root: &Section<'_>, keys: Keys) -> Option<Workload> {
+    fn process(&self, root: &Section<'_>, keys: Keys) -> Option<Process> {
         if self.options.image.is_some() {
             let help = "leave out `--image`, or give the file an `image`".to_owned();
             self.report.add(Problem::nowhere("`--image` was given, but the file runs a process").help(Some(help)));
@@ -161,7 +165,7 @@ impl Reading<'_> {
             }
             None => root.accept(0..0, "directory", text_of(&self.base))?,
         };
-        Some(Workload::Process(Process { command, directory, user: keys.user.map(|user| user.value) }))
+        Some(Process { command, directory, user: keys.user.map(|user| user.value) })
     }
 
     /// The program's absolute path: as it is, from the configuration's folder on where it has a slash, or by `PATH`.

@@ -48,7 +48,7 @@ fn check_service(service: &Service, found: &mut Findings) {
             }
             check_container(container, found);
         }
-        Workload::Process(process) => check_process(process, found),
+        Workload::Process(process) | Workload::Systemd(process) => check_process(process, found),
     }
     check_variables(service, found);
     check_resources(service, found);
@@ -135,7 +135,7 @@ fn check_variables(service: &Service, found: &mut Findings) {
         if name.starts_with("GAPLESS_") {
             found.add(&field, "is one of those that gapless sets itself; choose a name without GAPLESS_ in front");
         }
-        if name == "PORT" && matches!(service.workload, Workload::Process(_)) {
+        if name == "PORT" && matches!(service.workload, Workload::Process(_) | Workload::Systemd(_)) {
             found.add(&field, "is set by gapless to the port of each instance; use [host_ports] for fixed ones");
         }
         found.text(&field, value);

@@ -63,6 +63,7 @@ impl Proxy {
     fn start(directory: Arc<TempDir>, configure: impl FnOnce(&mut ProxyConfig), other: Option<Timestamp>) -> Self {
         let mut config = ProxyConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
+            inherited: Vec::new(),
             control_socket: directory.path().join("proxy.sock"),
             table_file: directory.path().join("table.json"),
             workers: 2,

@@ -63,7 +63,7 @@ impl Runtime for DockerRuntime {
     async fn prepare(&self, workload: &Workload, progress: ProgressSink) -> Result<String, RuntimeError> {
         match workload {
             Workload::Docker(container) => image::resolve(&self.engine, &container.image, progress).await,
-            Workload::Process(_) => Err(RuntimeError::Failed {
+            Workload::Process(_) | Workload::Systemd(_) => Err(RuntimeError::Failed {
                 doing: "preparing".to_owned(),
                 why: "a process is not run by Docker".to_owned(),
             }),
@@ -73,7 +73,7 @@ impl Runtime for DockerRuntime {
     async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError> {
         match workload {
             Workload::Docker(container) => image::local(&self.engine, &container.image).await,
-            Workload::Process(_) => Ok(None),
+            Workload::Process(_) | Workload::Systemd(_) => Ok(None),
         }
     }
 

@@ -20,7 +20,7 @@ const NOTE_POLL: Duration = Duration::from_millis(1);
 
 /// What is to run: all that a shim needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub name: InstanceName,
     pub program: PathBuf,
     pub arguments: Vec<String>,
@@ -35,7 +35,7 @@ pub(super) struct Plan {
 /// What runs: two processes, each by its number and the instant at which it began, so that a number that was given to
 /// another process since is never taken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(crate) struct State {
     pub shim: identity::Identity,
     pub main: identity::Identity,
     pub since: Timestamp,
@@ -44,12 +44,12 @@ pub(super) struct State {
 
 /// The folders of all instances.
 #[derive(Debug, Clone)]
-pub(super) struct Folders {
+pub(crate) struct Folders {
     root: PathBuf,
 }
 
 impl Folders {
-    pub(super) fn new(root: PathBuf) -> Result<Self, RuntimeError> {
+    pub(crate) fn new(root: PathBuf) -> Result<Self, RuntimeError> {
         let folders = Folders { root };
         fs::create_dir_all(folders.instances()).map_err(|error| failed(&folders.root, &error))?;
         fs::create_dir_all(folders.releases()).map_err(|error| failed(&folders.root, &error))?;
@@ -62,27 +62,27 @@ impl Folders {
     }
 
     /// Where the programs of releases are kept.
-    pub(super) fn releases(&self) -> PathBuf {
+    pub(crate) fn releases(&self) -> PathBuf {
         self.root.join("releases")
     }
 
     /// Which releases of which application need which program.
-    pub(super) fn kept(&self) -> PathBuf {
+    pub(crate) fn kept(&self) -> PathBuf {
         self.root.join("kept")
     }
 
     /// The folder of an instance.
-    pub(super) fn of(&self, name: &InstanceName) -> PathBuf {
+    pub(crate) fn of(&self, name: &InstanceName) -> PathBuf {
         self.instances().join(name.to_string())
     }
 
     /// What runs of an instance, or last ran.
-    pub(super) fn state(&self, name: &InstanceName) -> Option<State> {
+    pub(crate) fn state(&self, name: &InstanceName) -> Option<State> {
         read(&self.of(name).join("state.json"))
     }
 
     /// The ports that instances were given.
-    pub(super) fn ports(&self) -> Result<Vec<(InstanceName, u16)>, RuntimeError> {
+    pub(crate) fn ports(&self) -> Result<Vec<(InstanceName, u16)>, RuntimeError> {
         let plans = self.names()?.into_iter().filter_map(|name| read::<Plan>(&self.of(&name).join("plan.json")));
         let reserved = fs::read_dir(self.reservations()).map_err(|error| failed(&self.root, &error))?;
         let reserved = reserved.flatten().filter_map(|entry| read::<BTreeMap<InstanceName, u16>>(&entry.path()));
@@ -90,12 +90,12 @@ impl Folders {
     }
 
     /// The ports of the instances of a placement of several services, as far as they are chosen.
-    pub(super) fn reserved(&self, placement: &PlacementId) -> BTreeMap<InstanceName, u16> {
+    pub(crate) fn reserved(&self, placement: &PlacementId) -> BTreeMap<InstanceName, u16> {
         read(&self.reservation(placement)).unwrap_or_default()
     }
 
     /// Notes the ports of the instances of a placement.
-    pub(super) fn reserve(
+    pub(crate) fn reserve(
         &self,
         placement: &PlacementId,
         ports: &BTreeMap<InstanceName, u16>,
@@ -105,7 +105,7 @@ impl Folders {
     }
 
     /// Gives the ports of a placement free, unless there is an instance of it still.
-    pub(super) fn release(&self, placement: &PlacementId) -> Result<(), RuntimeError> {
+    pub(crate) fn release(&self, placement: &PlacementId) -> Result<(), RuntimeError> {
         if self.names()?.iter().any(|name| name.placement == *placement) {
             return Ok(());
         }
@@ -124,7 +124,7 @@ impl Folders {
         self.reservations().join(format!("{}.{}.{slot}.{deployment}.json", key.app, key.env))
     }
 
-    pub(super) fn note_restart(&self, name: &InstanceName, text: &str) -> Result<(), RuntimeError> {
+    pub(crate) fn note_restart(&self, name: &InstanceName, text: &str) -> Result<(), RuntimeError> {
         let folder = self.of(name);
         if !folder.exists() {
             return Ok(());
@@ -133,14 +133,14 @@ impl Folders {
     }
 
     /// All instances, or those of one application, sorted by name.
-    pub(super) fn statuses(&self, key: Option<&AppKey>) -> Result<Vec<InstanceStatus>, RuntimeError> {
+    pub(crate) fn statuses(&self, key: Option<&AppKey>) -> Result<Vec<InstanceStatus>, RuntimeError> {
         let mut names = self.names()?;
         names.retain(|name| key.is_none_or(|key| name.placement.key == *key));
         names.sort();
         Ok(names.into_iter().filter_map(|name| self.status(name)).collect())
     }
 
-    pub(super) fn status(&self, name: InstanceName) -> Option<InstanceStatus> {
+    pub(crate) fn status(&self, name: InstanceName) -> Option<InstanceStatus> {
         let folder = self.of(&name);
         let plan: Plan = read(&folder.join("plan.json"))?;
         let Some(state) = self.state(&name) else {
@@ -160,14 +160,15 @@ impl Folders {
         Some(InstanceStatus { name, id, state: instance_state, restarts: 0 })
     }
 
-    fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
+    /// All instances that there is a folder of.
+    pub(crate) fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
         let entries = fs::read_dir(self.instances()).map_err(|error| failed(&self.root, &error))?;
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
     }
 }
 
 impl Plan {
-    pub(super) fn new(
+    pub(crate) fn new(
         plan: &InstancePlan,
         program: PathBuf,
         arguments: &[String],
@@ -206,12 +207,12 @@ fn exit(folder: &Path, state: &State) -> Option<Exit> {
 }
 
 /// Reads a file; nothing where it is missing or not whole.
-pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 /// Writes a file so that it survives: beside, synced, renamed, and the folder synced.
-pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(&serde_json::to_vec(value)?)?;
@@ -224,7 +225,7 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
 }
 
 /// What could not be done with a file, in words.
-pub(super) fn failed(path: &Path, error: &io::Error) -> RuntimeError {
+pub(crate) fn failed(path: &Path, error: &io::Error) -> RuntimeError {
     let doing = format!("writing below {}", path.display());
     match error.kind() {
         io::ErrorKind::StorageFull => RuntimeError::DiskFull { doing },

@@ -9,7 +9,7 @@ use std::fs;
 
 /// A process, for as long as it lives and never another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub pid: u32,
     /// When it began, in clock ticks since boot (proc(5), field 22 of `stat`).
     pub began: u64,

@@ -2,14 +2,14 @@
 //! while no server runs, and ends all that it started.
 
 mod cgroup;
-mod folder;
+pub(crate) mod folder;
 mod freeze;
 mod identity;
 mod logs;
 mod ports;
-mod program;
+pub(crate) mod program;
 pub mod shim;
-mod start;
+pub(crate) mod start;
 mod stop;
 mod watch;
 
@@ -93,9 +93,12 @@ impl Runtime for ProcessRuntime {
 
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
         let plan = plan.clone();
+        let Workload::Process(process) = plan.service.workload.clone() else {
+            return Err(RuntimeError::Start { name: plan.name, why: "it is not a process".to_owned() });
+        };
         let folder = {
             let _one_at_a_time = self.choosing_port.lock().await;
-            self.blocking(move |folders| start::plan(folders, &plan)).await?
+            self.blocking(move |folders| start::plan(folders, &plan, &process)).await?
         };
         if let Some(folder) = folder {
             start::run(&self.shim, &folder).await?;

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Keeps a copy of the program; the answer names it.
-pub(super) fn keep(folders: &Folders, process: &Process) -> Result<String, RuntimeError> {
+pub(crate) fn keep(folders: &Folders, process: &Process) -> Result<String, RuntimeError> {
     let Some(program) = process.command.first().map(Path::new) else {
         return Err(unusable("the command", "it is empty"));
     };
@@ -47,7 +47,7 @@ pub(super) fn keep(folders: &Folders, process: &Process) -> Result<String, Runti
 }
 
 /// What a copy of the program would be called, if there is such a program.
-pub(super) fn checksum(process: &Process) -> Option<String> {
+pub(crate) fn checksum(process: &Process) -> Option<String> {
     let mut program = File::open(process.command.first()?).ok()?;
     let checksum = hashed(&mut program, &mut io::sink()).ok()?;
     Some(format!("sha256:{checksum}"))
@@ -68,7 +68,7 @@ fn hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
 }
 
 /// Where the copy of a release's program is.
-pub(super) fn kept(folders: &Folders, artifact: &str, process: &Process) -> Option<PathBuf> {
+pub(crate) fn kept(folders: &Folders, artifact: &str, process: &Process) -> Option<PathBuf> {
     let checksum = artifact.strip_prefix("sha256:")?;
     Some(folders.releases().join(checksum).join(file_name(Path::new(process.command.first()?))))
 }
@@ -77,7 +77,7 @@ pub(super) fn kept(folders: &Folders, artifact: &str, process: &Process) -> Opti
 const UNUSED_FOR: Duration = Duration::from_secs(3600);
 
 /// Keeps the programs of those releases of an application, and lets go of those that no application needs.
-pub(super) fn keep_only(
+pub(crate) fn keep_only(
     folders: &Folders,
     key: &AppKey,
     releases: &BTreeMap<u64, Artifacts>,

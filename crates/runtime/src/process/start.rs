@@ -3,7 +3,7 @@
 use super::folder::{self, Folders, Plan, State, failed};
 use super::{ports, program};
 use crate::{InstancePlan, RuntimeError};
-use gapless_core::spec::Workload;
+use gapless_core::spec::Process;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,14 +16,11 @@ const START_DEADLINE: Duration = Duration::from_secs(10);
 const START_POLL: Duration = Duration::from_millis(1);
 
 /// Writes the instance's plan; nothing where it runs already.
-pub(super) fn plan(folders: &Folders, plan: &InstancePlan) -> Result<Option<PathBuf>, RuntimeError> {
+pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) -> Result<Option<PathBuf>, RuntimeError> {
     let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
     if folders.status(plan.name.clone()).is_some_and(|status| status.is_there()) {
         return Ok(None);
     }
-    let Workload::Process(process) = &plan.service.workload else {
-        return Err(cannot("it is not a process".to_owned()));
-    };
     let program = program::kept(folders, &plan.artifact, process).filter(|path| path.exists());
     let program = program.ok_or_else(|| cannot("the copy of its program is gone; deploy it again".to_owned()))?;
     let folder = folders.of(&plan.name);

@@ -1,5 +1,6 @@
 //! Keeps the builtin proxy running: starts it if none answers, adopts it if one does, starts it again if it dies. The
-//! listening sockets are held here, too, so that connections wait in them while there is no proxy.
+//! listening sockets are held here, too, so that connections wait in them while there is no proxy. Where something else
+//! runs the proxy, such as systemd, all of that is left to it.
 
 use gapless_api::PlaneInfo;
 use gapless_proxy::control::Client;
@@ -47,6 +48,8 @@ pub enum SupervisorError {
 pub struct ProxyProcess {
     /// The program and arguments that run a proxy; what follows is added.
     pub command: Vec<PathBuf>,
+    /// Whether the server starts it, and holds its listening sockets. Otherwise something else does, such as systemd.
+    pub is_own: bool,
     /// Its control socket.
     pub control_socket: PathBuf,
     /// Where it keeps its last good table.
@@ -76,6 +79,9 @@ impl Supervisor {
     pub async fn begin(process: ProxyProcess) -> Result<Arc<Self>, SupervisorError> {
         let client = Client::new(&process.control_socket);
         let supervisor = Arc::new(Supervisor { process, client, sockets: Mutex::default() });
+        if !supervisor.process.is_own {
+            return Ok(supervisor);
+        }
         if supervisor.client.status().await.is_ok() {
             let taken = supervisor.handover(|socket| handover::take(&socket)).await;
             match taken {
@@ -104,6 +110,10 @@ impl Supervisor {
 
     /// Starts the proxy again whenever it dies, for ever.
     pub async fn go_on(self: Arc<Self>) {
+        if !self.process.is_own {
+            // Who runs it starts it again, and holds its sockets.
+            return;
+        }
         loop {
             match self.client.status().await {
                 Ok(status) => {
@@ -157,6 +167,8 @@ impl Supervisor {
             .arg(table_file)
             // Its allocator would take huge pages for what fits into a few small ones: half of its memory at rest.
             .env("MIMALLOC_ALLOW_THP", "0")
+            // What systemd is told is for the server to say.
+            .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

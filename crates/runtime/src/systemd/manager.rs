@@ -1,0 +1,320 @@
+//! systemd's own interface on D-Bus (org.freedesktop.systemd1(5)): the calls that gapless makes, each with a deadline.
+
+use futures_util::StreamExt;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use zbus::zvariant::{DynamicType, Type};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
+
+const DESTINATION: &str = "org.freedesktop.systemd1";
+const PATH: &str = "/org/freedesktop/systemd1";
+/// Below it are the objects of all units.
+pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// How long a call may take.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long reading all unit files anew may take.
+const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why systemd did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerError {
+    /// It cannot be reached.
+    #[error("systemd cannot be reached over D-Bus ({0}); is systemd this host's init, and dbus.service active?")]
+    Away(String),
+    /// It refused the call.
+    #[error("{method} {subject}: {why}")]
+    Refused {
+        /// What was called.
+        method: &'static str,
+        /// For what.
+        subject: String,
+        /// What it said.
+        why: String,
+        /// The error's name on D-Bus.
+        name: String,
+    },
+    /// What it was to do did not succeed.
+    #[error("{unit}: {result}; `journalctl -u {unit}` says why")]
+    Job {
+        /// The unit.
+        unit: String,
+        /// How it ended: `failed`, `timeout`, `dependency`, …
+        result: String,
+    },
+    /// It took too long.
+    #[error("systemd did not answer to {method} within {} s", deadline.as_secs())]
+    Slow {
+        /// What was called.
+        method: &'static str,
+        /// The deadline.
+        deadline: Duration,
+    },
+}
+
+impl ManagerError {
+    /// Whether it says that there is no such unit, or that it is not loaded.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, ManagerError::Refused { name, .. } if name.ends_with("NoSuchUnit"))
+    }
+}
+
+/// systemd, of the whole host.
+#[derive(Default)]
+pub struct Manager {
+    connection: Mutex<Option<Connection>>,
+}
+
+/// What a unit is like, property by property.
+pub(super) struct Properties(HashMap<String, OwnedVariant>);
+
+/// A job that systemd was given.
+pub(super) struct Job {
+    unit: String,
+    path: OwnedObjectPath,
+    removed: zbus::proxy::SignalStream<'static>,
+}
+
+impl Manager {
+    /// The version of systemd.
+    ///
+    /// # Errors
+    /// If it cannot be reached.
+    pub async fn version(&self) -> Result<String, ManagerError> {
+        let connection = self.connection().await?;
+        let version = within("Version", CALL_DEADLINE, async {
+            let manager = manager(&connection).await?;
+            manager.get_property::<String>("Version").await
+        });
+        version.await?.map_err(|error| refused("Version", "", &error))
+    }
+
+    /// Reads all unit files anew.
+    ///
+    /// # Errors
+    /// If it cannot be reached, or takes too long.
+    pub async fn reload(&self) -> Result<(), ManagerError> {
+        self.call_within("Reload", "", &(), RELOAD_DEADLINE).await
+    }
+
+    /// Has those units started at boot.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn enable(&self, units: &[&str]) -> Result<(), ManagerError> {
+        type Answer = (bool, Vec<(String, String, String)>);
+        self.call::<_, Answer>("EnableUnitFiles", &units.join(" "), &(units, false, true)).await.map(drop)
+    }
+
+    /// Has those units not started at boot any more. Nothing happens where they were not.
+    ///
+    /// # Errors
+    /// If it refuses.
+    pub async fn disable(&self, units: &[&str]) -> Result<(), ManagerError> {
+        type Answer = Vec<(String, String, String)>;
+        self.call::<_, Answer>("DisableUnitFiles", &units.join(" "), &(units, false)).await.map(drop)
+    }
+
+    /// Starts a unit and waits until it is active, up to `deadline`.
+    ///
+    /// # Errors
+    /// If it does not become active.
+    pub async fn start(&self, unit: &str, deadline: Duration) -> Result<(), ManagerError> {
+        self.job("StartUnit", unit).await?.done(deadline).await
+    }
+
+    /// Starts a unit, or starts it again, and waits until it is active, up to `deadline`.
+    ///
+    /// # Errors
+    /// If it does not become active.
+    pub async fn restart(&self, unit: &str, deadline: Duration) -> Result<(), ManagerError> {
+        self.job("RestartUnit", unit).await?.done(deadline).await
+    }
+
+    /// Stops a unit and waits until it has stopped, up to `deadline`. Nothing happens where there is none.
+    ///
+    /// # Errors
+    /// If it does not stop.
+    pub async fn stop(&self, unit: &str, deadline: Duration) -> Result<(), ManagerError> {
+        match self.job("StopUnit", unit).await {
+            Ok(mut job) => job.done(deadline).await,
+            Err(error) if error.is_missing() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins a job, to be waited for.
+    pub(super) async fn job(&self, method: &'static str, unit: &str) -> Result<Job, ManagerError> {
+        let connection = self.connection().await?;
+        let begun = within(method, CALL_DEADLINE, async {
+            let manager = manager(&connection).await?;
+            // Listened for before it begins: it can be over before its call is answered.
+            let removed = manager.receive_signal("JobRemoved").await?;
+            let path: OwnedObjectPath = manager.call(method, &(unit, "replace")).await?;
+            Ok(Job { unit: unit.to_owned(), path, removed })
+        });
+        begun.await?.map_err(|error: zbus::Error| refused(method, unit, &error))
+    }
+
+    /// Sends a signal to all processes of a unit.
+    pub(super) async fn kill(&self, unit: &str, signal: i32) -> Result<(), ManagerError> {
+        self.call("KillUnit", unit, &(unit, "all", signal)).await
+    }
+
+    /// Freezes a unit, or lets it go on.
+    pub(super) async fn set_frozen(&self, unit: &str, is_frozen: bool) -> Result<(), ManagerError> {
+        self.call(if is_frozen { "FreezeUnit" } else { "ThawUnit" }, unit, &(unit,)).await
+    }
+
+    /// Forgets that a unit failed.
+    pub(super) async fn reset_failed(&self, unit: &str) -> Result<(), ManagerError> {
+        match self.call("ResetFailedUnit", unit, &(unit,)).await {
+            Err(error) if error.is_missing() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The processes of a unit.
+    pub(super) async fn processes(&self, unit: &str) -> Result<Vec<u32>, ManagerError> {
+        let processes: Vec<(String, u32, String)> = self.call("GetUnitProcesses", unit, &(unit,)).await?;
+        Ok(processes.into_iter().map(|(_, pid, _)| pid).collect())
+    }
+
+    /// What a service is like; a unit without a file has these properties, too.
+    pub(super) async fn service(&self, unit: &str) -> Result<Properties, ManagerError> {
+        let path: OwnedObjectPath = self.call("LoadUnit", unit, &(unit,)).await?;
+        let connection = self.connection().await?;
+        let read = within("GetAll", CALL_DEADLINE, async {
+            let properties = Proxy::new(&connection, DESTINATION, path, "org.freedesktop.DBus.Properties").await?;
+            let mut all: HashMap<String, OwnedVariant> =
+                properties.call("GetAll", &("org.freedesktop.systemd1.Unit",)).await?;
+            let of_service: HashMap<String, OwnedVariant> =
+                properties.call("GetAll", &("org.freedesktop.systemd1.Service",)).await?;
+            all.extend(of_service);
+            Ok(Properties(all))
+        });
+        read.await?.map_err(|error: zbus::Error| refused("GetAll", unit, &error))
+    }
+
+    /// A connection of its own, to listen with.
+    pub(super) async fn listener() -> Result<Connection, ManagerError> {
+        connect().await
+    }
+
+    async fn call<B, R>(&self, method: &'static str, subject: &str, body: &B) -> Result<R, ManagerError>
+    where
+        B: Serialize + DynamicType + Sync,
+        R: DeserializeOwned + Type,
+    {
+        self.call_within(method, subject, body, CALL_DEADLINE).await
+    }
+
+    async fn call_within<B, R>(
+        &self,
+        method: &'static str,
+        subject: &str,
+        body: &B,
+        deadline: Duration,
+    ) -> Result<R, ManagerError>
+    where
+        B: Serialize + DynamicType + Sync,
+        R: DeserializeOwned + Type,
+    {
+        let connection = self.connection().await?;
+        let called = within(method, deadline, async {
+            let answer = connection.call_method(Some(DESTINATION), PATH, Some(MANAGER), method, body).await?;
+            answer.body().deserialize::<R>()
+        });
+        called.await?.map_err(|error| refused(method, subject, &error))
+    }
+
+    /// The connection, made anew where the bus went away.
+    async fn connection(&self) -> Result<Connection, ManagerError> {
+        let mut held = self.connection.lock().await;
+        if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
+            return Ok(connection.clone());
+        }
+        let connection = connect().await?;
+        *held = Some(connection.clone());
+        Ok(connection)
+    }
+}
+
+impl Job {
+    /// Waits until it is over. It may be waited for again where the deadline passed.
+    pub(super) async fn done(&mut self, deadline: Duration) -> Result<(), ManagerError> {
+        let over = within("JobRemoved", deadline, async {
+            while let Some(signal) = self.removed.next().await {
+                let body = signal.body();
+                let Ok((_, path, _, result)) = body.deserialize::<(u32, OwnedObjectPath, String, String)>() else {
+                    continue;
+                };
+                // It is told of all jobs, slices' among them.
+                if path == self.path {
+                    return Some(result);
+                }
+            }
+            None
+        });
+        match over.await? {
+            Some(result) if result == "done" || result == "skipped" => Ok(()),
+            Some(result) => Err(ManagerError::Job { unit: self.unit.clone(), result }),
+            None => Err(ManagerError::Away("the connection was closed".to_owned())),
+        }
+    }
+}
+
+impl Properties {
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.0.get(name).and_then(|value| <&str>::try_from(&**value).ok()).unwrap_or_default()
+    }
+
+    pub(super) fn number<T>(&self, name: &str) -> T
+    where
+        T: Default + for<'a> TryFrom<&'a Variant<'a>>,
+    {
+        self.0.get(name).and_then(|value| T::try_from(&**value).ok()).unwrap_or_default()
+    }
+
+    /// Which run of the unit it is, in hexadecimal; empty where it never ran.
+    pub(super) fn invocation(&self) -> String {
+        let bytes = self.0.get("InvocationID").and_then(|value| value.try_clone().ok());
+        let bytes = bytes.and_then(|value| Vec::<u8>::try_from(value).ok()).unwrap_or_default();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+async fn connect() -> Result<Connection, ManagerError> {
+    let connected = within("Subscribe", CALL_DEADLINE, async {
+        let connection = Connection::system().await?;
+        // Otherwise systemd tells of no job.
+        connection.call_method(Some(DESTINATION), PATH, Some(MANAGER), "Subscribe", &()).await?;
+        Ok(connection)
+    });
+    connected.await?.map_err(|error: zbus::Error| ManagerError::Away(error.to_string()))
+}
+
+async fn manager(connection: &Connection) -> zbus::Result<Proxy<'static>> {
+    Proxy::new(connection, DESTINATION, PATH, MANAGER).await
+}
+
+async fn within<T>(method: &'static str, deadline: Duration, work: impl Future<Output = T>) -> Result<T, ManagerError> {
+    tokio::time::timeout(deadline, work).await.map_err(|_| ManagerError::Slow { method, deadline })
+}
+
+fn refused(method: &'static str, subject: &str, error: &zbus::Error) -> ManagerError {
+    match error {
+        zbus::Error::MethodError(name, why, _) => ManagerError::Refused {
+            method,
+            subject: subject.to_owned(),
+            why: why.clone().unwrap_or_else(|| name.to_string()),
+            name: name.to_string(),
+        },
+        other => ManagerError::Away(other.to_string()),
+    }
+}

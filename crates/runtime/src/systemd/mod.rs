@@ -1,0 +1,315 @@
+//! systemd: instances as services of it, its interface on D-Bus, and unit files.
+//!
+//! An instance has a unit file of its own, so that `systemctl status`, `cat` and `stop` work on it as on any service. Only
+//! that of the live slot is enabled, so after a reboot it alone comes back.
+
+mod events;
+mod journal;
+mod manager;
+mod status;
+mod unit;
+mod unit_file;
+
+pub use manager::{Manager, ManagerError};
+pub use unit_file::{BadValue, UnitFile};
+
+use crate::process::folder::{self, Folders, Plan, failed};
+use crate::process::{program, start};
+use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use gapless_core::spec::{Process, Workload};
+use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// How long a unit may take until its program is executed.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long killed processes may take to be gone: the kernel frees their memory first.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
+const SIGKILL: i32 = 9;
+
+/// Where services of systemd are kept.
+#[derive(Debug, Clone)]
+pub struct SystemdConfig {
+    /// The folder of their plans and programs.
+    pub root: PathBuf,
+    /// Where unit files are: `/etc/systemd/system`.
+    pub units: PathBuf,
+}
+
+/// Runs instances as services of systemd.
+pub struct SystemdRuntime {
+    folders: Folders,
+    units: PathBuf,
+    manager: Manager,
+    /// One change at a time: a port is chosen, and unit files are written and read.
+    changing: Mutex<()>,
+}
+
+impl SystemdRuntime {
+    /// A runtime with that folder, which is made if it is missing. systemd is not asked yet.
+    ///
+    /// # Errors
+    /// If the folder cannot be made.
+    pub fn new(config: SystemdConfig) -> Result<Self, RuntimeError> {
+        let folders = Folders::new(config.root)?;
+        Ok(SystemdRuntime { folders, units: config.units, manager: Manager::default(), changing: Mutex::default() })
+    }
+
+    /// Files are read and written off the async threads.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folders) -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let folders = self.folders.clone();
+        let done = tokio::task::spawn_blocking(move || work(&folders)).await;
+        done.unwrap_or_else(|error| Err(failed_to("working on files", &error)))
+    }
+
+    async fn status(&self, name: &InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
+        let Some(plan) = self.plan(name) else { return Ok(None) };
+        let doing = format!("looking at {name}");
+        let properties = self.manager.service(&unit::name(name)).await.map_err(|error| told(&doing, &error))?;
+        Ok(Some(status::of(&plan, &properties)))
+    }
+
+    fn plan(&self, name: &InstanceName) -> Option<Plan> {
+        folder::read(&self.folders.of(name).join("plan.json"))
+    }
+
+    fn unit_path(&self, name: &InstanceName) -> PathBuf {
+        self.units.join(unit::name(name))
+    }
+
+    /// Writes the variables of an instance, and its unit file where that is not as it should be.
+    fn write_unit(&self, plan: &Plan, comes_back: bool) -> Result<(), RuntimeError> {
+        let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
+        let folder = self.folders.of(&plan.name);
+        let path = self.unit_path(&plan.name);
+        let text = unit::file(plan, &folder, comes_back).text().map_err(|error| cannot(error.to_string()))?;
+        if unit::is_others(&path, &folder) {
+            return Err(cannot(format!(
+                "{} is there, and this gapless did not write it; move it away",
+                path.display()
+            )));
+        }
+        let variables = folder.join("environment");
+        write(&variables, &unit_file::environment(&plan.variables), 0o600)
+            .map_err(|error| failed(&variables, &error))?;
+        if fs::read_to_string(&path).is_ok_and(|there| there == text) {
+            return Ok(());
+        }
+        write(&path, &text, 0o644).map_err(|error| failed(&path, &error))
+    }
+}
+
+#[async_trait]
+impl Runtime for SystemdRuntime {
+    async fn prepare(&self, workload: &Workload, _: ProgressSink) -> Result<String, RuntimeError> {
+        let process = process_of(workload).cloned().ok_or_else(|| failed_to("preparing", &"it is no program"))?;
+        self.blocking(move |folders| program::keep(folders, &process)).await
+    }
+
+    async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError> {
+        let Some(process) = process_of(workload).cloned() else { return Ok(None) };
+        self.blocking(move |_| Ok(program::checksum(&process))).await
+    }
+
+    async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
+        let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
+        let _one_at_a_time = self.changing.lock().await;
+        if self.status(&plan.name).await?.is_some_and(|status| status.is_there()) {
+            return Ok(());
+        }
+        let process = process_of(&plan.service.workload).cloned();
+        let process = process.ok_or_else(|| cannot("it is no program".to_owned()))?;
+        let of = plan.clone();
+        self.blocking(move |folders| start::plan(folders, &of, &process)).await?;
+        let written = self.plan(&plan.name).ok_or_else(|| cannot("its plan was not written".to_owned()))?;
+        let unit = unit::name(&plan.name);
+        let comes_back = unit::comes_back(&self.unit_path(&plan.name));
+        self.write_unit(&written, comes_back)?;
+        let started = async {
+            self.manager.reload().await?;
+            // A service that failed a few times is otherwise refused for a while.
+            self.manager.reset_failed(&unit).await?;
+            self.manager.restart(&unit, START_DEADLINE).await
+        };
+        match started.await {
+            Err(error @ ManagerError::Job { .. }) => Err(cannot(error.to_string())),
+            other => other.map_err(|error| told(&format!("starting {}", plan.name), &error)),
+        }
+    }
+
+    async fn list(&self, key: &AppKey) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        let mut all = Vec::new();
+        for name in self.names().await?.into_iter().filter(|name| name.placement.key == *key) {
+            all.extend(self.status(&name).await?);
+        }
+        Ok(all)
+    }
+
+    async fn list_all(&self) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        let mut all = Vec::new();
+        for name in self.names().await? {
+            all.extend(self.status(&name).await?);
+        }
+        Ok(all)
+    }
+
+    async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+        self.thaw(name).await?;
+        let folder = self.folders.of(name);
+        if !folder.exists() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.changing.lock().await;
+        if !unit::is_others(&self.unit_path(name), &folder) {
+            self.remove_unit(name, grace).await?;
+        }
+        // Last, because what has a folder is an instance.
+        removed(fs::remove_dir_all(&folder)).map_err(|error| failed(&folder, &error))?;
+        self.folders.release(&name.placement)
+    }
+
+    async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        if !self.status(name).await?.is_some_and(|status| status.is_running()) {
+            return Ok(());
+        }
+        let frozen = self.manager.set_frozen(&unit::name(name), true).await;
+        frozen.map_err(|error| told(&format!("freezing {name}"), &error))
+    }
+
+    async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        if !self.status(name).await?.is_some_and(|status| status.is_there() && !status.is_running()) {
+            return Ok(());
+        }
+        let thawed = self.manager.set_frozen(&unit::name(name), false).await;
+        thawed.map_err(|error| told(&format!("thawing {name}"), &error))
+    }
+
+    async fn keep(&self, key: &AppKey, kept: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
+        let (key, kept) = (key.clone(), kept.clone());
+        self.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
+    }
+
+    async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let Some(plan) = self.plan(name).filter(|_| self.unit_path(name).exists()) else { return Ok(()) };
+        if unit::comes_back(&self.unit_path(name)) == comes_back {
+            return Ok(());
+        }
+        let unit = unit::name(name);
+        let doing = format!("having {name} start at boot, or not");
+        // Before it is written: the file says what has been done.
+        let set = if comes_back { self.manager.enable(&[&unit]).await } else { self.manager.disable(&[&unit]).await };
+        set.map_err(|error| told(&doing, &error))?;
+        self.write_unit(&plan, comes_back)?;
+        self.manager.reload().await.map_err(|error| told(&doing, &error))
+    }
+
+    async fn logs(
+        &self,
+        name: &InstanceName,
+        query: LogQuery,
+    ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
+        journal::logs(&unit::name(name), self.folders.of(name), query).await
+    }
+
+    async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
+        events::events().await.map_err(|error| told("listening to systemd", &error))
+    }
+
+    async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
+        let processes = self.manager.processes(&unit::name(name)).await.unwrap_or_default();
+        port::ports_of(&processes)
+    }
+
+    async fn check(&self) -> Result<String, RuntimeError> {
+        let version = self.manager.version().await.map_err(|error| told("asking systemd", &error))?;
+        Ok(format!("services of systemd {version}"))
+    }
+}
+
+impl SystemdRuntime {
+    /// Ends the service of an instance, and removes its unit.
+    async fn remove_unit(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
+        let unit = unit::name(name);
+        let doing = format!("stopping {name}");
+        match self.manager.job("StopUnit", &unit).await {
+            Ok(mut job) => {
+                if let Err(ManagerError::Slow { .. }) = job.done(grace.to_duration()).await {
+                    self.manager.kill(&unit, SIGKILL).await.map_err(|error| told(&doing, &error))?;
+                    job.done(KILL_DEADLINE).await.map_err(|error| told(&doing, &error))?;
+                }
+            }
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(told(&doing, &error)),
+        }
+        let path = self.unit_path(name);
+        let forgotten = async {
+            if path.exists() {
+                self.manager.disable(&[&unit]).await?;
+            }
+            self.manager.reset_failed(&unit).await
+        };
+        forgotten.await.map_err(|error| told(&doing, &error))?;
+        removed(fs::remove_file(&path)).map_err(|error| failed(&path, &error))?;
+        self.manager.reload().await.map_err(|error| told(&doing, &error))
+    }
+
+    async fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
+        self.blocking(|folders| {
+            let mut names = folders.names()?;
+            names.sort();
+            Ok(names)
+        })
+        .await
+    }
+}
+
+const fn process_of(workload: &Workload) -> Option<&Process> {
+    match workload {
+        Workload::Systemd(process) => Some(process),
+        Workload::Docker(_) | Workload::Process(_) => None,
+    }
+}
+
+/// What systemd said, in the runtime's words.
+fn told(doing: &str, error: &ManagerError) -> RuntimeError {
+    match error {
+        ManagerError::Away(_) => RuntimeError::Unavailable { runtime: "systemd", why: error.to_string() },
+        ManagerError::Slow { deadline, .. } => {
+            RuntimeError::Timeout { runtime: "systemd", doing: doing.to_owned(), seconds: deadline.as_secs() }
+        }
+        ManagerError::Refused { .. } | ManagerError::Job { .. } => failed_to(doing, error),
+    }
+}
+
+fn failed_to(doing: &str, why: &impl ToString) -> RuntimeError {
+    RuntimeError::Failed { doing: doing.to_owned(), why: why.to_string() }
+}
+
+fn removed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file whole or not at all.
+fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let beside = path.with_extension("new");
+    removed(fs::remove_file(&beside))?;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)
+}

@@ -1,0 +1,142 @@
+//! A host that systemd runs: a container in which it is process 1, with a hierarchy of control groups of its own.
+
+use crate::cli::{Ran, program};
+use crate::server::wait_for;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Made by `scripts/lib/systemd-image.sh`.
+const IMAGE: &str = "gapless-systemd:latest";
+/// How long it may take to boot.
+const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+/// What process 1 does first. The container sees a hierarchy of version 2 that nobody else sees; the host's is left alone.
+const BOOT: &str =
+    "umount -l /sys/fs/cgroup; mount -o remount,rw /sys; mount -t cgroup2 none /sys/fs/cgroup && exec /sbin/init";
+
+/// A booted host. It is gone when it is dropped.
+pub struct Booted {
+    name: String,
+    folder: tempfile::TempDir,
+}
+
+impl Booted {
+    /// Boots one. What was built is below `/opt/gapless` there, and [`Booted::folder`] is `/srv`.
+    #[must_use]
+    pub fn start(name: &str) -> Self {
+        let name = format!("gapless-booted-{name}-{}", std::process::id());
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let built = program().parent().expect("it is in a folder").to_owned();
+        let mount = |from: &Path, to: &str| format!("{}:{to}", from.display());
+        let booted = Booted { name: name.clone(), folder };
+        let mut run = vec!["run", "--detach", "--name", &name];
+        // Nothing of it is reached from outside: what asks it runs in it, too.
+        run.extend(["--network", "none"]);
+        run.extend(["--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", "--security-opt", "seccomp=unconfined"]);
+        run.extend(["--security-opt", "systempaths=unconfined", "--device-cgroup-rule", "a *:* rwm"]);
+        run.extend(["--tmpfs", "/run:exec,mode=755", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"]);
+        run.extend(["--env", "container=docker", "--stop-signal", "SIGRTMIN+3", "--cgroupns=private"]);
+        let (built, shared) = (mount(&built, "/opt/gapless:ro"), mount(booted.folder.path(), "/srv"));
+        run.extend(["--volume", &built, "--volume", &shared, IMAGE, "/bin/sh", "-c", BOOT]);
+        docker(&run).ok();
+        booted.wait_until_booted();
+        booted
+    }
+
+    /// The folder that is `/srv` there.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Runs a command there.
+    #[must_use]
+    pub fn run(&self, words: &[&str]) -> Ran {
+        let exec = ["exec", "--workdir", "/srv", &self.name];
+        let all: Vec<&str> = exec.into_iter().chain(words.iter().copied()).collect();
+        docker(&all).0
+    }
+
+    /// Runs a command there that has to succeed: what it prints.
+    pub fn ok(&self, words: &[&str]) -> String {
+        let ran = self.run(words);
+        if ran.code != 0 {
+            let journal = self.run(&["journalctl", "--no-pager", "-n", "60"]);
+            panic!("{words:?}: {ran:?}\n{}", journal.stdout);
+        }
+        ran.stdout
+    }
+
+    /// Runs gapless there.
+    pub fn gapless(&self, words: &[&str]) -> String {
+        let all: Vec<&str> = std::iter::once("/opt/gapless/gapless").chain(words.iter().copied()).collect();
+        self.ok(&all)
+    }
+
+    /// Sends requests (`all` kinds, or only `get`) to port 80 there while `work` is done, as a service of its own: the report of what became of them.
+    pub fn under_load(&self, mix: &str, work: impl FnOnce()) -> Value {
+        let ledger =
+            ["/opt/gapless/gapless-ledger", "--address", "127.0.0.1:80", "--rate", "200", "--mix", mix, "--json"];
+        let began = ["systemd-run", "--unit", "load", "--property", "StandardOutput=truncate:/srv/load.json"];
+        let all: Vec<&str> = began.into_iter().chain(ledger).collect();
+        self.ok(&all);
+        work();
+        // It judges what it has sent before it ends.
+        self.ok(&["systemctl", "stop", "load"]);
+        let text = std::fs::read_to_string(self.folder.path().join("load.json")).expect("the report is there");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Whether what listens on port 80 there answers, and how: through a shell's own connection, as the image has no
+    /// program for it.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<String> {
+        const ASK: &str = "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET %s HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' \"$0\" >&3; cat <&3";
+        let ran = self.run(&["timeout", "20", "bash", "-c", ASK, path]);
+        (ran.code == 0 && ran.stdout.starts_with("HTTP/1.1 200")).then_some(ran.stdout)
+    }
+
+    /// Whether that unit is active.
+    #[must_use]
+    pub fn is_active(&self, unit: &str) -> bool {
+        self.run(&["systemctl", "is-active", "--quiet", unit]).code == 0
+    }
+
+    /// Ends all that runs there and boots anew. What was written stays.
+    pub fn reboot(&self) {
+        docker(&["restart", "--time", "60", &self.name]).ok();
+        self.wait_until_booted();
+    }
+
+    fn wait_until_booted(&self) {
+        wait_for("systemd has booted", BOOT_DEADLINE, || {
+            let said = self.run(&["systemctl", "is-system-running"]).stdout;
+            // Degraded: something that containers have not was wanted.
+            matches!(said.trim(), "running" | "degraded").then_some(())
+        });
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        let _ = docker(&["rm", "--force", "--volumes", &self.name]);
+    }
+}
+
+/// What the Engine's own command line said.
+struct Said(Ran);
+
+impl Said {
+    fn ok(self) -> String {
+        assert_eq!(self.0.code, 0, "docker: {:?}", self.0);
+        self.0.stdout
+    }
+}
+
+fn docker(words: &[&str]) -> Said {
+    let output = Command::new("docker").args(words).output().expect("docker can be run");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    Said(Ran { code: output.status.code().unwrap_or(-1), stdout, stderr })
+}

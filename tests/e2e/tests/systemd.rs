@@ -1,0 +1,173 @@
+//! gapless under systemd, in a host that systemd has booted.
+
+use gapless_e2e::{Booted, wait_for};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// An application that that runtime runs.
+fn application(host: &Booted, top: &str, tables: &str) {
+    let text = format!(
+        "name = \"shop\"\n{top}command = [\"/opt/gapless/bdd-assistant\"]\n[env]\nDATA_DIR = \"/srv/data\"\n[deploy]\n\
+         observe = \"1s\"\n{tables}"
+    );
+    std::fs::create_dir_all(host.folder().join("data")).unwrap();
+    std::fs::write(host.folder().join("gapless.toml"), text).unwrap();
+}
+
+/// The figure that `systemd-analyze security` gives to a unit.
+fn exposure(host: &Booted, unit: &str) -> f64 {
+    let path = format!("/etc/systemd/system/{unit}");
+    let said = host.ok(&["systemd-analyze", "security", "--offline=true", "--no-pager", &path]);
+    let line = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{said}"));
+    let figure = line.split_whitespace().find_map(|word| word.parse().ok());
+    figure.unwrap_or_else(|| panic!("{line}"))
+}
+
+#[test]
+fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
+    let host = Booted::start("install");
+    let said = host.gapless(&["install", "--dry-run"]);
+    assert!(said.contains("would write /etc/systemd/system/gapless-proxy.socket"), "{said}");
+    assert_ne!(host.run(&["test", "-e", "/etc/systemd/system/gapless.service"]).code, 0, "a dry run wrote");
+    host.gapless(&["install"]);
+    let again = host.gapless(&["install"]);
+    assert_eq!(again.matches("is up to date").count(), 3, "{again}");
+    for unit in ["gapless.service", "gapless-proxy.service", "gapless-proxy.socket"] {
+        assert!(host.is_active(unit), "{unit}");
+    }
+    let figures = (exposure(&host, "gapless-proxy.service"), exposure(&host, "gapless.service"));
+    println!("exposure: proxy {}, server {}", figures.0, figures.1);
+    assert!(figures.0 <= 2.0 && figures.1 <= 4.0, "{figures:?}");
+
+    application(&host, "runtime = \"process\"\n", "");
+    host.gapless(&["deploy"]);
+    wait_for("the application answers", DEADLINE, || host.get("/up"));
+    let proxy = host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]);
+    let report = host.under_load("all", || {
+        for _ in 0..3 {
+            host.ok(&["systemctl", "restart", "gapless"]);
+        }
+        host.gapless(&["deploy", "--force"]);
+    });
+    assert_eq!(report["failed"], 0, "{report:#}");
+    println!("{} requests over three restarts of the server and a deployment, 0 failed", report["requests"]);
+    assert_eq!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
+
+    // Nobody accepts: the connection waits in the socket, and has systemd start the proxy again.
+    host.ok(&["systemctl", "stop", "gapless-proxy.service"]);
+    assert!(!host.is_active("gapless-proxy.service") && host.is_active("gapless-proxy.socket"));
+    wait_for("a request that found no proxy is answered", DEADLINE, || host.get("/up"));
+    assert_ne!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
+
+    // Connections come all the time, and find no proxy for a moment. Without those that stay: they would be waited for.
+    let report = host.under_load("get", || {
+        for _ in 0..2 {
+            host.ok(&["systemctl", "restart", "gapless-proxy"]);
+        }
+    });
+    assert_eq!(report["failed"], 0, "{report:#}");
+    println!("{} requests over two restarts of the proxy, 0 failed", report["requests"]);
+
+    // One that runs and answers nobody.
+    std::fs::write(host.folder().join("own.conf"), "[Service]\nWatchdogSec=2s\n").unwrap();
+    host.ok(&["mkdir", "/etc/systemd/system/gapless-proxy.service.d"]);
+    host.ok(&["cp", "/srv/own.conf", "/etc/systemd/system/gapless-proxy.service.d/own.conf"]);
+    host.ok(&["systemctl", "daemon-reload"]);
+    host.ok(&["systemctl", "restart", "gapless-proxy"]);
+    host.ok(&["systemctl", "kill", "--signal=STOP", "gapless-proxy.service"]);
+    wait_for("the watchdog has a stuck proxy started again", DEADLINE, || host.get("/up"));
+    let restarts = host.ok(&["systemctl", "show", "--value", "--property=NRestarts", "gapless-proxy"]);
+    assert_eq!(restarts.trim(), "1");
+
+    let fields = host.ok(&["journalctl", "-u", "gapless", "-o", "json", "--no-pager"]);
+    assert!(fields.contains("\"TARGET\":\"gapless_server"), "no fields in the journal: {fields}");
+
+    host.reboot();
+    wait_for("the application answers after a reboot", DEADLINE, || host.get("/up"));
+    host.gapless(&["install", "--uninstall"]);
+    assert!(!host.is_active("gapless.service") && !host.is_active("gapless-proxy.socket"));
+    host.gapless(&["install", "--uninstall"]);
+}
+
+#[test]
+fn a_unit_file_of_somebody_else_is_left_alone() {
+    let host = Booted::start("taken");
+    let own = "[Service]\nExecStart=/bin/true\n";
+    std::fs::write(host.folder().join("own"), own).unwrap();
+    host.ok(&["cp", "/srv/own", "/etc/systemd/system/gapless.service"]);
+    for words in [&["install"][..], &["install", "--uninstall"]] {
+        let all: Vec<&str> = std::iter::once("/opt/gapless/gapless").chain(words.iter().copied()).collect();
+        let ran = host.run(&all);
+        assert!(ran.code == 2 && ran.stderr.contains("gapless did not write it"), "{ran:?}");
+    }
+    assert_eq!(host.ok(&["cat", "/etc/systemd/system/gapless.service"]), own);
+    assert_ne!(host.run(&["test", "-e", "/etc/systemd/system/gapless-proxy.socket"]).code, 0, "half of it was written");
+
+    // The same for the unit of an instance.
+    host.ok(&["rm", "/etc/systemd/system/gapless.service"]);
+    host.gapless(&["install"]);
+    application(&host, "runtime = \"systemd\"\n", "");
+    let unit = "/etc/systemd/system/gapless-shop.production.blue.1.web.1.service";
+    host.ok(&["cp", "/srv/own", unit]);
+    let ran = host.run(&["/opt/gapless/gapless", "deploy"]);
+    assert!(ran.code == 1 && format!("{ran:?}").contains("this gapless did not write it"), "{ran:?}");
+    assert_eq!(host.ok(&["cat", unit]), own);
+
+    host.ok(&["systemctl", "stop", "dbus.socket", "dbus.service"]);
+    let ran = host.run(&["/opt/gapless/gapless", "install"]);
+    assert!(ran.code == 1 && ran.stderr.contains("systemd cannot be reached over D-Bus"), "{ran:?}");
+}
+
+#[test]
+fn the_systemd_runtime_conforms() {
+    let host = Booted::start("conformance");
+    let said = host.ok(&["/opt/gapless/examples/systemd_conformance", "/opt/gapless/examples/probe"]);
+    assert!(said.contains("it conforms"), "{said}");
+}
+
+/// The units of instances, as systemd knows them: name and state.
+fn instances(host: &Booted) -> Vec<(String, String)> {
+    let all = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "gapless-shop.*.service"];
+    let said = host.ok(&all);
+    let fields = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    fields.map(|fields| (fields[0].to_owned(), fields[3].to_owned())).collect()
+}
+
+#[test]
+fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does_not() {
+    let host = Booted::start("reboot");
+    host.gapless(&["install"]);
+    let limits = "[resources]\nmemory = \"256m\"\ncpus = 0.5\n";
+    application(&host, "runtime = \"systemd\"\n", limits);
+    host.gapless(&["deploy"]);
+    let report = host.under_load("all", || {
+        host.gapless(&["deploy", "--force"]);
+        host.gapless(&["rollback"]);
+        host.gapless(&["deploy", "--force"]);
+    });
+    assert_eq!(report["failed"], 0, "{report:#}");
+    println!("{} requests over two deployments and a rollback, 0 failed", report["requests"]);
+    let before = instances(&host);
+    assert_eq!(before.len(), 2, "{before:?}");
+    let enabled = |unit: &str| host.run(&["systemctl", "is-enabled", "--quiet", unit]).code == 0;
+    let live: Vec<_> = before.iter().map(|(unit, _)| unit).filter(|unit| enabled(unit)).collect();
+    assert_eq!(live.len(), 1, "{before:?}");
+    let shown = host.ok(&["systemctl", "show", live[0], "--property=MemoryMax,CPUQuotaPerSecUSec,NoNewPrivileges"]);
+    for wanted in ["MemoryMax=268435456", "CPUQuotaPerSecUSec=500ms", "NoNewPrivileges=yes"] {
+        assert!(shown.contains(wanted), "{shown}");
+    }
+
+    // Without the server, so that it is systemd that brings the live slot back.
+    host.ok(&["systemctl", "disable", "gapless"]);
+    host.reboot();
+    wait_for("the live slot answers", DEADLINE, || host.get("/up"));
+    assert!(!host.is_active("gapless"));
+    let running: Vec<_> = instances(&host).into_iter().filter(|(_, state)| state == "running").collect();
+    assert_eq!(running, [(live[0].clone(), "running".to_owned())]);
+    host.ok(&["systemctl", "start", "gapless"]);
+    host.gapless(&["deploy", "--force"]);
+    assert!(host.gapless(&["logs", "shop"]).contains("starts in"), "no output in the journal");
+    host.gapless(&["remove", "shop", "--yes"]);
+    assert_eq!(instances(&host), []);
+}
