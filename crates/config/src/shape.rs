@@ -98,7 +98,7 @@ struct File {
     command: Option<Vec<String>>,
     /// In place of the image's entrypoint.
     entrypoint: Option<Vec<String>>,
-    /// The user that it runs as: in a container `name` or `uid[:gid]`, for a process a name.
+    /// The user that it runs as in its container: `name` or `uid[:gid]`. A process runs as the user of the server.
     user: Option<String>,
     /// Whether a small init runs as process 1 of the container, for images whose own ignores signals.
     #[schemars(extend("default" = false))]
@@ -196,7 +196,7 @@ struct ServiceTable {
     command: Option<Vec<String>>,
     /// In place of the image's entrypoint.
     entrypoint: Option<Vec<String>>,
-    /// The user that it runs as.
+    /// The user that it runs as in its container.
     user: Option<String>,
     /// Whether a small init runs as process 1 of the container.
     init: Option<bool>,

@@ -71,9 +71,6 @@ command = ["./shop", "--port", "{port}"]
 # The folder that it runs in, from this file's folder on.
 #directory = "."
 
-# The user that it runs as; that of the gapless server without it.
-#user = "shop"
-
 "#;
 
 const REQUESTS: &str = r#"# How many instances run side by side.
