@@ -35,9 +35,9 @@ const POOL_CLEANING: Duration = Duration::from_secs(1);
 /// one.
 const STOP_IDLE: Duration = Duration::from_secs(2);
 
-/// How many requests that were held are under way at once, on all cores, when they are let go: about as many as
-/// common servers queue and accept within some milliseconds (Go 4096, Tokio 1024, Node 511).
-const LET_GO_AT_ONCE_MAX: usize = 800;
+/// How many requests that were held are under way at once, on all cores, when they are let go: fewer than the 511 or 512
+/// connections that many servers and kernels queue. With 800, some waited a second for the kernel's second try.
+const LET_GO_AT_ONCE_MAX: usize = 500;
 
 /// What is left of the time for stopping when tunnels are closed.
 const STOP_TUNNELS: Duration = Duration::from_secs(3);

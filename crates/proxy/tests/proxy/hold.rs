@@ -47,7 +47,7 @@ fn held_requests_go_to_the_new_slot_as_soon_as_it_is_live() {
 
 #[test]
 fn more_held_requests_than_an_instance_can_queue_go_on_in_turn() {
-    const HELD: usize = 820;
+    const HELD: usize = 520;
     let may_answer = Arc::new(AtomicBool::new(false));
     let may = Arc::clone(&may_answer);
     let origin = Origin::raw(move |conn, _| {
@@ -67,9 +67,9 @@ fn more_held_requests_than_an_instance_can_queue_go_on_in_turn() {
         .collect();
     wait_for("all wait", || (told(&proxy).held == HELD as u64).then_some(()));
     proxy.put(&shop(2, slots()));
-    wait_for("those of the first turn arrive", || (origin.requests() == 800).then_some(()));
+    wait_for("those of the first turn arrive", || (origin.requests() == 500).then_some(()));
     let in_flight = proxy.status().placements[&BLUE.parse().unwrap()].in_flight;
-    assert_eq!(in_flight, 800, "the others wait for their turn");
+    assert_eq!(in_flight, 500, "the others wait for their turn");
     may_answer.store(true, Ordering::SeqCst);
     for mut conn in waiting {
         assert_eq!(conn.answer().status(), 200);
