@@ -57,6 +57,18 @@ impl Folders {
         Ok(folders)
     }
 
+    /// Reads and writes files off the async threads.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Folders) -> Result<T, RuntimeError> + Send + 'static,
+    ) -> Result<T, RuntimeError> {
+        let folders = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&folders)).await;
+        done.unwrap_or_else(|error| {
+            Err(RuntimeError::Failed { doing: "working on files".to_owned(), why: error.to_string() })
+        })
+    }
+
     fn instances(&self) -> PathBuf {
         self.root.join("instances")
     }

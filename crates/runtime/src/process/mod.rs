@@ -55,18 +55,6 @@ impl ProcessRuntime {
         Ok(ProcessRuntime { folders, shim: config.shim, watch: Watch::default(), choosing_port: Mutex::default() })
     }
 
-    /// Files are read and written off the async threads.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Folders) -> Result<T, RuntimeError> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
-        let folders = self.folders.clone();
-        let done = tokio::task::spawn_blocking(move || work(&folders)).await;
-        done.unwrap_or_else(|error| {
-            Err(RuntimeError::Failed { doing: "working on files".to_owned(), why: error.to_string() })
-        })
-    }
-
     fn watch_all(&self, statuses: &[InstanceStatus]) {
         for status in statuses {
             if let Some(pid) = identity::pid_of(&status.id).filter(|_| status.is_there()) {
@@ -83,12 +71,12 @@ impl Runtime for ProcessRuntime {
             let why = "a container is not run as a process".to_owned();
             return Err(RuntimeError::Failed { doing: "preparing".to_owned(), why });
         };
-        self.blocking(move |folders| program::keep(folders, &process)).await
+        self.folders.blocking(move |folders| program::keep(folders, &process)).await
     }
 
     async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError> {
         let Workload::Process(process) = workload.clone() else { return Ok(None) };
-        self.blocking(move |_| Ok(program::checksum(&process))).await
+        self.folders.blocking(move |_| Ok(program::checksum(&process))).await
     }
 
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
@@ -98,7 +86,7 @@ impl Runtime for ProcessRuntime {
         };
         let folder = {
             let _one_at_a_time = self.choosing_port.lock().await;
-            self.blocking(move |folders| start::plan(folders, &plan, &process)).await?
+            self.folders.blocking(move |folders| start::plan(folders, &plan, &process)).await?
         };
         if let Some(folder) = folder {
             start::run(&self.shim, &folder).await?;
@@ -109,13 +97,13 @@ impl Runtime for ProcessRuntime {
 
     async fn list(&self, key: &AppKey) -> Result<Vec<InstanceStatus>, RuntimeError> {
         let key = key.clone();
-        let statuses = self.blocking(move |folders| folders.statuses(Some(&key))).await?;
+        let statuses = self.folders.blocking(move |folders| folders.statuses(Some(&key))).await?;
         self.watch_all(&statuses);
         Ok(statuses)
     }
 
     async fn list_all(&self) -> Result<Vec<InstanceStatus>, RuntimeError> {
-        let statuses = self.blocking(|folders| folders.statuses(None)).await?;
+        let statuses = self.folders.blocking(|folders| folders.statuses(None)).await?;
         self.watch_all(&statuses);
         Ok(statuses)
     }
@@ -129,27 +117,27 @@ impl Runtime for ProcessRuntime {
 
     async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
         let of = name.clone();
-        self.blocking(move |folders| freeze::freeze(folders, &of)).await?;
+        self.folders.blocking(move |folders| freeze::freeze(folders, &of)).await?;
         self.watch.happened(name, "freeze");
         Ok(())
     }
 
     async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
         let of = name.clone();
-        self.blocking(move |folders| freeze::thaw(folders, &of)).await?;
+        self.folders.blocking(move |folders| freeze::thaw(folders, &of)).await?;
         self.watch.happened(name, "thaw");
         Ok(())
     }
 
     async fn keep(&self, key: &AppKey, kept: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
         let (key, kept) = (key.clone(), kept.clone());
-        self.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
+        self.folders.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
     }
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
         // After a reboot nothing runs, and the server starts what is live: there is nothing to arrange beforehand.
         let (name, text) = (name.clone(), comes_back.to_string());
-        self.blocking(move |folders| folders.note_restart(&name, &text)).await
+        self.folders.blocking(move |folders| folders.note_restart(&name, &text)).await
     }
 
     async fn logs(
@@ -166,7 +154,7 @@ impl Runtime for ProcessRuntime {
 
     async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
         let name = name.clone();
-        let ports = self.blocking(move |folders| {
+        let ports = self.folders.blocking(move |folders| {
             let tree = folders.state(&name).map(|state| identity::tree(&state)).unwrap_or_default();
             Ok(port::ports_of(&tree))
         });

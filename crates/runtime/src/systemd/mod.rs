@@ -61,16 +61,6 @@ impl SystemdRuntime {
         Ok(SystemdRuntime { folders, units: config.units, manager: Manager::default(), changing: Mutex::default() })
     }
 
-    /// Files are read and written off the async threads.
-    async fn blocking<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Folders) -> Result<T, RuntimeError> + Send + 'static,
-    ) -> Result<T, RuntimeError> {
-        let folders = self.folders.clone();
-        let done = tokio::task::spawn_blocking(move || work(&folders)).await;
-        done.unwrap_or_else(|error| Err(failed_to("working on files", &error)))
-    }
-
     async fn status(&self, name: &InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
         let Some(plan) = self.plan(name) else { return Ok(None) };
         let doing = format!("looking at {name}");
@@ -112,12 +102,12 @@ impl SystemdRuntime {
 impl Runtime for SystemdRuntime {
     async fn prepare(&self, workload: &Workload, _: ProgressSink) -> Result<String, RuntimeError> {
         let process = process_of(workload).cloned().ok_or_else(|| failed_to("preparing", &"it is no program"))?;
-        self.blocking(move |folders| program::keep(folders, &process)).await
+        self.folders.blocking(move |folders| program::keep(folders, &process)).await
     }
 
     async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError> {
         let Some(process) = process_of(workload).cloned() else { return Ok(None) };
-        self.blocking(move |_| Ok(program::checksum(&process))).await
+        self.folders.blocking(move |_| Ok(program::checksum(&process))).await
     }
 
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
@@ -129,7 +119,7 @@ impl Runtime for SystemdRuntime {
         let process = process_of(&plan.service.workload).cloned();
         let process = process.ok_or_else(|| cannot("it is no program".to_owned()))?;
         let of = plan.clone();
-        self.blocking(move |folders| start::plan(folders, &of, &process)).await?;
+        self.folders.blocking(move |folders| start::plan(folders, &of, &process)).await?;
         let written = self.plan(&plan.name).ok_or_else(|| cannot("its plan was not written".to_owned()))?;
         let unit = unit::name(&plan.name);
         let comes_back = unit::comes_back(&self.unit_path(&plan.name));
@@ -195,7 +185,7 @@ impl Runtime for SystemdRuntime {
 
     async fn keep(&self, key: &AppKey, kept: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
         let (key, kept) = (key.clone(), kept.clone());
-        self.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
+        self.folders.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
     }
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
@@ -264,12 +254,13 @@ impl SystemdRuntime {
     }
 
     async fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
-        self.blocking(|folders| {
-            let mut names = folders.names()?;
-            names.sort();
-            Ok(names)
-        })
-        .await
+        self.folders
+            .blocking(|folders| {
+                let mut names = folders.names()?;
+                names.sort();
+                Ok(names)
+            })
+            .await
     }
 }
 
