@@ -122,16 +122,17 @@ fn a_client_that_goes_away_while_it_waits_is_not_sent_on() {
     let settings = HoldSettings { requests_max: 1, ..HoldSettings::default() };
     let proxy = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], settings));
     for round in 1..=3 {
-        let mut conn = proxy.connect();
-        conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        // Its place is free again once it is gone.
-        wait_for("it waits", || {
-            let told = told(&proxy);
-            if told.held < round && told.held_refused > 0 {
-                conn = proxy.connect();
-                conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-            }
-            (told.held == round).then_some(())
+        // The one before has gone away, and its place is free as soon as the proxy noticed: until then, the next one
+        // is refused, and only a refused one asks again.
+        let _held = wait_for("it waits", || {
+            let refused = told(&proxy).held_refused;
+            let mut conn = proxy.connect();
+            conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            wait_for("it waits or is refused", || {
+                let now = told(&proxy);
+                (now.held == round).then_some(true).or((now.held_refused > refused).then_some(false))
+            })
+            .then_some(conn)
         });
     }
     proxy.put(&shop(2, vec![live(BLUE, &[blue.address])]));
