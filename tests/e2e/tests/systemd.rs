@@ -107,8 +107,8 @@ fn a_unit_file_of_somebody_else_is_left_alone() {
     // The same for the unit of an instance.
     host.ok(&["rm", "/etc/systemd/system/gapless.service"]);
     host.gapless(&["install"]);
-    application(&host, "runtime = \"systemd\"\n", "");
-    let unit = "/etc/systemd/system/gapless-shop.production.blue.1.web.1.service";
+    application(&host, "runtime = \"systemd\"\n", "[host_ports]\nblue = 9001\ngreen = 9002\n");
+    let unit = "/etc/systemd/system/shop-blue@9001.service";
     host.ok(&["cp", "/srv/own", unit]);
     let ran = host.run(&["/opt/gapless/gapless", "deploy"]);
     assert!(ran.code == 1 && format!("{ran:?}").contains("this gapless did not write it"), "{ran:?}");
@@ -128,7 +128,7 @@ fn the_systemd_runtime_conforms() {
 
 /// The units of instances, as systemd knows them: name and state.
 fn instances(host: &Booted) -> Vec<(String, String)> {
-    let all = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "gapless-shop.*.service"];
+    let all = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "shop-*@*.service"];
     let said = host.ok(&all);
     let fields = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     fields.map(|fields| (fields[0].to_owned(), fields[3].to_owned())).collect()

@@ -88,6 +88,11 @@ impl Folders {
         self.instances().join(name.to_string())
     }
 
+    /// The file of what is to run of an instance.
+    pub(crate) fn plan(&self, name: &InstanceName) -> PathBuf {
+        self.of(name).join("plan.json")
+    }
+
     /// What runs of an instance, or last ran.
     pub(crate) fn state(&self, name: &InstanceName) -> Option<State> {
         read(&self.of(name).join("state.json"))
@@ -95,7 +100,7 @@ impl Folders {
 
     /// The ports that instances were given.
     pub(crate) fn ports(&self) -> Result<Vec<(InstanceName, u16)>, RuntimeError> {
-        let plans = self.names()?.into_iter().filter_map(|name| read::<Plan>(&self.of(&name).join("plan.json")));
+        let plans = self.names()?.into_iter().filter_map(|name| read::<Plan>(&self.plan(&name)));
         let reserved = fs::read_dir(self.reservations()).map_err(|error| failed(&self.root, &error))?;
         let reserved = reserved.flatten().filter_map(|entry| read::<BTreeMap<InstanceName, u16>>(&entry.path()));
         Ok(plans.map(|plan| (plan.name, plan.port)).chain(reserved.flatten()).collect())
@@ -154,7 +159,7 @@ impl Folders {
 
     pub(crate) fn status(&self, name: InstanceName) -> Option<InstanceStatus> {
         let folder = self.of(&name);
-        let plan: Plan = read(&folder.join("plan.json"))?;
+        let plan: Plan = read(&self.plan(&name))?;
         let Some(state) = self.state(&name) else {
             return Some(InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 });
         };

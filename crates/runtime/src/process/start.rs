@@ -37,7 +37,7 @@ pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) ->
     }
     let arguments = process.command.get(1..).unwrap_or_default();
     let plan = Plan::new(plan, program, arguments, &process.directory, process.user.clone(), port, peers);
-    folder::write(&folder.join("plan.json"), &plan).map_err(|error| failed(&folder, &error))?;
+    folder::write(&folders.plan(&plan.name), &plan).map_err(|error| failed(&folder, &error))?;
     Ok(Some(folder))
 }
 

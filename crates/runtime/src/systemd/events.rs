@@ -2,9 +2,11 @@
 
 use super::manager::{Manager, ManagerError, UNITS};
 use super::unit;
-use crate::RuntimeEvent;
+use crate::{RuntimeError, RuntimeEvent};
+use crate::process::folder::{self, Folders, Plan};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use gapless_core::InstanceName;
 use std::collections::HashMap;
 use std::num::NonZero;
 use zbus::{MatchRule, Message, MessageStream, OwnedVariant, message};
@@ -13,7 +15,7 @@ use zbus::{MatchRule, Message, MessageStream, OwnedVariant, message};
 const EVENTS_WAITING_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1023);
 
 /// The events of all instances, until systemd or the bus goes away.
-pub(super) async fn events() -> Result<BoxStream<'static, RuntimeEvent>, ManagerError> {
+pub(super) async fn events(folders: Folders) -> Result<BoxStream<'static, RuntimeEvent>, ManagerError> {
     let connection = Manager::listener().await?;
     let away = |error: zbus::Error| ManagerError::Away(error.to_string());
     let rule = MatchRule::builder()
@@ -27,15 +29,22 @@ pub(super) async fn events() -> Result<BoxStream<'static, RuntimeEvent>, Manager
     // Its end would be that of the stream.
     let events = messages.filter_map(move |message| {
         let _held = &connection;
-        std::future::ready(message.ok().and_then(|message| event(&message)))
+        let told = message.ok().and_then(|message| told(&message));
+        let folders = folders.clone();
+        async move {
+            let (unit, what) = told?;
+            let name = folders.blocking(move |folders| instance(folders, &unit)).await.ok()??;
+            Some(RuntimeEvent { name, what: what.to_owned() })
+        }
     });
     Ok(events.boxed())
 }
 
-fn event(message: &Message) -> Option<RuntimeEvent> {
+/// A unit that could be an instance's, and what happened to it.
+fn told(message: &Message) -> Option<(String, &'static str)> {
     let header = message.header();
     let unit = unescaped(header.path()?.as_str().strip_prefix(UNITS)?.strip_prefix('/')?)?;
-    let name = unit::instance(&unit)?;
+    unit::port(&unit)?;
     let body = message.body();
     let (interface, changed, _): (String, HashMap<String, OwnedVariant>, Vec<String>) = body.deserialize().ok()?;
     if interface != "org.freedesktop.systemd1.Unit" {
@@ -46,7 +55,13 @@ fn event(message: &Message) -> Option<RuntimeEvent> {
         "exited" | "failed" | "dead" | "auto-restart" => "die",
         _ => return None,
     };
-    Some(RuntimeEvent { name, what: what.to_owned() })
+    Some((unit, what))
+}
+
+/// The instance of that unit.
+fn instance(folders: &Folders, unit: &str) -> Result<Option<InstanceName>, RuntimeError> {
+    let mut plans = folders.names()?.into_iter().filter_map(|name| folder::read::<Plan>(&folders.plan(&name)));
+    Ok(plans.find(|plan| unit::name(plan) == unit).map(|plan| plan.name))
 }
 
 /// The name that a label in an object's path stands for: `_2e` is a full stop.
@@ -71,10 +86,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_says_which_instance_it_is() {
-        let unit = unescaped("gapless_2dshop_2eproduction_2eblue_2e1_2eweb_2e1_2eservice").unwrap();
-        assert_eq!(unit, "gapless-shop.production.blue.1.web.1.service");
-        assert_eq!(unit::instance(&unit).unwrap().to_string(), "shop.production.blue.1.web.1");
+    fn a_path_says_which_unit_it_is() {
+        let unit = unescaped("shop_2dblue_409001_2eservice").unwrap();
+        assert_eq!(unit, "shop-blue@9001.service");
+        assert_eq!(unit::port(&unit), Some(9001));
+        assert_eq!(unit::port("getty@tty1.service"), None);
         assert_eq!(unescaped("broken_2"), None);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{LogLine, LogQuery, LogStream, RuntimeError};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use gapless_core::Timestamp;
+use gapless_core::{InstanceName, Timestamp};
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -18,9 +18,9 @@ const SYNC_DEADLINE: Duration = Duration::from_secs(5);
 /// A line of the journal has fields beside the text, and a text that is no UTF-8 takes several bytes for each.
 const JSON_BYTES_MAX: usize = 8 * LogLine::BYTES_MAX;
 
-/// The output of the unit of which the instance is in `folder`.
+/// The output of that instance, which is in `folder`.
 pub(super) async fn logs(
-    unit: &str,
+    name: &InstanceName,
     folder: PathBuf,
     query: LogQuery,
 ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
@@ -30,7 +30,7 @@ pub(super) async fn logs(
     let _ = tokio::time::timeout(SYNC_DEADLINE, sync).await;
     let mut command = Command::new("journalctl");
     command.args(["--output=json", "--no-pager", "--quiet", "--output-fields=MESSAGE"]);
-    command.arg(format!("--lines={}", query.tail)).arg(format!("_SYSTEMD_UNIT={unit}"));
+    command.arg(format!("--lines={}", query.tail)).arg(format!("SYSLOG_IDENTIFIER={name}"));
     if query.follow {
         command.arg("--follow");
     }

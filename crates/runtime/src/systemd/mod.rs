@@ -64,23 +64,28 @@ impl SystemdRuntime {
     async fn status(&self, name: &InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
         let Some(plan) = self.plan(name) else { return Ok(None) };
         let doing = format!("looking at {name}");
-        let properties = self.manager.service(&unit::name(name)).await.map_err(|error| told(&doing, &error))?;
+        let properties = self.manager.service(&unit::name(&plan)).await.map_err(|error| told(&doing, &error))?;
         Ok(Some(status::of(&plan, &properties)))
     }
 
     fn plan(&self, name: &InstanceName) -> Option<Plan> {
-        folder::read(&self.folders.of(name).join("plan.json"))
+        folder::read(&self.folders.plan(name))
     }
 
-    fn unit_path(&self, name: &InstanceName) -> PathBuf {
-        self.units.join(unit::name(name))
+    /// The unit of an instance, where there is one.
+    fn unit(&self, name: &InstanceName) -> Option<String> {
+        self.plan(name).map(|plan| unit::name(&plan))
+    }
+
+    fn path(&self, unit: &str) -> PathBuf {
+        self.units.join(unit)
     }
 
     /// Writes the variables of an instance, and its unit file where that is not as it should be.
     fn write_unit(&self, plan: &Plan, comes_back: bool) -> Result<(), RuntimeError> {
         let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
         let folder = self.folders.of(&plan.name);
-        let path = self.unit_path(&plan.name);
+        let path = self.path(&unit::name(plan));
         let text = unit::file(plan, &folder, comes_back).text().map_err(|error| cannot(error.to_string()))?;
         if unit::is_others(&path, &folder) {
             return Err(cannot(format!(
@@ -119,10 +124,15 @@ impl Runtime for SystemdRuntime {
         let process = process_of(&plan.service.workload).cloned();
         let process = process.ok_or_else(|| cannot("it is no program".to_owned()))?;
         let of = plan.clone();
+        let before = self.unit(&plan.name);
         self.folders.blocking(move |folders| start::plan(folders, &of, &process)).await?;
         let written = self.plan(&plan.name).ok_or_else(|| cannot("its plan was not written".to_owned()))?;
-        let unit = unit::name(&plan.name);
-        let comes_back = unit::comes_back(&self.unit_path(&plan.name));
+        let unit = unit::name(&written);
+        let comes_back = before.as_ref().is_some_and(|before| unit::comes_back(&self.path(before)));
+        // Its port was taken by somebody else since.
+        if let Some(before) = before.filter(|before| *before != unit) {
+            self.remove_unit(&plan.name, &before, Millis(0)).await?;
+        }
         self.write_unit(&written, comes_back)?;
         let started = async {
             self.manager.reload().await?;
@@ -159,8 +169,8 @@ impl Runtime for SystemdRuntime {
             return Ok(());
         }
         let _one_at_a_time = self.changing.lock().await;
-        if !unit::is_others(&self.unit_path(name), &folder) {
-            self.remove_unit(name, grace).await?;
+        if let Some(unit) = self.unit(name) {
+            self.remove_unit(name, &unit, grace).await?;
         }
         // Last, because what has a folder is an instance.
         removed(fs::remove_dir_all(&folder)).map_err(|error| failed(&folder, &error))?;
@@ -168,18 +178,20 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        let Some(unit) = self.unit(name) else { return Ok(()) };
         if !self.status(name).await?.is_some_and(|status| status.is_running()) {
             return Ok(());
         }
-        let frozen = self.manager.set_frozen(&unit::name(name), true).await;
+        let frozen = self.manager.set_frozen(&unit, true).await;
         frozen.map_err(|error| told(&format!("freezing {name}"), &error))
     }
 
     async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
+        let Some(unit) = self.unit(name) else { return Ok(()) };
         if !self.status(name).await?.is_some_and(|status| status.is_there() && !status.is_running()) {
             return Ok(());
         }
-        let thawed = self.manager.set_frozen(&unit::name(name), false).await;
+        let thawed = self.manager.set_frozen(&unit, false).await;
         thawed.map_err(|error| told(&format!("thawing {name}"), &error))
     }
 
@@ -190,11 +202,12 @@ impl Runtime for SystemdRuntime {
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
         let _one_at_a_time = self.changing.lock().await;
-        let Some(plan) = self.plan(name).filter(|_| self.unit_path(name).exists()) else { return Ok(()) };
-        if unit::comes_back(&self.unit_path(name)) == comes_back {
+        let Some(plan) = self.plan(name) else { return Ok(()) };
+        let unit = unit::name(&plan);
+        let path = self.path(&unit);
+        if !path.exists() || unit::comes_back(&path) == comes_back {
             return Ok(());
         }
-        let unit = unit::name(name);
         let doing = format!("having {name} start at boot, or not");
         // Before it is written: the file says what has been done.
         let set = if comes_back { self.manager.enable(&[&unit]).await } else { self.manager.disable(&[&unit]).await };
@@ -208,15 +221,16 @@ impl Runtime for SystemdRuntime {
         name: &InstanceName,
         query: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
-        journal::logs(&unit::name(name), self.folders.of(name), query).await
+        journal::logs(name, self.folders.of(name), query).await
     }
 
     async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
-        events::events().await.map_err(|error| told("listening to systemd", &error))
+        events::events(self.folders.clone()).await.map_err(|error| told("listening to systemd", &error))
     }
 
     async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
-        let processes = self.manager.processes(&unit::name(name)).await.unwrap_or_default();
+        let Some(unit) = self.unit(name) else { return Vec::new() };
+        let processes = self.manager.processes(&unit).await.unwrap_or_default();
         port::ports_of(&processes)
     }
 
@@ -227,26 +241,28 @@ impl Runtime for SystemdRuntime {
 }
 
 impl SystemdRuntime {
-    /// Ends the service of an instance, and removes its unit.
-    async fn remove_unit(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
-        let unit = unit::name(name);
+    /// Ends the service of an instance, and removes its unit. One that somebody else wrote stays as it is.
+    async fn remove_unit(&self, name: &InstanceName, unit: &str, grace: Millis) -> Result<(), RuntimeError> {
+        let path = self.path(unit);
+        if unit::is_others(&path, &self.folders.of(name)) {
+            return Ok(());
+        }
         let doing = format!("stopping {name}");
-        match self.manager.job("StopUnit", &unit).await {
+        match self.manager.job("StopUnit", unit).await {
             Ok(mut job) => {
                 if let Err(ManagerError::Slow { .. }) = job.done(grace.to_duration()).await {
-                    self.manager.kill(&unit, SIGKILL).await.map_err(|error| told(&doing, &error))?;
+                    self.manager.kill(unit, SIGKILL).await.map_err(|error| told(&doing, &error))?;
                     job.done(KILL_DEADLINE).await.map_err(|error| told(&doing, &error))?;
                 }
             }
             Err(error) if error.is_missing() => {}
             Err(error) => return Err(told(&doing, &error)),
         }
-        let path = self.unit_path(name);
         let forgotten = async {
             if path.exists() {
-                self.manager.disable(&[&unit]).await?;
+                self.manager.disable(&[unit]).await?;
             }
-            self.manager.reset_failed(&unit).await
+            self.manager.reset_failed(unit).await
         };
         forgotten.await.map_err(|error| told(&doing, &error))?;
         removed(fs::remove_file(&path)).map_err(|error| failed(&path, &error))?;

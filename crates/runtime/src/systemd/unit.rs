@@ -2,23 +2,30 @@
 
 use super::UnitFile;
 use crate::process::folder::Plan;
-use gapless_core::InstanceName;
+use gapless_core::{EnvName, InstanceName, PlacementId};
 use std::path::Path;
 
-/// What stands before the name of an instance in that of its unit.
-const PREFIX: &str = "gapless-";
 const SUFFIX: &str = ".service";
 /// In the unit of an instance that comes back.
 const COMES_BACK: &str = "Restart=always";
 
-/// The unit of that instance.
-pub(super) fn name(name: &InstanceName) -> String {
-    format!("{PREFIX}{name}{SUFFIX}")
+/// The unit of an instance: `shop-blue@9001.service`. Its port makes the name one on this host; an environment that is not
+/// `production` and a service that is not the only one stand behind the application, as in `shop.test.api-blue@9003.service`.
+pub(super) fn name(plan: &Plan) -> String {
+    let InstanceName { placement: PlacementId { key, slot, .. }, service, .. } = &plan.name;
+    let mut of = key.app.to_string();
+    if key.env != EnvName::default() || !service.is_default() {
+        of = format!("{of}.{}", key.env);
+    }
+    if !service.is_default() {
+        of = format!("{of}.{service}");
+    }
+    format!("{of}-{slot}@{}{SUFFIX}", plan.port)
 }
 
-/// The instance of that unit, if it is one's.
-pub(super) fn instance(unit: &str) -> Option<InstanceName> {
-    unit.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse().ok()
+/// The port in the name of that unit, where it could be an instance's.
+pub(super) fn port(unit: &str) -> Option<u16> {
+    unit.strip_suffix(SUFFIX)?.rsplit_once('@')?.1.parse().ok()
 }
 
 /// Whether the unit in that file comes back by itself.
@@ -51,6 +58,8 @@ pub(super) fn file(plan: &Plan, folder: &Path, comes_back: bool) -> UnitFile {
         .because("Not in this file, which everybody may read.")
         .set("EnvironmentFile", folder.join("environment").display())
         .set_some("User", plan.user.as_ref())
+        .because("By which its output is told from that of an earlier deployment in this slot.")
+        .set("SyslogIdentifier", &plan.name)
         .because("How it ended stays known.")
         .set("RemainAfterExit", "yes");
     let file =
