@@ -1,6 +1,7 @@
 # The image that systemd is booted in by tests: sourced, not run.
 
-# Sees to it that there is one: this host's own Debian, as small as it can be, with systemd and D-Bus. Made once.
+# Sees to it that there is one: this host's own Debian, as small as it can be, with systemd and D-Bus, and etcd
+# and nginx, which run where a test starts them. Made once.
 need_systemd_image() {
     local tag=$1 release root
     command -v docker >/dev/null || need_packages docker.io
@@ -10,7 +11,8 @@ need_systemd_image() {
     release=$(. /etc/os-release && echo "$VERSION_CODENAME")
     root=$(mktemp --suffix=.tar)
     echo "building $tag" >&2
-    as_root mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus "$release" "$root"
+    as_root mmdebstrap --quiet --variant=minbase --include=systemd,systemd-sysv,dbus,etcd-server,etcd-client,nginx-light \
+        --customize-hook='chroot "$1" systemctl disable etcd nginx' "$release" "$root"
     docker import "$root" "$tag" >/dev/null
     as_root rm -f "$root"
 }

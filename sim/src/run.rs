@@ -285,7 +285,7 @@ impl Simulation {
             }
         }
         let state = self.world.lock();
-        for name in state.instances.keys() {
+        for (name, instance) in &state.instances {
             let app = apps.iter().find(|app| app.key == name.placement.key);
             let is_wanted = app.is_some_and(|app| {
                 let is_stopped = app.desired == Desired::Stopped;
@@ -293,6 +293,10 @@ impl Simulation {
             });
             if !is_wanted {
                 violations.push(format!("{name} is left over"));
+            }
+            let is_live = app.is_some_and(|app| app.live == Some(name.placement.slot));
+            if instance.is_running && instance.comes_back != is_live {
+                violations.push(format!("{name} comes back after a reboot: {}", instance.comes_back));
             }
         }
         drop(state);

@@ -135,8 +135,12 @@ impl Runtime for FakeRuntime {
         self.trouble("keeping").await
     }
 
-    async fn set_restart(&self, _: &InstanceName, _: bool) -> Result<(), RuntimeError> {
-        self.trouble("setting").await
+    async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
+        self.trouble("setting").await?;
+        if let Some(instance) = self.world.lock().instances.get_mut(name) {
+            instance.comes_back = comes_back;
+        }
+        self.lose_answer("setting")
     }
 
     async fn logs(

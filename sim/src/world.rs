@@ -32,6 +32,8 @@ pub(crate) struct State {
 pub(crate) struct Instance {
     pub(crate) is_running: bool,
     pub(crate) is_frozen: bool,
+    /// Whether it comes back after a reboot of its host.
+    pub(crate) comes_back: bool,
     pub(crate) out_of_memory: bool,
     pub(crate) address: SocketAddr,
     pub(crate) run: u64,
@@ -129,6 +131,7 @@ impl State {
         let instance = Instance {
             is_running: behaviour != Behaviour::ExitsWhileStarting,
             is_frozen: false,
+            comes_back: false,
             out_of_memory: false,
             address,
             run: 1,

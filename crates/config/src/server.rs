@@ -8,6 +8,7 @@ use crate::load::{self, read_file};
 use crate::problem::ConfigError;
 use crate::report::Report;
 use crate::section::Section;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -106,8 +107,8 @@ pub struct RegistryTable {
     pub enabled: bool,
     /// What stands before the application's name in their keys.
     pub prefix: String,
-    /// Which facts; `None` for all.
-    pub keys: Option<Vec<String>>,
+    /// Which facts, and the last part of their keys; `None` for all, by their own names.
+    pub keys: Option<BTreeMap<String, String>>,
 }
 
 impl Default for RegistryTable {

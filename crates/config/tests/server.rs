@@ -41,7 +41,9 @@ deadline = "3s"
 [registry]
 enabled = true
 prefix = "/services"
-keys = ["port", "instance"]
+[registry.keys]
+port = "http/port"
+instance = "colour"
 [peers]
 listen = "10.0.0.1:7443"
 address = "one.example:7443"
@@ -59,6 +61,8 @@ key = "key.pem"
     assert_eq!(etcd.user, Some(("gapless".to_owned(), "hunter2-password".to_owned())), "without the line's end");
     assert_eq!(etcd.tls.as_ref().unwrap().ca, b"hunter2-ca.pem\n");
     assert_eq!((etcd.prefix.as_str(), file.registry.prefix.as_str()), ("/team", "/services"));
+    let keys = [("instance", "colour"), ("port", "http/port")].map(|(fact, key)| (fact.to_owned(), key.to_owned()));
+    assert_eq!(file.registry.keys, Some(keys.into()));
     assert_eq!(file.peers.as_ref().unwrap().address, "one.example:7443");
     assert!(!format!("{file:?}").contains("hunter2"), "{file:?}");
 }
@@ -84,7 +88,11 @@ prefix = "team/"
 user = "gapless"
 cert = "none.pem"
 [registry]
-keys = ["port", "colour"]
+[registry.keys]
+port = "a//b"
+instance = "same"
+hosts = "same"
+colour = "colour"
 [peers]
 listen = "0.0.0.0:7443"
 "#;

@@ -191,6 +191,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
             let frozen = status(&runtime, &plan.name).await.unwrap();
             assert!(matches!(frozen.state, InstanceState::Frozen { .. }), "{frozen:?}");
         }
+        runtime.set_restart(&plan.name, false).await.expect("a parked one must not come back after a reboot");
         drop(runtime);
         let runtime = (self.make)();
         runtime.start(&plan).await.expect("a frozen one is there");

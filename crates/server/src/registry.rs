@@ -28,8 +28,8 @@ pub struct RegistryConfig {
     pub enabled: bool,
     /// What stands before the application's name.
     pub prefix: String,
-    /// Which ones; `None` for all.
-    pub keys: Option<BTreeSet<String>>,
+    /// Which ones, and the last part of their keys; `None` for all, by their own names.
+    pub keys: Option<BTreeMap<String, String>>,
 }
 
 impl Default for RegistryConfig {
@@ -220,9 +220,12 @@ fn wanted(app: &Application, config: &RegistryConfig) -> BTreeMap<String, String
     for (name, service) in live.spec.services.iter().filter(|_| live.spec.has_several_services()) {
         add(format!("{folder}/services/{name}"), name, service);
     }
-    let is_published = |name: &str| config.keys.as_ref().is_none_or(|keys| keys.contains(name));
-    let facts = facts.into_iter().filter(|(_, name, _)| is_published(name));
-    facts.filter_map(|(folder, name, value)| Some((format!("{folder}/{name}"), value?))).collect()
+    let key = |fact: &'static str| match &config.keys {
+        Some(keys) => keys.get(fact).map(String::as_str),
+        None => Some(fact),
+    };
+    let facts = facts.into_iter();
+    facts.filter_map(|(folder, fact, value)| Some((format!("{folder}/{}", key(fact)?), value?))).collect()
 }
 
 fn parse_key(text: &str) -> Option<AppKey> {

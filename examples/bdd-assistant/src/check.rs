@@ -1,43 +1,58 @@
 //! `bdd-assistant check`: its own smoke test, for a gate. It asks the release that is tested, by what gapless tells it in
-//! its environment, and reports as JUnit XML.
+//! its environment, and reports as JUnit XML. `bdd-assistant check URL`, for a hook after the cutover, asks there instead,
+//! such as at a proxy in front of gapless's, and waits a moment for it to come to the new release.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Carries out all checks; what went wrong, if something did.
 pub fn run() -> Result<(), String> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let in_front = std::env::args().nth(2);
     let release = variable("GAPLESS_RELEASE");
-    let cases: [(&str, &str, String); 3] = [
-        ("it is up", "/up", "up\n".to_owned()),
-        ("it lists stories", "/api/stories", "[".to_owned()),
-        ("its page names its release", "/", format!("release {release} ")),
-    ];
+    let url = in_front.clone().unwrap_or_else(|| variable("GAPLESS_URL"));
+    let give_up_at = Instant::now() + if in_front.is_some() { DEADLINE } else { Duration::ZERO };
+    let results = loop {
+        let results = all(&url, &release);
+        if results.iter().all(|(_, result)| result.is_ok()) || Instant::now() >= give_up_at {
+            break results;
+        }
+        std::thread::sleep(POLL);
+    };
     let mut report = String::from("<?xml version=\"1.0\"?>\n<testsuite name=\"check\">\n");
-    let mut failures = 0;
-    for (name, path, expected) in cases {
-        match check(path, &expected, &release) {
+    for (name, result) in &results {
+        match result {
             Ok(()) => report.push_str(&format!("  <testcase name=\"{name}\"/>\n")),
             Err(why) => {
-                failures += 1;
                 println!("{name}: {why}");
                 report.push_str(&format!("  <testcase name=\"{name}\"><failure/></testcase>\n"));
             }
         }
     }
     report.push_str("</testsuite>\n");
-    let results = variable("GAPLESS_RESULTS");
-    if !results.is_empty() {
-        std::fs::write(format!("{results}/check.xml"), report).map_err(|error| format!("{results}: {error}"))?;
+    let folder = variable("GAPLESS_RESULTS");
+    if !folder.is_empty() {
+        std::fs::write(format!("{folder}/check.xml"), report).map_err(|error| format!("{folder}: {error}"))?;
     }
+    let failures = results.iter().filter(|(_, result)| result.is_err()).count();
     if failures > 0 { Err(format!("{failures} checks failed")) } else { Ok(()) }
 }
 
-fn check(path: &str, expected: &str, release: &str) -> Result<(), String> {
-    let answer = get(path)?;
+/// Each check, by its name, and what came of it.
+fn all(url: &str, release: &str) -> [(&'static str, Result<(), String>); 3] {
+    [
+        ("it is up", check(url, "/up", "up\n", release)),
+        ("it lists stories", check(url, "/api/stories", "[", release)),
+        ("its page names its release", check(url, "/", &format!("release {release} "), release)),
+    ]
+}
+
+fn check(url: &str, path: &str, expected: &str, release: &str) -> Result<(), String> {
+    let answer = get(url, path)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("no HTTP answer")?;
     if !head.starts_with("HTTP/1.1 200") {
         return Err(format!("answered {}", head.lines().next().unwrap_or_default()));
@@ -51,9 +66,8 @@ fn check(path: &str, expected: &str, release: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn get(path: &str) -> Result<String, String> {
+fn get(url: &str, path: &str) -> Result<String, String> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let url = variable("GAPLESS_URL");
     let address = url.strip_prefix("http://").ok_or("GAPLESS_URL is not there")?;
     let host = match variable("GAPLESS_HOST") {
         host if host.is_empty() => address.to_owned(),

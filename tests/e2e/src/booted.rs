@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Made by `scripts/lib/systemd-image.sh`.
-const IMAGE: &str = "gapless-systemd:latest";
+const IMAGE: &str = "gapless-systemd:2";
 /// How long it may take to boot.
 const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 /// What process 1 does first. The container sees a hierarchy of version 2 that nobody else sees; the host's is left alone.
@@ -74,7 +74,7 @@ impl Booted {
         self.ok(&all)
     }
 
-    /// Sends requests (`all` kinds, or only `get`) to port 80 there while `work` is done, as a service of its own: the report of what became of them.
+    /// Sends requests (of that mix: see `gapless-ledger --help`) to port 80 there while `work` is done, as a service of its own: the report of what became of them.
     pub fn under_load(&self, mix: &str, work: impl FnOnce()) -> Value {
         let ledger =
             ["/opt/gapless/gapless-ledger", "--address", "127.0.0.1:80", "--rate", "200", "--mix", mix, "--json"];

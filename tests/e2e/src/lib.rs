@@ -7,6 +7,7 @@ mod cli;
 mod engine;
 mod http;
 mod nginx;
+pub mod recipe;
 pub mod render;
 mod server;
 

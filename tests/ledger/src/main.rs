@@ -26,8 +26,8 @@ struct Args {
     /// How many requests
     #[arg(long)]
     requests: Option<u64>,
-    /// `all` kinds, or only `get`
-    #[arg(long, default_value = "all", value_parser = ["all", "get"])]
+    /// `all` kinds, only `get`, or `get-forgiving` for servers that close kept connections between requests
+    #[arg(long, default_value = "all", value_parser = ["all", "get", "get-forgiving"])]
     mix: String,
     /// Connections that are kept
     #[arg(long, default_value_t = 16)]
@@ -43,7 +43,11 @@ async fn main() -> ExitCode {
     let plan = LoadPlan {
         host: args.host.clone().unwrap_or_else(|| args.address.to_string()),
         rate_per_s: args.rate,
-        mix: if args.mix == "get" { Mix::Get } else { Mix::All },
+        mix: match args.mix.as_str() {
+            "get" => Mix::Get,
+            "get-forgiving" => Mix::GetForgiving,
+            _ => Mix::All,
+        },
         connections: args.connections,
         requests_max: args.requests,
         ..LoadPlan::new(args.address)

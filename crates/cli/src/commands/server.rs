@@ -65,7 +65,7 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
         registry: RegistryConfig {
             enabled: file.registry.enabled,
             prefix: file.registry.prefix,
-            keys: file.registry.keys.map(|keys| keys.into_iter().collect()),
+            keys: file.registry.keys,
         },
     })
 }

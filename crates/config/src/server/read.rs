@@ -3,6 +3,7 @@
 use super::{EtcdTable, PeersTable, REGISTRY_KEYS, RegistryTable, ServerFile, StoreTable, TlsTable};
 use crate::report::Report;
 use crate::section::{Located, Section};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -117,14 +118,7 @@ impl Reading<'_> {
     fn registry(&self, table: Section<'_>) -> RegistryTable {
         let enabled = table.boolean("enabled").unwrap_or(true);
         let prefix = self.prefix(&table);
-        let keys = table.texts("keys").map(|keys| {
-            let known = keys.into_iter().enumerate().filter_map(|(at, key)| {
-                let expected = format!("one of {}", REGISTRY_KEYS.join(", "));
-                let is_key = |text: &str| REGISTRY_KEYS.contains(&text);
-                table.accept(key.span, &format!("registry.keys[{at}]"), checked(key.value, is_key, &expected))
-            });
-            known.collect()
-        });
+        let keys = table.table("keys").map(registry_keys);
         table.finish();
         RegistryTable { enabled, prefix, keys }
     }
@@ -221,6 +215,27 @@ pub(super) fn addresses(table: &Section<'_>) -> Option<Vec<SocketAddr>> {
 fn is_name(text: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(is_allowed)
+}
+
+/// Which facts are published, by which keys.
+fn registry_keys(table: Section<'_>) -> BTreeMap<String, String> {
+    const EXPECTED: &str = "the last part of a key: letters, digits and any of -._/, such as \"port\"";
+    let is_good = |c: u8| c.is_ascii_alphanumeric() || b"-._/".contains(&c);
+    let is_key = |text: &str| {
+        text.len() <= PREFIX_BYTES_MAX && text.bytes().all(is_good) && text.split('/').all(|part| !part.is_empty())
+    };
+    let mut keys: BTreeMap<String, String> = BTreeMap::new();
+    for fact in REGISTRY_KEYS {
+        let Some(key) = table.text(fact) else { continue };
+        let once = |key: String| match keys.iter().find(|(_, other)| **other == key) {
+            Some((other, _)) => Err(format!("{key:?} is the key of {other} already")),
+            None => Ok(key),
+        };
+        let good = checked(key.value, is_key, EXPECTED).and_then(once);
+        keys.extend(table.accept(key.span, &table.path(fact), good).map(|key| (fact.to_owned(), key)));
+    }
+    table.finish();
+    keys
 }
 
 fn checked(text: String, is_good: impl Fn(&str) -> bool, expected: &str) -> Result<String, String> {

@@ -124,14 +124,16 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
         if may_start && !has_failed_for_good && !is_port_in_use(placement, app) {
             actions.push(Action::Start(name.clone()));
         }
+        let is_there = matches!(fact.state, InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. });
+        // While it is judged an exit must be seen, and not be undone by the runtime. What is frozen has it set, too: after a
+        // reboot it would run again beside the live slot.
+        if is_there && !is_candidate && !is_judged {
+            actions.push(Action::SetRestart { name: name.clone(), comes_back: is_live });
+        }
         if matches!(fact.state, InstanceSeen::Running { .. }) {
             if may_freeze {
                 actions.push(Action::Freeze(name));
                 continue;
-            }
-            // While it is judged an exit must be seen, and not be undone by the runtime.
-            if !is_candidate && !is_judged {
-                actions.push(Action::SetRestart { name: name.clone(), comes_back: is_live });
             }
             if placement.service(&replica.service).is_some_and(|service| service.health.path.is_some()) {
                 actions.push(Action::Probe { pace: pace(placement, &replica.service, state, is_live), name });

@@ -2,8 +2,8 @@
 
 use super::manager::{Manager, ManagerError, UNITS};
 use super::unit;
-use crate::{RuntimeError, RuntimeEvent};
 use crate::process::folder::{self, Folders, Plan};
+use crate::{RuntimeError, RuntimeEvent};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use gapless_core::InstanceName;

@@ -108,10 +108,10 @@ async fn keys_of_other_programs_stay_theirs_and_own_ones_are_restored() {
 
 #[tokio::test]
 async fn prefix_and_keys_are_as_configured_and_records_are_never_written() {
-    let keys = Some(["port".to_owned()].into());
+    let keys = Some([("port".to_owned(), "http/port".to_owned())].into());
     let mut world = World::new(RegistryConfig { enabled: true, prefix: "/services".to_owned(), keys });
     world.record(&app("shop", "production", Slot::Blue)).await;
-    assert_eq!(world.look().await, ["/services/shop/port=9001"]);
+    assert_eq!(world.look().await, ["/services/shop/http/port=9001"]);
     let mut world = World::new(RegistryConfig { enabled: false, ..RegistryConfig::default() });
     world.record(&app("shop", "production", Slot::Blue)).await;
     assert_eq!(world.look().await, [""; 0]);

@@ -5,6 +5,7 @@ mod canary;
 mod hold;
 mod load;
 mod nginx;
+mod recipe;
 mod render;
 mod rollback;
 mod walk;
@@ -38,6 +39,8 @@ enum Name {
     Nginx,
     /// Files from templates and keys: confd's functions, and a hundred templates on a real etcd
     Render,
+    /// The recipe that the project grew from: etcd, confd's files, nginx, systemd
+    Recipe,
     /// Rollbacks by each way there is
     Rollback,
     /// From test to production: gates, approval, canary, observation
@@ -51,6 +54,7 @@ fn main() {
         Name::Canary => canary::run(),
         Name::Hold => hold::run(),
         Name::Nginx => nginx::run(),
+        Name::Recipe => recipe::run(),
         Name::Render => render::run(),
         Name::Rollback => rollback::run(),
         Name::Walk => walk::run(),
