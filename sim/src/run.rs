@@ -32,6 +32,9 @@ const TROUBLE: Duration = Duration::from_secs(120);
 /// How long everything may take to come to its end afterwards.
 const PEACE: Duration = Duration::from_secs(120);
 
+/// How long what follows from a deployment's end may take: a slot is parked, and does not come back at boot.
+const SETTLED_AFTER: Duration = Duration::from_secs(8);
+
 /// What came of a seed.
 #[derive(Debug)]
 pub struct Outcome {
@@ -285,7 +288,7 @@ impl Simulation {
             }
         }
         let state = self.world.lock();
-        for (name, instance) in &state.instances {
+        for name in state.instances.keys() {
             let app = apps.iter().find(|app| app.key == name.placement.key);
             let is_wanted = app.is_some_and(|app| {
                 let is_stopped = app.desired == Desired::Stopped;
@@ -293,10 +296,6 @@ impl Simulation {
             });
             if !is_wanted {
                 violations.push(format!("{name} is left over"));
-            }
-            let is_live = app.is_some_and(|app| app.live == Some(name.placement.slot));
-            if instance.is_running && instance.comes_back != is_live {
-                violations.push(format!("{name} comes back after a reboot: {}", instance.comes_back));
             }
         }
         drop(state);
@@ -309,16 +308,43 @@ impl Simulation {
             let Ok(key) = app.parse::<AppKey>() else { continue };
             let by = people::someone(&self.world, &self.dice);
             let deployed = server.operations.deploy(&key, people::good(&key), Vec::new(), true, &by).await;
-            tokio::time::sleep(Duration::from_secs(60)).await;
-            let ended = match deployed {
-                Ok(deployment) => server.operations.deployment(&key, deployment.number).await,
-                Err(error) => Err(error),
+            let shown = match deployed {
+                Ok(deployment) => self.ended(server, &key, deployment.number).await,
+                Err(error) => error.to_string(),
             };
-            let shown = ended.map_or_else(|error| error.to_string(), |at| at.record.phase.name().to_owned());
             if shown != "succeeded" {
                 self.world.lock().violate(format!("{key}: the next deployment: {shown}"));
             }
+            tokio::time::sleep(SETTLED_AFTER).await;
+            self.judge_reboot(server, &key).await;
         }
+    }
+
+    /// How that deployment ended; the phase in which it still is when it had its time.
+    async fn ended(&self, server: &Server, key: &AppKey, number: u64) -> String {
+        let give_up_at = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let phase = match server.operations.deployment(key, number).await {
+                Ok(found) => found.record.phase,
+                Err(error) => return error.to_string(),
+            };
+            if phase.is_end() || tokio::time::Instant::now() >= give_up_at {
+                return phase.name().to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// If the host were started again now, the live slot would come back, and no other.
+    async fn judge_reboot(&self, server: &Server, key: &AppKey) {
+        let Ok(app) = server.operations.application(key).await else { return };
+        let state = self.world.lock();
+        let theirs =
+            state.instances.iter().filter(|(name, instance)| name.placement.key == *key && instance.is_running);
+        let wrong = theirs.filter(|(name, i)| i.comes_back != (app.record.live == Some(name.placement.slot)));
+        let wrong: Vec<_> = wrong.map(|(name, i)| format!("{name} comes back at boot: {}", i.comes_back)).collect();
+        drop(state);
+        wrong.into_iter().for_each(|violation| self.world.lock().violate(violation));
     }
 
     async fn count_deployments(&self, server: &Server) -> u64 {
