@@ -19,6 +19,7 @@ mod pages;
 mod placement;
 mod plane;
 mod pool;
+mod predecessor;
 mod preview;
 mod process;
 mod replay;

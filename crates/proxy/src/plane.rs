@@ -3,6 +3,7 @@
 use crate::control::{Applied, InstanceTraffic, OwnAnswers, PlaneStatus, Refusal};
 use crate::limits::Limits;
 use crate::placement::Placement;
+use crate::predecessor::Predecessors;
 use crate::router::{GroupChanges, OwnCounts, Routes};
 use crate::traffic;
 use crate::worker::{Changed, Order};
@@ -12,7 +13,7 @@ use gapless_core::{AppKey, PlacementId, Slot, Timestamp};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -50,6 +51,10 @@ pub(crate) struct Plane {
     pub(crate) persisted: watch::Sender<Persisted>,
     pub(crate) sequence: watch::Sender<u64>,
     pub(crate) stopping: watch::Sender<bool>,
+    /// Whether another data plane has taken its place.
+    pub(crate) has_yielded: AtomicBool,
+    /// Those whose place it has taken.
+    pub(crate) predecessors: Predecessors,
     started: Instant,
     started_at: Timestamp,
     cores: Vec<mpsc::UnboundedSender<Order>>,
@@ -86,6 +91,8 @@ impl Plane {
             persisted: watch::Sender::default(),
             sequence: watch::Sender::new(1),
             stopping: watch::Sender::new(false),
+            has_yielded: AtomicBool::new(false),
+            predecessors: Predecessors::default(),
             started: Instant::now(),
             started_at: now(),
             cores: senders,
@@ -309,6 +316,7 @@ impl Plane {
             table_version: routes.version,
             applied_version: self.applied.load(Ordering::Acquire),
             persisted_version: persisted,
+            is_in_flight_unknown: false,
             connections: self.connections.load(Ordering::Relaxed) as u64,
             listen: state.listening.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
             stopping: *self.stopping.borrow(),

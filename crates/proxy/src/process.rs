@@ -3,7 +3,7 @@
 use crate::plane::{Persisted, Plane};
 use crate::table_file::{self, Loaded};
 use crate::worker::{self, Order};
-use crate::{Limits, control, handover};
+use crate::{Limits, control, handover, predecessor};
 use gapless_core::routes::RouteTable;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::future::Future;
@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use std::{fs, io};
@@ -105,10 +106,10 @@ pub fn run(config: ProxyConfig) -> Result<(), ProxyError> {
 /// Where it cannot start.
 pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), ProxyError> {
     raise_file_limit();
-    let predecessor = Predecessor::find(&config)?;
+    let yielded = Predecessor::find(&config)?;
     let (plane, orders) = Plane::new(config.limits.clone(), config.workers.max(1));
     let table = load_table(&config.table_file)?;
-    let listeners = listeners(&config, &predecessor)?;
+    let listeners = listeners(&config, &yielded)?;
     let cores = start_cores(&plane, orders)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ProxyError::Start)?;
     let result = runtime.block_on(async {
@@ -119,12 +120,22 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
             // Nothing is newer than the first one.
             let _ = plane.put(&table).await;
         }
+        // Whoever asks from now on waits for this one's answer, and gets it once it listens.
+        let yielding = yielded.move_aside(&config.control_socket).await?;
+        let control = bind_unix(&config.control_socket)?;
+        let handover = bind_unix(&handover::socket_path(&config.control_socket))?;
+        match yielding {
+            // Those that yielded to it are its own to tell and to count, until they have ended.
+            Some(socket) => take_place(&plane, socket).await,
+            None => {
+                predecessor::orphaned(&config.control_socket)
+                    .into_iter()
+                    .for_each(|socket| predecessor::follow(&plane, socket));
+            }
+        }
         for listener in listeners {
             plane.listen(listener).map_err(ProxyError::Start)?;
         }
-        predecessor.stop().await;
-        let control = bind_unix(&config.control_socket)?;
-        let handover = bind_unix(&handover::socket_path(&config.control_socket))?;
         tokio::spawn(handover::serve(handover, Arc::clone(&plane)));
         tokio::spawn(control::server::serve(control, Arc::clone(&plane)));
         let mut stopping = plane.stopping.subscribe();
@@ -132,9 +143,9 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
             () = stop => plane.stop(),
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
-        // Status is answered until the last request has been finished.
+        // Status is answered until the last request has been finished, also by those whose place it has taken.
         let ended = async {
-            while cores.iter().any(|core| !core.is_finished()) {
+            while cores.iter().any(|core| !core.is_finished()) || !plane.predecessors.is_empty() {
                 tokio::time::sleep(END_POLL).await;
             }
         };
@@ -219,14 +230,26 @@ impl Predecessor {
         }
     }
 
-    /// Tells it to stop: connections that it would have accepted are ours by now.
-    async fn stop(self) {
-        if let Some(client) = self.0
-            && let Err(error) = client.stop().await
-        {
-            tracing::warn!(%error, "the data plane that is replaced cannot be told to stop");
-        }
+    /// Moves its control socket out of the way of the own one: where it is reached from now on.
+    async fn move_aside(self, control_socket: &Path) -> Result<Option<PathBuf>, ProxyError> {
+        let Some(client) = self.0 else { return Ok(None) };
+        let status = client.status().await.map_err(|error| ProxyError::Start(io::Error::other(error)))?;
+        let aside = predecessor::yielded_path(control_socket, &status);
+        let fail = |source| ProxyError::Socket { socket: aside.clone(), source };
+        fs::rename(control_socket, &aside).map_err(fail)?;
+        Ok(Some(aside))
     }
+}
+
+/// Has the data plane at that socket yield: from then on it takes tables from this one only, so the one that it goes by
+/// is the newest. Connections wait in the listening sockets meanwhile.
+async fn take_place(plane: &Arc<Plane>, socket: PathBuf) {
+    match control::Client::new(socket.clone()).yield_now().await {
+        // One that is older than the present one changes nothing.
+        Ok(table) => drop(plane.put(&table).await),
+        Err(error) => tracing::warn!(%error, "the data plane that is replaced does not answer"),
+    }
+    predecessor::follow(plane, socket);
 }
 
 /// Puts each new table on disk; several that come while one is being written are one.
@@ -236,7 +259,10 @@ async fn persist(plane: Arc<Plane>, file: PathBuf) {
         applied.borrow_and_update();
         let routes = plane.routes.load_full();
         let persisted = plane.persisted.borrow().clone();
-        if routes.version > persisted.version {
+        if plane.has_yielded.load(Ordering::Acquire) {
+            // The file is the other one's by now.
+            plane.persisted.send_replace(Persisted { version: routes.version, tried: routes.version, error: None });
+        } else if routes.version > persisted.version {
             let (table, file) = (Arc::clone(&routes), file.clone());
             let written = tokio::task::spawn_blocking(move || table_file::store(&file, &table.to_json())).await;
             let error = match written {

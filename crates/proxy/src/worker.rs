@@ -181,25 +181,30 @@ async fn obey(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
                 Ok(listener) => listening.push(spawn_local(accept(Rc::clone(&worker), listener)).abort_handle()),
                 Err(error) => tracing::error!(%error, "cannot listen on a socket"),
             },
-            Order::Table(changed, done) => {
-                worker.with_routes(|_| ());
-                worker.table_changed(&changed);
-                // Requests that were routed before this have been handed to their connections, whose turn comes before
-                // ours now. Twice, as one may wake the next.
-                yield_now().await;
-                yield_now().await;
-                // Nobody may wait for it any more.
-                let _ = done.send(());
-            }
+            Order::Table(changed, done) => change_table(&worker, &changed, done).await,
             Order::Stop => break,
         }
     }
     listening.iter().for_each(AbortHandle::abort);
     worker.stop();
-    let started = Instant::now();
-    while worker.deadlines.count() > 0 && started.elapsed() < worker.limits.stop_timeout {
-        tokio::time::sleep(ACCEPT_PAUSE).await;
+    let stops_at = Instant::now() + worker.limits.stop_timeout;
+    // What it has still goes by the newest table.
+    while worker.deadlines.count() > 0 && Instant::now() < stops_at {
+        if let Ok(Some(Order::Table(changed, done))) = tokio::time::timeout(ACCEPT_PAUSE, orders.recv()).await {
+            change_table(&worker, &changed, done).await;
+        }
     }
+}
+
+async fn change_table(worker: &Worker, changed: &Changed, done: oneshot::Sender<()>) {
+    worker.with_routes(|_| ());
+    worker.table_changed(changed);
+    // Requests that were routed before this have been handed to their connections, whose turn comes before ours now.
+    // Twice, as one may wake the next.
+    yield_now().await;
+    yield_now().await;
+    // Nobody may wait for it any more.
+    let _ = done.send(());
 }
 
 async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {

@@ -116,6 +116,22 @@ impl Client {
         self.exchange(&self.news, Method::GET, &path, Bytes::new(), timeout + ANSWER_TIMEOUT).await
     }
 
+    /// Tells the data plane that another one takes its place: it stops, and answers with the table that it goes by.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub async fn yield_now(&self) -> Result<RouteTable, ControlError> {
+        self.call(Method::POST, "/v1/yield", Bytes::new()).await
+    }
+
+    /// Replaces the table of a data plane that has yielded; its successor tells it.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub(crate) async fn put_yielded(&self, table: Vec<u8>) -> Result<Applied, ControlError> {
+        self.call(Method::PUT, "/v1/yielded/table", table.into()).await
+    }
+
     /// Tells the data plane to stop: it accepts no more connections, finishes what it has and ends.
     ///
     /// # Errors

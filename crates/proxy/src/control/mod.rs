@@ -6,6 +6,7 @@
 //! | `PATCH /v1/table` | [`RouteChange`](gapless_core::routes::RouteChange) | [`Applied`], or 409 [`Refusal`] where its base is not the present version |
 //! | `GET /v1/status` | | [`PlaneStatus`] |
 //! | `GET /v1/changes?seen=N&timeout_ms=M` | | [`Changes`], as soon as the sequence differs from `N`, or after `M` |
+//! | `POST /v1/yield` | | its table: it stops as below, and takes tables by `PUT /v1/yielded/table` only |
 //! | `POST /v1/stop` | | nothing; the data plane stops accepting, finishes what it has and ends |
 
 mod client;
@@ -62,7 +63,11 @@ pub struct PlaneStatus {
     pub applied_version: u64,
     /// The newest table that is on disk.
     pub persisted_version: u64,
-    /// Client connections that are open.
+    /// Whether a data plane that this one replaced has not ended and does not answer: then nobody knows what it has in
+    /// flight.
+    #[serde(default)]
+    pub is_in_flight_unknown: bool,
+    /// Client connections that are open, those of data planes that it replaced included.
     pub connections: u64,
     /// The addresses that it accepts connections on.
     pub listen: Vec<SocketAddr>,

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::UnixListener;
 
@@ -50,16 +51,34 @@ type Answer = Response<Full<Bytes>>;
 
 async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
     let path = request.uri().path();
-    match (request.method(), path) {
+    let has_yielded = plane.has_yielded.load(Ordering::Acquire);
+    let mut answer = match (request.method(), path) {
+        (&Method::PUT | &Method::PATCH, "/v1/table") if has_yielded => {
+            refuse(plane, StatusCode::SERVICE_UNAVAILABLE, "another data plane has taken its place".to_owned())
+        }
         (&Method::PUT, "/v1/table") => match read(plane, request).await {
-            Ok(table) => applied(plane.put(&table).await),
+            Ok(table) => everywhere(plane, plane.put(&table).await).await,
             Err(refused) => *refused,
         },
         (&Method::PATCH, "/v1/table") => match read(plane, request).await {
-            Ok(change) => applied(plane.patch(&change).await),
+            Ok(change) => everywhere(plane, plane.patch(&change).await).await,
             Err(refused) => *refused,
         },
-        (&Method::GET, "/v1/status") => json(StatusCode::OK, &plane.status()),
+        (&Method::PUT, "/v1/yielded/table") if has_yielded => match read(plane, request).await {
+            Ok(table) => everywhere(plane, plane.put(&table).await).await,
+            Err(refused) => *refused,
+        },
+        (&Method::POST, "/v1/yield") => {
+            plane.has_yielded.store(true, Ordering::Release);
+            plane.stop();
+            plane.news();
+            json_text(StatusCode::OK, plane.routes.load().to_json())
+        }
+        (&Method::GET, "/v1/status") => {
+            let mut status = plane.status();
+            plane.predecessors.add_to(&mut status).await;
+            json(StatusCode::OK, &status)
+        }
         (&Method::GET, "/v1/changes") => {
             let query = request.uri().query().unwrap_or_default();
             json(StatusCode::OK, &changes(plane, query).await)
@@ -69,7 +88,23 @@ async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
             json(StatusCode::OK, &())
         }
         _ => refuse(plane, StatusCode::NOT_FOUND, format!("there is no {} {path}", request.method())),
+    };
+    if plane.has_yielded.load(Ordering::Acquire) {
+        // Who asks again finds the one that has taken its place.
+        answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     }
+    answer
+}
+
+/// The acknowledgement of a table, once those that this data plane has replaced go by it, too.
+async fn everywhere(plane: &Plane, result: Result<super::Applied, Refusal>) -> Answer {
+    if result.is_ok()
+        && !plane.predecessors.is_empty()
+        && let Err(error) = plane.predecessors.apply(&plane.routes.load().to_json()).await
+    {
+        return refuse(plane, StatusCode::SERVICE_UNAVAILABLE, error);
+    }
+    applied(result)
 }
 
 async fn changes(plane: &Plane, query: &str) -> Changes {
@@ -105,10 +140,13 @@ fn refuse(plane: &Plane, status: StatusCode, error: String) -> Answer {
 }
 
 fn json<T: Serialize>(status: StatusCode, value: &T) -> Answer {
-    let (status, bytes) = match serde_json::to_vec(value) {
-        Ok(bytes) => (status, bytes),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
-    };
+    match serde_json::to_vec(value) {
+        Ok(bytes) => json_text(status, bytes),
+        Err(error) => json_text(StatusCode::INTERNAL_SERVER_ERROR, error.to_string().into_bytes()),
+    }
+}
+
+fn json_text(status: StatusCode, bytes: Vec<u8>) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(bytes)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));

@@ -7,7 +7,7 @@ use gapless_core::{Millis, RouteGroup};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-fn held(version: u64, slots: Vec<SlotRoute>, settings: HoldSettings) -> RouteTable {
+pub fn held(version: u64, slots: Vec<SlotRoute>, settings: HoldSettings) -> RouteTable {
     with(version, slots, |group| group.hold = Some(settings))
 }
 

@@ -1,6 +1,8 @@
 //! The data plane's own end and its successor: no connection is refused and no request lost.
 
 use crate::harness::*;
+use crate::hold::held;
+use gapless_core::spec::HoldSettings;
 use gapless_proxy::handover;
 use std::time::Duration;
 
@@ -154,4 +156,91 @@ fn a_successor_takes_the_sockets_over_and_no_connection_is_refused() {
     }
     done.store(true, Ordering::SeqCst);
     assert!(clients.into_iter().map(|client| client.join().unwrap()).sum::<usize>() > 100);
+}
+
+/// A successor of `proxy`.
+fn successor(proxy: &Proxy) -> Proxy {
+    let address = proxy.address;
+    proxy.beside(|config| (config.replace, config.listen) = (true, vec![address]))
+}
+
+fn in_flight(proxy: &Proxy) -> u64 {
+    proxy.status().placements.values().map(|placement| placement.in_flight).sum()
+}
+
+#[test]
+fn what_a_replaced_data_plane_has_in_flight_counts_until_it_has_ended() {
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let goes_on = std::sync::Mutex::new(goes_on);
+    let origin = Origin::raw(move |conn, _| {
+        conn.read_message("")?;
+        goes_on.lock().unwrap().recv_timeout(PATIENCE).ok();
+        conn.try_send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    });
+    let mut first = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
+    let mut slow = first.connect();
+    slow.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    wait_for("the request", || (origin.requests() == 1).then_some(()));
+    let mut second = successor(&first);
+    assert_eq!((in_flight(&second), second.status().connections), (1, 1));
+    // And on, where the second is replaced before the first has ended.
+    let third = successor(&second);
+    assert_eq!(in_flight(&third), 1);
+    go_on.send(()).unwrap();
+    assert_eq!(slow.answer().text(), "hi");
+    wait_for("nothing is in flight", || (in_flight(&third) == 0).then_some(()));
+    first.end();
+    second.end();
+}
+
+#[test]
+fn a_replaced_data_plane_goes_by_each_table_of_its_successor() {
+    let (blue, green) = (Origin::named("blue"), Origin::named("green"));
+    let mut first = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
+    let mut kept = first.connect();
+    assert_eq!(kept.get("/").header("x-origin").as_deref(), Some("blue"));
+    kept.send("GET / HTTP/1.1\r\nHost: a\r\n");
+    let mut second = successor(&first);
+    second.put(&shop(2, vec![live(GREEN, &[green.address])]));
+    kept.send("\r\n");
+    let last = kept.answer();
+    assert_eq!(
+        (last.header("x-origin").as_deref(), last.header("connection").as_deref()),
+        (Some("green"), Some("close"))
+    );
+    // What still speaks to the first one comes to the second.
+    wait_for("the control connection goes on", || {
+        first.control.call(|client| async { client.put_table(&shop(3, vec![live(BLUE, &[blue.address])])).await }).ok()
+    });
+    assert_eq!(second.status().table_version, 3);
+    first.end();
+    assert_eq!(second.get("a", "/").header("x-origin").as_deref(), Some("blue"));
+    second.end();
+}
+
+#[test]
+fn held_requests_of_a_replaced_data_plane_go_on_with_the_table_of_its_successor() {
+    let (blue, green) = (Origin::named("blue"), Origin::named("green"));
+    let mut first = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], HoldSettings::default()));
+    let mut waiting = first.connect();
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let is_held = || (first.status().groups.values().any(|group| group.held == 1)).then_some(());
+    wait_for("it waits", is_held);
+    let second = successor(&first);
+    second.put(&shop(2, vec![live(GREEN, &[green.address])]));
+    assert_eq!(waiting.answer().header("x-origin").as_deref(), Some("green"));
+    first.end();
+}
+
+#[test]
+fn a_successor_goes_by_the_table_of_the_one_it_replaces_and_not_by_an_older_file() {
+    let (blue, green) = (Origin::named("blue"), Origin::named("green"));
+    let mut first = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
+    let older = std::fs::read(&first.config.table_file).unwrap();
+    first.put(&shop(2, vec![live(GREEN, &[green.address])]));
+    std::fs::write(&first.config.table_file, older).unwrap();
+    let second = successor(&first);
+    assert_eq!(second.get("a", "/").header("x-origin").as_deref(), Some("green"));
+    assert_eq!(second.status().applied_version, 2);
+    first.end();
 }

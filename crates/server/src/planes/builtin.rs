@@ -56,7 +56,7 @@ impl DataPlane for Builtin {
         let placements = || status.placements.iter().map(|(id, traffic)| (id.clone(), traffic));
         Ok(PlaneStatus {
             version: status.applied_version,
-            is_in_flight_unknown: false,
+            is_in_flight_unknown: status.is_in_flight_unknown,
             in_flight: placements().filter(|(_, t)| t.in_flight > 0).map(|(id, t)| (id, t.in_flight)).collect(),
             traffic: placements().map(|(id, t)| (id, traffic(t))).collect(),
             latencies: placements()

@@ -1,0 +1,120 @@
+//! Data planes that this one has replaced and that finish what they have. Until the last of them has ended they are told
+//! of each table, and what they have in flight counts as this one's: so nothing is stopped that they still send to.
+
+use crate::control::{Client, PlaneStatus};
+use crate::plane::Plane;
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// In the names of the control sockets of data planes that were replaced.
+const YIELDED: &str = ".yielded-";
+/// How long one wait for news of a predecessor lasts.
+const NEWS_WITHIN: Duration = Duration::from_secs(30);
+/// How soon one that does not answer is asked again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// Those that have not ended.
+#[derive(Default)]
+pub(crate) struct Predecessors(Mutex<Vec<Arc<Client>>>);
+
+impl Predecessors {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
+    /// Tells them of a table, and waits until they go by it.
+    ///
+    /// # Errors
+    /// What one of them said that neither goes by it nor has ended.
+    pub(crate) async fn apply(&self, table: &[u8]) -> Result<(), String> {
+        for client in self.all() {
+            if let Err(error) = client.put_yielded(table.to_vec()).await
+                && !is_gone(client.socket())
+            {
+                return Err(format!("a data plane that this one replaced does not go by the table: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what they do to the status of the one that has replaced them.
+    pub(crate) async fn add_to(&self, status: &mut PlaneStatus) {
+        for client in self.all() {
+            match client.status().await {
+                Ok(other) => {
+                    status.applied_version = status.applied_version.min(other.applied_version);
+                    status.connections += other.connections;
+                    status.is_in_flight_unknown |= other.is_in_flight_unknown;
+                    for (id, traffic) in other.placements.into_iter().filter(|(_, traffic)| traffic.in_flight > 0) {
+                        let own = status.placements.entry(id).or_default();
+                        own.in_flight += traffic.in_flight;
+                        own.upgraded += traffic.upgraded;
+                    }
+                }
+                Err(_) => status.is_in_flight_unknown |= !is_gone(client.socket()),
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Client>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<Arc<Client>>)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Follows a data plane that has yielded to `plane`, by its control socket, until it has ended.
+pub(crate) fn follow(plane: &Arc<Plane>, socket: PathBuf) {
+    let client = Arc::new(Client::new(socket));
+    plane.predecessors.change(|all| all.push(client.clone()));
+    let plane = Arc::clone(plane);
+    tokio::spawn(async move {
+        let mut seen = 0;
+        while !is_gone(client.socket()) {
+            match client.changes(seen, NEWS_WITHIN).await {
+                Ok(changes) => seen = changes.sequence,
+                Err(_) => tokio::time::sleep(RETRY_AFTER).await,
+            }
+            plane.news();
+        }
+        plane.predecessors.change(|all| all.retain(|other| !Arc::ptr_eq(other, &client)));
+        let _ = fs::remove_file(client.socket());
+        plane.news();
+    });
+}
+
+/// Where the control socket of a data plane is moved to that is replaced.
+pub(crate) fn yielded_path(control_socket: &Path, status: &PlaneStatus) -> PathBuf {
+    let mut path = control_socket.as_os_str().to_owned();
+    path.push(format!("{YIELDED}{}-{}", status.pid, status.started_at.0));
+    PathBuf::from(path)
+}
+
+/// The control sockets of those that yielded to a data plane that is not there any more, and have not ended.
+pub(crate) fn orphaned(control_socket: &Path) -> Vec<PathBuf> {
+    let (Some(folder), Some(name)) = (control_socket.parent(), control_socket.file_name()) else { return Vec::new() };
+    let mut begins = name.to_os_string();
+    begins.push(YIELDED);
+    let is_one = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(begins.as_encoded_bytes()))
+    };
+    let entries = fs::read_dir(folder).into_iter().flat_map(|entries| entries.flatten()).map(|entry| entry.path());
+    let (gone, alive): (Vec<_>, Vec<_>) = entries.filter(is_one).partition(|path| is_gone(path));
+    for path in gone {
+        let _ = fs::remove_file(path);
+    }
+    alive
+}
+
+/// Whether nobody listens there: the kernel says so itself.
+fn is_gone(socket: &Path) -> bool {
+    let gone = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
+    UnixStream::connect(socket).is_err_and(|error| gone.contains(&error.kind()))
+}
