@@ -73,6 +73,8 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Have the running proxy and server replaced by the program that is at their place now, without losing a request
+    Upgrade(Upgrade),
     /// Move everything that is recorded into a file, or from it into another store: the backup
     Store(Store),
     /// Keep files up to date from templates and keys, with confd's own files and flags
@@ -476,6 +478,26 @@ pub struct Install {
     /// Stop and remove what was installed; instances and what is recorded stay
     #[arg(long)]
     pub uninstall: bool,
+}
+
+/// What `gapless upgrade` needs to know.
+#[derive(Debug, Args)]
+pub struct Upgrade {
+    /// Only that one
+    #[arg(long, value_enum)]
+    pub only: Option<Role>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A process of gapless's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// The one that carries requests
+    Proxy,
+    /// The one that deploys
+    Server,
 }
 
 /// What `gapless server` needs to know.

@@ -66,13 +66,14 @@ const SERVER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 fn serve(args: args::Server, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let tokio = tokio.map_err(Failure::other)?;
+    // By its path from now on, at which another version may be when it begins anew.
+    let program = std::env::current_exe().map_err(Failure::other)?;
     let ended = tokio.block_on(commands::server::run(args, socket))?;
     tokio.shutdown_timeout(SERVER_ENDS_WITHIN);
     match ended {
         Ended::Stopped => Ok(ExitCode::SUCCESS),
         // The same process with nothing in it of what it was doing.
-        Ended::Deposed => {
-            let program = std::env::current_exe().map_err(Failure::other)?;
+        Ended::BeginsAnew => {
             Err(Failure::other(std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()))
         }
     }

@@ -37,6 +37,15 @@ pub fn begin<F: Future<Output = Option<Told>>>(ask: impl Fn() -> F + Send + 'sta
     }
 }
 
+/// Tells systemd that this process ends because it was told to.
+pub fn ends() {
+    if std::env::var_os("NOTIFY_SOCKET").is_some()
+        && let Err(error) = sd_notify::notify(&[NotifyState::Stopping])
+    {
+        tracing::warn!(%error, "systemd cannot be told that this process ends");
+    }
+}
+
 async fn tell<F: Future<Output = Option<Told>>>(ask: impl Fn() -> F) {
     let pause = sd_notify::watchdog_enabled().map_or(TELL_EVERY, |within| within / TOLD_PER_WATCHDOG);
     let mut was_ready = false;
@@ -47,7 +56,8 @@ async fn tell<F: Future<Output = Option<Told>>>(ask: impl Fn() -> F) {
         };
         let mut states = vec![NotifyState::Watchdog, NotifyState::Status(&told.status)];
         if !was_ready {
-            states.push(NotifyState::Ready);
+            // It may have taken the place of the one that systemd knows.
+            states.extend([NotifyState::MainPid(std::process::id()), NotifyState::Ready]);
             was_ready = true;
         }
         if told.is_ending {

@@ -11,6 +11,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -79,24 +80,45 @@ pub enum ProxyError {
     Start(io::Error),
 }
 
-/// Runs a data plane until it is told to stop by SIGTERM, SIGINT or over its control socket. Makes the process the
-/// leader of a session of its own, so that it outlives who started it.
+/// Runs a data plane until it is told to stop by SIGTERM, SIGINT or over its control socket. SIGUSR2, as with nginx, has
+/// it start `successor`, which is to take its place ([`ProxyConfig::replace`]). Makes the process the leader of a session
+/// of its own, so that it outlives who started it.
 ///
 /// # Errors
 /// Where it cannot start.
-pub fn run(config: ProxyConfig) -> Result<(), ProxyError> {
+pub fn run(config: ProxyConfig, mut successor: Command) -> Result<(), ProxyError> {
     // Fails where it is the leader of one already.
     let _ = rustix::process::setsid();
     serve(config, async {
-        let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::user_defined2()].map(signal);
+        let [Ok(mut terminate), Ok(mut interrupt), Ok(mut upgrade)] = kinds else {
             return std::future::pending().await;
         };
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return,
+                _ = interrupt.recv() => return,
+                _ = upgrade.recv() => begin(&mut successor),
+            }
         }
     })
+}
+
+/// Starts a successor. Where it cannot take this one's place, this one goes on.
+fn begin(successor: &mut Command) {
+    let mut child = match successor.spawn() {
+        Ok(child) => child,
+        Err(error) => return tracing::error!(%error, "a successor cannot be started; going on as before"),
+    };
+    tracing::info!(pid = child.id(), "a successor begins");
+    let reap = move || match child.wait() {
+        Ok(status) if status.success() => {}
+        Ok(status) => tracing::error!(%status, "the successor ended"),
+        Err(error) => tracing::warn!(%error, "the successor cannot be waited for"),
+    };
+    if let Err(error) = thread::Builder::new().name("successor".to_owned()).spawn(reap) {
+        tracing::warn!(%error, "the successor cannot be waited for");
+    }
 }
 
 /// Runs a data plane until `stop` is ready, or it is told to stop over its control socket. Leaves the process as it

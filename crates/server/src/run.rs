@@ -91,9 +91,9 @@ impl std::fmt::Debug for PeersConfig {
 pub enum Ended {
     /// It was told to.
     Stopped,
-    /// It does not lead any more, or cannot know whether it does. Whoever runs it begins it anew, in a process image of
-    /// its own, so that nothing that was under way goes on.
-    Deposed,
+    /// Whoever runs it begins it anew, in a process image of its own, so that nothing that was under way goes on: it does
+    /// not lead any more, or cannot know whether it does.
+    BeginsAnew,
 }
 
 /// Why the server cannot run.

@@ -69,6 +69,8 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     assert_eq!(report["failed"], 0, "{report:#}");
     println!("{} requests over two restarts of the proxy, 0 failed", report["requests"]);
 
+    upgrades(&host);
+
     // One that runs and answers nobody.
     std::fs::write(host.folder().join("own.conf"), "[Service]\nWatchdogSec=2s\n").unwrap();
     host.ok(&["mkdir", "/etc/systemd/system/gapless-proxy.service.d"]);
@@ -88,6 +90,44 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     host.gapless(&["install", "--uninstall"]);
     assert!(!host.is_active("gapless.service") && !host.is_active("gapless-proxy.socket"));
     host.gapless(&["install", "--uninstall"]);
+}
+
+/// Another program takes the place of the one that runs; one that cannot run does not.
+fn upgrades(host: &Booted) {
+    let main_pid = |unit: &str| host.ok(&["systemctl", "show", "--value", "--property=MainPID", unit]);
+    host.ok(&["cp", "/opt/gapless/gapless", "/usr/local/bin/gapless"]);
+    host.ok(&["/usr/local/bin/gapless", "install"]);
+    host.ok(&["systemctl", "restart", "gapless", "gapless-proxy"]);
+    wait_for("the application answers", DEADLINE, || host.get("/up"));
+    let (proxy, server) = (main_pid("gapless-proxy"), main_pid("gapless"));
+    let report = host.under_load("all", || {
+        for _ in 0..2 {
+            host.ok(&["cp", "--remove-destination", "/opt/gapless/gapless", "/usr/local/bin/gapless"]);
+            host.gapless(&["upgrade"]);
+            host.gapless(&["deploy", "--force"]);
+            host.ok(&["systemctl", "reload", "gapless", "gapless-proxy"]);
+        }
+    });
+    assert_eq!(report["failed"], 0, "{report:#}");
+    println!("{} requests over two upgrades and two deployments, 0 failed", report["requests"]);
+    assert_eq!(main_pid("gapless"), server);
+    let upgraded = main_pid("gapless-proxy");
+    assert_ne!(upgraded, proxy, "systemd knows the process that has taken the place");
+    assert!(host.is_active("gapless-proxy"));
+
+    host.ok(&["cp", "--remove-destination", "/bin/false", "/usr/local/bin/gapless"]);
+    for (unit, role) in [("gapless", "server"), ("gapless-proxy", "proxy")] {
+        assert_ne!(host.run(&["systemctl", "reload", unit]).code, 0, "{unit}");
+        let ran = host.run(&["/opt/gapless/gapless", "upgrade", "--only", role]);
+        assert!(ran.code == 1 && ran.stderr.contains("has taken the place"), "{ran:?}");
+    }
+    wait_for("both have seen that it cannot run", DEADLINE, || {
+        let said = host.ok(&["journalctl", "-u", "gapless", "-u", "gapless-proxy", "--no-pager"]);
+        (said.contains("going on as before") && said.contains("the successor ended")).then_some(())
+    });
+    assert!(host.get("/up").is_some());
+    assert_eq!((main_pid("gapless-proxy"), main_pid("gapless")), (upgraded, server));
+    host.ok(&["cp", "--remove-destination", "/opt/gapless/gapless", "/usr/local/bin/gapless"]);
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub mod show;
 pub mod start_stop;
 pub mod status;
 pub mod store;
+pub mod upgrade;
 pub mod validate;
 
 use crate::args::Command;
@@ -51,6 +52,7 @@ pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure>
         Command::Maintenance(args) => maintenance::run(args, client).await,
         Command::Remove(args) => remove::run(args, client).await,
         Command::Kv(args) => kv::run(args, client).await,
+        Command::Upgrade(args) => upgrade::run(args, client).await,
         Command::Doctor { json } => doctor::run(json, client).await,
         // Carried out before, without a server.
         Command::Init(_)

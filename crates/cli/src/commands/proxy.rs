@@ -7,9 +7,10 @@ use crate::supervised::{self, Told};
 use gapless_proxy::control::Client;
 use gapless_proxy::{Limits, ProxyConfig};
 use listenfd::ListenFd;
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
@@ -27,8 +28,18 @@ pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
     };
     let socket = config.control_socket.clone();
     supervised::begin(move || asked(socket.clone()));
-    gapless_proxy::run(config).map_err(Failure::other)?;
+    gapless_proxy::run(config, successor(std::env::current_exe().map_err(Failure::other)?)).map_err(Failure::other)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What starts the process that takes this one's place: the program that is at its path then, with the same arguments.
+fn successor(program: PathBuf) -> Command {
+    let mut command = Command::new(program);
+    let is_replace = |argument: &OsString| argument == "--replace";
+    command.args(std::env::args_os().skip(1).filter(|argument| !is_replace(argument))).arg("--replace");
+    // Those sockets are the ones that it is handed over.
+    command.env_remove("LISTEN_FDS").env_remove("LISTEN_PID");
+    command
 }
 
 /// The listening sockets that systemd holds and passes on (sd_listen_fds(3)).

@@ -1,5 +1,6 @@
 //! `gapless server`: the control plane.
 
+use super::upgrade;
 use crate::args::Server;
 use crate::exit::Failure;
 use crate::present::{default_socket, default_state_dir, log};
@@ -10,6 +11,8 @@ use gapless_server::registry::RegistryConfig;
 use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, PeersConfig, ServerConfig, StoreConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The configuration that is read where none is named.
@@ -26,15 +29,33 @@ pub async fn run(args: Server, socket: Option<PathBuf>) -> Result<Ended, Failure
     log::begin(is_json);
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let mut upgrade = signal(upgrade::signal()).map_err(Failure::other)?;
+    let begins_anew = Arc::new(AtomicBool::new(false));
+    let stop = {
+        let (begins_anew, program) = (begins_anew.clone(), config.program.clone());
+        async move {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = upgrade.recv() => {}
+                }
+                match upgrade::runs(&program).await {
+                    Ok(version) => {
+                        tracing::info!(version, "beginning anew");
+                        begins_anew.store(true, Ordering::Release);
+                        return;
+                    }
+                    Err(why) => tracing::error!(program = %program.display(), why, "going on as before"),
+                }
+            }
+            supervised::ends();
         }
     };
     let own = config.socket.clone();
     supervised::begin(move || asked(own.clone()));
-    Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)
+    let ended = Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)?;
+    Ok(if begins_anew.load(Ordering::Acquire) { Ended::BeginsAnew } else { ended })
 }
 
 /// What the file says, and before it what was said on the command line.

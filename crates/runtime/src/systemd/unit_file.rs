@@ -72,10 +72,20 @@ impl UnitFile {
 
     /// A command: a program and its arguments, none of them looked into by anybody.
     #[must_use]
-    pub fn command<T: AsRef<str>>(mut self, key: &str, words: impl IntoIterator<Item = T>) -> Self {
+    pub fn command<T: AsRef<str>>(self, key: &str, words: impl IntoIterator<Item = T>) -> Self {
         // `:` keeps `$` from being replaced by variables.
+        self.prefixed(key, ":", words)
+    }
+
+    /// A command that runs with all privileges, whatever the unit forbids.
+    #[must_use]
+    pub fn privileged_command<T: AsRef<str>>(self, key: &str, words: impl IntoIterator<Item = T>) -> Self {
+        self.prefixed(key, "+:", words)
+    }
+
+    fn prefixed<T: AsRef<str>>(mut self, key: &str, prefix: &str, words: impl IntoIterator<Item = T>) -> Self {
         let words: Vec<String> = words.into_iter().map(|word| quoted(word.as_ref())).collect();
-        let _ = writeln!(self.text, "{key}=:{}", words.join(" "));
+        let _ = writeln!(self.text, "{key}={prefix}{}", words.join(" "));
         self
     }
 

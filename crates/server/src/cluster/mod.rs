@@ -91,7 +91,7 @@ impl Server<'_> {
             ended = Box::pin(self.take_part(&store, &session, supervisor, ready)) => ended,
             () = session.lost() => {
                 tracing::warn!("etcd did not answer for so long that another server may lead; beginning anew");
-                Ok(Ended::Deposed)
+                Ok(Ended::BeginsAnew)
             }
             () = &mut stop => {
                 tracing::info!("ending; the proxy and all instances go on");
@@ -242,7 +242,7 @@ impl Server<'_> {
                 Err(
                     ServerError::Store(StoreError::Deposed)
                     | ServerError::Records(RecordError::Store(StoreError::Deposed)),
-                ) => return Ok(Ended::Deposed),
+                ) => return Ok(Ended::BeginsAnew),
                 Err(error) => return Err(error),
             }
         };
@@ -266,7 +266,7 @@ impl Server<'_> {
             };
             if !leads {
                 tracing::warn!("another server leads; beginning anew");
-                return Ok(Ended::Deposed);
+                return Ok(Ended::BeginsAnew);
             }
         }
     }

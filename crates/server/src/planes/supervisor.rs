@@ -19,6 +19,8 @@ const START_DEADLINE: Duration = Duration::from_secs(5);
 const START_POLL: Duration = Duration::from_millis(2);
 /// How soon a proxy that cannot be started is started again.
 const START_RETRY_AFTER: Duration = Duration::from_millis(500);
+/// How often is looked whether the same proxy answers.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a proxy of which the process cannot be watched is asked.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 
@@ -117,7 +119,11 @@ impl Supervisor {
         loop {
             match self.client.status().await {
                 Ok(status) => {
-                    wait_for_end(status.pid).await;
+                    // One that is replaced ends later than another one answers.
+                    let ended = tokio::time::timeout(LOOK_EVERY, wait_for_end(status.pid)).await;
+                    if ended.is_err() || self.is_replaced(status.pid).await {
+                        continue;
+                    }
                     tracing::error!(pid = status.pid, "the proxy died; starting it again");
                 }
                 Err(error) => tracing::warn!(%error, "no proxy answers"),
@@ -127,6 +133,11 @@ impl Supervisor {
                 tokio::time::sleep(START_RETRY_AFTER).await;
             }
         }
+    }
+
+    /// Whether another process than that one answers.
+    async fn is_replaced(&self, pid: u32) -> bool {
+        self.client.status().await.is_ok_and(|status| status.pid != pid)
     }
 
     /// Opens those of the wanted addresses that are not held yet.
