@@ -7,7 +7,7 @@ use crate::supervised::{self, Told};
 use gapless_api::{ClientError, Code};
 use gapless_config::{EtcdTable, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server};
 use gapless_server::registry::RegistryConfig;
-use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, PeersConfig, ServerConfig, StoreConfig};
+use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, NginxContainer, PeersConfig, ServerConfig, StoreConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,6 +79,8 @@ fn nginx_config(table: NginxTable, listen: &[SocketAddr]) -> NginxConfig {
         status: table.status,
         listen: table.listen.unwrap_or_else(|| listen.to_vec()),
         worker_generations_max: table.worker_generations_max,
+        container: table.container.map(|(name, config_dir)| NginxContainer { name, config_dir }),
+        template: table.template,
     }
 }
 

@@ -223,6 +223,6 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(is_allowed)
 }
 
-fn checked(text: String, is_good: impl Fn(&str) -> bool, expected: &str) -> Result<String, String> {
+pub(super) fn checked(text: String, is_good: impl Fn(&str) -> bool, expected: &str) -> Result<String, String> {
     if is_good(&text) { Ok(text) } else { Err(format!("{text:?} is not {expected}")) }
 }
