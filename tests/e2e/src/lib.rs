@@ -7,8 +7,10 @@ mod cli;
 mod engine;
 mod http;
 mod nginx;
+mod nginx_container;
 pub mod render;
 mod server;
+mod websocket;
 
 pub use app::{App, Runtime, example_program, image};
 pub use booted::Booted;
@@ -16,4 +18,6 @@ pub use cli::{Gapless, Ran};
 pub use engine::engine_floor;
 pub use http::get;
 pub use nginx::Nginx;
+pub use nginx_container::NginxContainer;
 pub use server::{Host, free_port, wait_for};
+pub use websocket::WebSocket;
