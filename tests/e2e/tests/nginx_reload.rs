@@ -50,7 +50,7 @@ fn r2_a_hundred_reloads_with_open_websockets_leave_no_more_generations_than_may_
     const WORKERS: usize = 2;
     const RELOADS: usize = 100;
     let nginx = Nginx::prepared();
-    nginx.configure_http("", "1s");
+    nginx.configure_http("", "300ms");
     nginx.run();
     let config = format!("{}worker_generations_max = {GENERATIONS_MAX}\n", nginx.server_config());
     let host = Host::start_configured(&config);

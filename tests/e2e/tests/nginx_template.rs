@@ -52,8 +52,8 @@ fn t1_the_example_of_the_documentation_deploys_without_a_failed_request() {
     };
     let load = tokio.block_on(async { Ledger::start(plan) });
     let canary =
-        "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"40%\", wait = \"1s\" }]\n[judge]\nfalse_alarms = 0\n";
-    let tested = "[[gates]]\nname = \"smoke\"\nhttp = { path = \"/\" }\n";
+        "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"40%\", pause = \"1s\" }]\n[judge]\nfalse_alarms = 0\n";
+    let tested = "[[gates]]\nname = \"smoke\"\n[[gates.requests]]\npath = \"/\"\n";
     for tables in ["", tested, canary] {
         written(&host, &App { tables: tables.to_owned(), ..app("shop") }).ok(["deploy", "--force"]);
     }

@@ -90,6 +90,12 @@ impl Nginx {
                 return Err(apply::unanswered(&self.settings, running.status, &why));
             }
         };
+        // Somebody else's mistake is harmless until nginx is started again, or told to reload.
+        if let Ok(_nothing_is_being_changed) = self.known.try_lock()
+            && let Err(why) = program::test_all(&self.place, &self.settings).await
+        {
+            return Err(apply::ApplyError::Broken { why }.to_string());
+        }
         let Master(pid) = running.master;
         Ok(format!("nginx (process {pid}) goes by the routes of version {}", marker.version))
     }
