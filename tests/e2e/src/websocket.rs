@@ -32,7 +32,8 @@ impl WebSocket {
                 return None;
             }
         }
-        let release = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("x-release: ").map(str::to_owned));
+        let release =
+            head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("x-release: ").map(str::to_owned));
         head.starts_with("HTTP/1.1 101").then(|| WebSocket { stream, release: release.unwrap_or_default() })
     }
 

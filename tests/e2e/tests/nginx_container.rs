@@ -86,7 +86,8 @@ fn c3_a_container_that_ends_is_told_and_deploys_go_on_by_themselves() {
     let host = Host::start_configured(&nginx.server_config());
     told(&host, &[&format!("there is no container {}", nginx.name())]);
     nginx.run();
-    let quick = App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop", Runtime::Process) };
+    let quick =
+        App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop", Runtime::Process) };
     let gapless = written(&host, &quick);
     deploys_again(&gapless, nginx.address());
     let before = release(nginx.address(), "shop.test");
@@ -120,7 +121,8 @@ fn c4_while_docker_is_away_nothing_is_harmed_and_it_is_told() {
     link();
     host.starter(&["env", &format!("DOCKER_HOST=unix://{}", socket.display())]);
     host.start_server();
-    let quick = App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop", Runtime::Process) };
+    let quick =
+        App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop", Runtime::Process) };
     let gapless = written(&host, &quick);
     deploys_again(&gapless, nginx.address());
     let before = release(nginx.address(), "shop.test");

@@ -72,7 +72,8 @@ fn t2_one_applications_failing_template_blocks_nobody_else() {
     good.ok(["deploy"]);
     bad.ok(["deploy"]);
     let template = nginx.config_dir().with_file_name("own.tmpl");
-    fs::write(&template, format!("{}{{{{ if eq .App \"bad\" }}}}\n{{{{ .Colour }}}}{{{{ end }}}}\n", example())).unwrap();
+    fs::write(&template, format!("{}{{{{ if eq .App \"bad\" }}}}\n{{{{ .Colour }}}}{{{{ end }}}}\n", example()))
+        .unwrap();
     let doctor_tells = |host: &Host, parts: &[&str]| {
         wait_for(&format!("the doctor tells {parts:?}"), DEADLINE, || {
             let ran = host.gapless().run(["doctor"]);

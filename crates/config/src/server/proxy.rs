@@ -108,7 +108,8 @@ impl Reading<'_> {
             table.missing("container", "write the name of the container that nginx runs in");
         }
         if table.has("container") && table.has("pid_file") {
-            let message = "`proxy.pid_file` is for an nginx on this host; in a container gapless finds its master itself";
+            let message =
+                "`proxy.pid_file` is for an nginx on this host; in a container gapless finds its master itself";
             self.report.at_path("proxy.pid_file", message, "remove this");
         }
         name.map(|name| (name, folder.map_or_else(|| config_dir.to_owned(), PathBuf::from)))

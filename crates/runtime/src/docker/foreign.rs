@@ -161,7 +161,9 @@ mod tests {
         let with = |mode: &str, networks: Vec<(&str, &str)>| ContainerInspectResponse {
             host_config: Some(HostConfig { network_mode: Some(mode.to_owned()), ..Default::default() }),
             network_settings: Some(NetworkSettings {
-                networks: Some(networks.into_iter().map(|(name, ip)| (name.to_owned(), at(ip))).collect::<HashMap<_, _>>()),
+                networks: Some(
+                    networks.into_iter().map(|(name, ip)| (name.to_owned(), at(ip))).collect::<HashMap<_, _>>(),
+                ),
                 ..Default::default()
             }),
             ..Default::default()

@@ -56,7 +56,12 @@ impl Nginx {
     /// The nginx at that place.
     #[must_use]
     pub fn new(settings: NginxConfig, docker: Arc<DockerRuntime>) -> Self {
-        Nginx { place: Place::new(&settings, docker), settings, known: tokio::sync::Mutex::default(), problem: Mutex::default() }
+        Nginx {
+            place: Place::new(&settings, docker),
+            settings,
+            known: tokio::sync::Mutex::default(),
+            problem: Mutex::default(),
+        }
     }
 
     /// What is told of it.

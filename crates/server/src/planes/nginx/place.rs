@@ -136,11 +136,7 @@ impl Place {
     }
 }
 
-async fn look(
-    container: &NginxContainer,
-    docker: &DockerRuntime,
-    status: SocketAddr,
-) -> Result<Running, PlaceError> {
+async fn look(container: &NginxContainer, docker: &DockerRuntime, status: SocketAddr) -> Result<Running, PlaceError> {
     let name = || container.name.clone();
     let looked = docker.look_at_foreign(&container.name).await;
     let (pid, network) = match looked.map_err(|error| PlaceError::Docker { name: name(), error })? {
@@ -174,9 +170,7 @@ async fn on_host(settings: &NginxConfig, config: &Path, what: &str) -> Result<Ra
         .kill_on_drop(true)
         .output();
     match tokio::time::timeout(DEADLINE, running).await {
-        Ok(Ok(output)) => {
-            Ok(Ran { is_good: output.status.success(), stdout: output.stdout, stderr: output.stderr })
-        }
+        Ok(Ok(output)) => Ok(Ran { is_good: output.status.success(), stdout: output.stdout, stderr: output.stderr }),
         Ok(Err(error)) => {
             Err(format!("{program} cannot be run: {error}; install nginx, or set `binary` in server.toml"))
         }

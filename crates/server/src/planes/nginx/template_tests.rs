@@ -81,7 +81,8 @@ fn what_nginx_says_is_told_with_the_line_that_was_printed() {
 
 #[test]
 fn no_value_ends_a_directive() {
-    let custom = custom("{{ (index (index .Live 0).Services 0).Addresses }}{{ quote \"a\\\"; } b\\\\\" }} {{ regex \"a.b\" }}");
+    let custom =
+        custom("{{ (index (index .Live 0).Services 0).Addresses }}{{ quote \"a\\\"; } b\\\\\" }} {{ regex \"a.b\" }}");
     let printed = printed(&custom.unwrap(), &group()).unwrap();
     assert!(printed.contains(r#""a\"; } b\\" a\.b"#), "{printed}");
 }
