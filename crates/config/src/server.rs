@@ -43,7 +43,7 @@ pub enum ProxyTable {
     #[default]
     Gapless,
     /// `kind = "nginx"`.
-    Nginx(NginxTable),
+    Nginx(Box<NginxTable>),
 }
 
 /// `[proxy]` with `kind = "nginx"`.

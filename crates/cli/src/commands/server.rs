@@ -53,7 +53,7 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
         socket: socket.or(file.socket).unwrap_or_else(default_socket),
         nginx: match file.proxy {
             ProxyTable::Gapless => None,
-            ProxyTable::Nginx(table) => Some(nginx_config(table, &listen)),
+            ProxyTable::Nginx(table) => Some(nginx_config(*table, &listen)),
         },
         listen,
         program: std::env::current_exe().map_err(Failure::other)?,

@@ -20,7 +20,7 @@ impl Reading<'_> {
     pub(super) fn proxy(&self, table: Section<'_>) -> ProxyTable {
         let kind = table.text("kind");
         match kind.as_ref().map(|kind| kind.value.as_str()) {
-            Some("nginx") => ProxyTable::Nginx(self.nginx(table)),
+            Some("nginx") => ProxyTable::Nginx(Box::new(self.nginx(table))),
             Some("gapless") => {
                 table.finish();
                 ProxyTable::Gapless
