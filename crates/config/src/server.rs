@@ -44,7 +44,7 @@ pub enum ProxyTable {
     #[default]
     Gapless,
     /// `kind = "nginx"`.
-    Nginx(NginxTable),
+    Nginx(Box<NginxTable>),
 }
 
 /// `[proxy]` with `kind = "nginx"`.
@@ -64,6 +64,10 @@ pub struct NginxTable {
     pub listen: Option<Vec<SocketAddr>>,
     /// How many generations of workers may be ending at a time.
     pub worker_generations_max: usize,
+    /// The container that nginx runs in, and where `config_dir` is mounted in it.
+    pub container: Option<(String, PathBuf)>,
+    /// A template of the user's own for an application's file.
+    pub template: Option<PathBuf>,
 }
 
 /// `[store]`.

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use gapless_config::{ConfigError, StoreTable, load_server, parse_server};
+use gapless_config::{ConfigError, ProxyTable, StoreTable, load_server, parse_server};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use std::fs;
 use std::path::Path;
@@ -108,5 +108,37 @@ listen = "0.0.0.0:7443"
     ] {
         let error = parse_server(text, "server.toml", Path::new("/nowhere")).unwrap_err();
         assert!(rendered(&error).contains(expected), "{}", rendered(&error));
+    }
+}
+
+fn proxy(keys: &str) -> Result<ProxyTable, String> {
+    let text = format!("[proxy]\nkind = \"nginx\"\n{keys}");
+    parse_server(&text, "server.toml", Path::new("/etc/gapless"))
+        .map(|file| file.proxy)
+        .map_err(|error| rendered(&error))
+}
+
+#[test]
+fn an_nginx_is_on_this_host_or_in_a_container() {
+    let Ok(ProxyTable::Nginx(usual)) = proxy("template = \"nginx.tmpl\"\nbinary = \"sbin/nginx\"\n") else { panic!() };
+    assert_eq!(usual.template.as_deref(), Some(Path::new("/etc/gapless/nginx.tmpl")));
+    assert_eq!((usual.binary.as_path(), usual.container), (Path::new("/etc/gapless/sbin/nginx"), None));
+    let keys =
+        "container = \"web.1\"\nconfig = \"conf/nginx.conf\"\nconfig_dir = \"/srv/ng\"\nstatus = \"0.0.0.0:9180\"\n";
+    let Ok(ProxyTable::Nginx(there)) = proxy(keys) else { panic!() };
+    assert_eq!(there.container, Some(("web.1".to_owned(), "/srv/ng".into())), "mounted at the same place");
+    assert_eq!(there.config, Path::new("conf/nginx.conf"), "nothing in a container is relative to a file of this host");
+    let Ok(ProxyTable::Nginx(there)) = proxy("container = \"a\"\ncontainer_config_dir = \"/x\"\n") else { panic!() };
+    assert_eq!(there.container, Some(("a".to_owned(), "/x".into())));
+    for (keys, expected) in [
+        ("container = \"-a b\"\n", "is not the name of a container"),
+        ("container = \"a\"\npid_file = \"/run/nginx.pid\"\n", "is for an nginx on this host"),
+        ("container = \"a\"\ncontainer_config_dir = \"x\"\n", "a path that begins with a slash"),
+        ("container_config_dir = \"/x\"\n", "`proxy.container`"),
+        ("status = \"0.0.0.0:9180\"\n", "is not a loopback address"),
+        ("container = \"a\"\nstatus = \"10.0.0.1:9180\"\n", "neither a loopback address nor"),
+    ] {
+        let told = proxy(keys).err().map(|told| told.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert!(told.as_ref().is_some_and(|told| told.contains(expected)), "{told:?}");
     }
 }

@@ -17,7 +17,7 @@ mod stage;
 pub use backend::{Backend, BackendError, BackendSettings, Change, EtcdSettings, FileSettings, TlsFiles, Watch};
 pub use command::CommandError;
 pub use error::RenderError;
-pub use functions::{Keyring, KeyringError, LookupFailed};
+pub use functions::{Keyring, KeyringError, LookupFailed, pure as pure_functions};
 pub use modes::{Job, Tally, at_intervals, once, watching};
 pub use options::{Mode, Options, OptionsError, Plan};
 pub use render::{Outcome, Rules};

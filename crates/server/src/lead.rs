@@ -9,7 +9,7 @@ use crate::health::http_prober;
 use crate::http::{About, Api};
 use crate::kv::UserKeys;
 use crate::operations::Operations;
-use crate::planes::nginx::{Nginx, unsupported};
+use crate::planes::nginx::{Nginx, NginxConfig, unsupported};
 use crate::planes::{Builtin, DataPlane, HostPlane, Planes, Supervisor};
 use crate::records::Records;
 use crate::registry::Registry;
@@ -62,6 +62,7 @@ pub(crate) struct Parts {
     operations: Operations,
     apps: Vec<Application>,
     keys: UserKeys,
+    docker: Arc<DockerRuntime>,
     promotions_asked:
         tokio::sync::mpsc::UnboundedReceiver<(gapless_core::AppKey, gapless_core::application::Promotion)>,
 }
@@ -93,7 +94,7 @@ impl Parts {
             run: crate::http::secret(),
             clock,
             prober: http_prober(),
-            gate_runner: gates::runner(docker, served_on(config).to_vec()),
+            gate_runner: gates::runner(docker.clone(), served_on(config).to_vec()),
             outputs: broadcast::channel(LINES_WAITING_MAX).0,
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             progress: Default::default(),
@@ -101,7 +102,12 @@ impl Parts {
         let controllers = Arc::new(Controllers::new(shared.clone(), bells));
         let operations = Operations::new(shared.clone(), controllers.clone());
         let operations = if config.nginx.is_some() { operations.refusing("nginx", unsupported) } else { operations };
-        Ok(Parts { shared, controllers, operations, apps, keys, promotions_asked })
+        Ok(Parts { shared, controllers, operations, apps, keys, docker, promotions_asked })
+    }
+
+    /// The driver of that nginx.
+    pub(crate) fn nginx(&self, config: &NginxConfig) -> Nginx {
+        Nginx::new(config.clone(), self.docker.clone())
     }
 
     /// An API on them.
@@ -141,7 +147,7 @@ impl ControlPlane {
         let mut tasks = JoinSet::new();
         let (plane, proxy): (Arc<dyn DataPlane>, _) = match &config.nginx {
             Some(nginx) => {
-                let nginx = Arc::new(Nginx::new(nginx.clone()));
+                let nginx = Arc::new(parts.nginx(nginx));
                 (nginx.clone(), HostPlane::Nginx(nginx))
             }
             None => {

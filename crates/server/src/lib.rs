@@ -22,5 +22,5 @@ pub mod tables;
 
 pub use gapless_store::{EtcdConfig, EtcdTls};
 pub use http::openapi_document;
-pub use planes::nginx::NginxConfig;
+pub use planes::nginx::{NginxConfig, NginxContainer};
 pub use run::{Ended, PeersConfig, ServerConfig, ServerError, StoreConfig, run};

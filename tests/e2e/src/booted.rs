@@ -125,16 +125,16 @@ impl Drop for Booted {
 }
 
 /// What the Engine's own command line said.
-struct Said(Ran);
+pub(crate) struct Said(pub(crate) Ran);
 
 impl Said {
-    fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.0.code, 0, "docker: {:?}", self.0);
         self.0.stdout
     }
 }
 
-fn docker(words: &[&str]) -> Said {
+pub(crate) fn docker(words: &[&str]) -> Said {
     let output = Command::new("docker").args(words).output().expect("docker can be run");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));

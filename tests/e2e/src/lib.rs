@@ -7,9 +7,11 @@ mod cli;
 mod engine;
 mod http;
 mod nginx;
+mod nginx_container;
 pub mod recipe;
 pub mod render;
 mod server;
+mod websocket;
 
 pub use app::{App, Runtime, example_program, image};
 pub use booted::Booted;
@@ -17,4 +19,6 @@ pub use cli::{Gapless, Ran};
 pub use engine::engine_floor;
 pub use http::get;
 pub use nginx::Nginx;
+pub use nginx_container::NginxContainer;
 pub use server::{Host, free_port, wait_for};
+pub use websocket::WebSocket;

@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(15);
+/// How long old workers may take, where a test says nothing else.
+const SHUTDOWN_TIMEOUT: &str = "30s";
 
 /// An nginx with a folder for gapless's files, and a server of somebody else's beside them.
 pub struct Nginx {
@@ -41,6 +43,15 @@ impl Nginx {
 
     /// Writes its main configuration, with the line that includes gapless's files or without it.
     pub fn configure(&self, is_included: bool, further: &str) {
+        self.write(is_included, further, "", SHUTDOWN_TIMEOUT);
+    }
+
+    /// Writes its main configuration, with further lines in `http { }` and that `worker_shutdown_timeout`.
+    pub fn configure_http(&self, http: &str, shutdown_timeout: &str) {
+        self.write(true, "", http, shutdown_timeout);
+    }
+
+    fn write(&self, is_included: bool, further: &str, http: &str, shutdown_timeout: &str) {
         let folder = self.folder.path().display();
         let include =
             if is_included { format!("include {}/*.conf;", self.config_dir().display()) } else { String::new() };
@@ -50,9 +61,9 @@ impl Nginx {
             .collect();
         let other = self.other;
         let text = format!(
-            "worker_processes 2;\nworker_shutdown_timeout 30s;\npid {folder}/nginx.pid;\nerror_log {folder}/error.log info;\n\
+            "worker_processes 2;\nworker_shutdown_timeout {shutdown_timeout};\npid {folder}/nginx.pid;\nerror_log {folder}/error.log info;\n\
              events {{ worker_connections 2048; }}\nhttp {{\n    access_log off;\n{temporary}\
-                 server {{ listen {other}; return 200 other; }}\n    {include}\n}}\n{further}\n"
+                 server {{ listen {other}; return 200 other; }}\n    {include}\n    {http}\n}}\n{further}\n"
         );
         fs::write(self.config(), text).expect("a file can be written");
     }
@@ -86,6 +97,21 @@ impl Nginx {
         }
         wait_for("nginx is gone", DEADLINE, || TcpStream::connect(self.other).is_err().then_some(()));
         fs::remove_file(self.folder.path().join("nginx.pid")).expect("the file can be removed");
+    }
+
+    /// Its processes: the master and all workers, old and new.
+    #[must_use]
+    pub fn processes(&self) -> Vec<u32> {
+        let Some(master) = self.pid() else { return Vec::new() };
+        let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
+        std::iter::once(master).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
+    }
+
+    /// How often it was told to read its configuration.
+    #[must_use]
+    pub fn reloads(&self) -> usize {
+        let log = fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default();
+        log.lines().filter(|line| line.contains("reconfiguring") && !line.contains("SIGHUP")).count()
     }
 
     /// Its master process.

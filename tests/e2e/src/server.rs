@@ -55,6 +55,11 @@ impl Host {
         host
     }
 
+    /// Has its server be started by a command that executes what its further arguments say.
+    pub fn starter(&mut self, starter: &[&str]) {
+        self.starter = starter.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// Has its server be started with that text of a `server.toml` from now on.
     pub fn configure(&self, config: &str) {
         std::fs::write(self.folder.join("server.toml"), config).expect("a file can be written");

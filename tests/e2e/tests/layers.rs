@@ -13,7 +13,18 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gapless-proxy", &["gapless-core"]),
     ("gapless-gotemplate", &[]),
     ("gapless-render", &["gapless-gotemplate"]),
-    ("gapless-server", &["gapless-core", "gapless-api", "gapless-store", "gapless-runtime", "gapless-proxy"]),
+    (
+        "gapless-server",
+        &[
+            "gapless-core",
+            "gapless-api",
+            "gapless-store",
+            "gapless-runtime",
+            "gapless-proxy",
+            "gapless-gotemplate",
+            "gapless-render",
+        ],
+    ),
     (
         "gapless",
         &[

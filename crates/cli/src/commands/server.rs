@@ -8,7 +8,7 @@ use crate::supervised::{self, Told};
 use gapless_api::{ClientError, Code};
 use gapless_config::{EtcdTable, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server};
 use gapless_server::registry::RegistryConfig;
-use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, PeersConfig, ServerConfig, StoreConfig};
+use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, NginxContainer, PeersConfig, ServerConfig, StoreConfig};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
         socket: socket.or(file.socket).unwrap_or_else(default_socket),
         nginx: match file.proxy {
             ProxyTable::Gapless => None,
-            ProxyTable::Nginx(table) => Some(nginx_config(table, &listen)),
+            ProxyTable::Nginx(table) => Some(nginx_config(*table, &listen)),
         },
         listen,
         program: std::env::current_exe().map_err(Failure::other)?,
@@ -100,6 +100,8 @@ fn nginx_config(table: NginxTable, listen: &[SocketAddr]) -> NginxConfig {
         status: table.status,
         listen: table.listen.unwrap_or_else(|| listen.to_vec()),
         worker_generations_max: table.worker_generations_max,
+        container: table.container.map(|(name, config_dir)| NginxContainer { name, config_dir }),
+        template: table.template,
     }
 }
 

@@ -1,10 +1,10 @@
 //! `[proxy]`: what carries users' requests.
 
-use super::read::{Reading, addresses, socket_address};
+use super::read::{Reading, addresses, checked, socket_address};
 use super::{NginxTable, ProxyTable};
 use crate::section::Section;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where Debian's nginx has its things.
 const CONFIG_DIR: &str = "/etc/nginx/gapless.d";
@@ -20,7 +20,7 @@ impl Reading<'_> {
     pub(super) fn proxy(&self, table: Section<'_>) -> ProxyTable {
         let kind = table.text("kind");
         match kind.as_ref().map(|kind| kind.value.as_str()) {
-            Some("nginx") => ProxyTable::Nginx(self.nginx(table)),
+            Some("nginx") => ProxyTable::Nginx(Box::new(self.nginx(table))),
             Some("gapless") => {
                 table.finish();
                 ProxyTable::Gapless
@@ -45,14 +45,29 @@ impl Reading<'_> {
         let path =
             |key, usual: &str| table.text(key).map_or_else(|| PathBuf::from(usual), |path| self.base.join(path.value));
         let config_dir = path("config_dir", CONFIG_DIR);
-        let (config, pid_file) = (path("config", CONFIG), path("pid_file", PID_FILE));
+        let pid_file = path("pid_file", PID_FILE);
+        let template = table.text("template").map(|template| self.base.join(template.value));
+        let container = self.container(&table, &config_dir);
+        let is_in_container = table.has("container");
+        // What is in a container is not relative to a file of this host.
+        let config = table.text("config").map_or_else(|| PathBuf::from(CONFIG), |config| PathBuf::from(config.value));
         // A name without a slash is looked for in PATH.
-        let binary = table.text("binary").map_or_else(|| BINARY.to_owned(), |binary| binary.value);
-        let binary = if binary.contains('/') { self.base.join(binary) } else { PathBuf::from(binary) };
+        let binary = table.text("binary").map_or_else(|| PathBuf::from(BINARY), |binary| PathBuf::from(binary.value));
+        let is_named = binary.components().count() == 1;
+        let (config, binary) = match is_in_container {
+            true => (config, binary),
+            false => (self.base.join(config), if is_named { binary } else { self.base.join(binary) }),
+        };
         let status = table.text("status").and_then(|status| {
-            let address = socket_address(&status.value).and_then(|address| match address.ip().is_loopback() {
-                true => Ok(address),
-                false => Err(format!("{address} is not a loopback address, and others must not ask there")),
+            let address = socket_address(&status.value).and_then(|address| {
+                match address.ip().is_loopback() || (is_in_container && address.ip().is_unspecified()) {
+                    true => Ok(address),
+                    false if is_in_container => Err(format!(
+                        "{address} is neither a loopback address nor one such as 0.0.0.0:9180, for a container with a \
+                         network of its own"
+                    )),
+                    false => Err(format!("{address} is not a loopback address, and others must not ask there")),
+                }
             });
             table.accept(status.span, "proxy.status", address)
         });
@@ -74,6 +89,35 @@ impl Reading<'_> {
             status: status.unwrap_or(STATUS),
             listen,
             worker_generations_max: generations.map_or(WORKER_GENERATIONS_MAX, usize::from),
+            container,
+            template,
         }
     }
+
+    /// `container`, and what belongs to it.
+    fn container(&self, table: &Section<'_>, config_dir: &Path) -> Option<(String, PathBuf)> {
+        let name = table.text("container").and_then(|name| {
+            let named = checked(name.value, is_container, "the name of a container");
+            table.accept(name.span, "proxy.container", named)
+        });
+        let folder = table.text("container_config_dir").and_then(|folder| {
+            let named = checked(folder.value, |text| text.starts_with('/'), "a path that begins with a slash");
+            table.accept(folder.span, "proxy.container_config_dir", named)
+        });
+        if table.has("container_config_dir") && !table.has("container") {
+            table.missing("container", "write the name of the container that nginx runs in");
+        }
+        if table.has("container") && table.has("pid_file") {
+            let message =
+                "`proxy.pid_file` is for an nginx on this host; in a container gapless finds its master itself";
+            self.report.at_path("proxy.pid_file", message, "remove this");
+        }
+        name.map(|name| (name, folder.map_or_else(|| config_dir.to_owned(), PathBuf::from)))
+    }
+}
+
+/// As Docker has them.
+fn is_container(text: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_allowed)
 }

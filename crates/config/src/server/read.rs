@@ -238,6 +238,6 @@ fn registry_keys(table: Section<'_>) -> BTreeMap<String, String> {
     keys
 }
 
-fn checked(text: String, is_good: impl Fn(&str) -> bool, expected: &str) -> Result<String, String> {
+pub(super) fn checked(text: String, is_good: impl Fn(&str) -> bool, expected: &str) -> Result<String, String> {
     if is_good(&text) { Ok(text) } else { Err(format!("{text:?} is not {expected}")) }
 }

@@ -21,12 +21,25 @@ pub fn all(keys: &Arc<Keys>, keyring: Option<&Arc<Keyring>>) -> Functions {
     let mut functions = Functions::default();
     keys::add(&mut functions, keys);
     crypt::add(&mut functions, keys, keyring);
-    text::add(&mut functions);
-    numbers::add(&mut functions);
-    data::add(&mut functions);
+    add_pure(&mut functions);
+    text::add_surroundings(&mut functions);
     lookup::add(&mut functions);
     time::add(&mut functions);
     functions
+}
+
+/// Those of them whose answers depend on nothing but their arguments: texts, numbers and structured values.
+#[must_use]
+pub fn pure() -> Functions {
+    let mut functions = Functions::default();
+    add_pure(&mut functions);
+    functions
+}
+
+fn add_pure(functions: &mut Functions) {
+    text::add(functions);
+    numbers::add(functions);
+    data::add(functions);
 }
 
 /// A string argument.

@@ -23,7 +23,6 @@ pub fn add(functions: &mut Functions) {
             Ok(Value::from(whole.strip_suffix(text(&values[1])?).unwrap_or(whole)))
         }),
     );
-    functions.insert("getenv", Function::variadic(1, getenv));
     functions.insert("base64Encode", Function::new(1, |values| Ok(STANDARD.encode(text(&values[0])?).into())));
     functions.insert("base64Decode", Function::new(1, decode));
     functions.insert("reverse", Function::new(1, reverse));
@@ -32,6 +31,11 @@ pub fn add(functions: &mut Functions) {
         "sortKVByLength",
         Function::new(1, |values| sorted(&values[0], Element::Struct(super::keys::PAIR), key_length)),
     );
+}
+
+/// What depends on the process and on the disk, and not on the arguments alone.
+pub fn add_surroundings(functions: &mut Functions) {
+    functions.insert("getenv", Function::variadic(1, getenv));
     functions.insert(
         "fileExists",
         // As in confd: only where the system says that it is not there, it is not.

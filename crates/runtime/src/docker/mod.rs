@@ -3,6 +3,7 @@
 mod connection;
 mod container;
 mod credentials;
+mod foreign;
 mod image;
 mod job;
 mod keep;
@@ -11,6 +12,7 @@ mod network;
 mod observe;
 
 pub use connection::DockerConfig;
+pub use foreign::{Executed, Foreign, ForeignNetwork};
 pub use job::Job;
 
 use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
@@ -47,6 +49,37 @@ impl DockerRuntime {
     /// If it cannot be run.
     pub async fn run_job(&self, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
         job::run(&self.engine, job, told).await
+    }
+
+    /// How a container of somebody else's is.
+    ///
+    /// # Errors
+    /// If the Engine does not say.
+    pub async fn look_at_foreign(&self, name: &str) -> Result<Foreign, RuntimeError> {
+        foreign::look(&self.engine, name).await
+    }
+
+    /// Runs a program in a container of somebody else's: its words as they are, by no shell. Of each of its outputs at most
+    /// `bytes_max` bytes are kept. One that does not end in time goes on, since the Engine cannot end it.
+    ///
+    /// # Errors
+    /// If it cannot be run, or does not end within `deadline`.
+    pub async fn execute_in_foreign(
+        &self,
+        name: &str,
+        command: &[String],
+        deadline: Duration,
+        bytes_max: usize,
+    ) -> Result<Executed, RuntimeError> {
+        foreign::execute(&self.engine, name, command, deadline, bytes_max).await
+    }
+
+    /// Sends a signal, such as `HUP`, to the first process of a container of somebody else's.
+    ///
+    /// # Errors
+    /// If the Engine cannot.
+    pub async fn signal_foreign(&self, name: &str, signal: &str) -> Result<(), RuntimeError> {
+        foreign::signal(&self.engine, name, signal).await
     }
 
     /// Where this host is reached from containers.

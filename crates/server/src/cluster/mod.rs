@@ -12,7 +12,6 @@ mod peers;
 
 use crate::http::{About, Front, Listener, Role};
 use crate::lead::{ControlPlane, Parts};
-use crate::planes::nginx::Nginx;
 use crate::planes::{HostPlane, Supervisor};
 use crate::records::RecordError;
 use crate::run::{Ended, Place, ServerConfig, ServerError, serve};
@@ -200,7 +199,7 @@ impl Server<'_> {
         };
         let about = self.about(store, Some(leader.name.clone()));
         let proxy = match &self.config.nginx {
-            Some(nginx) => HostPlane::Nginx(Arc::new(Nginx::new(nginx.clone()))),
+            Some(nginx) => HostPlane::Nginx(Arc::new(parts.nginx(nginx))),
             None => HostPlane::Builtin(Supervisor::idle(self.place.proxy(self.config)).info()),
         };
         let local = parts.api(self.place, proxy, about);

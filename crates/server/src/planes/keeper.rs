@@ -1,7 +1,7 @@
 //! One keeper a data plane: tells it the wanted table until it acknowledges it, and publishes what it acknowledged and
 //! reports.
 
-use super::{Applied, DataPlane, PlaneError, PlaneStatus, Rejected};
+use super::{Applied, DataPlane, Instead, PlaneError, PlaneStatus, Rejected};
 use crate::clock::Clock;
 use crate::tables::Tables;
 use gapless_core::deployment::Traffic;
@@ -71,6 +71,9 @@ impl Planes {
         let known = self.lock();
         let view = |plane: &Known| {
             let acknowledged = plane.acknowledged.as_ref()?;
+            if acknowledged.rejected.get(key).is_some_and(|rejected| rejected.instead == Instead::Unknown) {
+                return None;
+            }
             let left_at = acknowledged.left_at.iter();
             Some(PlaneView {
                 group: acknowledged.table.groups.get(key).cloned(),
@@ -277,9 +280,9 @@ fn effective(told: &Arc<RouteTable>, rejected: &BTreeMap<AppKey, Rejected>) -> A
     let mut table = told.clone();
     for (key, rejected) in rejected {
         let groups = &mut Arc::make_mut(&mut table).groups;
-        match &rejected.group {
-            Some(group) => groups.insert(key.clone(), group.clone()),
-            None => groups.remove(key),
+        match &rejected.instead {
+            Instead::Group(group) => groups.insert(key.clone(), group.clone()),
+            Instead::Nothing | Instead::Unknown => groups.remove(key),
         };
     }
     table

@@ -81,8 +81,19 @@ pub struct Applied {
 pub struct Rejected {
     /// Why, for people.
     pub why: String,
-    /// The routes that it goes by in their stead.
-    pub group: Option<Arc<RouteGroup>>,
+    /// What it goes by in their stead.
+    pub instead: Instead,
+}
+
+/// What a data plane goes by that did not take an application's routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Instead {
+    /// It has no routes of the application's.
+    Nothing,
+    /// Those of before.
+    Group(Arc<RouteGroup>),
+    /// Those that an earlier run of the server told it: which ones is not known, so that nothing is decided by them.
+    Unknown,
 }
 
 /// What a data plane reports.

@@ -4,13 +4,16 @@
 use super::files::{self, Files, FilesError, GAPLESS_FILE};
 use super::generate;
 use super::generations::{self, Generations};
-use super::master::{Master, MasterError};
+use super::master::Master;
 use super::own::{self, Marker};
+use super::place::{Place, PlaceError, Running};
 use super::program;
 use super::settings::NginxConfig;
-use crate::planes::{Applied, Rejected};
+use super::template::{Custom, CustomError};
+use crate::planes::{Applied, Instead, Rejected};
 use gapless_core::{AppKey, PlacementId, RouteGroup, RouteTable};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,14 +43,15 @@ pub(super) struct Known {
 #[derive(Clone)]
 struct Good {
     files: Files,
-    group: Arc<RouteGroup>,
+    /// The routes that they were made of; `None` if another run of the server did that.
+    group: Option<Arc<RouteGroup>>,
 }
 
 /// Why nginx does not go by the table. It goes by the one before.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApplyError {
     #[error(transparent)]
-    Master(#[from] MasterError),
+    Place(#[from] PlaceError),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(
@@ -56,10 +60,6 @@ pub(super) enum ApplyError {
     Broken { why: String },
     #[error("gapless's own part of nginx's configuration does not work: {why}; see [proxy] in server.toml")]
     Own { why: String },
-    #[error(
-        "nginx does not take the routes of {key}: {why}; and what is on disk for it was written by an earlier run of the server, so its routes are not known"
-    )]
-    Unknown { key: AppKey, why: String },
     #[error(
         "nginx does not read gapless's files: add `{line}` to `http {{ }}` in {config}, once; gapless goes on by itself"
     )]
@@ -73,36 +73,36 @@ pub(super) enum ApplyError {
 }
 
 /// What to say when nobody answers at the status address.
-pub(super) fn unanswered(settings: &NginxConfig, why: &str) -> String {
+pub(super) fn unanswered(settings: &NginxConfig, status: SocketAddr, why: &str) -> String {
     format!(
-        "nginx does not answer at {} which configuration it goes by ({why}); if `{}` is missing in `http {{ }}` of {}, add it",
-        settings.status,
+        "nginx does not answer at {status} which configuration it goes by ({why}); if `{}` is missing in `http {{ }}` of {}, add it",
         settings.include_line(),
-        settings.config.display()
+        settings.shown_config()
     )
 }
 
 pub(super) async fn apply(
+    place: &Place,
     settings: &NginxConfig,
     known: &mut Known,
     table: &RouteTable,
 ) -> Result<Applied, ApplyError> {
-    let master = Master::find(&settings.pid_file)?;
+    let running = place.find(settings).await?;
     let present = files::read(&settings.config_dir)?;
+    let custom = settings.template.as_deref().map(Custom::read);
     let mut rejected = BTreeMap::new();
     let mut wanted = BTreeMap::<AppKey, Good>::new();
     for (key, group) in &table.groups {
-        let new = Good { files: generate::application(key, group, settings), group: group.clone() };
-        let is_there = new.files.iter().all(|(name, text)| present.get(name) == Some(text));
-        let is_tested = is_there || known.good.get(key).is_some_and(|good| good.files == new.files);
-        let tested = if is_tested { Ok(()) } else { program::test_apart(settings, &new.files).await };
-        match tested {
-            Ok(()) => drop(wanted.insert(key.clone(), new)),
-            Err(why) => reject(known, &present, &mut wanted, &mut rejected, key, why)?,
+        match tested(place, settings, known, &present, custom.as_ref(), (key, group)).await {
+            Ok(files) => drop(wanted.insert(key.clone(), Good { files, group: Some(group.clone()) })),
+            Err(why) => reject(known, &present, &mut wanted, &mut rejected, key, why),
         }
     }
 
-    let marker = own::ask(settings.status).await;
+    let marker = own::ask(running.status).await;
+    if marker.is_err() {
+        place.doubt();
+    }
     let reloaded = loop {
         let files = all_files(&wanted);
         let digest = files::digest(&files);
@@ -116,33 +116,56 @@ pub(super) async fn apply(
         all.insert(GAPLESS_FILE.to_owned(), own::file(Marker { version: table.version, digest }, settings));
         let changed: Vec<AppKey> = changed(&present, &wanted);
         files::write(&settings.config_dir, &present, &all)?;
-        if let Err(why) = program::test_all(settings).await {
+        if let Err(why) = program::test_all(place, settings).await {
             files::write(&settings.config_dir, &all, &present)?;
-            let culprits = culprits(settings, &present, &wanted, &changed, why).await?;
+            let culprits = culprits(place, settings, &present, &wanted, &changed, why).await?;
             for (key, why) in culprits {
                 wanted.remove(&key);
-                reject(known, &present, &mut wanted, &mut rejected, &key, why)?;
+                reject(known, &present, &mut wanted, &mut rejected, &key, why);
             }
             continue;
         }
-        if marker.is_err()
-            && !program::includes(settings, &settings.config_dir.join(GAPLESS_FILE)).await.unwrap_or(true)
-        {
-            let (line, config) = (settings.include_line(), settings.config.display().to_string());
+        if marker.is_err() && !program::includes(place, settings).await.unwrap_or(true) {
+            let (line, config) = (settings.include_line(), settings.shown_config());
             return Err(ApplyError::NotIncluded { line, config });
         }
-        reload(settings, known, master, digest).await?;
+        reload(place, settings, known, running, digest).await?;
         break digest;
     };
-    settle(master, known).await?;
+    settle(running.master, known).await?;
 
-    let groups = wanted.iter().map(|(key, good)| (key.clone(), good.group.clone())).collect();
+    let groups = wanted.iter().filter_map(|(key, good)| Some((key.clone(), good.group.clone()?))).collect();
     let effective = RouteTable { version: table.version, groups };
-    known.routed = Some(generations::routed(&effective));
+    let is_known = wanted.values().all(|good| good.group.is_some());
+    known.routed = is_known.then(|| generations::routed(&effective, settings.template.is_some()));
     known.digest = Some(reloaded);
     known.good = wanted;
     known.table = Some(effective);
     Ok(Applied { rejected })
+}
+
+/// An application's files as they should be, if nginx takes them for themselves; otherwise why not.
+async fn tested(
+    place: &Place,
+    settings: &NginxConfig,
+    known: &Known,
+    present: &Files,
+    custom: Option<&Result<Custom, CustomError>>,
+    (key, group): (&AppKey, &RouteGroup),
+) -> Result<Files, String> {
+    let custom = custom.map(Result::as_ref).transpose().map_err(ToString::to_string)?;
+    let files = match custom {
+        Some(custom) => custom.application(key, group, settings).map_err(|error| error.to_string())?,
+        None => generate::application(key, group, settings),
+    };
+    let is_there = files.iter().all(|(name, text)| present.get(name) == Some(text));
+    if is_there || known.good.get(key).is_some_and(|good| good.files == files) {
+        return Ok(files);
+    }
+    match program::test_apart(place, settings, &files).await {
+        Ok(()) => Ok(files),
+        Err(why) => Err(custom.map_or_else(|| why.clone(), |custom| custom.explain(&why, key, &files))),
+    }
 }
 
 /// Keeps what an application had before.
@@ -153,18 +176,22 @@ fn reject(
     rejected: &mut BTreeMap<AppKey, Rejected>,
     key: &AppKey,
     why: String,
-) -> Result<(), ApplyError> {
-    let good = known.good.get(key);
-    if good.is_none() && present.contains_key(&files::file_of(key)) {
-        // It may be sending to a slot that would be stopped.
-        return Err(ApplyError::Unknown { key: key.clone(), why });
-    }
+) {
     tracing::error!(application = %key, why, "nginx does not take the application's routes; it keeps those of before");
+    let good = known.good.get(key).cloned().or_else(|| {
+        let files = files::of(key, present);
+        // It may be sending to a slot that would be stopped, if it were believed to send to none.
+        files.contains_key(&files::file_of(key)).then_some(Good { files, group: None })
+    });
+    let instead = match &good {
+        None => Instead::Nothing,
+        Some(Good { group: Some(group), .. }) => Instead::Group(group.clone()),
+        Some(Good { group: None, .. }) => Instead::Unknown,
+    };
     if let Some(good) = good {
-        wanted.insert(key.clone(), good.clone());
+        wanted.insert(key.clone(), good);
     }
-    rejected.insert(key.clone(), Rejected { why, group: good.map(|good| good.group.clone()) });
-    Ok(())
+    rejected.insert(key.clone(), Rejected { why, instead });
 }
 
 fn all_files(wanted: &BTreeMap<AppKey, Good>) -> Files {
@@ -179,13 +206,14 @@ fn changed(present: &Files, wanted: &BTreeMap<AppKey, Good>) -> Vec<AppKey> {
 
 /// Whose files nginx does not take together with all the others. The files on disk are as before, and stay so.
 async fn culprits(
+    place: &Place,
     settings: &NginxConfig,
     present: &Files,
     wanted: &BTreeMap<AppKey, Good>,
     changed: &[AppKey],
     why: String,
 ) -> Result<Vec<(AppKey, String)>, ApplyError> {
-    if let Err(why) = program::test_all(settings).await {
+    if let Err(why) = program::test_all(place, settings).await {
         return Err(ApplyError::Broken { why });
     }
     if changed.is_empty() {
@@ -197,7 +225,7 @@ async fn culprits(
         let mut with = present.clone();
         with.extend(good.files.clone());
         files::write(&settings.config_dir, present, &with)?;
-        let tested = program::test_all(settings).await;
+        let tested = program::test_all(place, settings).await;
         files::write(&settings.config_dir, &with, present)?;
         if let Err(why) = tested {
             culprits.push((key.clone(), why));
@@ -211,17 +239,24 @@ async fn culprits(
 }
 
 /// Tells nginx, and waits until it answers by the configuration with that digest.
-async fn reload(settings: &NginxConfig, known: &mut Known, master: Master, digest: u64) -> Result<(), ApplyError> {
+async fn reload(
+    place: &Place,
+    settings: &NginxConfig,
+    known: &mut Known,
+    running: Running,
+    digest: u64,
+) -> Result<(), ApplyError> {
+    let Running { master, status } = running;
     wait_for_generations(settings, known, master).await?;
     let before = master.workers();
-    master.reload()?;
+    place.reload(master).await?;
     // From here on they may be replaced, whatever else comes.
     known.generations.replaced(&before, known.routed.take());
     known.digest = None;
     known.table = None;
     let deadline = Instant::now() + RELOAD_DEADLINE;
     loop {
-        let why = match own::ask(settings.status).await {
+        let why = match own::ask(status).await {
             Ok(marker) if marker.digest == digest => return Ok(()),
             Ok(marker) => format!("it answers by the one of version {}", marker.version),
             Err(why) => why,

@@ -54,12 +54,23 @@ pub(super) fn directives(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, C
     (all, Chosen { slot, may_be_none: true, may_be_unavailable, is_never: false })
 }
 
-/// Where requests go that ask for nothing.
-fn live(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, String) {
+/// The slots that requests are shared among: those with instances, if any has one.
+pub(super) fn weighted(group: &RouteGroup) -> Vec<&SlotRoute> {
     let weighted = group.slots.iter().filter(|slot| slot.role == SlotRole::Live && slot.weight > 0);
     let weighted: Vec<_> = weighted.collect();
     let can_answer: Vec<_> = weighted.iter().filter(|slot| !slot.instances.is_empty()).copied().collect();
-    let slots = if can_answer.is_empty() { weighted } else { can_answer };
+    if can_answer.is_empty() { weighted } else { can_answer }
+}
+
+/// A share as nginx takes it: to a hundredth of a percent.
+pub(super) fn percent(weight: u32, total: u64) -> String {
+    let hundredths = u64::from(weight) * 10_000 / total.max(1);
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+/// Where requests go that ask for nothing.
+fn live(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, String) {
+    let slots = weighted(group);
     match (slots.as_slice(), &group.split) {
         ([], _) => (Vec::new(), UNAVAILABLE.to_owned()),
         ([one], _) => (Vec::new(), label(one)),
@@ -114,11 +125,7 @@ fn shares(source: &str, variable: &str, others: &[&SlotRoute], last: &SlotRoute)
     let total: u64 = others.iter().map(|slot| u64::from(slot.weight)).sum::<u64>() + u64::from(last.weight);
     let mut inner: Vec<_> = others
         .iter()
-        .map(|slot| {
-            // nginx takes hundredths of a percent.
-            let hundredths = u64::from(slot.weight) * 10_000 / total.max(1);
-            line([format!("{}.{:02}%", hundredths / 100, hundredths % 100).into(), label(slot).into()])
-        })
+        .map(|slot| line([format!("{}%", percent(slot.weight, total)).into(), label(slot).into()]))
         .collect();
     inner.push(line(["*".into(), label(last).into()]));
     block(["split_clients".into(), source.into(), variable.into()], inner)

@@ -42,6 +42,13 @@ fn is_ours(name: &str) -> bool {
     name == GAPLESS_FILE || (name.starts_with("app-") && (name.ends_with(".conf") || name.ends_with(".html")))
 }
 
+/// Of those files, an application's own.
+pub(super) fn of(key: &AppKey, files: &Files) -> Files {
+    let prefix = format!("app-{}.{}.", key.app, key.env);
+    let own = files.iter().filter(|(name, _)| name.starts_with(&prefix));
+    own.map(|(name, text)| (name.clone(), text.clone())).collect()
+}
+
 /// gapless's files as they are.
 pub(super) fn read(folder: &Path) -> Result<Files, FilesError> {
     let failed = |path: &Path| {

@@ -10,8 +10,10 @@ use gapless_core::spec::ForwardSettings;
 use gapless_core::{AppKey, HostPattern, Millis, RouteGroup, ServiceName, SlotRole, SlotRoute};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Connections to an instance that a worker keeps.
-const KEPT_CONNECTIONS: &str = "32";
+/// Connections to an upstream that a worker keeps. In a burst, what goes beyond is connected anew for each request: that
+/// fills the instance's queue of connections, and the kernel lets those wait that do not fit, longer than
+/// `connect_timeout`.
+const KEPT_CONNECTIONS: &str = "128";
 /// How long they are kept: less than servers usually keep an idle one (Node 5 s), or a request could meet its end.
 const KEPT_FOR: &str = "4s";
 /// Where error pages are within a server. nginx answers there only for itself.
@@ -37,14 +39,6 @@ pub(super) fn application(key: &AppKey, group: &RouteGroup, settings: &NginxConf
     let (strips, strip_variables) = strips(group, &prefix);
     directives.extend(strips);
 
-    let mut pages = Files::new();
-    let forward = &group.forward;
-    if let Some(html) = &forward.error_page {
-        pages.insert(files::page_of(key, "error"), html.clone());
-    }
-    if let Some(html) = group.maintenance.as_ref().and_then(|maintenance| maintenance.page.as_ref()) {
-        pages.insert(files::page_of(key, "maintenance"), html.clone());
-    }
     let mut hosts = BTreeMap::<&HostPattern, Vec<&Route>>::new();
     for route in &group.routes {
         hosts.entry(&route.host).or_default().push(route);
@@ -53,20 +47,28 @@ pub(super) fn application(key: &AppKey, group: &RouteGroup, settings: &NginxConf
         let server = Server { key, group, settings, prefix: &prefix, chosen: &chosen, strips: &strip_variables };
         directives.push(server.directive(host, &routes));
     }
-    let mut all = pages;
+    let mut all = pages(key, group);
     all.insert(files::file_of(key), format!("{OWN}{}", render(&directives)));
     all
 }
 
+/// The files with an application's pages.
+pub(super) fn pages(key: &AppKey, group: &RouteGroup) -> Files {
+    let maintenance = group.maintenance.as_ref().and_then(|maintenance| maintenance.page.as_ref());
+    let pages = [("error", group.forward.error_page.as_ref()), ("maintenance", maintenance)];
+    let written = pages.into_iter().filter_map(|(name, html)| Some((files::page_of(key, name), html?.clone())));
+    written.collect()
+}
+
 /// The name that an application's variables begin with. No two applications have the same one: names have no
 /// underscores.
-fn variable(key: &AppKey) -> String {
+pub(super) fn variable(key: &AppKey) -> String {
     let part = |text: &str| text.replace('-', "_d");
     format!("gapless_{}_s{}", part(key.app.as_str()), part(key.env.as_str()))
 }
 
 /// The name of an upstream; `slot` can be a variable.
-fn upstream_name(key: &AppKey, slot: &str, service: &ServiceName) -> String {
+pub(super) fn upstream_name(key: &AppKey, slot: &str, service: &ServiceName) -> String {
     format!("{}.{}.{slot}.{service}.gapless", key.app, key.env)
 }
 
@@ -225,7 +227,7 @@ impl Server<'_> {
             for status in statuses {
                 all.push(line(["error_page".into(), (*status).into(), location.clone().into()]));
             }
-            let file = self.settings.config_dir.join(files::page_of(self.key, name));
+            let file = self.settings.seen_dir().join(files::page_of(self.key, name));
             let inner = vec![
                 line(["internal".into()]),
                 // Only `types` empties the list that would else say what the file's name means.
@@ -297,6 +299,6 @@ impl Server<'_> {
     }
 }
 
-fn time(time: Millis) -> String {
+pub(super) fn time(time: Millis) -> String {
     format!("{}ms", time.0)
 }

@@ -59,9 +59,13 @@ impl Generations {
     }
 }
 
-/// The placements that nginx sends requests to by that table. A fallback is none of them.
-pub(super) fn routed(table: &RouteTable) -> BTreeSet<PlacementId> {
+/// The placements that nginx sends requests to by that table. A fallback is none of them, unless a template of the
+/// user's own may have made it one.
+pub(super) fn routed(table: &RouteTable, may_be_any: bool) -> BTreeSet<PlacementId> {
     let groups = || table.groups.values();
+    if may_be_any {
+        return groups().flat_map(|group| group.placements()).map(|slot| slot.placement.clone()).collect();
+    }
     let live = groups().flat_map(|group| &group.slots).filter(|slot| slot.role == SlotRole::Live && slot.weight > 0);
     let previews = groups().filter_map(|group| Some(&group.preview.as_ref()?.slot));
     live.chain(previews).map(|slot| slot.placement.clone()).collect()

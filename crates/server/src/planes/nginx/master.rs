@@ -5,6 +5,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// What a master process calls itself.
+const TITLE: &str = "nginx: master process";
+
 /// Why nginx cannot be told anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MasterError {
@@ -42,10 +45,26 @@ impl Master {
         let text = fs::read_to_string(pid_file).unwrap_or_default();
         let pid: u32 = text.trim().parse().map_err(|_| MasterError::NotRunning(pid_file.to_owned()))?;
         match title(pid) {
-            Some(title) if title.contains("nginx: master process") => Ok(Master(pid)),
+            Some(title) if title.contains(TITLE) => Ok(Master(pid)),
             Some(title) if !title.is_empty() => Err(MasterError::OtherProcess { pid, file: pid_file.to_owned() }),
             _ => Err(MasterError::NotRunning(pid_file.to_owned())),
         }
+    }
+
+    /// The one among a container's first process and those that it started.
+    pub(super) fn among(first: u32) -> Option<Self> {
+        let is_master = |pid: &u32| title(*pid).is_some_and(|title| title.contains(TITLE));
+        std::iter::once(first).chain(children(first)).find(is_master).map(Master)
+    }
+
+    /// When it was started, in ticks since the host was.
+    pub(super) fn started(self) -> Option<u64> {
+        started(self.0)
+    }
+
+    /// Whether it is the one that was started then, and runs.
+    pub(super) fn is_still(self, then: u64) -> bool {
+        self.started() == Some(then) && title(self.0).is_some_and(|title| title.contains(TITLE))
     }
 
     /// Tells it to read its configuration anew.

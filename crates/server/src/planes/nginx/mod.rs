@@ -10,14 +10,19 @@ mod generate;
 mod generations;
 mod master;
 mod own;
+mod place;
 mod program;
 mod settings;
 mod syntax;
+mod template;
+mod template_facts;
+#[cfg(test)]
+mod template_tests;
 #[cfg(test)]
 mod tests;
 mod unsupported;
 
-pub use settings::NginxConfig;
+pub use settings::{NginxConfig, NginxContainer};
 pub use unsupported::unsupported;
 
 use super::{Applied, DataPlane, PlaneError, PlaneStatus};
@@ -26,8 +31,10 @@ use async_trait::async_trait;
 use gapless_api::PlaneInfo;
 use gapless_core::RouteTable;
 use gapless_core::routes::RouteChange;
+use gapless_runtime::docker::DockerRuntime;
 use master::Master;
-use std::sync::{Mutex, PoisonError};
+use place::Place;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often it is looked whether old workers have ended, while there are some.
@@ -38,6 +45,7 @@ const LOOK_STEADY: Duration = Duration::from_millis(250);
 /// An nginx that carries requests.
 pub struct Nginx {
     settings: NginxConfig,
+    place: Place,
     /// What is known of it; held for as long as it is told something.
     known: tokio::sync::Mutex<Known>,
     /// Why it is not as it should be, for people.
@@ -47,19 +55,27 @@ pub struct Nginx {
 impl Nginx {
     /// The nginx at that place.
     #[must_use]
-    pub fn new(settings: NginxConfig) -> Self {
-        Nginx { settings, known: tokio::sync::Mutex::default(), problem: Mutex::default() }
+    pub fn new(settings: NginxConfig, docker: Arc<DockerRuntime>) -> Self {
+        Nginx {
+            place: Place::new(&settings, docker),
+            settings,
+            known: tokio::sync::Mutex::default(),
+            problem: Mutex::default(),
+        }
     }
 
     /// What is told of it.
     pub async fn info(&self) -> PlaneInfo {
-        let master = Master::find(&self.settings.pid_file).ok();
-        let answers = own::ask(self.settings.status).await.is_ok();
+        let running = self.place.find(&self.settings).await.ok();
+        let answers = match running {
+            Some(running) => own::ask(running.status).await.is_ok(),
+            None => false,
+        };
         PlaneInfo {
             name: self.name(),
-            pid: master.map(|master| master.0),
+            pid: running.map(|running| running.master.0),
             listen: self.settings.listen.clone(),
-            is_up: master.is_some() && answers,
+            is_up: answers,
         }
     }
 
@@ -68,15 +84,24 @@ impl Nginx {
     /// # Errors
     /// What is wrong.
     pub async fn check(&self) -> Result<String, String> {
-        let master = Master::find(&self.settings.pid_file).map_err(|error| error.to_string())?;
+        let running = self.place.find(&self.settings).await.map_err(|error| error.to_string())?;
         if let Some(problem) = self.problem().clone() {
             return Err(problem);
         }
-        let marker = match own::ask(self.settings.status).await {
+        let marker = match own::ask(running.status).await {
             Ok(marker) => marker,
-            Err(why) => return Err(apply::unanswered(&self.settings, &why)),
+            Err(why) => {
+                self.place.doubt();
+                return Err(apply::unanswered(&self.settings, running.status, &why));
+            }
         };
-        let Master(pid) = master;
+        // Somebody else's mistake is harmless until nginx is started again, or told to reload.
+        if let Ok(_nothing_is_being_changed) = self.known.try_lock()
+            && let Err(why) = program::test_all(&self.place, &self.settings).await
+        {
+            return Err(apply::ApplyError::Broken { why }.to_string());
+        }
+        let Master(pid) = running.master;
         Ok(format!("nginx (process {pid}) goes by the routes of version {}", marker.version))
     }
 
@@ -85,7 +110,7 @@ impl Nginx {
     }
 
     async fn apply(&self, known: &mut Known, table: &RouteTable) -> Result<Applied, PlaneError> {
-        let applied = apply::apply(&self.settings, known, table).await;
+        let applied = apply::apply(&self.place, &self.settings, known, table).await;
         *self.problem() = match &applied {
             Ok(applied) => applied.rejected.iter().next().map(|(key, rejected)| format!("{key}: {}", rejected.why)),
             Err(error) => Some(error.to_string()),
@@ -126,10 +151,12 @@ impl DataPlane for Nginx {
             *self.problem() = Some(why.clone());
             PlaneError::Problem(why)
         };
-        let master = Master::find(&self.settings.pid_file).map_err(|error| away(error.to_string()))?;
-        let marker = own::ask(self.settings.status).await;
-        let marker = marker.map_err(|why| away(apply::unanswered(&self.settings, &why)))?;
-        known.generations.look(&master.workers());
+        let running = self.place.find(&self.settings).await.map_err(|error| away(error.to_string()))?;
+        let marker = own::ask(running.status).await.map_err(|why| {
+            self.place.doubt();
+            away(apply::unanswered(&self.settings, running.status, &why))
+        })?;
+        known.generations.look(&running.master.workers());
         let in_flight = known.generations.in_flight();
         // With a configuration of another time it goes by no table that is known.
         let version =
@@ -148,9 +175,9 @@ impl DataPlane for Nginx {
         let every = if before > 0 { LOOK_EVERY } else { LOOK_STEADY };
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(every.min(within)).await;
-            let Ok(master) = Master::find(&self.settings.pid_file) else { return };
+            let Ok(running) = self.place.find(&self.settings).await else { return };
             let mut known = self.known.lock().await;
-            known.generations.look(&master.workers());
+            known.generations.look(&running.master.workers());
             if known.generations.count() != before {
                 return;
             }

@@ -100,16 +100,22 @@ impl Word {
             text.push_str(word);
             return;
         }
-        text.push('"');
-        for character in word.chars() {
-            // Within double quotes nginx knows \" and \\ ; a line feed is only itself.
-            if matches!(character, '"' | '\\') {
-                text.push('\\');
-            }
-            text.push(character);
-        }
-        text.push('"');
+        text.push_str(&quoted(word));
     }
+}
+
+/// A text in double quotes, within which nginx knows \" and \\ ; a line feed is only itself.
+pub(super) fn quoted(word: &str) -> String {
+    let mut text = String::with_capacity(word.len() + 2);
+    text.push('"');
+    for character in word.chars() {
+        if matches!(character, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('"');
+    text
 }
 
 #[cfg(test)]

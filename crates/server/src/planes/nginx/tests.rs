@@ -3,6 +3,7 @@
 use super::choice;
 use super::files::{self, Files};
 use super::generate;
+use super::place::Place;
 use super::program;
 use super::settings::NginxConfig;
 use super::syntax::render;
@@ -11,7 +12,7 @@ use gapless_core::spec::ForwardSettings;
 use gapless_core::strategy::{Choose, Matcher};
 use gapless_core::{AppKey, Backend, Millis, PlacementId, RouteGroup, ServiceName, Slot, SlotRole, SlotRoute};
 
-fn settings() -> NginxConfig {
+pub(super) fn settings() -> NginxConfig {
     NginxConfig {
         config_dir: "/etc/nginx/gapless.d".into(),
         binary: "nginx".into(),
@@ -20,14 +21,16 @@ fn settings() -> NginxConfig {
         status: "127.0.0.1:9180".parse().unwrap(),
         listen: vec!["127.0.0.1:8080".parse().unwrap()],
         worker_generations_max: 4,
+        container: None,
+        template: None,
     }
 }
 
-fn key() -> AppKey {
+pub(super) fn key() -> AppKey {
     "shop/production".parse().unwrap()
 }
 
-fn slot(slot: Slot, deployment: u64, weight: u32) -> SlotRoute {
+pub(super) fn slot(slot: Slot, deployment: u64, weight: u32) -> SlotRoute {
     let backend = |service: &str, port: u16| Backend {
         service: service.parse().unwrap(),
         replica: 1,
@@ -44,11 +47,11 @@ fn slot(slot: Slot, deployment: u64, weight: u32) -> SlotRoute {
     }
 }
 
-fn route(host: &str, path: &str, strip: bool, service: &str) -> Route {
+pub(super) fn route(host: &str, path: &str, strip: bool, service: &str) -> Route {
     Route { host: host.parse().unwrap(), path: path.parse().unwrap(), strip, service: service.parse().unwrap() }
 }
 
-fn group() -> RouteGroup {
+pub(super) fn group() -> RouteGroup {
     RouteGroup {
         routes: vec![route("shop.example.com", "/", false, "web"), route("shop.example.com", "/api", true, "api")],
         slots: vec![slot(Slot::Green, 7, 100), slot(Slot::Blue, 6, 0)],
@@ -60,7 +63,7 @@ fn group() -> RouteGroup {
     }
 }
 
-fn canary(by: Choose) -> RouteGroup {
+pub(super) fn canary(by: Choose) -> RouteGroup {
     let split = (by != Choose::Random).then(|| Split { to: slot(Slot::Blue, 8, 1).placement, by, key: String::new() });
     let slots = vec![slot(Slot::Green, 7, 90), slot(Slot::Blue, 8, 10)];
     RouteGroup { routes: vec![route("*", "/", false, "web")], slots, split, ..group() }
@@ -74,14 +77,14 @@ fn conf(group: &RouteGroup) -> String {
     of(group).remove(&files::file_of(&key())).unwrap()
 }
 
-fn maintained() -> RouteGroup {
+pub(super) fn maintained() -> RouteGroup {
     let maintenance = MaintenanceRoute { page: Some("<p>back $soon".into()), health_paths: vec!["/up".into()] };
     let forward =
         ForwardSettings { error_page: Some("<p>sorry".into()), trust_forwarded: true, ..ForwardSettings::default() };
     RouteGroup { maintenance: Some(maintenance), forward, ..group() }
 }
 
-fn previewed() -> RouteGroup {
+pub(super) fn previewed() -> RouteGroup {
     let preview = PreviewRoute { token: "to+ken".into(), slot: slot(Slot::Blue, 8, 100) };
     RouteGroup { preview: Some(preview), routes: vec![route("*.example.com", "/", false, "web")], ..group() }
 }
@@ -136,7 +139,7 @@ async fn nginx_takes_everything_that_is_generated() {
     groups.push(RouteGroup { routes: vec![route("a.b", "/x$y'(1)~;", true, "web")], ..group() });
     for group in groups {
         let files = of(&group);
-        let tested = program::test_apart(&settings(), &files).await;
+        let tested = program::test_apart(&Place::Host, &settings(), &files).await;
         assert_eq!(tested, Ok(()), "{}", conf(&group));
     }
 }
@@ -145,10 +148,10 @@ async fn nginx_takes_everything_that_is_generated() {
 async fn what_nginx_does_not_take_is_told_with_file_and_line() {
     let broken =
         Files::from([(files::file_of(&key()), "server {\n    listen 127.0.0.1:8080;\n    nonsense;\n}\n".into())]);
-    let why = program::test_apart(&settings(), &broken).await.unwrap_err();
+    let why = program::test_apart(&Place::Host, &settings(), &broken).await.unwrap_err();
     assert!(why.contains("unknown directive \"nonsense\" in app-shop.production.conf:3"), "{why}");
     let missing = NginxConfig { binary: "/nowhere/nginx".into(), ..settings() };
-    let why = program::test_apart(&missing, &broken).await.unwrap_err();
+    let why = program::test_apart(&Place::Host, &missing, &broken).await.unwrap_err();
     assert!(why.contains("install nginx, or set `binary`"), "{why}");
 }
 

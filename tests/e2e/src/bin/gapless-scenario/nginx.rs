@@ -24,6 +24,7 @@ pub fn run() -> Value {
         mix: Mix::GetForgiving,
         ..LoadPlan::new(nginx.address())
     };
+    let overflows_before = listen_overflows();
     let load = tokio.block_on(async { Ledger::start(plan) });
     let mut deploys = 0;
     for _ in 0..DEPLOYS {
@@ -43,6 +44,11 @@ pub fn run() -> Value {
     for failure in &report.failures {
         eprintln!("failed: {failure:?}");
     }
+    if report.failed > 0 {
+        let log = nginx.log();
+        let errors = log.lines().filter(|line| line.contains("[error]") || line.contains("[alert]"));
+        errors.take(20).for_each(|line| eprintln!("nginx: {line}"));
+    }
     json!({
         "deploys": deploys,
         "requests": report.requests,
@@ -51,5 +57,16 @@ pub fn run() -> Value {
         "closed_under_request": report.closed_under_request,
         "releases": report.by_release.len(),
         "p99_us": report.latency.p99_us,
+        "listen_overflows": listen_overflows().saturating_sub(overflows_before),
     })
+}
+
+/// Connections of this host that the kernel had no room for in somebody's queue, since it was started: what a host that
+/// cannot keep up with the load shows first (proc_net_netstat, `ListenOverflows`).
+fn listen_overflows() -> u64 {
+    let text = std::fs::read_to_string("/proc/net/netstat").unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));
+    let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    pairs.find(|(name, _)| *name == "ListenOverflows").and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
 }

@@ -1,0 +1,137 @@
+//! nginx in a container as the data plane: `./scripts/test` builds its image from this host's own nginx.
+
+use gapless_core::Deployment;
+use gapless_e2e::{App, Gapless, Host, NginxContainer, Runtime, free_port, get, wait_for};
+use gapless_ledger::{Ledger, LoadPlan, Mix};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn app(name: &str, runtime: Runtime) -> App {
+    App { hosts: vec![format!("{name}.test")], ..App::new(name, runtime) }
+}
+
+fn written(host: &Host, app: &App) -> Gapless {
+    host.gapless().within(&app.write(host.folder()))
+}
+
+fn release(address: SocketAddr, host: &str) -> Option<String> {
+    let (status, answer) = get(address, "/", &format!("Host: {host}\r\n"))?;
+    let lines = answer.lines().map(str::to_ascii_lowercase);
+    lines.filter_map(|line| line.strip_prefix("x-release: ").map(str::to_owned)).next().filter(|_| status == 200)
+}
+
+/// Waits until the doctor says all of that.
+fn told(host: &Host, parts: &[&str]) {
+    wait_for(&format!("the doctor tells {parts:?}"), DEADLINE, || {
+        let ran = host.gapless().run(["doctor"]);
+        let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        parts.iter().all(|part| said.contains(part)).then_some(())
+    });
+}
+
+/// Waits until a deployment succeeds, and its release answers.
+fn deploys_again(gapless: &Gapless, address: SocketAddr) {
+    wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
+    let latest = gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
+    assert_eq!(release(address, "shop.test"), Some(latest.release.to_string()));
+}
+
+#[test]
+fn c1_deploys_and_a_rollback_fail_no_request() {
+    let nginx = NginxContainer::start("c1", None);
+    let host = Host::start_configured(&nginx.server_config());
+    let gapless = written(&host, &app("shop", Runtime::Process));
+    gapless.ok(["deploy"]);
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let plan = LoadPlan {
+        host: "shop.test".to_owned(),
+        rate_per_s: 200,
+        mix: Mix::GetForgiving,
+        ..LoadPlan::new(nginx.address())
+    };
+    let load = tokio.block_on(async { Ledger::start(plan) });
+    for _ in 0..3 {
+        gapless.ok(["deploy", "--force"]);
+    }
+    gapless.ok(["rollback"]);
+    let report = tokio.block_on(load.stop());
+    assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
+    assert!(report.by_release.len() >= 4, "{:?}", report.by_release);
+    told(&host, &["goes by the routes of version"]);
+}
+
+#[test]
+fn c2_one_with_a_network_of_its_own_reaches_containers() {
+    let docker = std::process::Command::new("docker").args(["network", "create", "gapless"]).output();
+    // gapless would make it for the first instance: it may be there.
+    docker.expect("docker can be run");
+    let nginx = NginxContainer::start("c2", Some("gapless"));
+    let host = Host::start_configured(&nginx.server_config());
+    let gapless = written(&host, &app("ngxshop", Runtime::Docker));
+    for expected in ["1", "2"] {
+        gapless.ok(["deploy", "--force"]);
+        assert_eq!(release(nginx.address(), "ngxshop.test").as_deref(), Some(expected));
+    }
+    // A loopback address of the container's own is nobody's to ask at.
+    drop(host);
+    let host = Host::start_configured(&nginx.server_config().replace("status = \"0.0.0.0", "status = \"127.0.0.1"));
+    told(&host, &["has a network of its own", "status = \"0.0.0.0:"]);
+}
+
+#[test]
+fn c3_a_container_that_ends_is_told_and_deploys_go_on_by_themselves() {
+    let nginx = NginxContainer::prepared("c3", None);
+    let host = Host::start_configured(&nginx.server_config());
+    told(&host, &[&format!("there is no container {}", nginx.name())]);
+    nginx.run();
+    let quick =
+        App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop", Runtime::Process) };
+    let gapless = written(&host, &quick);
+    deploys_again(&gapless, nginx.address());
+    let before = release(nginx.address(), "shop.test");
+    nginx.order("pause");
+    told(&host, &["is paused", "docker unpause"]);
+    nginx.order("unpause");
+    deploys_again(&gapless, nginx.address());
+    nginx.order("stop");
+    told(&host, &["has ended", &format!("docker start {}", nginx.name())]);
+    let ran = gapless.run(["deploy", "--force"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    // What it reads at its start are the routes of before: the release that is live.
+    nginx.order("start");
+    wait_for("nginx answers again", DEADLINE, || release(nginx.address(), "shop.test"));
+    assert_ne!(release(nginx.address(), "shop.test"), before);
+    deploys_again(&gapless, nginx.address());
+    nginx.remove();
+    told(&host, &["there is no container"]);
+    nginx.run();
+    deploys_again(&gapless, nginx.address());
+}
+
+#[test]
+fn c4_while_docker_is_away_nothing_is_harmed_and_it_is_told() {
+    let nginx = NginxContainer::start("c4", None);
+    let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
+    host.configure(&nginx.server_config());
+    // The Engine of this server alone.
+    let socket = host.folder().join("docker.sock");
+    let link = || std::os::unix::fs::symlink("/var/run/docker.sock", &socket).unwrap();
+    link();
+    host.starter(&["env", &format!("DOCKER_HOST=unix://{}", socket.display())]);
+    host.start_server();
+    let quick =
+        App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop", Runtime::Process) };
+    let gapless = written(&host, &quick);
+    deploys_again(&gapless, nginx.address());
+    let before = release(nginx.address(), "shop.test");
+    host.kill_server();
+    std::fs::remove_file(&socket).unwrap();
+    host.start_server();
+    told(&host, &["only Docker can tell of", "Docker cannot be reached", "systemctl start docker"]);
+    let ran = gapless.run(["deploy", "--force", "--detach"]);
+    assert_eq!(release(nginx.address(), "shop.test"), before, "{ran:?}");
+    link();
+    deploys_again(&gapless, nginx.address());
+}

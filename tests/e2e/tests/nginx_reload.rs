@@ -1,0 +1,172 @@
+//! What nginx's reloads do to long connections and to old workers, and reloads that change nothing.
+
+use gapless_e2e::{App, Gapless, Host, Nginx, Runtime, WebSocket, free_port, get, wait_for};
+use std::fs;
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn app(deploy: &str) -> App {
+    App { hosts: vec!["shop.test".to_owned()], deploy: deploy.to_owned(), ..App::new("shop", Runtime::Process) }
+}
+
+fn written(host: &Host, app: &App) -> Gapless {
+    host.gapless().within(&app.write(host.folder()))
+}
+
+fn release(nginx: &Nginx) -> Option<String> {
+    let (status, answer) = get(nginx.address(), "/", "Host: shop.test\r\n")?;
+    let lines = answer.lines().map(str::to_ascii_lowercase);
+    lines.filter_map(|line| line.strip_prefix("x-release: ").map(str::to_owned)).next().filter(|_| status == 200)
+}
+
+#[test]
+fn r1_a_websocket_outlives_the_cutover_until_the_drain_deadline() {
+    let nginx = Nginx::start();
+    let host = Host::start_configured(&nginx.server_config());
+    let gapless = written(&host, &app("observe = \"1s\"\ndrain_timeout = \"4s\"\nkeep_warm = \"0s\"\n"));
+    gapless.ok(["deploy"]);
+    let mut socket = WebSocket::open(nginx.address(), "shop.test").expect("it is upgraded");
+    assert_eq!(socket.release(), "1");
+    assert!(socket.echoes());
+    let mut following = gapless.spawn(["deploy", "--force"]);
+    wait_for("new requests go to the new release", DEADLINE, || (release(&nginx)? == "2").then_some(()));
+    let cutover = Instant::now();
+    assert!(socket.echoes(), "it goes on with the release that has it");
+    let mut newer = WebSocket::open(nginx.address(), "shop.test").expect("it is upgraded");
+    assert_eq!(newer.release(), "2");
+    assert!(newer.echoes());
+    let lasted = wait_for("it ends with its slot", DEADLINE, || (!socket.echoes()).then(|| cutover.elapsed()));
+    assert!(lasted >= Duration::from_secs(3), "it was cut after {lasted:?} already");
+    assert!(newer.echoes());
+    assert!(following.wait().unwrap().success());
+}
+
+#[test]
+fn r2_a_hundred_reloads_with_open_websockets_leave_no_more_generations_than_may_be() {
+    const GENERATIONS_MAX: usize = 2;
+    const WORKERS: usize = 2;
+    const RELOADS: usize = 100;
+    let nginx = Nginx::prepared();
+    nginx.configure_http("", "300ms");
+    nginx.run();
+    let config = format!("{}worker_generations_max = {GENERATIONS_MAX}\n", nginx.server_config());
+    let host = Host::start_configured(&config);
+    let gapless = written(&host, &app("observe = \"1s\"\n"));
+    gapless.ok(["deploy"]);
+    let (is_over, opened) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let before = nginx.reloads();
+    let (most, rss_kib) = std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    // It lasts until its worker ends.
+                    if let Some(mut socket) = WebSocket::open(nginx.address(), "shop.test") {
+                        opened.fetch_add(1, Ordering::Relaxed);
+                        while !is_over.load(Ordering::Relaxed) && socket.echoes() {
+                            std::thread::sleep(Duration::from_millis(20));
+                        }
+                    }
+                }
+            });
+        }
+        let watching = scope.spawn(|| {
+            let (mut most, mut rss_kib) = (0, 0);
+            while !is_over.load(Ordering::Relaxed) {
+                let processes = nginx.processes();
+                most = most.max(processes.len());
+                rss_kib = rss_kib.max(processes.into_iter().filter_map(resident).sum());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            (most, rss_kib)
+        });
+        // Each changes the application's file, and so needs a reload.
+        for at in 0..RELOADS {
+            gapless.ok(["maintenance", if at % 2 == 0 { "on" } else { "off" }]);
+            wait_for("nginx was told to reload", DEADLINE, || (nginx.reloads() > before + at).then_some(()));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        watching.join().unwrap()
+    });
+    assert!(nginx.reloads() >= before + RELOADS);
+    assert!(opened.load(Ordering::Relaxed) >= 20, "{opened:?} WebSockets: too few to hold old workers");
+    // The master, the workers of now, and those of the generations that may be.
+    assert!(most <= 1 + (1 + GENERATIONS_MAX) * WORKERS, "{most} processes at a time");
+    assert!(most > 1 + 2 * WORKERS, "{most} processes: no generation was ever held");
+    assert!(rss_kib < 200 << 10, "{rss_kib} KiB");
+    eprintln!("{RELOADS} reloads, {opened:?} WebSockets: at most {most} processes of nginx, {} MiB", rss_kib >> 10);
+    wait_for("the release answers", DEADLINE, || release(&nginx));
+}
+
+/// The memory that a process has, in KiB.
+fn resident(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+#[test]
+fn r3_a_reload_that_changes_nothing_is_seen_and_the_live_release_stays() {
+    let nginx = Nginx::start();
+    let host = Host::start_configured(&nginx.server_config());
+    let gapless = written(&host, &app("observe = \"1s\"\nshift_timeout = \"2s\"\n"));
+    gapless.ok(["deploy"]);
+    // nginx's own test does not try to listen, so it finds nothing wrong.
+    let taken = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+    let listen = format!("server {{ listen {}; return 200 theirs; }}", taken.local_addr().unwrap());
+    nginx.configure_http(&listen, "30s");
+    let ran = gapless.run(["deploy", "--force"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!(release(&nginx).as_deref(), Some("1"));
+    wait_for("the doctor tells", DEADLINE, || {
+        let ran = host.gapless().run(["doctor"]);
+        let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        (said.contains("was told to reload") && said.contains("its error log says more")).then_some(())
+    });
+    drop(taken);
+    wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
+    assert_ne!(release(&nginx).as_deref(), Some("1"));
+    // A certificate of somebody else's that cannot be read is found before anything is touched.
+    let live = release(&nginx);
+    let tls = format!(
+        "server {{ listen 127.0.0.1:{} ssl; ssl_certificate /nowhere/cert.pem; ssl_certificate_key /nowhere/key.pem; }}",
+        free_port()
+    );
+    nginx.configure_http(&tls, "30s");
+    let before = nginx.file("app-shop.production.conf");
+    let ran = gapless.run(["deploy", "--force"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!((release(&nginx), nginx.file("app-shop.production.conf")), (live, before));
+    wait_for("the doctor tells", DEADLINE, || {
+        let ran = host.gapless().run(["doctor"]);
+        let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+        (said.contains("and not by gapless") && said.contains("/nowhere/cert.pem")).then_some(())
+    });
+    nginx.configure_http("", "30s");
+    wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
+}
+
+#[test]
+fn r4_a_program_that_is_not_there_is_told_and_nothing_is_touched() {
+    let nginx = Nginx::start();
+    let config = nginx.server_config();
+    let mut host = Host::start_configured(&config);
+    let gapless = written(&host, &app("observe = \"1s\"\nshift_timeout = \"2s\"\n"));
+    gapless.ok(["deploy"]);
+    host.kill_server();
+    host.configure(&format!("{config}binary = \"/nowhere/nginx\"\n"));
+    host.start_server();
+    let ran = gapless.run(["deploy", "--force"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!(release(&nginx).as_deref(), Some("1"));
+    wait_for("the doctor tells", DEADLINE, || {
+        let ran = host.gapless().run(["doctor"]);
+        format!("{}{}", ran.stdout, ran.stderr).contains("install nginx, or set `binary`").then_some(())
+    });
+    host.kill_server();
+    host.configure(&config);
+    host.start_server();
+    wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
+}

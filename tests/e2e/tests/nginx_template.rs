@@ -1,0 +1,103 @@
+//! A template of the user's own for nginx: the very example of the documentation, and one that is wrong.
+
+use gapless_e2e::{App, Gapless, Host, Nginx, Runtime, get, wait_for};
+use gapless_ledger::{Ledger, LoadPlan, Mix};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn example() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/nginx.tmpl");
+    fs::read_to_string(path).unwrap()
+}
+
+/// A host whose nginx goes by that template, which is in its folder.
+fn host(nginx: &Nginx, template: &str) -> Host {
+    let path = nginx.config_dir().with_file_name("own.tmpl");
+    fs::write(&path, template).unwrap();
+    Host::start_configured(&format!("{}template = \"{}\"\n", nginx.server_config(), path.display()))
+}
+
+fn app(name: &str) -> App {
+    let deploy = "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned();
+    App { hosts: vec![format!("{name}.test")], deploy, ..App::new(name, Runtime::Process) }
+}
+
+fn written(host: &Host, app: &App) -> Gapless {
+    host.gapless().within(&app.write(host.folder()))
+}
+
+/// A header of the answer, if it is a good one.
+fn header(nginx: &Nginx, host: &str, name: &str) -> Option<String> {
+    let (status, answer) = get(nginx.address(), "/", &format!("Host: {host}\r\n")).expect("nginx answers");
+    let lines = answer.lines().map(str::to_ascii_lowercase);
+    lines.filter_map(|line| line.strip_prefix(&format!("{name}: ")).map(str::to_owned)).next().filter(|_| status == 200)
+}
+
+#[test]
+fn t1_the_example_of_the_documentation_deploys_without_a_failed_request() {
+    let nginx = Nginx::start();
+    let host = host(&nginx, &example());
+    let gapless = written(&host, &app("shop"));
+    gapless.ok(["deploy"]);
+    assert_eq!(header(&nginx, "shop.test", "x-served-by").as_deref(), Some("shop/production"));
+    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let plan = LoadPlan {
+        host: "shop.test".to_owned(),
+        rate_per_s: 200,
+        mix: Mix::GetForgiving,
+        ..LoadPlan::new(nginx.address())
+    };
+    let load = tokio.block_on(async { Ledger::start(plan) });
+    let canary =
+        "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"40%\", pause = \"1s\" }]\n[judge]\nfalse_alarms = 0\n";
+    let tested = "[[gates]]\nname = \"smoke\"\n[[gates.requests]]\npath = \"/\"\n";
+    for tables in ["", tested, canary] {
+        written(&host, &App { tables: tables.to_owned(), ..app("shop") }).ok(["deploy", "--force"]);
+    }
+    let report = tokio.block_on(load.stop());
+    assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
+    assert_eq!(header(&nginx, "shop.test", "x-release").as_deref(), Some("4"));
+    let wrong = get(nginx.address(), "/", "Host: shop.test\r\nx-gapless-preview: wrong\r\n");
+    assert_eq!(wrong.map(|(status, _)| status), Some(404));
+}
+
+#[test]
+fn t2_one_applications_failing_template_blocks_nobody_else() {
+    let nginx = Nginx::start();
+    let mut host = host(&nginx, &example());
+    let (good, bad) = (written(&host, &app("good")), written(&host, &app("bad")));
+    good.ok(["deploy"]);
+    bad.ok(["deploy"]);
+    let template = nginx.config_dir().with_file_name("own.tmpl");
+    fs::write(&template, format!("{}{{{{ if eq .App \"bad\" }}}}\n{{{{ .Colour }}}}{{{{ end }}}}\n", example()))
+        .unwrap();
+    let doctor_tells = |host: &Host, parts: &[&str]| {
+        wait_for(&format!("the doctor tells {parts:?}"), DEADLINE, || {
+            let ran = host.gapless().run(["doctor"]);
+            let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+            parts.iter().all(|part| said.contains(part)).then_some(())
+        });
+    };
+    let ran = bad.run(["deploy", "--force"]);
+    assert_ne!(ran.code, 0, "{ran:?}");
+    doctor_tells(&host, &["bad/production", "own.tmpl:", ".Colour"]);
+    good.ok(["deploy", "--force"]);
+    assert_eq!(header(&nginx, "good.test", "x-release").as_deref(), Some("2"));
+    assert_eq!(header(&nginx, "bad.test", "x-release").as_deref(), Some("1"));
+    // Another run of the server does not know what the file on disk was made of, and leaves it.
+    host.kill_server();
+    host.start_server();
+    good.ok(["deploy", "--force"]);
+    assert_eq!(header(&nginx, "good.test", "x-release").as_deref(), Some("3"));
+    assert_eq!(header(&nginx, "bad.test", "x-release").as_deref(), Some("1"));
+    // What nginx itself does not take is told with what was printed.
+    fs::write(&template, format!("{}{{{{ if eq .App \"bad\" }}}}\nnonsense on;{{{{ end }}}}\n", example())).unwrap();
+    doctor_tells(&host, &["bad/production", "unknown directive \"nonsense\"", "(`nonsense on;`)", "own.tmpl printed"]);
+    fs::write(&template, example()).unwrap();
+    wait_for("it deploys again", DEADLINE, || (bad.run(["deploy", "--force"]).code == 0).then_some(()));
+    let now = header(&nginx, "bad.test", "x-release").and_then(|release| release.parse::<u64>().ok());
+    assert!(now > Some(1), "{now:?}");
+}
