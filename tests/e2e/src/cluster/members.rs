@@ -69,6 +69,8 @@ impl<'a> Members<'a> {
             .args(["--advertise-client-urls", &endpoint(OWN_WAY, member)])
             .args(["--listen-peer-urls", &peer(member), "--initial-advertise-peer-urls", &peer(member)])
             .args(["--initial-cluster", &cluster.join(",")])
+            // As etcd 3.5 does by itself: one that comes back does not make all choose a leader again.
+            .arg("--pre-vote")
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log);
         self.processes[member - 1] = Some(command.spawn().expect("etcd can be run: install etcd-server"));
