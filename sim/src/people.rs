@@ -2,20 +2,23 @@
 
 use crate::dice::Dice;
 use crate::world::World;
-use gapless_core::command::{Requester, Steer};
+use gapless_core::command::{CommandError, Requester, Steer};
 use gapless_core::gate::{Gate, GateCommand, GateKind};
 use gapless_core::hook::{Hook, HookPoint, HookRun, Migration};
 use gapless_core::routes::Route;
 use gapless_core::spec::{ApprovalRule, HealthCheck, HoldSettings, Process, Service, Timing, Workload};
 use gapless_core::strategy::{Canary, CanaryStep, Choose, Strategy};
 use gapless_core::{AppKey, Millis, ServiceName, Spec};
-use gapless_server::operations::Operations;
+use gapless_server::operations::{OperationError, Operations};
 
 /// The applications of a simulation.
 pub(crate) const APPS: [&str; 2] = ["shop/production", "blog/production"];
 
 /// The drain timeout of all releases.
 pub(crate) const DRAIN: Millis = Millis(5_000);
+
+/// How deployments end.
+const ENDS: [&str; 5] = ["succeeded", "unchanged", "failed", "cancelled", "reverted"];
 
 /// One thing that a person does.
 pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
@@ -56,6 +59,11 @@ pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
         _ if dice.once_in(4) => ("removes".to_owned(), operations.remove(&key).await.map(drop)),
         _ => return,
     };
+    if let Err(OperationError::Command(CommandError::Busy { phase, .. })) = &result
+        && ENDS.contains(phase)
+    {
+        world.lock().violate(format!("{app}: someone has to wait for a deployment that is over: it {phase}"));
+    }
     let came_of_it = result.err().map(|error| format!(": {error}")).unwrap_or_default();
     world.tell(format!("someone {what} {app}{came_of_it}"));
 }

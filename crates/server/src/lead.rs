@@ -143,7 +143,7 @@ impl ControlPlane {
         }
         let owner = owner(store.as_ref()).await?;
         let parts = Parts::new(config, place, store.clone(), &owner).await?;
-        let registry = Registry::new(store, parts.keys.clone(), config.registry.clone());
+        let registry = Registry::new(store.clone(), parts.keys.clone(), config.registry.clone());
         let mut tasks = JoinSet::new();
         let (plane, proxy): (Arc<dyn DataPlane>, _) = match &config.nginx {
             Some(nginx) => {
@@ -168,6 +168,10 @@ impl ControlPlane {
             let (controllers, runtime) = (controllers.clone(), runtime.clone());
             tasks.spawn(async move { controllers.follow_events(name, runtime).await });
         }
+        tasks.spawn({
+            let controllers = controllers.clone();
+            async move { controllers.follow_records(store).await }
+        });
         tasks.spawn(stop_left_over(shared.clone()));
         tasks.spawn(registry.keep(shared.changes.subscribe()));
         apps.iter().for_each(|app| controllers.wake(&app.key));

@@ -224,8 +224,7 @@ impl Operations {
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
         loop {
-            let At { record: before, revision } = self.application(key).await?;
-            let active = self.active(&before).await?;
+            let (At { record: before, revision }, active) = self.application_and_active(key).await?;
             let release = match command::rollback(&before, active.as_ref(), release, force)? {
                 Rollback::RevertActive => return self.end_active(key, "rolled back", by).await,
                 Rollback::Deploy { release } => self.release(key, release).await?,
@@ -340,6 +339,24 @@ impl Operations {
         Ok(self.shared.records.deployment(&app.key, claim.deployment).await?.map(|found| found.record))
     }
 
+    /// An application and the deployment that is under way in it, at one moment. They are read one after the other: one
+    /// that has ended meanwhile has given its claim up in the same transaction, so both are read again.
+    ///
+    /// # Errors
+    /// If there is no such application, or the store does not answer.
+    pub async fn application_and_active(
+        &self,
+        key: &AppKey,
+    ) -> Result<(At<Application>, Option<Deployment>), OperationError> {
+        loop {
+            let app = self.application(key).await?;
+            let active = self.active(&app.record).await?;
+            if active.as_ref().is_none_or(|active| !active.phase.is_end()) {
+                return Ok((app, active));
+            }
+        }
+    }
+
     /// Approves deployment `number`, which waits for it.
     ///
     /// # Errors
@@ -413,8 +430,7 @@ impl Operations {
         command: impl Fn(&mut Application, Option<&Deployment>) -> Result<(), CommandError>,
     ) -> Result<Application, OperationError> {
         loop {
-            let At { record: before, revision } = self.application(key).await?;
-            let active = self.active(&before).await?;
+            let (At { record: before, revision }, active) = self.application_and_active(key).await?;
             let mut app = before.clone();
             command(&mut app, active.as_ref())?;
             if self.recorded(&At { record: Some(before), revision }, &app, None, &[]).await? {

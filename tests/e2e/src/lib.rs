@@ -4,6 +4,7 @@
 mod app;
 mod booted;
 mod cli;
+pub mod cluster;
 mod engine;
 mod http;
 mod nginx;

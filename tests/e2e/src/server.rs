@@ -32,9 +32,9 @@ impl Host {
     /// The same, with the server started by a command that executes what its further arguments say.
     pub fn start_by(starter: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut host = Host::at(folder.path(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let host = Host::at(folder.path(), SocketAddr::from(([127, 0, 0, 1], free_port())));
+        let mut host = host.started_by(starter);
         host.is_temporary = Some(folder);
-        host.starter = starter.iter().map(|word| (*word).to_owned()).collect();
         host.start_server();
         host
     }
@@ -69,6 +69,13 @@ impl Host {
     #[must_use]
     pub fn at(folder: &Path, listen: SocketAddr) -> Self {
         Host { folder: folder.to_owned(), listen, starter: Vec::new(), server: None, proxy: None, is_temporary: None }
+    }
+
+    /// The same host, with its server started by a command that executes what its further arguments say.
+    #[must_use]
+    pub fn started_by(mut self, starter: &[&str]) -> Self {
+        self.starter = starter.iter().map(|word| (*word).to_owned()).collect();
+        self
     }
 
     /// Starts the server, and waits until it answers.

@@ -78,6 +78,25 @@ fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
 }
 
 #[test]
+fn a_change_whose_maker_is_gone_is_acted_on_at_once() {
+    let etcd = Etcd::start();
+    let host = Host::start_configured(&on(&etcd));
+    let folder = App::new("orphaned", Runtime::Process).write(host.folder());
+    let gapless = host.gapless().within(&folder);
+    gapless.ok(["deploy", "--force"]);
+    // As if the answer to a commit had been lost, and whoever asked for it had gone: nobody tells the controller.
+    let key = "/gapless/apps/orphaned/production";
+    let record = etcd.ctl(&["get", "--print-value-only", key]);
+    let stopped = record.replace("\"desired\":\"running\"", "\"desired\":\"stopped\"");
+    assert_ne!(record, stopped);
+    etcd.ctl(&["put", key, stopped.trim_end()]);
+    // It looks by itself only after half a minute.
+    wait_for("it rests", Duration::from_secs(10), || {
+        get(host.address(), "/up", "").filter(|(status, _)| *status == 503)
+    });
+}
+
+#[test]
 fn a_server_that_starts_while_etcd_is_away_serves_on_and_waits() {
     let mut etcd = Etcd::start();
     let mut host = Host::start_configured(&on(&etcd));

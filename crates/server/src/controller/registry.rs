@@ -4,13 +4,20 @@ use super::{Bell, Shared, control};
 use futures_util::StreamExt;
 use gapless_core::AppKey;
 use gapless_runtime::Runtime;
-use std::collections::BTreeMap;
+use gapless_store::{Store, StoreError, WatchEvent};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// How soon a runtime's events are asked for again after they ended.
 const EVENTS_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How soon the records are followed again after that ended.
+const RECORDS_RETRY_AFTER: Duration = Duration::from_millis(500);
+const RECORDS: &str = "/gapless/";
+const APPLICATIONS: &str = "/gapless/apps/";
+const DEPLOYMENTS: &str = "/gapless/deployments/";
 
 /// Rings for controllers; exists before they do.
 #[derive(Clone, Default)]
@@ -85,6 +92,32 @@ impl Controllers {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
+    /// Follows the records and wakes whom a change concerns, for ever. Who makes a change wakes, too, but may be gone
+    /// before it is done: a client that went away, or a commit that etcd carries out only once it has a leader again.
+    pub async fn follow_records(&self, store: Arc<dyn Store>) {
+        loop {
+            match self.follow_records_once(store.as_ref()).await {
+                Ok(()) => {}
+                Err(error) => tracing::debug!(%error, "changes of the records are not told"),
+            }
+            tokio::time::sleep(RECORDS_RETRY_AFTER).await;
+        }
+    }
+
+    async fn follow_records_once(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let range = store.range(APPLICATIONS).await?;
+        let mut changes = store.watch(RECORDS, range.revision + 1).await?;
+        // What changed before is seen by looking.
+        range.entries.iter().filter_map(|entry| concerned(&entry.key)).for_each(|key| self.wake(&key));
+        while let Some(batch) = changes.next().await {
+            let changed = batch?.events;
+            let put = changed.iter().filter(|event| matches!(event, WatchEvent::Put(_)));
+            let keys: BTreeSet<_> = put.filter_map(|event| concerned(event.key())).collect();
+            keys.iter().for_each(|key| self.wake(key));
+        }
+        Ok(())
+    }
+
     /// Follows the events of a runtime and wakes whom they concern, for ever.
     pub async fn follow_events(&self, name: &str, runtime: Arc<dyn Runtime>) {
         loop {
@@ -101,6 +134,29 @@ impl Controllers {
                 Err(error) => tracing::debug!(runtime = name, %error, "no events"),
             }
             tokio::time::sleep(EVENTS_RETRY_AFTER).await;
+        }
+    }
+}
+
+/// The application whose record, or whose deployment's record, has that key.
+fn concerned(key: &str) -> Option<AppKey> {
+    match key.strip_prefix(DEPLOYMENTS) {
+        Some(deployment) => deployment.rsplit_once('/')?.0.parse().ok(),
+        None => key.strip_prefix(APPLICATIONS)?.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::concerned;
+
+    #[test]
+    fn a_key_says_whom_its_change_concerns() {
+        let shop = "shop/production".parse().ok();
+        assert_eq!(concerned("/gapless/apps/shop/production"), shop);
+        assert_eq!(concerned("/gapless/deployments/shop/production/000000000007"), shop);
+        for other in ["/gapless/releases/shop/production/000000000007", "/gapless/leader", "/gapless/apps/shop"] {
+            assert_eq!(concerned(other), None);
         }
     }
 }

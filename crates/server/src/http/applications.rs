@@ -16,7 +16,8 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Vec<Applica
     let (_, apps) = api.shared.records.applications().await?;
     let mut views = Vec::with_capacity(apps.len());
     for app in apps {
-        let active = api.operations.active(&app).await?;
+        // It may have ended since the application was read.
+        let active = api.operations.active(&app).await?.filter(|active| !active.phase.is_end());
         views.push(api.view(app, active));
     }
     Ok(Json(views))
@@ -29,9 +30,8 @@ pub(super) async fn show(
     Path(path): Path<(String, String)>,
 ) -> Result<Json<ApplicationView>, Failure> {
     let key = key(path)?;
-    let app = api.operations.application(&key).await?.record;
-    let active = api.operations.active(&app).await?;
-    Ok(Json(api.view(app, active)))
+    let (app, active) = api.operations.application_and_active(&key).await?;
+    Ok(Json(api.view(app.record, active)))
 }
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/stop", params(("app" = String, Path), ("env" = String, Path)),

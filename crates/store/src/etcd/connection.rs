@@ -4,6 +4,8 @@ use super::config::EtcdConfig;
 use super::trouble::Trouble;
 use crate::StoreError;
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -14,7 +16,9 @@ const PING_EVERY: Duration = Duration::from_secs(6);
 const PING_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a member has to take a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// How soon another member is asked.
+/// How soon another member is asked beside one that does not answer.
+const ASK_ANOTHER_AFTER: Duration = Duration::from_millis(500);
+/// How soon another member is asked after one that cannot answer.
 const RETRY_AFTER: Duration = Duration::from_millis(30);
 /// A page of a range, or of a watch, in bytes: etcd's own limit of a request is 1.5 MiB, a page of a range has no limit
 /// but its entries.
@@ -54,27 +58,38 @@ impl Connection {
         Ok(Connection { client, place: place.clone(), deadline: config.deadline, members })
     }
 
-    /// A call that can be repeated: made again until the deadline, if another member may answer it.
+    /// A call that can be made several times, also at once: made again until the deadline, as long as another member may
+    /// answer it. One that does not answer is not waited for: a client learns only after seconds that a member is gone
+    /// that says nothing any more.
     pub(super) async fn ask<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Trouble>
     where
         F: Future<Output = Result<T, Error>>,
     {
         let begun = Instant::now();
         let mut attempts = 2 * self.members;
-        // So that one member that hangs does not use up the time for all.
-        let patience = if self.members > 1 { self.deadline / 3 } else { self.deadline };
+        let patience = if self.members > 1 { ASK_ANOTHER_AFTER } else { self.deadline };
+        let mut asked = FuturesUnordered::new();
         loop {
-            let left = self.deadline.saturating_sub(begun.elapsed()).min(patience);
-            let trouble = match timeout(left, call(self.client.clone())).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => Trouble::from(error),
-                Err(_) => Trouble::Deadline(begun.elapsed()),
-            };
-            attempts = attempts.saturating_sub(1);
-            if !trouble.may_pass() || attempts == 0 || begun.elapsed() + RETRY_AFTER >= self.deadline {
-                return Err(trouble);
+            if attempts > 0 {
+                attempts -= 1;
+                asked.push(call(self.client.clone()));
             }
-            tokio::time::sleep(RETRY_AFTER).await;
+            let left = self.deadline.saturating_sub(begun.elapsed());
+            match timeout(left.min(patience), asked.next()).await {
+                Ok(Some(Ok(answer))) => return Ok(answer),
+                Ok(Some(Err(error))) => {
+                    let trouble = Trouble::from(error);
+                    let was_last = attempts == 0 && asked.is_empty();
+                    if !trouble.may_pass() || was_last || begun.elapsed() + RETRY_AFTER >= self.deadline {
+                        return Err(trouble);
+                    }
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Ok(None) | Err(_) if begun.elapsed() >= self.deadline => {
+                    return Err(Trouble::Deadline(begun.elapsed()));
+                }
+                Ok(None) | Err(_) => {}
+            }
         }
     }
 

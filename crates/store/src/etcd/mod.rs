@@ -30,6 +30,9 @@ const PAGE_ENTRIES_MAX: i64 = 200;
 /// How often a range is begun anew because its revision was compacted while it was read.
 const RANGE_ATTEMPTS: usize = 5;
 
+/// A revision in which no key was ever created.
+const NEVER: i64 = i64::MAX;
+
 /// A [`Store`] in etcd. A clone, or a fenced one, shares the connection. Watches end when the store that they were
 /// asked of is dropped.
 pub struct EtcdStore {
@@ -85,8 +88,7 @@ impl EtcdStore {
     pub fn read_only(&self) -> EtcdStore {
         let fence = Fence {
             key: self.layout.in_etcd("/gapless/leader"),
-            // No key was ever created then.
-            create_revision: i64::MAX,
+            create_revision: NEVER,
             valid_until: Arc::new(watch::Sender::new(far_away())),
         };
         EtcdStore { fence: Some(fence), ..self.clone() }
@@ -224,6 +226,8 @@ impl Store for EtcdStore {
         let answer = answer.await.map_err(|trouble| self.failed(trouble))?;
         if answer.succeeded() {
             let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
+            // So that a history can be checked for who made which change.
+            tracing::debug!(revision, leadership = self.fence.as_ref().map(|fence| fence.create_revision), "committed");
             return Ok(Outcome::Committed { revision: revision_from(revision) });
         }
         let Some(fence) = &self.fence else { return Ok(Outcome::Conflict) };
@@ -233,6 +237,11 @@ impl Store for EtcdStore {
         });
         if seen == Some(fence.create_revision) {
             return Ok(Outcome::Conflict);
+        }
+        // Its session is told at once. An etcd can take a lease away that it has just kept alive: one whose leader was
+        // paused has old ones revoked when it goes on.
+        if fence.create_revision != NEVER {
+            let _ = fence.valid_until.send_replace(Instant::now());
         }
         Err(StoreError::Deposed)
     }

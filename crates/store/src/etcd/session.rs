@@ -5,6 +5,8 @@ use super::trouble::Trouble;
 use super::{EtcdStore, Fence, entry, revision_from, revision_to};
 use crate::{Entry, StoreError};
 use etcd_client::{CompareOp, LeaseClient, PutOptions, TxnOp, TxnOpResponse};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -12,7 +14,11 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 /// How soon the lease is kept alive again after that failed.
-const RETRY_AFTER: Duration = Duration::from_millis(200);
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How soon another member is asked beside one that does not answer.
+const ASK_ANOTHER_AFTER: Duration = Duration::from_millis(250);
+/// How many are asked at once.
+const ASKED_MAX: usize = 12;
 
 /// A lease that is kept alive until it is dropped, or etcd has not answered for its time to live.
 pub struct Session {
@@ -40,7 +46,8 @@ impl Session {
         let store = EtcdStore { fence: None, ..store.clone() };
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
         let asked_at = Instant::now();
-        let granted = store.connection.tell(|client| async move { client.lease_client().grant(seconds, None).await });
+        // Of several leases those that are not kept alive run out.
+        let granted = store.connection.ask(|client| async move { client.lease_client().grant(seconds, None).await });
         let granted = granted.await.map_err(|trouble| store.failed(trouble))?;
         let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or_default());
         let valid_until = Arc::new(watch::Sender::new(asked_at + ttl));
@@ -68,7 +75,8 @@ impl Session {
         EtcdStore { fence: Some(fence), ..store.clone() }
     }
 
-    /// Waits until the lease is not certain to exist any more.
+    /// Waits until the lease is not certain to exist any more, or a commit was refused because what was held is not any
+    /// more.
     pub async fn lost(&self) {
         let mut changes = self.valid_until.subscribe();
         loop {
@@ -89,7 +97,8 @@ impl Session {
     /// As of any call to the store. If the answer was lost, the key may be held: ask again.
     pub async fn hold(&self, key: &str, value: &[u8]) -> Result<Result<Held, Entry>, StoreError> {
         let in_etcd = self.store.layout.in_etcd(key);
-        let answer = self.store.connection.tell(|client| {
+        // Made twice, it finds the key held by its own lease.
+        let answer = self.store.connection.ask(|client| {
             let put = TxnOp::put(in_etcd.clone(), value, Some(PutOptions::new().with_lease(self.lease)));
             let absent = etcd_client::Compare::create_revision(in_etcd.clone(), CompareOp::Equal, 0);
             let read = TxnOp::get(in_etcd.clone(), None);
@@ -133,35 +142,62 @@ impl Drop for Session {
     }
 }
 
-/// Keeps the lease alive until etcd says that it is gone.
-async fn keep_alive(mut leases: LeaseClient, id: i64, ttl: Duration, valid_until: Arc<watch::Sender<Instant>>) {
+/// Keeps the lease alive until etcd says that it is gone. A member that does not answer is not waited for: another one
+/// is asked beside it, since a client learns only after seconds that a member is gone that says nothing any more.
+async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Arc<watch::Sender<Instant>>) {
     let every = ttl / 3;
     loop {
-        let opened = timeout(every, leases.keep_alive(id)).await;
-        if let Ok(Ok((mut keeper, mut answers))) = opened {
-            loop {
-                let asked_at = Instant::now();
-                let kept = timeout(every, async {
-                    keeper.keep_alive().await?;
-                    answers.message().await
-                });
-                match kept.await {
-                    Ok(Ok(Some(answer))) if answer.ttl() > 0 => {
-                        let _ = valid_until.send_replace(asked_at + ttl);
-                    }
-                    Ok(Ok(Some(_))) => {
-                        let _ = valid_until.send_replace(Instant::now());
+        let mut asked = FuturesUnordered::new();
+        let begun = Instant::now();
+        loop {
+            if asked.len() < ASKED_MAX {
+                asked.push(timeout(ttl, ask_once(leases.clone(), id)));
+            }
+            match timeout(ASK_ANOTHER_AFTER, asked.next()).await {
+                Ok(Some(Ok(Ok(Kept::Since(asked_at))))) => {
+                    let now = Instant::now();
+                    // What was lost stays lost: whoever waits for that must not miss it.
+                    let is_extended = valid_until.send_if_modified(|until| {
+                        let is_valid = now < *until;
+                        *until = if is_valid { asked_at + ttl } else { *until };
+                        is_valid
+                    });
+                    if !is_extended {
                         return;
                     }
-                    Ok(Err(error)) => {
-                        tracing::debug!(error = ?Trouble::from(error), "the lease was not kept alive");
-                        break;
-                    }
-                    Ok(Ok(None)) | Err(_) => break,
+                    break;
                 }
-                tokio::time::sleep(every).await;
+                Ok(Some(Ok(Ok(Kept::Gone)))) => {
+                    let _ = valid_until.send_replace(Instant::now());
+                    return;
+                }
+                Ok(Some(Ok(Err(error)))) => {
+                    tracing::debug!(error = ?Trouble::from(error), "the lease was not kept alive");
+                    tokio::time::sleep(RETRY_AFTER).await;
+                }
+                Ok(_) | Err(_) => {}
             }
         }
-        tokio::time::sleep(RETRY_AFTER.min(every)).await;
+        tokio::time::sleep(every.saturating_sub(begun.elapsed())).await;
+    }
+}
+
+/// What became of a lease.
+enum Kept {
+    /// It lasts for its whole time to live from then on.
+    Since(Instant),
+    /// It has run out.
+    Gone,
+}
+
+/// Asks one member, whichever comes, to keep the lease alive.
+async fn ask_once(mut leases: LeaseClient, id: i64) -> Result<Kept, etcd_client::Error> {
+    let asked_at = Instant::now();
+    // The client asks, and waits for the answer, before it returns what one could ask on with.
+    match leases.keep_alive(id).await {
+        Ok(_) => Ok(Kept::Since(asked_at)),
+        // That is how it says that etcd's answer had no time to live.
+        Err(etcd_client::Error::LeaseKeepAliveError(why)) if why == "lease not found" => Ok(Kept::Gone),
+        Err(error) => Err(error),
     }
 }

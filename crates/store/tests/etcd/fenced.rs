@@ -2,8 +2,92 @@
 
 use super::daemon::Etcd;
 use super::store;
-use gapless_store::{Held, Outcome, Session, Store, StoreError, Txn};
+use gapless_store::{EtcdConfig, EtcdStore, Held, Outcome, Session, Store, StoreError, Txn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Three ways to one etcd, as three members are. Any one of them can fall silent: it takes connections and everything
+/// that is said, and answers nothing, as a member does whose cable is out, until the client finds that out.
+struct Ways {
+    endpoints: Vec<String>,
+    silent: Arc<AtomicUsize>,
+    /// The last one that answered something.
+    answered: Arc<AtomicUsize>,
+}
+
+impl Ways {
+    const NONE: usize = usize::MAX;
+
+    async fn to(etcd: &Etcd) -> Ways {
+        let [silent, answered] = [Ways::NONE; 2].map(|way| Arc::new(AtomicUsize::new(way)));
+        let mut endpoints = Vec::new();
+        for way in 0..3 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            endpoints.push(format!("http://{}", listener.local_addr().unwrap()));
+            let (silent, answered) = (silent.clone(), answered.clone());
+            let to = etcd.endpoint().trim_start_matches("http://").to_owned();
+            tokio::spawn(async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    let (mut from_client, mut to_client) = client.into_split();
+                    let (mut from_etcd, mut to_etcd) = TcpStream::connect(&to).await.unwrap().into_split();
+                    tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_etcd).await });
+                    let (silent, answered) = (silent.clone(), answered.clone());
+                    tokio::spawn(async move {
+                        let mut buffer = [0; 4096];
+                        while let Ok(count @ 1..) = from_etcd.read(&mut buffer).await {
+                            while silent.load(Ordering::Relaxed) == way {
+                                tokio::time::sleep(Duration::from_millis(10)).await;
+                            }
+                            answered.store(way, Ordering::Relaxed);
+                            if to_client.write_all(&buffer[..count]).await.is_err() {
+                                return;
+                            }
+                        }
+                    });
+                }
+            });
+        }
+        Ways { endpoints, silent, answered }
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_falls_silent_costs_no_session() {
+    let etcd = Etcd::start();
+    let ways = Ways::to(&etcd).await;
+    let store = EtcdStore::open(&EtcdConfig::new(ways.endpoints.clone())).await.unwrap();
+    let session = Session::begin(&store, TTL).await.unwrap();
+    for round in 0..4 {
+        // Whichever keeps the lease alive just now.
+        tokio::time::sleep(TTL / 2).await;
+        ways.silent.store(ways.answered.load(Ordering::Relaxed), Ordering::Relaxed);
+        let lost = tokio::time::timeout(TTL + Duration::from_secs(1), session.lost()).await;
+        assert!(lost.is_err(), "lost in round {round}, with two of three members well");
+        ways.silent.store(Ways::NONE, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_falls_silent_delays_no_takeover_and_no_read() {
+    let etcd = Etcd::start();
+    let ways = Ways::to(&etcd).await;
+    let store = EtcdStore::open(&EtcdConfig::new(ways.endpoints.clone())).await.unwrap();
+    let session = Session::begin(&store, TTL).await.unwrap();
+    for silent in 0..3 {
+        ways.silent.store(silent, Ordering::Relaxed);
+        for number in 0..5 {
+            let key = format!("/{silent}/{number}");
+            let begun = Instant::now();
+            session.hold(&key, b"first").await.unwrap().unwrap();
+            assert_eq!(store.get(&key).await.unwrap().unwrap().value, b"first");
+            let took = begun.elapsed();
+            assert!(took < Duration::from_secs(4), "{took:?} with two of three members well");
+        }
+    }
+}
 
 const TTL: Duration = Duration::from_secs(3);
 
@@ -40,7 +124,11 @@ async fn a_deposed_holder_changes_nothing_any_more() {
     assert_eq!(fenced.commit(Txn::new().expect("/a", 7).put("/a", "x")).await.unwrap(), Outcome::Conflict);
 
     etcd.ctl(&["del", "/x/leader"]);
+    assert!(first.is_valid(), "its lease is there still");
     assert_eq!(fenced.commit(Txn::new().expect("/a", at).put("/a", "2")).await, Err(StoreError::Deposed));
+    tokio::time::timeout(Duration::from_millis(100), first.lost()).await.expect("told at once");
+    tokio::time::sleep(TTL / 2).await;
+    assert!(!first.is_valid(), "what was lost stays lost");
     let second = Session::begin(&store, TTL).await.unwrap();
     let successor = second.fenced(&store, &second.hold("/leader", b"second").await.unwrap().unwrap());
     // The key is there again, but it is another's.

@@ -2,6 +2,7 @@
 
 mod bad_releases;
 mod canary;
+mod cluster;
 mod hold;
 mod load;
 mod nginx;
@@ -25,6 +26,8 @@ struct Args {
     /// Print the figures as a line of JSON at the end
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    cluster: cluster::Options,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,6 +36,8 @@ enum Name {
     BadReleases,
     /// A canary of 10 % by chance and by visitor
     Canary,
+    /// Three servers on three etcd members: killed, paused and cut off, under load, run after run
+    Cluster,
     /// A migration with requests held, under load
     Hold,
     /// Fifty deploys through nginx, under load
@@ -52,6 +57,7 @@ fn main() {
     let figures = match args.name {
         Name::BadReleases => bad_releases::run(),
         Name::Canary => canary::run(),
+        Name::Cluster => cluster::run_all(&args.cluster),
         Name::Hold => hold::run(),
         Name::Nginx => nginx::run(),
         Name::Recipe => recipe::run(),

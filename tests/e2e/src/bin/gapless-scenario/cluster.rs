@@ -1,0 +1,141 @@
+//! Three etcd members and three servers under faults, run after run: what is promised of a cluster, counted.
+
+use clap::Args;
+use gapless_e2e::cluster::{Network, Report, Settings, remove_own, run};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+const SETTINGS: Settings = Settings { rounds: 3, rate_per_s: 100, recovery_max: Duration::from_secs(10) };
+
+/// What the scenario of a cluster is told.
+#[derive(Args)]
+pub struct Options {
+    /// Of the cluster: how many runs
+    #[arg(long, default_value_t = 20)]
+    runs: u64,
+    /// Of the cluster: the seed of the first run; each further one has the next
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Of the cluster: tell what happened also of runs in which all went well
+    #[arg(long)]
+    story: bool,
+}
+
+pub fn run_all(options: &Options) -> Value {
+    let folder = folder();
+    remove_when_told_to_end(folder.clone());
+    let network = Network::new();
+    // In a thread of its own: it stays in the servers' namespace, and whoever ends all of that must not.
+    let reports = std::thread::scope(|scope| {
+        let all = scope.spawn(|| {
+            network.enter();
+            (options.seed..options.seed + options.runs)
+                .map(|seed| one(&network, &folder, seed, options.story))
+                .collect::<Vec<_>>()
+        });
+        all.join().expect("each run catches its own panics")
+    });
+    drop(network);
+    let _ = std::fs::remove_dir(&folder);
+    figures(&reports)
+}
+
+/// One run; its folder is kept where something went wrong.
+fn one(network: &Network, folder: &Path, seed: u64, tells: bool) -> Report {
+    let own = folder.join(format!("seed-{seed}"));
+    std::fs::create_dir_all(&own).expect("a folder can be made");
+    let report = catch_unwind(AssertUnwindSafe(|| run(network, &own, seed, SETTINGS))).unwrap_or_else(|panic| {
+        let why = panic.downcast_ref::<String>().map_or("it panicked", String::as_str);
+        Report { seed, violations: vec![why.to_owned()], ..Report::default() }
+    });
+    eprintln!(
+        "seed {seed}: {} requests, {} failed; {:?}; {:?}; recovered after {:.1?} s; {}",
+        report.requests,
+        report.failed,
+        report.ended,
+        report.faults,
+        report.recovery_s,
+        if report.violations.is_empty() { "well" } else { "VIOLATED" }
+    );
+    let is_well = report.violations.is_empty();
+    if is_well {
+        let _ = std::fs::remove_dir_all(&own);
+    }
+    if is_well && !tells {
+        return report;
+    }
+    for (title, lines) in
+        [("violations", &report.violations), ("timeline", &report.timeline), ("history", &report.history)]
+    {
+        eprintln!("seed {seed}, {title}:");
+        for line in lines {
+            eprintln!("    {line}");
+        }
+    }
+    if !is_well {
+        eprintln!("seed {seed}: logs are in {}; again: --seed {seed} --runs 1", own.display());
+    }
+    report
+}
+
+fn figures(reports: &[Report]) -> Value {
+    let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
+    let max = |times: fn(&Report) -> &[f64]| {
+        let longest = reports.iter().flat_map(times).copied().fold(0.0, f64::max);
+        (longest * 100.0).round() / 100.0
+    };
+    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut ended: BTreeMap<&str, u64> = BTreeMap::new();
+    for report in reports {
+        report.faults.iter().for_each(|(kind, count)| *faults.entry(kind).or_default() += count);
+        report.ended.iter().for_each(|(end, count)| *ended.entry(end).or_default() += count);
+    }
+    json!({
+        "runs": reports.len(),
+        "violated_seeds": reports.iter().filter(|report| !report.violations.is_empty()).map(|report| report.seed).collect::<Vec<_>>(),
+        "requests": sum(|report| report.requests),
+        "failed": sum(|report| report.failed),
+        "double_live": sum(|report| report.double_live),
+        "unfenced": sum(|report| report.unfenced),
+        "live_changes": sum(|report| report.live_changes),
+        "live_changes_unanswered": sum(|report| report.unanswered),
+        "deploys": ended.get("deploy succeeded").copied().unwrap_or(0),
+        "rollbacks": ended.get("rollback succeeded").copied().unwrap_or(0),
+        "ended": ended,
+        "faults": faults,
+        "leaders_followed": sum(|report| report.leaders_followed),
+        "takeovers_measured": sum(|report| report.takeovers_s.len() as u64),
+        "takeover_s_max": max(|report| &report.takeovers_s),
+        "leader_s_max": max(|report| &report.leader_s),
+        "refused_while_recovering": sum(|report| report.refused),
+        "recovery_s_max": max(|report| &report.recovery_s),
+    })
+}
+
+fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("gapless-cluster-{}", std::process::id()))
+}
+
+/// Leaves nothing behind when somebody presses Ctrl-C.
+fn remove_when_told_to_end(folder: PathBuf) {
+    std::thread::spawn(move || {
+        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
+        tokio.block_on(async {
+            let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+                .map(|kind| signal(kind).expect("a signal can be waited for"));
+            let [interrupt, terminate, hangup] = &mut signals;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+        });
+        remove_own();
+        let _ = std::fs::remove_dir_all(folder);
+        std::process::exit(130);
+    });
+}

@@ -1,0 +1,17 @@
+//! A cluster under faults: three etcd members and three servers on a network that can be cut, deployments and load
+//! going on, and the judge of what was recorded.
+
+mod faults;
+mod judge;
+mod members;
+mod network;
+mod run;
+mod schedule;
+mod servers;
+mod work;
+
+pub use judge::{Judgement, judge};
+pub use members::Change;
+pub use network::{Network, remove_own};
+pub use run::{Report, Settings, run};
+pub use schedule::{Dice, Fault, Kind, Round, schedule};

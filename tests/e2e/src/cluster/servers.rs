@@ -1,0 +1,146 @@
+//! Three servers of one cluster on one host: they share its proxy and its processes, and each has its own way to etcd.
+
+use super::judge;
+use super::members::endpoint;
+use super::network::MACHINES;
+use crate::{Gapless, Host, free_port, wait_for};
+use gapless_api::{ApplicationView, Client, Role};
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::timeout;
+
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a server may take to say what it is; one that is paused never does.
+const ASK_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The servers. They are killed when this is dropped; what they started goes with the namespace.
+pub(super) struct Servers {
+    hosts: [Host; MACHINES],
+    listen: SocketAddr,
+}
+
+impl Servers {
+    /// Starts all, and waits until all answer.
+    pub(super) fn start(folder: &Path) -> Servers {
+        let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let hosts = std::array::from_fn(|index| {
+            let number = index + 1;
+            let own = folder.join(server_name(number));
+            std::fs::create_dir_all(&own).expect("a folder can be made");
+            let starter = ["env", "NO_COLOR=1", "GAPLESS_LOG=info,gapless_store=debug"];
+            let mut host = Host::at(&own, listen).started_by(&starter);
+            let endpoints: Vec<_> = (1..=MACHINES).map(|member| endpoint(number, member)).collect();
+            host.configure(&format!(
+                "name = \"{}\"\nhost_dir = \"{}\"\n[store]\nkind = \"etcd\"\nendpoints = {endpoints:?}\n",
+                server_name(number),
+                folder.join("host").display(),
+            ));
+            host.spawn_server();
+            host
+        });
+        let servers = Servers { hosts, listen };
+        wait_for("all servers answer", START_DEADLINE, || servers.all_answer());
+        servers
+    }
+
+    /// Where users' requests go.
+    pub(super) const fn address(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Starts a server, and does not wait for anything.
+    pub(super) fn spawn(&mut self, number: usize) {
+        self.hosts[number - 1].spawn_server();
+    }
+
+    /// Kills a server with SIGKILL.
+    pub(super) fn kill(&mut self, number: usize) {
+        self.hosts[number - 1].kill_server();
+    }
+
+    /// Pauses a server, or lets it go on.
+    pub(super) fn signal(&self, number: usize, signal: Signal) {
+        self.hosts[number - 1].signal_server(signal);
+    }
+
+    /// The command line that speaks to a server.
+    pub(super) fn gapless(&self, number: usize) -> Gapless {
+        self.hosts[number - 1].gapless()
+    }
+
+    /// What finds out which server leads, also from another thread.
+    pub(super) fn looking(&self) -> Looking {
+        Looking { clients: self.hosts.iter().map(|host| Client::new(host.socket())).collect() }
+    }
+
+    /// The number of the server that leads and answers from the records, once every server answers.
+    pub(super) fn all_answer(&self) -> Option<usize> {
+        let looking = self.looking();
+        let roles: Option<Vec<Role>> = (1..=MACHINES).map(|number| looking.role(number)).collect();
+        let leaders: Vec<usize> =
+            (1..).zip(roles?).filter(|(_, role)| *role == Role::Leader).map(|(number, _)| number).collect();
+        (leaders.len() == 1).then(|| leaders[0])
+    }
+
+    /// The commits that the servers were told of, by their revisions.
+    pub(super) fn commits(&self) -> BTreeMap<i64, Option<i64>> {
+        self.hosts.iter().flat_map(|host| judge::commits(&host.log())).collect()
+    }
+
+    /// Servers that have ended by themselves.
+    pub(super) fn ended(&mut self) -> Vec<usize> {
+        (1..=MACHINES).filter(|number| self.hosts[number - 1].server_ended().is_some()).collect()
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for host in &mut self.hosts {
+            host.kill_server();
+        }
+    }
+}
+
+/// Asks servers what they are.
+pub(super) struct Looking {
+    clients: Vec<Client>,
+}
+
+impl Looking {
+    /// What a server is, if it says so and answers from the records.
+    pub(super) fn role(&self, number: usize) -> Option<Role> {
+        let client = &self.clients[number - 1];
+        within(async {
+            client.applications().await.ok()?;
+            Some(client.server().await.ok()?.role)
+        })
+    }
+
+    /// The first of these servers that leads and answers.
+    pub(super) fn leader_of(&self, numbers: impl IntoIterator<Item = usize>) -> Option<usize> {
+        numbers.into_iter().find(|number| self.role(*number) == Some(Role::Leader))
+    }
+
+    /// The applications, as a server sees them.
+    pub(super) fn applications(&self, number: usize) -> Option<Vec<ApplicationView>> {
+        within(async { self.clients[number - 1].applications().await.ok() })
+    }
+}
+
+/// The name of a server.
+pub(super) fn server_name(number: usize) -> String {
+    format!("server{number}")
+}
+
+/// The number of the server of that name.
+pub(super) fn server_number(name: &str) -> Option<usize> {
+    (1..=MACHINES).find(|number| server_name(*number) == name)
+}
+
+fn within<T>(asked: impl Future<Output = Option<T>>) -> Option<T> {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
+    tokio.block_on(async { timeout(ASK_DEADLINE, asked).await }).ok().flatten()
+}
