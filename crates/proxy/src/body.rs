@@ -219,6 +219,11 @@ impl Body for AnswerBody {
             *this = AnswerBody::Empty;
             return Poll::Ready(Some(Err(AnswerError::Timeout)));
         }
+        if polled.is_pending() && exchange.is_to_end() {
+            exchange.end_early();
+            *this = AnswerBody::Empty;
+            return Poll::Ready(None);
+        }
         match ready!(polled) {
             Some(Ok(frame)) => {
                 exchange.moved();

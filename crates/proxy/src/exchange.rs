@@ -131,6 +131,18 @@ impl Exchange {
         self.ticket.settle();
     }
 
+    /// Whether the answer, a stream without end, is to end here.
+    pub(crate) fn is_to_end(&self) -> bool {
+        self.session.stream_is_to_end()
+    }
+
+    /// The answer ends here by the server's will; what is left of it stays with its connection, which is closed.
+    pub(crate) fn end_early(&mut self) {
+        self.session.soil();
+        self.session.rest();
+        self.ticket.settle();
+    }
+
     /// Whether the next part of the answer should have come.
     pub(crate) fn is_overdue(&self) -> bool {
         self.session.is_expired()

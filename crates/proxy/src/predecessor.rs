@@ -3,6 +3,7 @@
 
 use crate::control::{Client, PlaneStatus};
 use crate::plane::Plane;
+use futures_util::future::join_all;
 use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -27,36 +28,38 @@ impl Predecessors {
         self.all().is_empty()
     }
 
+    /// Another data plane tells them and counts for them from now on.
+    pub(crate) fn leave(&self) {
+        self.change(Vec::clear);
+    }
+
     /// Tells them of a table, and waits until they go by it.
     ///
     /// # Errors
     /// What one of them said that neither goes by it nor has ended.
     pub(crate) async fn apply(&self, table: &[u8]) -> Result<(), String> {
-        for client in self.all() {
-            if let Err(error) = client.put_yielded(table.to_vec()).await
-                && !is_gone(client.socket())
-            {
-                return Err(format!("a data plane that this one replaced does not go by the table: {error}"));
-            }
-        }
-        Ok(())
+        let told = self.all().into_iter().map(async |client| match client.put_yielded(table.to_vec()).await {
+            Err(error) if !is_gone(client.socket()) => Err(error),
+            _ => Ok(()),
+        });
+        let told: Result<Vec<()>, _> = join_all(told).await.into_iter().collect();
+        told.map(drop).map_err(|error| format!("a data plane that this one replaced does not go by the table: {error}"))
     }
 
     /// Adds what they do to the status of the one that has replaced them.
     pub(crate) async fn add_to(&self, status: &mut PlaneStatus) {
-        for client in self.all() {
-            match client.status().await {
-                Ok(other) => {
-                    status.applied_version = status.applied_version.min(other.applied_version);
-                    status.connections += other.connections;
-                    status.is_in_flight_unknown |= other.is_in_flight_unknown;
-                    for (id, traffic) in other.placements.into_iter().filter(|(_, traffic)| traffic.in_flight > 0) {
-                        let own = status.placements.entry(id).or_default();
-                        own.in_flight += traffic.in_flight;
-                        own.upgraded += traffic.upgraded;
-                    }
-                }
-                Err(_) => status.is_in_flight_unknown |= !is_gone(client.socket()),
+        let clients = self.all();
+        for (client, told) in clients.iter().zip(join_all(clients.iter().map(|client| client.status())).await) {
+            let Ok(other) = told else {
+                status.is_in_flight_unknown |= !is_gone(client.socket());
+                continue;
+            };
+            status.applied_version = status.applied_version.min(other.applied_version);
+            status.connections += other.connections;
+            for (id, traffic) in other.placements.into_iter().filter(|(_, traffic)| traffic.in_flight > 0) {
+                let own = status.placements.entry(id).or_default();
+                own.in_flight += traffic.in_flight;
+                own.upgraded += traffic.upgraded;
             }
         }
     }
@@ -65,28 +68,39 @@ impl Predecessors {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn has(&self, client: &Arc<Client>) -> bool {
+        self.all().iter().any(|other| Arc::ptr_eq(other, client))
+    }
+
     fn change(&self, change: impl FnOnce(&mut Vec<Arc<Client>>)) {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-/// Follows a data plane that has yielded to `plane`, by its control socket, until it has ended.
-pub(crate) fn follow(plane: &Arc<Plane>, socket: PathBuf) {
+/// Follows all data planes that have yielded and not ended, whoever they yielded to: only the newest one does.
+pub(crate) fn follow_all(plane: &Arc<Plane>, control_socket: &Path) {
+    yielded(control_socket).into_iter().for_each(|socket| follow(plane, socket));
+}
+
+/// Follows a data plane by its control socket until it has ended.
+fn follow(plane: &Arc<Plane>, socket: PathBuf) {
     let client = Arc::new(Client::new(socket));
     plane.predecessors.change(|all| all.push(client.clone()));
     let plane = Arc::clone(plane);
     tokio::spawn(async move {
         let mut seen = 0;
-        while !is_gone(client.socket()) {
+        while plane.predecessors.has(&client) && !is_gone(client.socket()) {
             match client.changes(seen, NEWS_WITHIN).await {
                 Ok(changes) => seen = changes.sequence,
                 Err(_) => tokio::time::sleep(RETRY_AFTER).await,
             }
             plane.news();
         }
-        plane.predecessors.change(|all| all.retain(|other| !Arc::ptr_eq(other, &client)));
-        let _ = fs::remove_file(client.socket());
-        plane.news();
+        if plane.predecessors.has(&client) {
+            plane.predecessors.change(|all| all.retain(|other| !Arc::ptr_eq(other, &client)));
+            let _ = fs::remove_file(client.socket());
+            plane.news();
+        }
     });
 }
 
@@ -97,8 +111,8 @@ pub(crate) fn yielded_path(control_socket: &Path, status: &PlaneStatus) -> PathB
     PathBuf::from(path)
 }
 
-/// The control sockets of those that yielded to a data plane that is not there any more, and have not ended.
-pub(crate) fn orphaned(control_socket: &Path) -> Vec<PathBuf> {
+/// The control sockets of those that have yielded and not ended.
+fn yielded(control_socket: &Path) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (control_socket.parent(), control_socket.file_name()) else { return Vec::new() };
     let mut begins = name.to_os_string();
     begins.push(YIELDED);

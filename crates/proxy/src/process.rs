@@ -146,15 +146,10 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
         let yielding = yielded.move_aside(&config.control_socket).await?;
         let control = bind_unix(&config.control_socket)?;
         let handover = bind_unix(&handover::socket_path(&config.control_socket))?;
-        match yielding {
-            // Those that yielded to it are its own to tell and to count, until they have ended.
-            Some(socket) => take_place(&plane, socket).await,
-            None => {
-                predecessor::orphaned(&config.control_socket)
-                    .into_iter()
-                    .for_each(|socket| predecessor::follow(&plane, socket));
-            }
+        if let Some(socket) = yielding {
+            take_place(&plane, socket).await;
         }
+        predecessor::follow_all(&plane, &config.control_socket);
         for listener in listeners {
             plane.listen(listener).map_err(ProxyError::Start)?;
         }
@@ -165,9 +160,9 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
             () = stop => plane.stop(),
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
-        // Status is answered until the last request has been finished, also by those whose place it has taken.
+        // Status is answered until the last request has been finished.
         let ended = async {
-            while cores.iter().any(|core| !core.is_finished()) || !plane.predecessors.is_empty() {
+            while cores.iter().any(|core| !core.is_finished()) {
                 tokio::time::sleep(END_POLL).await;
             }
         };
@@ -266,12 +261,11 @@ impl Predecessor {
 /// Has the data plane at that socket yield: from then on it takes tables from this one only, so the one that it goes by
 /// is the newest. Connections wait in the listening sockets meanwhile.
 async fn take_place(plane: &Arc<Plane>, socket: PathBuf) {
-    match control::Client::new(socket.clone()).yield_now().await {
+    match control::Client::new(socket).yield_now().await {
         // One that is older than the present one changes nothing.
         Ok(table) => drop(plane.put(&table).await),
         Err(error) => tracing::warn!(%error, "the data plane that is replaced does not answer"),
     }
-    predecessor::follow(plane, socket);
 }
 
 /// Puts each new table on disk; several that come while one is being written are one.

@@ -394,6 +394,7 @@ impl Sending {
                 upload.0.answered();
             }
             self.session.enter_body(Phase::Answer, self.forward.idle_body_timeout);
+            self.session.answer_streams_events(headers::is_event_stream(answer.headers()));
             let exchange = Exchange::new(self.ticket, upstream, self.session, self.upload);
             return Ok(answer.map(|incoming| AnswerBody::stream(incoming, exchange)));
         }

@@ -80,6 +80,9 @@ pub(crate) struct Session {
     head_is_partial: Cell<bool>,
     head_timed_out: Cell<bool>,
     held: Cell<bool>,
+    /// Whether the answer is a stream of events, which may end between two parts at any time.
+    streams_events: Cell<bool>,
+    stream_is_to_end: Cell<bool>,
     body_refusal: Cell<Option<Refusal>>,
     lingers: Cell<bool>,
     tunnel_of: RefCell<Option<Arc<Placement>>>,
@@ -119,6 +122,8 @@ impl Session {
             head_is_partial: Cell::new(false),
             head_timed_out: Cell::new(false),
             held: Cell::new(false),
+            streams_events: Cell::new(false),
+            stream_is_to_end: Cell::new(false),
             body_refusal: Cell::new(None),
             lingers: Cell::new(false),
             tunnel_of: RefCell::default(),
@@ -197,6 +202,25 @@ impl Session {
     pub(crate) fn enter_body(&self, phase: Phase, timeout: Duration) {
         self.idle_body.set(ticks(timeout));
         self.enter(phase, Some(timeout));
+    }
+
+    /// Says what the answer is that begins.
+    pub(crate) fn answer_streams_events(&self, does: bool) {
+        self.streams_events.set(does);
+        self.stream_is_to_end.set(false);
+    }
+
+    /// Has a stream of events end as if the application had ended it: clients come again by themselves.
+    pub(crate) fn end_event_stream(&self) {
+        if self.streams_events.get() && self.phase.get() == Phase::Answer {
+            self.stream_is_to_end.set(true);
+            self.wake();
+        }
+    }
+
+    /// Whether the answer is to end here.
+    pub(crate) fn stream_is_to_end(&self) -> bool {
+        self.stream_is_to_end.get()
     }
 
     /// Bytes moved.

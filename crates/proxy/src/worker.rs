@@ -39,7 +39,7 @@ const STOP_IDLE: Duration = Duration::from_secs(2);
 /// connections that many servers and kernels queue. With 800, some waited a second for the kernel's second try.
 const LET_GO_AT_ONCE_MAX: usize = 500;
 
-/// What is left of the time for stopping when tunnels are closed.
+/// What is left of the time for stopping when tunnels and event streams are closed.
 const STOP_TUNNELS: Duration = Duration::from_secs(3);
 
 /// What a core is told.
@@ -77,6 +77,8 @@ pub(crate) struct Worker {
     pub(crate) turns: Semaphore,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
     stopping: Cell<bool>,
+    /// When tunnels and event streams are closed, where it stops.
+    stops_at: Cell<Option<Instant>>,
 }
 
 impl Worker {
@@ -99,6 +101,7 @@ impl Worker {
             turns: Semaphore::new((LET_GO_AT_ONCE_MAX / plane.cores().max(1)).max(1)),
             routes: RefCell::new(Cache::new(Arc::clone(&plane.routes))),
             stopping: Cell::new(false),
+            stops_at: Cell::new(None),
         }
     }
 
@@ -124,30 +127,38 @@ impl Worker {
 
     fn table_changed(&self, changed: &Changed) {
         self.pool.close(&changed.closed);
+        let stops_in = self.stops_at.get().map(|at| at.saturating_duration_since(Instant::now()));
         for placement in &changed.drained {
+            let within = placement.drain_timeout();
+            let within = stops_in.map_or(within, |left| left.min(within));
             self.deadlines.for_each(|session| {
                 if session.is_tunnel_of(placement) {
-                    session.set_deadline(placement.drain_timeout());
+                    session.set_deadline(within);
                 }
             });
         }
         for placement in &changed.revived {
-            self.deadlines.for_each(|session| {
-                if session.is_tunnel_of(placement) {
-                    session.no_deadline();
-                }
+            self.deadlines.for_each(|session| match stops_in {
+                _ if !session.is_tunnel_of(placement) => {}
+                Some(left) => session.set_deadline(left),
+                None => session.no_deadline(),
             });
         }
     }
 
-    fn stop(&self) {
+    /// Begins to stop: when what would go on for ever is to end.
+    fn stop(&self) -> Instant {
         self.stopping.set(true);
         let stop_timeout = self.limits.stop_timeout;
+        let left = stop_timeout.saturating_sub(STOP_TUNNELS);
+        let stops_at = Instant::now() + left;
+        self.stops_at.set(Some(stops_at));
         self.deadlines.for_each(|session| match session.phase() {
             Phase::Idle => session.set_deadline(STOP_IDLE.min(stop_timeout)),
-            Phase::Tunnel => session.set_deadline(stop_timeout.saturating_sub(STOP_TUNNELS)),
+            Phase::Tunnel => session.set_deadline(left),
             _ => {}
         });
+        stops_at
     }
 }
 
@@ -186,10 +197,13 @@ async fn obey(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
         }
     }
     listening.iter().for_each(AbortHandle::abort);
-    worker.stop();
+    let mut streams_end_at = Some(worker.stop());
     let stops_at = Instant::now() + worker.limits.stop_timeout;
     // What it has still goes by the newest table.
     while worker.deadlines.count() > 0 && Instant::now() < stops_at {
+        if streams_end_at.take_if(|at| Instant::now() >= *at).is_some() {
+            worker.deadlines.for_each(|session| session.end_event_stream());
+        }
         if let Ok(Some(Order::Table(changed, done))) = tokio::time::timeout(ACCEPT_PAUSE, orders.recv()).await {
             change_table(&worker, &changed, done).await;
         }

@@ -78,9 +78,17 @@ fn rotate_service(placement: &mut Placement, name: &ServiceName, service: &Servi
     let health = &service.health;
     let before: Vec<_> = replicas.iter().map(|replica| (**replica).clone()).collect();
     for (replica, fact) in replicas.iter_mut().zip(&seen) {
-        let InstanceSeen::Running { address, run } = &fact.state else {
-            replica.leave_rotation();
-            continue;
+        let (address, run) = match &fact.state {
+            InstanceSeen::Running { address, run } => (address, run),
+            // It goes on in a moment: where all are, requests wait for that.
+            InstanceSeen::Frozen { run } if replica.run.as_ref() == Some(run) => {
+                replica.in_rotation = false;
+                continue;
+            }
+            _ => {
+                replica.leave_rotation();
+                continue;
+            }
         };
         let is_same_run = replica.run.as_ref() == Some(run);
         let was_in_rotation = replica.in_rotation && is_same_run;

@@ -65,11 +65,12 @@ async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
             Err(refused) => *refused,
         },
         (&Method::PUT, "/v1/yielded/table") if has_yielded => match read(plane, request).await {
-            Ok(table) => everywhere(plane, plane.put(&table).await).await,
+            Ok(table) => applied(plane.put(&table).await),
             Err(refused) => *refused,
         },
         (&Method::POST, "/v1/yield") => {
             plane.has_yielded.store(true, Ordering::Release);
+            plane.predecessors.leave();
             plane.stop();
             plane.news();
             json_text(StatusCode::OK, plane.routes.load().to_json())

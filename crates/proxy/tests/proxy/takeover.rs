@@ -244,3 +244,23 @@ fn a_successor_goes_by_the_table_of_the_one_it_replaces_and_not_by_an_older_file
     assert_eq!(second.status().applied_version, 2);
     first.end();
 }
+
+#[test]
+fn a_stream_of_events_ends_as_a_whole_when_the_data_plane_stops() {
+    let origin = Origin::raw(|conn, _| {
+        conn.read_message("")?;
+        conn.try_send(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ndata: 1\r\n",
+        )?;
+        // Nothing more comes, for as long as anybody listens.
+        conn.read_head().map(drop)
+    });
+    let table = shop(1, vec![live(BLUE, &[origin.address])]);
+    let mut proxy = Proxy::configured(&table, |config| config.limits.stop_timeout = Duration::from_millis(3_200));
+    let mut stream = proxy.connect();
+    stream.send("GET /events HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(stream.read_until("data: 1\r\n").is_ok());
+    proxy.end();
+    let rest = String::from_utf8(stream.read_to_end()).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "the answer is cut off: {rest:?}");
+}

@@ -207,6 +207,21 @@ fn a_slot_that_is_live_again_keeps_its_websockets() {
 }
 
 #[test]
+fn a_websocket_of_a_replaced_data_plane_is_closed_in_time_though_its_slot_is_live_again() {
+    let (old, _ends) = echo();
+    let new = Origin::named("new");
+    let table = shop(1, vec![live(BLUE, &[old.address])]);
+    let mut proxy = Proxy::configured(&table, |config| config.limits.stop_timeout = Duration::from_millis(3_500));
+    let mut conn = open(&proxy);
+    let address = proxy.address;
+    let next = proxy.beside(|config| (config.replace, config.listen) = (true, vec![address]));
+    next.put(&draining(2, fallback(BLUE, &[old.address]), live(GREEN, &[new.address]), 300));
+    next.put(&shop(3, vec![live(BLUE, &[old.address])]));
+    assert_eq!(conn.read_exactly(4).unwrap(), [0x88, 0x02, 0x03, 0xf4]);
+    proxy.end();
+}
+
+#[test]
 fn a_websocket_of_a_slot_that_left_the_table_is_closed_in_time_too() {
     let (old, _ends) = echo();
     let new = Origin::named("new");

@@ -9,7 +9,7 @@ use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::path::Path;
 
-/// Says that the instance is frozen, or was being thawed when something went wrong: both are frozen.
+/// Says that the instance is frozen, or was being frozen or thawed when something went wrong: all of that is frozen.
 const MARKER: &str = "frozen";
 
 /// Processes that are begun while others are being stopped are found in the next round.
@@ -23,6 +23,8 @@ pub(super) fn is_frozen(folder: &Path) -> bool {
 pub(super) fn freeze(folders: &Folders, name: &InstanceName) -> Result<(), RuntimeError> {
     let folder = folders.of(name);
     let Some(state) = folders.state(name).filter(|state| state.main.is_alive()) else { return Ok(()) };
+    // First: a server that is killed on the way leaves none that stands still and is said to run.
+    fs::write(folder.join(MARKER), "").map_err(|error| failed(&folder, &error))?;
     if !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, true)) {
         let mut stopped = Vec::new();
         for _ in 0..ROUNDS_MAX {
@@ -35,7 +37,7 @@ pub(super) fn freeze(folders: &Folders, name: &InstanceName) -> Result<(), Runti
             stopped.extend(tree);
         }
     }
-    fs::write(folder.join(MARKER), "").map_err(|error| failed(&folder, &error))
+    Ok(())
 }
 
 /// Lets it go on, if it is frozen.

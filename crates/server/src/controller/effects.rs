@@ -111,6 +111,11 @@ impl Effects {
         self.under_way.contains(&Work::Stop(name.clone()))
     }
 
+    /// Whether that instance is being frozen.
+    pub(super) fn is_freezing(&self, name: &InstanceName) -> bool {
+        self.under_way.contains(&Work::Freeze(name.clone()))
+    }
+
     /// What came of the gates of that deployment, as far as this process has carried them out.
     pub(super) fn gate_ends(&self, deployment: u64) -> BTreeMap<String, GateEnd> {
         if self.gates_of == deployment { self.gate_ends.clone() } else { BTreeMap::new() }
@@ -212,7 +217,10 @@ impl Effects {
                         self.unfreezable.insert(name.clone());
                     }
                     Err(error) => tracing::warn!(instance = %name, %error, "could not be thawed; trying again"),
-                    Ok(()) => {}
+                    Ok(()) => {
+                        let what = if *is_frozen { "parked" } else { "goes on" };
+                        tracing::info!(instance = %name, "{what}");
+                    }
                 }
             }
             News::Kept { result } => {
@@ -375,7 +383,14 @@ impl Effects {
             return;
         }
         let runtime = self.shared.runtimes.of(&placement.spec).clone();
-        let work = if is_frozen { Work::Freeze(name.clone()) } else { Work::Thaw(name.clone()) };
+        let (work, contrary) = match is_frozen {
+            true => (Work::Freeze(name.clone()), Work::Thaw(name.clone())),
+            false => (Work::Thaw(name.clone()), Work::Freeze(name.clone())),
+        };
+        if self.under_way.contains(&contrary) {
+            // Asked for again when that has come to its end: of two at once nobody knows which is the last.
+            return;
+        }
         self.spawn(work, async move {
             let result = match is_frozen {
                 true => runtime.freeze(&name).await,

@@ -127,6 +127,12 @@ impl Observer {
                     fact.state = InstanceSeen::Created;
                 }
             }
+            // What is being frozen is about to answer nobody: a rollback that comes meanwhile has it go on first.
+            for (_, fact) in facts.iter_mut().filter(|(name, _)| effects.is_freezing(name)) {
+                if let InstanceSeen::Running { run, .. } = &fact.state {
+                    fact.state = InstanceSeen::Frozen { run: run.clone() };
+                }
+            }
             self.add_missing(loaded, &mut facts);
             facts
         });

@@ -199,6 +199,21 @@ fn the_old_slot_is_parked_and_a_rollback_lets_it_go_on() {
 }
 
 #[test]
+fn a_live_slot_that_somebody_froze_stays_routed_and_goes_on() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
+    let fact = world.facts.instances.as_mut().unwrap().get_mut(&name).unwrap();
+    let InstanceSeen::Running { run, .. } = &fact.state else { panic!("{fact:?}") };
+    fact.state = InstanceSeen::Frozen { run: run.clone() };
+    world.settle();
+    assert!(world.app.live_placement().unwrap().replicas[0].in_rotation, "requests wait for it, instead of a 503");
+    world.rest();
+    assert!(matches!(world.facts.instance(&name).unwrap().state, InstanceSeen::Running { .. }));
+}
+
+#[test]
 fn what_is_live_already_is_not_deployed_again_unless_somebody_insists() {
     let mut world = World::new();
     world.deploy(1);

@@ -10,6 +10,7 @@ mod recipe;
 mod render;
 mod rollback;
 mod walk;
+mod zero_loss;
 
 use clap::{Parser, ValueEnum};
 use gapless_api::ApplicationView;
@@ -50,6 +51,8 @@ enum Name {
     Rollback,
     /// From test to production: gates, approval, canary, observation
     Walk,
+    /// A hundred deployments, fifty rollbacks and fifty upgrades, and a million requests
+    ZeroLoss,
 }
 
 fn main() {
@@ -64,6 +67,7 @@ fn main() {
         Name::Render => render::run(),
         Name::Rollback => rollback::run(),
         Name::Walk => walk::run(),
+        Name::ZeroLoss => zero_loss::run(),
     };
     if args.json {
         println!("{figures}");

@@ -1,0 +1,77 @@
+//! A hundred deployments, fifty rollbacks and fifty upgrades of proxy and server, under a load of requests of all kinds,
+//! until they are a million.
+
+use crate::latest;
+use gapless_e2e::{App, Host, Runtime};
+use gapless_ledger::{Ledger, LoadPlan, Mix};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+
+const DEPLOYS: u32 = 100;
+const ROLLBACKS: u32 = 50;
+const UPGRADES: u32 = 50;
+const REQUESTS: u64 = 1_000_000;
+const RATE_PER_S: u32 = 2_000;
+/// No run lasts longer.
+const DEADLINE: Duration = Duration::from_secs(30 * 60);
+
+pub fn run() -> Value {
+    let host = Host::start();
+    let deploy = "observe = \"500ms\"\nkeep_warm = \"1m\"\n".to_owned();
+    let app = App { replicas: 2, deploy, ..App::new("zero-loss", Runtime::Process) };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy"]);
+    let tokio = tokio::runtime::Runtime::new().expect("tokio can be set up");
+    let plan = LoadPlan { rate_per_s: RATE_PER_S, mix: Mix::All, ..LoadPlan::new(host.address()) };
+    let load = tokio.block_on(async { Ledger::start(plan) });
+    let give_up_at = Instant::now() + DEADLINE;
+    let (mut deploys, mut rollbacks, mut upgrades) = (0, 0, 0);
+    let (mut round, mut told) = (0, 0);
+    while (deploys < DEPLOYS || load.requests() < REQUESTS) && Instant::now() < give_up_at {
+        round += 1;
+        // Every second upgrade comes while a release is on its way.
+        let is_upgraded = round % 2 == 0 && upgrades < UPGRADES;
+        if is_upgraded && round % 4 == 0 {
+            gapless.ok(["deploy", "--force", "--detach"]);
+            gapless.ok(["upgrade"]);
+            upgrades += 1;
+            gapless_e2e::wait_for("the deployment ends", Duration::from_secs(60), || {
+                latest(&gapless).phase.is_end().then_some(())
+            });
+        } else {
+            gapless.ok(["deploy", "--force"]);
+            if is_upgraded {
+                gapless.ok(["upgrade"]);
+                upgrades += 1;
+            }
+        }
+        deploys += u32::from(latest(&gapless).phase.name() == "succeeded");
+        if round % 2 == 1 && rollbacks < ROLLBACKS {
+            gapless.ok(["rollback"]);
+            rollbacks += 1;
+        }
+        let report = load.snapshot();
+        for failure in report.failures.iter().skip(told) {
+            eprintln!("failed in round {round}: {failure:?}");
+        }
+        told = report.failures.len();
+        if round % 10 == 0 {
+            eprintln!(
+                "{deploys} deploys, {rollbacks} rollbacks, {upgrades} upgrades, {} requests, {} failed",
+                report.requests, report.failed
+            );
+        }
+    }
+    let report = tokio.block_on(load.stop());
+    json!({
+        "requests": report.requests,
+        "failed": report.failed,
+        "deploys": deploys,
+        "rollbacks": rollbacks,
+        "upgrades": upgrades,
+        "by_kind": report.by_kind,
+        "moved": report.moved,
+        "p99_us": report.latency.p99_us,
+        "seconds": report.duration_ms / 1000,
+    })
+}
