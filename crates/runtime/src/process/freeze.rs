@@ -5,6 +5,7 @@ use super::folder::{Folders, failed};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::InstanceName;
+use gapless_effect::{Point, step};
 use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::path::Path;
@@ -35,7 +36,7 @@ pub(super) fn freeze(folders: &Folders, name: &InstanceName) -> Result<(), Runti
             stopped.extend(tree);
         }
     }
-    fs::write(folder.join(MARKER), "").map_err(|error| failed(&folder, &error))
+    step(Point::ProcessFrozen, || fs::write(folder.join(MARKER), "")).map_err(|error| failed(&folder, &error))
 }
 
 /// Lets it go on, if it is frozen.
@@ -49,7 +50,7 @@ pub(super) fn thaw(folders: &Folders, name: &InstanceName) -> Result<(), Runtime
     {
         signal(&identity::tree(&state), Signal::CONT);
     }
-    fs::remove_file(folder.join(MARKER)).map_err(|error| failed(&folder, &error))
+    step(Point::ProcessThawed, || fs::remove_file(folder.join(MARKER))).map_err(|error| failed(&folder, &error))
 }
 
 fn signal(pids: &[u32], signal: Signal) {

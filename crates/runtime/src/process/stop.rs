@@ -4,6 +4,7 @@ use super::folder::{Folders, State, failed};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::{InstanceName, Millis};
+use gapless_effect::{Point, step};
 use rustix::process::{Signal, kill_process_group};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -40,7 +41,7 @@ pub(super) async fn stop(folders: &Folders, name: &InstanceName, grace: Millis) 
             cgroup::remove(cgroup);
         }
     }
-    match std::fs::remove_dir_all(&folder) {
+    match step(Point::ProcessRemove, || std::fs::remove_dir_all(&folder)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&folder, &error)),
         _ => folders.release(&name.placement),
     }
