@@ -52,7 +52,7 @@ impl ProcessRuntime {
     /// If the folder cannot be made.
     pub fn new(config: ProcessConfig) -> Result<Self, RuntimeError> {
         let folders = Folders::new(config.root)?;
-        program::remove_unfinished(&folders);
+        program::remove_unfinished(&folders, true);
         Ok(ProcessRuntime { folders, shim: config.shim, watch: Watch::default(), choosing_port: Mutex::default() })
     }
 

@@ -2,6 +2,7 @@
 //! the program, and the live release and a rollback still run what they ran.
 
 use super::folder::{Folders, failed};
+use super::identity::Identity;
 use crate::RuntimeError;
 use gapless_core::spec::Process;
 use gapless_core::{AppKey, Artifacts};
@@ -73,12 +74,17 @@ impl Drop for Removed<'_> {
     }
 }
 
-/// Removes the copies that processes were making which are gone. What another server of this host is making stays.
-pub(crate) fn remove_unfinished(folders: &Folders) {
+/// Removes the copies that processes were making which are gone, and at its beginning what an earlier one of the same
+/// number was making. What another server of this host is making stays.
+pub(crate) fn remove_unfinished(folders: &Folders, begins: bool) {
     for entry in fs::read_dir(folders.releases()).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let maker = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)?.split('-').next()?.parse::<u32>().ok());
-        if maker.is_some_and(|pid| pid == std::process::id() || !Path::new(&format!("/proc/{pid}")).exists()) {
+        let is_gone = |pid| match pid == std::process::id() {
+            true => begins,
+            false => !Identity::of(pid).is_some_and(|maker| maker.is_alive()),
+        };
+        if maker.is_some_and(is_gone) {
             let _ = fs::remove_file(entry.path());
         }
     }
@@ -130,6 +136,7 @@ pub(crate) fn keep_only(
         false => super::folder::write(&file, releases),
     });
     noted.map_err(|error| failed(&kept, &error))?;
+    remove_unfinished(folders, false);
     let mut needed = BTreeSet::new();
     for entry in fs::read_dir(&kept).map_err(|error| failed(&kept, &error))?.flatten() {
         let releases = super::folder::read::<BTreeMap<u64, Artifacts>>(&entry.path()).unwrap_or_default();

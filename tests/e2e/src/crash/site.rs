@@ -81,7 +81,8 @@ impl Site {
     pub fn revive(&mut self) {
         let has_ended = self.host.server_pid().is_none_or(|pid| !world::is_alive(pid));
         if has_ended {
-            let _ = self.host.server_ended();
+            // Its first thread can have ended before the others.
+            self.host.kill_server();
             self.host.spawn_server();
         }
     }
