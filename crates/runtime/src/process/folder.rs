@@ -160,9 +160,10 @@ impl Folders {
 
     pub(crate) fn status(&self, name: InstanceName) -> Option<InstanceStatus> {
         let folder = self.of(&name);
-        let plan: Plan = read(&self.plan(&name))?;
-        let Some(state) = self.state(&name) else {
-            return Some(InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 });
+        // One without a plan was just being planned or removed when the server was killed: it is there to be removed.
+        let (Some(plan), Some(state)) = (read::<Plan>(&self.plan(&name)), self.state(&name)) else {
+            let created = InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 };
+            return folder.is_dir().then_some(created);
         };
         let id = state.main.to_string();
         let instance_state = match exit(&folder, &state) {

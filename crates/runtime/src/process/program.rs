@@ -79,7 +79,8 @@ impl Drop for Removed<'_> {
 pub(crate) fn remove_unfinished(folders: &Folders, begins: bool) {
     for entry in fs::read_dir(folders.releases()).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let maker = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)?.split('-').next()?.parse::<u32>().ok());
+        let maker =
+            name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)?.split('-').next()?.parse::<u32>().ok());
         let is_gone = |pid| match pid == std::process::id() {
             true => begins,
             false => !Identity::of(pid).is_some_and(|maker| maker.is_alive()),

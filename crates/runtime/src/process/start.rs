@@ -53,7 +53,8 @@ pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) ->
 pub(super) async fn run(shim: &[OsString], folder: &Path) -> Result<(), RuntimeError> {
     let failed_to = |why: String| RuntimeError::Failed { doing: format!("starting {}", folder.display()), why };
     let (program, arguments) = shim.split_first().ok_or_else(|| failed_to("no shim is configured".to_owned()))?;
-    let log = step(Point::ProcessShimLog, || File::create(folder.join("shim.log"))).map_err(|error| failed(folder, &error))?;
+    let log = step(Point::ProcessShimLog, || File::create(folder.join("shim.log")))
+        .map_err(|error| failed(folder, &error))?;
     let errors = log.try_clone().map_err(|error| failed(folder, &error))?;
     let mut command = Command::new(program);
     command.args(arguments).arg(folder).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);

@@ -101,7 +101,9 @@ fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String 
     for moment in moments {
         let mut victim = *chance.one_of(&VICTIMS);
         // Without both there is nobody who holds the listening sockets: what systemd does where it is.
-        if (has_killed_proxy && matches!(victim, Victim::Server)) || (has_killed_server && matches!(victim, Victim::Proxy)) {
+        if (has_killed_proxy && matches!(victim, Victim::Server))
+            || (has_killed_server && matches!(victim, Victim::Proxy))
+        {
             victim = Victim::Instance;
         }
         while began.elapsed() < Duration::from_millis(moment) {
@@ -152,7 +154,7 @@ fn begin(site: &mut Site, chance: &mut Chance) -> (&'static str, Child) {
             site.build();
             ("deploy to test", gapless.spawn(["deploy", "--force", "-e", "test"]))
         }
-        _ => ("promote", gapless.spawn(["promote", "--from", "test", "--to", "production", "--force"])),
+        _ => ("promote", gapless.spawn(["promote", "--from", "test", "--to", "production"])),
     }
 }
 

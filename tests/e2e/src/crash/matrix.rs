@@ -242,7 +242,8 @@ impl Matrix {
                 let name = entry.file_name();
                 let pid = name.to_str().and_then(|name| name.strip_prefix("struck.")?.parse().ok());
                 if let (Some(pid), Ok(file)) = (pid, entry.metadata()) {
-                    let since = Duration::new(file.ctime().unsigned_abs(), u32::try_from(file.ctime_nsec()).unwrap_or(0));
+                    let since =
+                        Duration::new(file.ctime().unsigned_abs(), u32::try_from(file.ctime_nsec()).unwrap_or(0));
                     return Some((pid, SystemTime::UNIX_EPOCH + since));
                 }
             }

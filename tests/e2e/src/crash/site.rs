@@ -2,7 +2,7 @@
 
 use super::world;
 use crate::{App, Gapless, Host, Runtime, example_program, free_port, get};
-use gapless_api::{ApplicationView, SlotState};
+use gapless_api::{ApplicationView, SlotState, SlotView};
 use gapless_core::Deployment;
 use gapless_ledger::{Failure, Ledger, LoadPlan, Mix, Report, Running};
 use std::collections::BTreeSet;
@@ -147,6 +147,12 @@ impl Site {
         wrong
     }
 
+    /// Whether the program of an instance of the process runtime runs.
+    fn runs(&self, instance: &str) -> bool {
+        let processes = world::processes(self.host.folder());
+        processes.iter().any(|process| process.instance.as_deref() == Some(instance) && !process.is("shim"))
+    }
+
     fn check(&self, view: &ApplicationView, wrong: &mut Vec<String>) {
         let env = &view.env;
         if view.active.is_some() || !view.queue.is_empty() {
@@ -163,8 +169,13 @@ impl Site {
         if live.instances.iter().any(|instance| !instance.in_rotation) {
             wrong.push(format!("{env}: not all instances are in rotation"));
         }
-        let states = [SlotState::Live, SlotState::Parked, SlotState::Stopped];
-        if let Some(other) = view.slots.iter().find(|slot| !states.contains(&slot.state)) {
+        let is_settled = |slot: &SlotView| match slot.state {
+            SlotState::Live | SlotState::Parked | SlotState::Stopped => true,
+            // One of which an instance died meanwhile is not frozen as a whole; a rollback starts it again.
+            SlotState::Standby => slot.instances.iter().any(|instance| !self.runs(&instance.name)),
+            _ => false,
+        };
+        if let Some(other) = view.slots.iter().find(|slot| !is_settled(slot)) {
             wrong.push(format!("{env}: {} is {:?}", other.slot, other.state));
         }
         let host = if env.to_string() == "test" { "Host: test.example\r\n" } else { "" };

@@ -63,8 +63,7 @@ pub fn matrix(options: &CrashOptions) -> Value {
 }
 
 pub fn kills(options: &CrashOptions, seed: u64) -> Value {
-    let settings =
-        kills::Settings { rounds: options.rounds, within: Duration::from_secs(60 * options.minutes), seed };
+    let settings = kills::Settings { rounds: options.rounds, within: Duration::from_secs(60 * options.minutes), seed };
     let outcome = kills::run(settings, &mut |line| eprintln!("{line}"));
     json!({
         "rounds": outcome.rounds,
