@@ -41,8 +41,6 @@ points! {
     StoreRead = "store.read",
     /// A release is resolved and fetched.
     RuntimePrepare = "runtime.prepare",
-    /// A release is looked up.
-    RuntimeLookUp = "runtime.look_up",
     /// An instance is started.
     RuntimeStart = "runtime.start",
     /// Instances are listed.
