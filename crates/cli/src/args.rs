@@ -99,6 +99,10 @@ pub enum Command {
         /// The folder
         folder: PathBuf,
     },
+    /// List the places at which this build can be made to fail, as JSON
+    #[cfg(feature = "failpoints")]
+    #[command(hide = true)]
+    Failpoints,
     /// Supervise one process instance (the server does it for you)
     #[command(hide = true)]
     Shim {

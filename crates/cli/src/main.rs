@@ -51,6 +51,8 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Man { folder } => commands::describe::man(&folder),
         Command::Proxy(args) => commands::proxy::run(args),
         Command::Render(args) => commands::render::run(*args, socket),
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints => commands::describe::failpoints(),
         Command::Shim { folder } => Ok(commands::shim::run(&folder)),
         command => {
             let client = gapless_api::Client::new(socket);

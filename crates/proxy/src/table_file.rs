@@ -1,6 +1,7 @@
 //! The last good table on disk: what a data plane routes by when it starts and the control plane is away.
 
 use gapless_core::routes::RouteTable;
+use gapless_effect::{Point, step};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,13 +43,13 @@ pub(crate) fn load(file: &Path) -> io::Result<Loaded> {
 /// What the system says; then the old one is still there.
 pub(crate) fn store(file: &Path, table: &[u8]) -> io::Result<()> {
     let new = beside(file, ".new");
-    let mut written = File::create(&new)?;
-    written.write_all(table)?;
-    written.sync_all()?;
+    let mut written = step(Point::TableCreate, || File::create(&new))?;
+    step(Point::TableWrite, || written.write_all(table))?;
+    step(Point::TableSync, || written.sync_all())?;
     drop(written);
-    fs::rename(&new, file)?;
+    step(Point::TableRename, || fs::rename(&new, file))?;
     let directory = file.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
+    step(Point::TableFolder, || File::open(directory)?.sync_all())
 }
 
 fn beside(file: &Path, suffix: &str) -> PathBuf {

@@ -177,3 +177,89 @@ async fn a_process_id_that_was_given_again_is_never_taken_for_the_instance() {
     runtime.stop(&plan.name, GRACE).await.unwrap();
     assert_eq!(runtime.list_all().await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_folder_that_a_killed_server_left_without_a_plan_is_listed_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let plan = plan(&runtime, service(&example("probe"))).await;
+    runtime.start(&plan).await.unwrap();
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    let left = folder.path().join("processes/instances").join(plan.name.to_string());
+    std::fs::create_dir(&left).unwrap();
+    let listed = runtime.list(&key()).await.unwrap();
+    assert!(matches!(listed.as_slice(), [one] if one.state == InstanceState::Created), "{listed:?}");
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    assert!(!left.exists());
+}
+
+#[tokio::test]
+async fn programs_that_are_prepared_at_once_do_not_get_into_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = Arc::new(runtime(folder.path()));
+    let programs: Vec<_> = (0..4_u8)
+        .map(|number| {
+            let program = folder.path().join(format!("program-{number}"));
+            std::fs::write(&program, vec![number; 8 << 20]).unwrap();
+            let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            std::fs::set_permissions(&program, executable).unwrap();
+            program
+        })
+        .collect();
+    let preparing: Vec<_> = programs
+        .iter()
+        .map(|program| {
+            let (runtime, workload) = (runtime.clone(), service(program).workload);
+            tokio::spawn(async move { runtime.prepare(&workload, Arc::new(|_| {})).await })
+        })
+        .collect();
+    let releases = folder.path().join("processes/releases");
+    for (number, prepared) in preparing.into_iter().enumerate() {
+        let artifact = prepared.await.unwrap().unwrap();
+        let kept = releases.join(artifact.strip_prefix("sha256:").unwrap()).join(format!("program-{number}"));
+        let bytes = std::fs::read(kept).unwrap();
+        assert!(bytes.len() == 8 << 20 && bytes.iter().all(|byte| usize::from(*byte) == number), "program {number}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_server_was_copying_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(runtime(folder.path()));
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let releases = folder.path().join("processes/releases");
+    let left = releases.join(format!("new-{}-0", ended.id()));
+    std::fs::write(&left, "half").unwrap();
+    // Another server of this host, which is copying.
+    let others = releases.join("new-1-0");
+    std::fs::write(&others, "half").unwrap();
+    drop(runtime(folder.path()));
+    assert!(!left.exists() && others.exists());
+}
+
+#[tokio::test]
+async fn what_a_shim_started_that_was_killed_before_it_noted_it_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let plan = plan(&runtime, service(&example("probe"))).await;
+    for is_stopped in [true, false] {
+        runtime.start(&plan).await.unwrap();
+        let instance = folder.path().join("processes/instances").join(plan.name.to_string());
+        let state: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(instance.join("state.json")).unwrap()).unwrap();
+        let pid = |of: &str| i32::try_from(state[of]["pid"].as_i64().unwrap()).unwrap();
+        let shim = rustix::process::Pid::from_raw(pid("shim")).unwrap();
+        rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+        std::fs::remove_file(instance.join("state.json")).unwrap();
+        let first = pid("main");
+        match is_stopped {
+            true => runtime.stop(&plan.name, GRACE).await.unwrap(),
+            false => runtime.start(&plan).await.unwrap(),
+        }
+        let is_running = std::fs::read_to_string(format!("/proc/{first}/stat"))
+            .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')));
+        assert!(!is_running, "the first one runs still");
+    }
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+}

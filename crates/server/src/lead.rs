@@ -4,6 +4,7 @@
 use crate::backup::IMPORTING;
 use crate::clock::Clock;
 use crate::controller::{Bells, Controllers, Shared};
+use crate::failing;
 use crate::gates;
 use crate::health::http_prober;
 use crate::http::{About, Api};
@@ -78,6 +79,7 @@ impl Parts {
         let records = Records::new(store);
         let (revision, apps) = records.applications().await?;
         let (runtimes, docker) = runtimes(config, place, owner)?;
+        let runtimes = failing::runtimes(runtimes);
         let (promotions, promotions_asked) = tokio::sync::mpsc::unbounded_channel();
         let bells = Bells::default();
         let clock = Clock::system();
@@ -94,7 +96,7 @@ impl Parts {
             run: crate::http::secret(),
             clock,
             prober: http_prober(),
-            gate_runner: gates::runner(docker.clone(), served_on(config).to_vec()),
+            gate_runner: failing::gates(gates::runner(docker.clone(), served_on(config).to_vec())),
             outputs: broadcast::channel(LINES_WAITING_MAX).0,
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             progress: Default::default(),
@@ -142,6 +144,7 @@ impl ControlPlane {
             return Err(ServerError::HalfImported);
         }
         let owner = owner(store.as_ref()).await?;
+        let store = failing::store(store);
         let parts = Parts::new(config, place, store.clone(), &owner).await?;
         let registry = Registry::new(store.clone(), parts.keys.clone(), config.registry.clone());
         let mut tasks = JoinSet::new();
@@ -163,7 +166,7 @@ impl ControlPlane {
         let router = parts.api(place, proxy, about);
         let Parts { shared, controllers, operations, apps, promotions_asked, .. } = parts;
 
-        tasks.spawn(shared.planes.clone().keep(plane, shared.tables.clone()));
+        tasks.spawn(shared.planes.clone().keep(failing::plane(plane), shared.tables.clone()));
         for (name, runtime) in shared.runtimes.all() {
             let (controllers, runtime) = (controllers.clone(), runtime.clone());
             tasks.spawn(async move { controllers.follow_events(name, runtime).await });

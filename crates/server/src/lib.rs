@@ -6,6 +6,7 @@ pub mod backup;
 pub mod clock;
 mod cluster;
 pub mod controller;
+mod failing;
 pub mod gates;
 pub mod health;
 mod http;

@@ -2,7 +2,8 @@
 //! watches it.
 
 use gapless_core::{AppKey, Application, RouteGroup, RouteTable};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
@@ -13,8 +14,15 @@ use tokio::sync::futures::Notified;
 pub struct Tables(Arc<Wanted>);
 
 struct Wanted {
-    table: Mutex<Arc<RouteTable>>,
+    present: Mutex<Present>,
     changed: Notify,
+}
+
+struct Present {
+    table: Arc<RouteTable>,
+    /// The revision of each application's record that its routes are of, for those of which it was told. Whoever reads or
+    /// commits a record says so at its leisure: the one that says so last need not have the newest record.
+    revisions: BTreeMap<AppKey, u64>,
 }
 
 impl Tables {
@@ -23,10 +31,11 @@ impl Tables {
     pub fn new(revision: u64, apps: &[Application]) -> Self {
         let groups = apps.iter().filter_map(|app| Some((app.key.clone(), Arc::new(RouteGroup::derive(app)?))));
         let table = RouteTable { version: revision, groups: groups.collect() };
-        Tables(Arc::new(Wanted { table: Mutex::new(Arc::new(table)), changed: Notify::new() }))
+        let present = Present { table: Arc::new(table), revisions: BTreeMap::new() };
+        Tables(Arc::new(Wanted { present: Mutex::new(present), changed: Notify::new() }))
     }
 
-    /// Sets the routes of one application to what its record, committed at `revision`, says.
+    /// Sets the routes of one application to what its record, committed at `revision`, says, unless they are of a later one.
     pub fn set(&self, app: &Application, revision: u64) {
         self.replace(&app.key, RouteGroup::derive(app), revision);
     }
@@ -37,29 +46,69 @@ impl Tables {
     }
 
     fn replace(&self, key: &AppKey, group: Option<RouteGroup>, revision: u64) {
-        let mut table = self.0.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.groups.get(key).map(AsRef::as_ref) == group.as_ref() {
+        let mut present = self.lock();
+        let known = present.revisions.entry(key.clone()).or_default();
+        if revision < *known {
+            // Old routes lead to what was stopped or frozen since.
             return;
         }
-        let next = Arc::make_mut(&mut table);
+        *known = revision;
+        if present.table.groups.get(key).map(AsRef::as_ref) == group.as_ref() {
+            return;
+        }
+        let next = Arc::make_mut(&mut present.table);
         // Applications commit side by side, so a later revision can arrive first.
         next.version = next.version.max(revision);
         match group {
             Some(group) => next.groups.insert(key.clone(), Arc::new(group)),
             None => next.groups.remove(key),
         };
-        drop(table);
+        drop(present);
         self.0.changed.notify_waiters();
     }
 
     /// The table as it is now.
     #[must_use]
     pub fn current(&self) -> Arc<RouteTable> {
-        self.0.table.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().table.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Present> {
+        self.0.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the next change after this call.
     pub fn changed(&self) -> Notified<'_> {
         self.0.changed.notified()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gapless_core::routes::MaintenanceRoute;
+    use gapless_core::spec::ForwardSettings;
+
+    #[test]
+    fn routes_of_an_older_record_that_is_told_of_late_change_nothing() {
+        let key: AppKey = "shop/production".parse().unwrap();
+        let group = |name: &str| RouteGroup {
+            routes: Vec::new(),
+            slots: Vec::new(),
+            split: None,
+            forward: ForwardSettings::default(),
+            hold: None,
+            maintenance: Some(MaintenanceRoute { page: Some(name.to_owned()), health_paths: Vec::new() }),
+            preview: None,
+        };
+        let (old, new) = (group("old"), group("new"));
+        let tables = Tables::new(5, &[]);
+        tables.replace(&key, Some(old.clone()), 6);
+        tables.replace(&key, Some(new.clone()), 8);
+        // The answer to the commit of revision 7 took its time.
+        tables.replace(&key, Some(old.clone()), 7);
+        assert_eq!(tables.current().groups.get(&key).map(AsRef::as_ref), Some(&new));
+        tables.replace(&key, Some(old), 9);
+        assert_eq!(tables.current().version, 9);
     }
 }

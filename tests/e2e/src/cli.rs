@@ -71,6 +71,15 @@ impl Gapless {
     }
 }
 
+/// The build of gapless with places at which it can be made to fail: `$GAPLESS_FAILING`, else the one beside this one.
+#[must_use]
+pub fn failing_program() -> PathBuf {
+    let beside = || program().with_file_name("gapless-failpoints");
+    let path = std::env::var_os("GAPLESS_FAILING").map_or_else(beside, PathBuf::from);
+    assert!(path.exists(), "{} is missing: `./scripts/lib/failpoints.sh` builds it", path.display());
+    path
+}
+
 /// The binary under test: `$GAPLESS_BINARY`, else the one beside this test's own.
 pub(crate) fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("GAPLESS_BINARY") {

@@ -5,6 +5,7 @@ mod app;
 mod booted;
 mod cli;
 pub mod cluster;
+pub mod crash;
 mod engine;
 mod http;
 mod nginx;

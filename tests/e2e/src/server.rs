@@ -16,6 +16,8 @@ const START_DEADLINE: Duration = Duration::from_secs(15);
 pub struct Host {
     folder: PathBuf,
     listen: SocketAddr,
+    /// The program that the server is.
+    program: PathBuf,
     /// What the server is started by, such as `env NAME=value`.
     starter: Vec<String>,
     server: Option<Child>,
@@ -60,6 +62,17 @@ impl Host {
         self.starter = starter.iter().map(|word| (*word).to_owned()).collect();
     }
 
+    /// Has its server be that program: another build of gapless.
+    pub fn program(&mut self, program: &Path) {
+        program.clone_into(&mut self.program);
+    }
+
+    /// The server's process, if it runs.
+    #[must_use]
+    pub fn server_pid(&self) -> Option<u32> {
+        self.server.as_ref().map(Child::id)
+    }
+
     /// Has its server be started with that text of a `server.toml` from now on.
     pub fn configure(&self, config: &str) {
         std::fs::write(self.folder.join("server.toml"), config).expect("a file can be written");
@@ -68,7 +81,15 @@ impl Host {
     /// A host in that folder, whose server does not run yet.
     #[must_use]
     pub fn at(folder: &Path, listen: SocketAddr) -> Self {
-        Host { folder: folder.to_owned(), listen, starter: Vec::new(), server: None, proxy: None, is_temporary: None }
+        Host {
+            folder: folder.to_owned(),
+            listen,
+            program: program(),
+            starter: Vec::new(),
+            server: None,
+            proxy: None,
+            is_temporary: None,
+        }
     }
 
     /// The same host, with its server started by a command that executes what its further arguments say.
@@ -95,7 +116,7 @@ impl Host {
     pub fn spawn_server(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.join("server.log"));
         let log = log.expect("the log can be written");
-        let program = program().into_os_string();
+        let program = self.program.clone().into_os_string();
         let mut words = self.starter.iter().map(Into::into).chain([program, "server".into()]);
         let mut command = Command::new(words.next().expect("there is a program"));
         let config = self.folder.join("server.toml");

@@ -9,14 +9,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gapless-api", &["gapless-core"]),
     ("gapless-config", &["gapless-core"]),
     ("gapless-store", &[]),
-    ("gapless-runtime", &["gapless-core"]),
-    ("gapless-proxy", &["gapless-core"]),
+    ("gapless-effect", &[]),
+    ("gapless-runtime", &["gapless-core", "gapless-effect"]),
+    ("gapless-proxy", &["gapless-core", "gapless-effect"]),
     ("gapless-gotemplate", &[]),
     ("gapless-render", &["gapless-gotemplate"]),
     (
         "gapless-server",
         &[
             "gapless-core",
+            "gapless-effect",
             "gapless-api",
             "gapless-store",
             "gapless-runtime",
@@ -29,6 +31,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "gapless",
         &[
             "gapless-core",
+            "gapless-effect",
             "gapless-api",
             "gapless-config",
             "gapless-runtime",

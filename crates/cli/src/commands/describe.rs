@@ -31,6 +31,13 @@ pub fn man(folder: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The places at which this build can be made to fail.
+#[cfg(feature = "failpoints")]
+pub fn failpoints() -> Result<ExitCode, Failure> {
+    let names: Vec<_> = gapless_effect::Point::ALL.iter().map(|point| point.name()).collect();
+    print(&serde_json::to_string(&names).map_err(Failure::other)?)
+}
+
 /// A reader that has seen enough, such as `head`, is no failure.
 fn print(text: &str) -> Result<ExitCode, Failure> {
     let _ = writeln!(std::io::stdout(), "{text}");

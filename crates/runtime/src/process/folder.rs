@@ -5,6 +5,7 @@ use super::{freeze, identity};
 use crate::{Exit, InstancePlan, InstanceState, InstanceStatus, RuntimeError};
 use gapless_core::spec::{LogRotation, Resources};
 use gapless_core::{AppKey, InstanceName, PlacementId, Timestamp};
+use gapless_effect::{Point, step};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -146,7 +147,7 @@ impl Folders {
         if !folder.exists() {
             return Ok(());
         }
-        fs::write(folder.join("restart"), text).map_err(|error| failed(&folder, &error))
+        step(Point::ProcessRestart, || fs::write(folder.join("restart"), text)).map_err(|error| failed(&folder, &error))
     }
 
     /// All instances, or those of one application, sorted by name.
@@ -159,9 +160,10 @@ impl Folders {
 
     pub(crate) fn status(&self, name: InstanceName) -> Option<InstanceStatus> {
         let folder = self.of(&name);
-        let plan: Plan = read(&self.plan(&name))?;
-        let Some(state) = self.state(&name) else {
-            return Some(InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 });
+        // One without a plan was just being planned or removed when the server was killed: it is there to be removed.
+        let (Some(plan), Some(state)) = (read::<Plan>(&self.plan(&name)), self.state(&name)) else {
+            let created = InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 };
+            return folder.is_dir().then_some(created);
         };
         let id = state.main.to_string();
         let instance_state = match exit(&folder, &state) {
@@ -231,12 +233,13 @@ pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 /// Writes a file so that it survives: beside, synced, renamed, and the folder synced.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut file = File::create(&beside)?;
-    file.write_all(&serde_json::to_vec(value)?)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)?;
+    let value = serde_json::to_vec(value)?;
+    let mut file = step(Point::ProcessCreate, || File::create(&beside))?;
+    step(Point::ProcessWrite, || file.write_all(&value))?;
+    step(Point::ProcessSync, || file.sync_all())?;
+    step(Point::ProcessRename, || fs::rename(&beside, path))?;
     match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
+        Some(folder) => step(Point::ProcessSyncFolder, || File::open(folder)?.sync_all()),
         None => Ok(()),
     }
 }

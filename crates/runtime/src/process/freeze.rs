@@ -5,6 +5,7 @@ use super::folder::{Folders, failed};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::InstanceName;
+use gapless_effect::{Point, step};
 use rustix::process::{Signal, kill_process};
 use std::fs;
 use std::path::Path;
@@ -24,7 +25,7 @@ pub(super) fn freeze(folders: &Folders, name: &InstanceName) -> Result<(), Runti
     let folder = folders.of(name);
     let Some(state) = folders.state(name).filter(|state| state.main.is_alive()) else { return Ok(()) };
     // First: a server that is killed on the way leaves none that stands still and is said to run.
-    fs::write(folder.join(MARKER), "").map_err(|error| failed(&folder, &error))?;
+    step(Point::ProcessFrozen, || fs::write(folder.join(MARKER), "")).map_err(|error| failed(&folder, &error))?;
     if !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, true)) {
         let mut stopped = Vec::new();
         for _ in 0..ROUNDS_MAX {
@@ -51,7 +52,7 @@ pub(super) fn thaw(folders: &Folders, name: &InstanceName) -> Result<(), Runtime
     {
         signal(&identity::tree(&state), Signal::CONT);
     }
-    fs::remove_file(folder.join(MARKER)).map_err(|error| failed(&folder, &error))
+    step(Point::ProcessThawed, || fs::remove_file(folder.join(MARKER))).map_err(|error| failed(&folder, &error))
 }
 
 fn signal(pids: &[u32], signal: Signal) {

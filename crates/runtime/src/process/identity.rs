@@ -6,6 +6,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_s
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 /// A process, for as long as it lives and never another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +53,35 @@ impl std::fmt::Display for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}", self.pid, self.began)
     }
+}
+
+/// What runs of an instance of which nothing is noted: its shim, and the program that a shim started that was killed
+/// before it noted it. A program is known by its name for itself together with its place below `releases`, which is this
+/// host's alone.
+pub(super) fn unnoted(folder: &Path, releases: &Path, name: &str) -> Vec<Identity> {
+    let mut found = Vec::new();
+    let variable = format!("GAPLESS_INSTANCE={name}");
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let words = strings(&entry.path().join("cmdline"));
+        let is_kept = |path: &Path| path.starts_with(releases);
+        let is_shim = || words.iter().any(|word| Path::new(word) == folder);
+        let is_program = || {
+            let is_ours = words.iter().any(|word| is_kept(Path::new(word)))
+                || fs::read_link(entry.path().join("exe")).is_ok_and(|program| is_kept(&program));
+            is_ours && strings(&entry.path().join("environ")).contains(&variable)
+        };
+        if pid != std::process::id() && (is_shim() || is_program()) {
+            found.extend(Identity::of(pid).filter(Identity::is_alive));
+        }
+    }
+    found
+}
+
+/// The strings of a file in which each is ended by a 0.
+fn strings(path: &Path) -> Vec<String> {
+    let bytes = fs::read(path).unwrap_or_default();
+    bytes.split(|byte| *byte == 0).map(|text| String::from_utf8_lossy(text).into_owned()).collect()
 }
 
 /// The process of an instance's id.

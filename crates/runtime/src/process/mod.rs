@@ -52,6 +52,7 @@ impl ProcessRuntime {
     /// If the folder cannot be made.
     pub fn new(config: ProcessConfig) -> Result<Self, RuntimeError> {
         let folders = Folders::new(config.root)?;
+        program::remove_unfinished(&folders, true);
         Ok(ProcessRuntime { folders, shim: config.shim, watch: Watch::default(), choosing_port: Mutex::default() })
     }
 
@@ -86,7 +87,15 @@ impl Runtime for ProcessRuntime {
         };
         let folder = {
             let _one_at_a_time = self.choosing_port.lock().await;
-            self.folders.blocking(move |folders| start::plan(folders, &plan, &process)).await?
+            let work = move |folders: &Folders| {
+                let folder = folders.of(&plan.name);
+                if folder.is_dir() && folders.state(&plan.name).is_none() {
+                    // The server or the shim was killed in an earlier start, and that may be going on.
+                    stop::end_unnoted(folders, &folder, &plan.name)?;
+                }
+                start::plan(folders, &plan, &process)
+            };
+            self.folders.blocking(work).await?
         };
         if let Some(folder) = folder {
             start::run(&self.shim, &folder).await?;

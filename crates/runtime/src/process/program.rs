@@ -2,15 +2,18 @@
 //! the program, and the live release and a rollback still run what they ran.
 
 use super::folder::{Folders, failed};
+use super::identity::Identity;
 use crate::RuntimeError;
 use gapless_core::spec::Process;
 use gapless_core::{AppKey, Artifacts};
+use gapless_effect::{Point, step};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Keeps a copy of the program; the answer names it.
@@ -34,16 +37,58 @@ pub(crate) fn keep(folders: &Folders, process: &Process) -> Result<String, Runti
     if !Path::new(&process.directory).is_dir() {
         return Err(unusable(&process.directory, "there is no such folder on the server's host"));
     }
-    let beside = folders.releases().join(format!("new-{}", std::process::id()));
-    let copied = copy(program, &beside);
+    let beside = folders.releases().join(unfinished());
+    let removed = Removed(&beside);
+    let copied = step(Point::ProgramCopy, || copy(program, &beside));
     let checksum = copied.map_err(|error| failed(&folders.releases(), &error))?;
     let folder = folders.releases().join(&checksum);
-    let settled = fs::create_dir_all(&folder)
-        .and_then(|()| fs::rename(&beside, folder.join(file_name(program))))
-        .and_then(|()| File::open(&folder)?.sync_all())
-        .and_then(|()| File::open(folders.releases())?.sync_all());
+    let settled = step(Point::ProgramFolder, || fs::create_dir_all(&folder))
+        .and_then(|()| step(Point::ProgramRename, || fs::rename(&beside, folder.join(file_name(program)))))
+        .and_then(|()| {
+            step(Point::ProgramSync, || {
+                File::open(&folder)?.sync_all()?;
+                File::open(folders.releases())?.sync_all()
+            })
+        });
     settled.map_err(|error| failed(&folder, &error))?;
+    drop(removed);
     Ok(format!("sha256:{checksum}"))
+}
+
+/// What the name of a copy begins with that is not whole yet; the process that makes it follows.
+const UNFINISHED: &str = "new-";
+
+/// The name of a copy that is being made. Several are at once: two deployments may be preparing.
+fn unfinished() -> String {
+    static MADE: AtomicU64 = AtomicU64::new(0);
+    format!("{UNFINISHED}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Removes an unfinished copy when nobody goes on with it.
+struct Removed<'a>(&'a Path);
+
+impl Drop for Removed<'_> {
+    fn drop(&mut self) {
+        // It is not there where it became a whole one.
+        let _ = fs::remove_file(self.0);
+    }
+}
+
+/// Removes the copies that processes were making which are gone, and at its beginning what an earlier one of the same
+/// number was making. What another server of this host is making stays.
+pub(crate) fn remove_unfinished(folders: &Folders, begins: bool) {
+    for entry in fs::read_dir(folders.releases()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let maker =
+            name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)?.split('-').next()?.parse::<u32>().ok());
+        let is_gone = |pid| match pid == std::process::id() {
+            true => begins,
+            false => !Identity::of(pid).is_some_and(|maker| maker.is_alive()),
+        };
+        if maker.is_some_and(is_gone) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// What a copy of the program would be called, if there is such a program.
@@ -84,7 +129,7 @@ pub(crate) fn keep_only(
 ) -> Result<(), RuntimeError> {
     let kept = folders.kept();
     let file = kept.join(format!("{}.{}.json", key.app, key.env));
-    let noted = fs::create_dir_all(&kept).and_then(|()| match releases.is_empty() {
+    let noted = step(Point::ProgramKept, || fs::create_dir_all(&kept)).and_then(|()| match releases.is_empty() {
         true => fs::remove_file(&file).or_else(|error| match error.kind() {
             io::ErrorKind::NotFound => Ok(()),
             _ => Err(error),
@@ -92,6 +137,7 @@ pub(crate) fn keep_only(
         false => super::folder::write(&file, releases),
     });
     noted.map_err(|error| failed(&kept, &error))?;
+    remove_unfinished(folders, false);
     let mut needed = BTreeSet::new();
     for entry in fs::read_dir(&kept).map_err(|error| failed(&kept, &error))?.flatten() {
         let releases = super::folder::read::<BTreeMap<u64, Artifacts>>(&entry.path()).unwrap_or_default();

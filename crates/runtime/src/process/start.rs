@@ -4,8 +4,10 @@ use super::folder::{self, Folders, Plan, State, failed};
 use super::{ports, program};
 use crate::{InstancePlan, RuntimeError};
 use gapless_core::spec::Process;
+use gapless_effect::{Point, step};
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,6 +15,8 @@ use tokio::process::Command;
 
 /// How long a shim may take to start its process.
 const START_DEADLINE: Duration = Duration::from_secs(10);
+/// What an instance leaves when it ends.
+const OF_AN_EARLIER_RUN: [&str; 4] = ["exit.json", "state.json", "failure", "frozen"];
 const START_POLL: Duration = Duration::from_millis(1);
 
 /// Writes the instance's plan; nothing where it runs already.
@@ -25,16 +29,20 @@ pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) ->
     let program = program.ok_or_else(|| cannot("the copy of its program is gone; deploy it again".to_owned()))?;
     let folder = folders.of(&plan.name);
     // Before the port is chosen: what is reserved is given free when the last folder goes.
-    fs::create_dir_all(&folder).map_err(|error| failed(&folder, &error))?;
+    step(Point::ProcessFolder, || fs::create_dir_all(&folder)).map_err(|error| failed(&folder, &error))?;
     let (port, peers) = ports::of(folders, plan).inspect_err(|_| {
         // Only a folder in which nothing ever was.
         let _ = fs::remove_dir(&folder);
         let _ = folders.release(&plan.name.placement);
     })?;
     // What an earlier run left must not be taken for this one's.
-    for old in ["exit.json", "state.json", "failure", "frozen"] {
-        let _ = fs::remove_file(folder.join(old));
-    }
+    let forgotten = step(Point::ProcessForget, || {
+        OF_AN_EARLIER_RUN.iter().try_for_each(|old| match fs::remove_file(folder.join(old)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+    });
+    forgotten.map_err(|error| failed(&folder, &error))?;
     let arguments = process.command.get(1..).unwrap_or_default();
     let plan = Plan::new(plan, program, arguments, &process.directory, process.user.clone(), port, peers);
     folder::write(&folders.plan(&plan.name), &plan).map_err(|error| failed(&folder, &error))?;
@@ -45,11 +53,12 @@ pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) ->
 pub(super) async fn run(shim: &[OsString], folder: &Path) -> Result<(), RuntimeError> {
     let failed_to = |why: String| RuntimeError::Failed { doing: format!("starting {}", folder.display()), why };
     let (program, arguments) = shim.split_first().ok_or_else(|| failed_to("no shim is configured".to_owned()))?;
-    let log = File::create(folder.join("shim.log")).map_err(|error| failed(folder, &error))?;
+    let log = step(Point::ProcessShimLog, || File::create(folder.join("shim.log")))
+        .map_err(|error| failed(folder, &error))?;
     let errors = log.try_clone().map_err(|error| failed(folder, &error))?;
     let mut command = Command::new(program);
     command.args(arguments).arg(folder).stdin(Stdio::null()).stdout(log).stderr(errors).process_group(0);
-    let mut child = command.spawn().map_err(|error| failed_to(error.to_string()))?;
+    let mut child = step(Point::ProcessShim, || command.spawn()).map_err(|error| failed_to(error.to_string()))?;
     let give_up_at = tokio::time::Instant::now() + START_DEADLINE;
     loop {
         if folder::read::<State>(&folder.join("state.json")).is_some() {

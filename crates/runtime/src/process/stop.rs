@@ -4,7 +4,9 @@ use super::folder::{Folders, State, failed};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::{InstanceName, Millis};
+use gapless_effect::{Point, step};
 use rustix::process::{Signal, kill_process_group};
+use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -39,10 +41,31 @@ pub(super) async fn stop(folders: &Folders, name: &InstanceName, grace: Millis) 
         if let Some(cgroup) = &state.cgroup {
             cgroup::remove(cgroup);
         }
+    } else {
+        let (of, name) = (folder.clone(), name.clone());
+        folders.blocking(move |folders| end_unnoted(folders, &of, &name)).await?;
     }
-    match std::fs::remove_dir_all(&folder) {
+    match step(Point::ProcessRemove, || std::fs::remove_dir_all(&folder)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&folder, &error)),
         _ => folders.release(&name.placement),
+    }
+}
+
+/// Ends what runs of an instance of which nothing is noted; it never took a request.
+pub(super) fn end_unnoted(folders: &Folders, folder: &Path, name: &InstanceName) -> Result<(), RuntimeError> {
+    let give_up_at = std::time::Instant::now() + KILL_DEADLINE;
+    loop {
+        // Again and again: a shim may have started its program since.
+        let left = identity::unnoted(folder, &folders.releases(), &name.to_string());
+        if left.is_empty() {
+            return Ok(());
+        }
+        left.iter().for_each(|process| process.signal(Signal::KILL));
+        if std::time::Instant::now() >= give_up_at {
+            let why = "what an earlier start left does not die".to_owned();
+            return Err(RuntimeError::Failed { doing: format!("stopping {name}"), why });
+        }
+        std::thread::sleep(POLL);
     }
 }
 

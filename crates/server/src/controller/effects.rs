@@ -20,6 +20,8 @@ use tokio::task::{AbortHandle, JoinSet};
 /// How long a runtime that is away is waited for when a release is prepared, before the deployment fails for it.
 const PREPARE_PATIENCE: Duration = Duration::from_secs(3);
 const PREPARE_RETRY_AFTER: Duration = Duration::from_millis(250);
+/// How often freezing an instance is tried: some hosts cannot, and nothing depends on it.
+const FREEZE_TRIES_MAX: u32 = 3;
 /// How long after a failed call the next one waits.
 const RUNTIME_PAUSE: Duration = Duration::from_millis(200);
 
@@ -68,8 +70,8 @@ pub(super) struct Effects {
     under_way: BTreeSet<Work>,
     prepared: Option<(u64, Result<Artifacts, String>)>,
     restarts_set: BTreeMap<InstanceName, bool>,
-    /// Instances that could not be frozen: they run on.
-    unfreezable: BTreeSet<InstanceName>,
+    /// How often in a row instances could not be frozen: in the end they run on.
+    unfreezable: BTreeMap<InstanceName, u32>,
     /// What was last asked to be kept.
     kept: Vec<KeptRelease>,
     /// What came of the gates of a deployment.
@@ -91,7 +93,7 @@ impl Effects {
             under_way: BTreeSet::new(),
             prepared: None,
             restarts_set: BTreeMap::new(),
-            unfreezable: BTreeSet::new(),
+            unfreezable: BTreeMap::new(),
             kept: Vec::new(),
             gate_ends: BTreeMap::new(),
             gates_of: 0,
@@ -213,11 +215,14 @@ impl Effects {
                 self.under_way.remove(&work);
                 match result {
                     Err(error) if *is_frozen => {
-                        tracing::warn!(instance = %name, %error, "could not be frozen; it runs on");
-                        self.unfreezable.insert(name.clone());
+                        let failures = self.unfreezable.entry(name.clone()).or_default();
+                        *failures += 1;
+                        let next = if *failures < FREEZE_TRIES_MAX { "trying again" } else { "it runs on" };
+                        tracing::warn!(instance = %name, %error, "could not be frozen; {next}");
                     }
                     Err(error) => tracing::warn!(instance = %name, %error, "could not be thawed; trying again"),
                     Ok(()) => {
+                        self.unfreezable.remove(name);
                         let what = if *is_frozen { "parked" } else { "goes on" };
                         tracing::info!(instance = %name, "{what}");
                     }
@@ -379,7 +384,7 @@ impl Effects {
 
     fn freeze(&mut self, name: InstanceName, is_frozen: bool, state: &State) {
         let Some(placement) = state.app.placement_of(&name) else { return };
-        if is_frozen && self.unfreezable.contains(&name) {
+        if is_frozen && self.unfreezable.get(&name).is_some_and(|failures| *failures >= FREEZE_TRIES_MAX) {
             return;
         }
         let runtime = self.shared.runtimes.of(&placement.spec).clone();

@@ -8,6 +8,7 @@ use super::folder::{self, Plan, State};
 use super::identity::{self, Identity};
 use crate::{Exit, LogStream};
 use gapless_core::Timestamp;
+use gapless_effect::{Point, step};
 use output::Output;
 use rustix::process::{WaitOptions, set_child_subreaper, setsid, wait};
 use std::fs;
@@ -79,7 +80,7 @@ fn spawn(plan: &Plan) -> Result<Child, String> {
             command.env("HOME", std::env::var_os("HOME").unwrap_or_else(|| "/".into()));
         }
     }
-    let spawned = command.envs(&plan.variables).spawn();
+    let spawned = step(Point::ProcessProgram, || command.envs(&plan.variables).spawn());
     spawned
         .map_err(|error| format!("{} cannot be run in {}: {error}", plan.program.display(), plan.directory.display()))
 }

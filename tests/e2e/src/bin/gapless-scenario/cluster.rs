@@ -9,6 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
+impl Options {
+    /// The seed, which random kills go by, too.
+    pub const fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
 const SETTINGS: Settings = Settings { rounds: 3, rate_per_s: 100, recovery_max: Duration::from_secs(10) };
 
 /// What the scenario of a cluster is told.
@@ -17,7 +24,7 @@ pub struct Options {
     /// Of the cluster: how many runs
     #[arg(long, default_value_t = 20)]
     runs: u64,
-    /// Of the cluster: the seed of the first run; each further one has the next
+    /// Of the cluster and of random kills: the seed of the (first) run; each further one has the next
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// Of the cluster: tell what happened also of runs in which all went well

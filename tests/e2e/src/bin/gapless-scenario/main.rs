@@ -3,6 +3,7 @@
 mod bad_releases;
 mod canary;
 mod cluster;
+mod crashes;
 mod hold;
 mod load;
 mod nginx;
@@ -29,6 +30,8 @@ struct Args {
     json: bool,
     #[command(flatten)]
     cluster: cluster::Options,
+    #[command(flatten)]
+    crashes: crashes::CrashOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -39,6 +42,10 @@ enum Name {
     Canary,
     /// Three servers on three etcd members: killed, paused and cut off, under load, run after run
     Cluster,
+    /// At each write and effect: the process killed, an error, a hang
+    CrashMatrix,
+    /// Server, proxy and instances killed at random under load
+    Kills,
     /// A migration with requests held, under load
     Hold,
     /// Fifty deploys through nginx, under load
@@ -61,6 +68,8 @@ fn main() {
         Name::BadReleases => bad_releases::run(),
         Name::Canary => canary::run(),
         Name::Cluster => cluster::run_all(&args.cluster),
+        Name::CrashMatrix => crashes::matrix(&args.crashes),
+        Name::Kills => crashes::kills(&args.crashes, args.cluster.seed()),
         Name::Hold => hold::run(),
         Name::Nginx => nginx::run(),
         Name::Recipe => recipe::run(),

@@ -1,0 +1,80 @@
+//! The crash matrix and random kills, as much of them as is asked for.
+
+use clap::{Args, ValueEnum};
+use gapless_e2e::Runtime;
+use gapless_e2e::crash::{kills, matrix};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What the scenarios of crashes are told.
+#[derive(Args)]
+pub struct CrashOptions {
+    /// Of the crash matrix: only these points, such as `store.*`
+    #[arg(long, default_value = "*")]
+    points: String,
+    /// Of the crash matrix: what runs the application
+    #[arg(long, value_enum, default_value = "process")]
+    runtime: Kind,
+    /// Of the crash matrix: only these faults (kill, error, hang)
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+    /// Of the crash matrix: so many of the times that a deployment comes to a place, from the first on
+    #[arg(long, default_value_t = 1)]
+    times: u32,
+    /// Of random kills: how many rounds at most
+    #[arg(long, default_value_t = 100)]
+    rounds: u64,
+    /// Of random kills: no round begins after so many minutes
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Process,
+    Docker,
+}
+
+pub fn matrix(options: &CrashOptions) -> Value {
+    let runtime = match options.runtime {
+        Kind::Process => Runtime::Process,
+        Kind::Docker => Runtime::Docker,
+    };
+    let selection = matrix::Selection {
+        runtime,
+        points: options.points.clone(),
+        faults: options.faults.clone(),
+        times: options.times,
+    };
+    let outcome = matrix::run(&selection, &mut |line| eprintln!("{line}"));
+    json!({
+        "points": outcome.points,
+        "places": outcome.places,
+        "faults": outcome.faults,
+        "by_fault": outcome.by_fault,
+        "violations": outcome.violations.len(),
+        "violated": outcome.violations,
+        "requests": outcome.requests,
+        "failed": outcome.failed.len(),
+        "failures": outcome.failed,
+        "excused": outcome.excused,
+        "unreached": outcome.unreached,
+    })
+}
+
+pub fn kills(options: &CrashOptions, seed: u64) -> Value {
+    let settings = kills::Settings { rounds: options.rounds, within: Duration::from_secs(60 * options.minutes), seed };
+    let outcome = kills::run(settings, &mut |line| eprintln!("{line}"));
+    json!({
+        "rounds": outcome.rounds,
+        "repairs": outcome.repairs,
+        "wrong": outcome.wrong,
+        "requests": outcome.requests,
+        "failed": outcome.failed.len(),
+        "failures": outcome.failed,
+        "excused": outcome.excused,
+        "killed": outcome.killed,
+        "done": outcome.done,
+        "seed": seed,
+    })
+}

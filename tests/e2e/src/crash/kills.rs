@@ -1,0 +1,198 @@
+//! Random kills: the server, its proxy, an instance or what supervises one, at random moments of deployments, rollbacks
+//! and promotions, under load.
+
+use super::chance::Chance;
+use super::{Load, Site, world};
+use crate::{App, Gapless, Runtime};
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::time::{Duration, Instant, SystemTime};
+
+const RATE_PER_S: u32 = 150;
+/// Within this time of its beginning something is killed.
+const KILLED_WITHIN_MS: u64 = 1800;
+/// How long a command may go on after all is as it should be.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+/// How much of it, and by which chance.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Rounds at most.
+    pub rounds: u64,
+    /// No round begins after that time.
+    pub within: Duration,
+    /// The seed.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Rounds.
+    pub rounds: u64,
+    /// Rounds after which not all was as it should be by itself.
+    pub repairs: u64,
+    /// What was wrong.
+    pub wrong: Vec<String>,
+    /// Requests.
+    pub requests: u64,
+    /// Requests that were lost.
+    pub failed: Vec<String>,
+    /// Requests that were in flight in a proxy or an instance at the moment in which it was killed.
+    pub excused: u64,
+    /// What was killed, and how often.
+    pub killed: BTreeMap<String, u64>,
+    /// What was done, and how often.
+    pub done: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Victim {
+    Server,
+    Proxy,
+    Instance,
+    Shim,
+}
+
+/// The server most often: it is what does something.
+const VICTIMS: [Victim; 6] =
+    [Victim::Server, Victim::Server, Victim::Server, Victim::Proxy, Victim::Instance, Victim::Shim];
+
+/// Kills at random, round after round.
+#[must_use]
+pub fn run(settings: Settings, tell: &mut dyn FnMut(&str)) -> Outcome {
+    let give_up_at = Instant::now() + settings.within;
+    let app = App {
+        replicas: 2,
+        deploy: "observe = \"400ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
+        tables: "[environments.test]\nhosts = [\"test.example\"]\n\
+                 [environments.production]\nhosts = [\"production.example\", \"127.0.0.1\", \"localhost\"]\n"
+            .to_owned(),
+        ..App::new("killed", Runtime::Process)
+    };
+    let mut site = Site::new(app, None, &[]);
+    site.gapless.ok(["deploy", "--force", "-e", "test"]);
+    let mut chance = Chance::new(settings.seed);
+    let mut outcome = Outcome::default();
+    while outcome.rounds < settings.rounds && Instant::now() < give_up_at {
+        let told = round(&mut site, &mut chance, &mut outcome);
+        outcome.rounds += 1;
+        tell(&format!("round {} (seed {}): {told}", outcome.rounds, settings.seed));
+        if outcome.repairs > 0 {
+            break;
+        }
+    }
+    outcome
+}
+
+fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String {
+    let mut load = Load::start(&site.host, RATE_PER_S);
+    let (what, mut command) = begin(site, chance);
+    *outcome.done.entry(what.to_owned()).or_default() += 1;
+    let mut told = what.to_owned();
+    // One kill, and sometimes a second one while the first is being got over.
+    let count = 1 + u64::from(chance.below(4) == 0);
+    let mut moments: Vec<u64> = (0..count).map(|_| chance.below(KILLED_WITHIN_MS)).collect();
+    moments.sort_unstable();
+    let began = Instant::now();
+    let mut has_killed_proxy = false;
+    let mut has_killed_server = false;
+    for moment in moments {
+        let mut victim = *chance.one_of(&VICTIMS);
+        // Without both there is nobody who holds the listening sockets: what systemd does where it is.
+        if (has_killed_proxy && matches!(victim, Victim::Server))
+            || (has_killed_server && matches!(victim, Victim::Proxy))
+        {
+            victim = Victim::Instance;
+        }
+        while began.elapsed() < Duration::from_millis(moment) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if let Some(killed) = kill(site, victim, chance, &mut load) {
+            has_killed_proxy |= matches!(victim, Victim::Proxy);
+            has_killed_server |= matches!(victim, Victim::Server);
+            *outcome.killed.entry(format!("{victim:?}").to_lowercase()).or_default() += 1;
+            told.push_str(&format!(", {moment} ms: {killed}"));
+        }
+        site.revive();
+    }
+    let mut wrong = site.settle();
+    if !has_ended(&mut command) {
+        wrong.push("the command goes on for ever".to_owned());
+    }
+    let seen = load.stop();
+    told.push_str(&format!("; {} requests, {} failed, {} excused", seen.requests, seen.failed.len(), seen.excused));
+    outcome.requests += seen.requests;
+    outcome.excused += seen.excused;
+    for what in seen.failed {
+        told.push_str(&format!("\n    {what}"));
+        outcome.failed.push(what);
+    }
+    if !wrong.is_empty() {
+        outcome.repairs += 1;
+        let log = site.host.log();
+        let lines: Vec<_> = log.lines().collect();
+        wrong.extend(site.latest());
+        wrong.extend(lines.iter().rev().take(30).rev().map(|line| format!("log: {line}")));
+        told.push_str(&format!("\n    {}", wrong.join("\n    ")));
+        outcome.wrong.extend(wrong);
+    }
+    told
+}
+
+/// Begins something that changes what is live.
+fn begin(site: &mut Site, chance: &mut Chance) -> (&'static str, Child) {
+    let gapless: Gapless = site.gapless.clone();
+    match chance.below(5) {
+        0 | 1 => {
+            site.build();
+            ("deploy", gapless.spawn(["deploy", "--force"]))
+        }
+        2 => ("rollback", gapless.spawn(["rollback"])),
+        3 => {
+            site.build();
+            ("deploy to test", gapless.spawn(["deploy", "--force", "-e", "test"]))
+        }
+        _ => ("promote", gapless.spawn(["promote", "--from", "test", "--to", "production"])),
+    }
+}
+
+fn kill(site: &mut Site, victim: Victim, chance: &mut Chance, load: &mut Load) -> Option<String> {
+    if matches!(victim, Victim::Server) {
+        site.host.kill_server();
+        return Some("server killed".to_owned());
+    }
+    let processes = world::processes(site.host.folder());
+    let is_wanted = |process: &&world::Process| match victim {
+        Victim::Proxy => process.is("proxy"),
+        Victim::Shim => process.is("shim"),
+        _ => process.instance.is_some() && !process.is("shim") && !process.is("server") && !process.is("proxy"),
+    };
+    let candidates: Vec<_> = processes.iter().filter(is_wanted).collect();
+    if candidates.is_empty() {
+        return None;
+    }
+    let process = *chance.one_of(&candidates);
+    let pid = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw)?;
+    let at = SystemTime::now();
+    // It may have ended a moment ago.
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok()?;
+    if !matches!(victim, Victim::Shim) {
+        load.killed_at(at);
+    }
+    Some(format!("{victim:?} {} {} killed", process.pid, process.instance.as_deref().unwrap_or("")))
+}
+
+fn has_ended(command: &mut Child) -> bool {
+    let give_up_at = Instant::now() + COMMAND_DEADLINE;
+    while Instant::now() < give_up_at {
+        if command.try_wait().is_ok_and(|status| status.is_some()) {
+            return true;
+        }
+        std::thread::sleep(POLL);
+    }
+    let _ = command.kill();
+    let _ = command.wait();
+    false
+}

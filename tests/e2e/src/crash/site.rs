@@ -1,0 +1,258 @@
+//! A host with an application on it, under load: the one that crashes happen to, and whether all is as it should be.
+
+use super::world;
+use crate::{App, Gapless, Host, Runtime, example_program, free_port, get};
+use gapless_api::{ApplicationView, SlotState, SlotView};
+use gapless_core::Deployment;
+use gapless_ledger::{Failure, Ledger, LoadPlan, Mix, Report, Running};
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long all may take to be as it should be, after whatever happened.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+/// How long a killed process may take to have let go of everything.
+const KILLED_WITHIN: Duration = Duration::from_millis(250);
+
+/// A host with an application on it.
+pub struct Site {
+    /// The host.
+    pub host: Host,
+    /// The command line, in the application's folder.
+    pub gapless: Gapless,
+    app: App,
+    /// A program of its own, so that each release of processes is another one than the one before.
+    program: PathBuf,
+    builds: u32,
+}
+
+impl Site {
+    /// A host whose server is `program` (the usual one, if none) with `variables`, and release 1 live on it.
+    #[must_use]
+    pub fn new(app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
+        if let Some(program) = program {
+            host.program(program);
+        }
+        let starter: Vec<&str> = std::iter::once("env").chain(variables.iter().map(String::as_str)).collect();
+        host.starter(&starter);
+        host.configure("[registry]\nenabled = true\n");
+        host.start_server();
+        let program = host.folder().join("program");
+        fs::copy(example_program(), &program).expect("the program can be copied");
+        let gapless = host.gapless().within(&host.folder().join(&app.name));
+        let mut site = Site { host, gapless, app, program, builds: 0 };
+        site.build();
+        site.gapless.ok(["deploy", "--force"]);
+        site
+    }
+
+    /// Another release to deploy: another program, where it is one.
+    pub fn build(&mut self) {
+        self.builds += 1;
+        let folder = self.app.write(self.host.folder());
+        if self.app.runtime == Runtime::Docker {
+            return;
+        }
+        // What follows the end of a program is not read. Two of them are enough, and little disk space.
+        let beside = self.program.with_extension("new");
+        fs::copy(example_program(), &beside).expect("the program can be copied");
+        let mut bytes = fs::OpenOptions::new().append(true).open(&beside).expect("it can be written");
+        std::io::Write::write_all(&mut bytes, &(self.builds % 2).to_le_bytes()).expect("it can be written");
+        drop(bytes);
+        fs::rename(&beside, &self.program).expect("it can be renamed");
+        let file = folder.join("gapless.toml");
+        let text = fs::read_to_string(&file).expect("it was written");
+        let example = example_program().display().to_string();
+        fs::write(&file, text.replace(&example, &self.program.display().to_string())).expect("it can be written");
+    }
+
+    /// All environments of the application.
+    #[must_use]
+    pub fn views(&self) -> Vec<ApplicationView> {
+        let ran = self.gapless.run(["status", "--json"]);
+        serde_json::from_str(&ran.stdout).unwrap_or_default()
+    }
+
+    /// Starts the server again if it has ended, or is ended by what it finds.
+    pub fn revive(&mut self) {
+        let has_ended = self.host.server_pid().is_none_or(|pid| !world::is_alive(pid));
+        if has_ended {
+            // Its first thread can have ended before the others.
+            self.host.kill_server();
+            self.host.spawn_server();
+        }
+    }
+
+    /// Waits until all is as it should be: what is not, at the deadline.
+    pub fn settle(&mut self) -> Vec<String> {
+        let give_up_at = Instant::now() + SETTLE_DEADLINE;
+        loop {
+            self.revive();
+            let wrong = self.wrong();
+            if wrong.is_empty() || Instant::now() >= give_up_at {
+                return wrong;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// What is not as it should be just now: one live slot, the record, the routes and what really runs the same, and
+    /// nothing left over.
+    fn wrong(&self) -> Vec<String> {
+        let views = self.views();
+        if views.is_empty() {
+            return vec!["the server does not tell of the application".to_owned()];
+        }
+        let mut wrong = Vec::new();
+        for view in &views {
+            self.check(view, &mut wrong);
+        }
+        let state = self.host.folder().join("state");
+        let recorded: BTreeSet<String> = views
+            .iter()
+            .flat_map(|view| &view.slots)
+            .filter(|slot| slot.state != SlotState::Stopped)
+            .flat_map(|slot| &slot.instances)
+            .map(|instance| instance.name.clone())
+            .collect();
+        if self.app.runtime == Runtime::Docker {
+            let containers = world::containers(&self.app.name);
+            if containers != recorded {
+                wrong.push(format!("containers {containers:?}, recorded {recorded:?}"));
+            }
+        }
+        let of_processes = if self.app.runtime == Runtime::Docker { BTreeSet::new() } else { recorded };
+        let folders = world::instance_folders(&state);
+        if folders != of_processes {
+            wrong.push(format!("folders of {folders:?}, recorded {of_processes:?}"));
+        }
+        let processes = world::processes(self.host.folder());
+        for process in &processes {
+            if let Some(instance) = &process.instance
+                && !of_processes.contains(instance)
+                && !process.is("server")
+            {
+                wrong.push(format!("process {} of {instance} is left over", process.pid));
+            }
+        }
+        let proxies = processes.iter().filter(|process| process.is("proxy")).count();
+        if proxies != 1 {
+            wrong.push(format!("{proxies} proxies"));
+        }
+        wrong.extend(world::unfinished(&state).into_iter().map(|file| format!("{file} is left over")));
+        wrong
+    }
+
+    /// Whether the program of an instance of the process runtime runs.
+    fn runs(&self, instance: &str) -> bool {
+        let processes = world::processes(self.host.folder());
+        processes.iter().any(|process| process.instance.as_deref() == Some(instance) && !process.is("shim"))
+    }
+
+    fn check(&self, view: &ApplicationView, wrong: &mut Vec<String>) {
+        let env = &view.env;
+        if view.active.is_some() || !view.queue.is_empty() {
+            wrong.push(format!("{env}: a deployment has not ended"));
+        }
+        let live: Vec<_> = view.slots.iter().filter(|slot| slot.state == SlotState::Live).collect();
+        let [live] = live.as_slice() else {
+            wrong.push(format!("{env}: {} live slots", live.len()));
+            return;
+        };
+        if view.live != Some(live.slot) || !view.planes_behind.is_empty() {
+            wrong.push(format!("{env}: live {:?}, behind {:?}", view.live, view.planes_behind));
+        }
+        if live.instances.iter().any(|instance| !instance.in_rotation) {
+            wrong.push(format!("{env}: not all instances are in rotation"));
+        }
+        let is_settled = |slot: &SlotView| match slot.state {
+            SlotState::Live | SlotState::Parked | SlotState::Stopped => true,
+            // One of which an instance died meanwhile is not frozen as a whole; a rollback starts it again.
+            SlotState::Standby => slot.instances.iter().any(|instance| !self.runs(&instance.name)),
+            _ => false,
+        };
+        if let Some(other) = view.slots.iter().find(|slot| !is_settled(slot)) {
+            wrong.push(format!("{env}: {} is {:?}", other.slot, other.state));
+        }
+        let host = if env.to_string() == "test" { "Host: test.example\r\n" } else { "" };
+        let answered = get(self.host.address(), "/", host);
+        let release = format!("x-release: {}\r\n", live.release);
+        if !answered.as_ref().is_some_and(|(status, text)| *status == 200 && text.to_lowercase().contains(&release)) {
+            let head = answered.map(|(_, text)| text.lines().take(8).collect::<Vec<_>>().join(" | "));
+            wrong.push(format!("{env}: release {} is recorded, answered {head:?}", live.release));
+        }
+    }
+
+    /// What became of the latest deployments, for people.
+    #[must_use]
+    pub fn latest(&self) -> Vec<String> {
+        let ran = self.gapless.run(["history", "--json", "-n", "3"]);
+        let latest: Vec<Deployment> = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        latest.iter().map(|d| format!("deployment {}: {:?}", d.number, d.phase)).collect()
+    }
+}
+
+/// A load in the background, and when things were killed under it.
+pub struct Load {
+    tokio: tokio::runtime::Runtime,
+    running: Running,
+    began: SystemTime,
+    kills: Vec<SystemTime>,
+}
+
+/// What a load saw.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Requests.
+    pub requests: u64,
+    /// Those that failed and were not in flight in what was killed.
+    pub failed: Vec<String>,
+    /// Those that failed and were.
+    pub excused: u64,
+}
+
+impl Load {
+    /// GET and POST on kept and fresh connections, and slow downloads.
+    #[must_use]
+    pub fn start(host: &Host, rate_per_s: u32) -> Self {
+        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let tokio = tokio.expect("tokio can be set up");
+        let plan = LoadPlan {
+            rate_per_s,
+            mix: Mix::All,
+            websockets: 0,
+            event_streams: 0,
+            host: "production.example".to_owned(),
+            ..LoadPlan::new(host.address())
+        };
+        let began = SystemTime::now();
+        let running = tokio.block_on(async { Ledger::start(plan) });
+        Load { tokio, running, began, kills: Vec::new() }
+    }
+
+    /// Requests that are in flight at that moment may fail: what had them was killed then.
+    pub fn killed_at(&mut self, at: SystemTime) {
+        self.kills.push(at);
+    }
+
+    /// Ends the load: what it saw.
+    #[must_use]
+    pub fn stop(self) -> Seen {
+        let (began, kills) = (self.began, self.kills);
+        let report: Report = self.tokio.block_on(self.running.stop());
+        let is_excused = |failure: &Failure| {
+            let sent = began + Duration::from_micros(failure.at_us);
+            let ended = sent + Duration::from_micros(failure.after_us);
+            kills.iter().any(|killed| sent <= *killed + KILLED_WITHIN && ended >= *killed)
+        };
+        let (excused, failed): (Vec<_>, Vec<_>) = report.failures.iter().partition(|failure| is_excused(failure));
+        let mut failed: Vec<String> = failed.iter().map(|failure| format!("{failure:?}")).collect();
+        let untold = report.failed - report.failures.len() as u64;
+        failed.extend((0..untold).map(|_| "a failure that the ledger did not tell".to_owned()));
+        Seen { requests: report.requests, failed, excused: excused.len() as u64 }
+    }
+}

@@ -1,0 +1,89 @@
+//! What there really is: processes, containers and files, as the system tells it, not as gapless does.
+
+use crate::booted::docker;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+/// A process of a host under test.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Its arguments.
+    pub(crate) words: Vec<String>,
+    /// The instance that it is, or belongs to.
+    pub(crate) instance: Option<String>,
+}
+
+impl Process {
+    /// Whether it is gapless in that role.
+    pub(crate) fn is(&self, role: &str) -> bool {
+        self.words.get(1).is_some_and(|word| word == role)
+    }
+}
+
+/// The processes that have to do with that folder: their arguments or their variables name it. Those that have ended and
+/// are not reaped yet have neither.
+pub(crate) fn processes(folder: &Path) -> Vec<Process> {
+    let folder = folder.display().to_string();
+    let own = std::process::id();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let text = |file: &str| fs::read(entry.path().join(file)).map(|bytes| strings(&bytes)).unwrap_or_default();
+        let (words, variables) = (text("cmdline"), text("environ"));
+        if pid == own || !words.iter().chain(&variables).any(|text| text.contains(&folder)) {
+            continue;
+        }
+        let of = |name: &str| variables.iter().find_map(|text| text.strip_prefix(name).map(str::to_owned));
+        let shim = words.iter().position(|word| word == "shim").and_then(|at| words.get(at + 1));
+        let instance = match shim {
+            Some(folder) => Path::new(folder).file_name().map(|name| name.to_string_lossy().into_owned()),
+            None => of("GAPLESS_INSTANCE="),
+        };
+        found.push(Process { pid, words, instance });
+    }
+    found
+}
+
+fn strings(bytes: &[u8]) -> Vec<String> {
+    let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
+    parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+}
+
+/// Whether a process is there and has not ended.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // proc(5): the state follows the name, which is in parentheses and may have any character in it.
+    text.rsplit_once(')').is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
+}
+
+/// The instances that the process runtime has a folder of.
+pub(crate) fn instance_folders(state: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(state.join("processes/instances")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Files that nothing finishes any more: what is written beside its place, and half-copied programs. `seen` is told apart
+/// from what is just being written by looking twice.
+pub(crate) fn unfinished(state: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![state.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            } else if name.ends_with(".new") || name.starts_with("new-") {
+                found.insert(entry.path().display().to_string());
+            }
+        }
+    }
+    found
+}
+
+/// The containers of an application, running or not.
+pub(crate) fn containers(app: &str) -> BTreeSet<String> {
+    let text = docker(&["ps", "--all", "--filter", &format!("name=^/?{app}\\."), "--format", "{{.Names}}"]).ok();
+    text.lines().map(str::to_owned).collect()
+}

@@ -1,0 +1,146 @@
+//! Every durable write and outside effect has its point, at which the crash matrix makes it fail: one without fails here,
+//! or does not compile (a method of a driver, see `crates/server/src/failing.rs`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where files are written that something is recovered from.
+const WRITERS: &[&str] = &["crates/proxy/src/table_file.rs", "crates/runtime/src/process"];
+
+/// What changes the disk, or starts a process.
+const WRITES: &[&str] = &[
+    "fs::write(",
+    "fs::rename(",
+    "fs::remove_file(",
+    "fs::remove_dir(",
+    "fs::remove_dir_all(",
+    "fs::create_dir(",
+    "fs::create_dir_all(",
+    "File::create(",
+    ".sync_all()",
+    ".write_all(",
+    ".spawn()",
+];
+
+/// Writes without a point, and why they have none.
+const EXEMPT: &[(&str, &str)] = &[
+    // Limits of the kernel's, gone with the processes.
+    ("cgroup.rs", ""),
+    // What an instance says; lost lines are lost.
+    ("output.rs", ""),
+    ("logs.rs", ""),
+    // Made once, before there is anything to lose.
+    ("folder.rs", "fs::create_dir_all(folders."),
+    // An empty file that says which ports are free again; another start of the placement chooses anew.
+    ("folder.rs", "fs::remove_file(self.reservation(placement))"),
+    // A table that is no table is moved aside at the start, before anything is served.
+    ("table_file.rs", "fs::rename(file, &aside)"),
+    // Inside the step `ProgramCopy`, and what is left of a copy when it fails.
+    ("program.rs", "to.write_all("),
+    ("program.rs", "File::create(to)"),
+    ("program.rs", "copy.sync_all()"),
+    ("program.rs", "fs::remove_file(self.0)"),
+    ("program.rs", "fs::remove_file(entry.path())"),
+    // Only disk space: what is left is let go of the next time.
+    ("program.rs", "fs::remove_file(&file).or_else"),
+    ("program.rs", "fs::remove_dir_all(entry.path())"),
+    // A folder in which nothing ever was.
+    ("start.rs", "fs::remove_dir(&folder)"),
+    // Why a shim failed, for people.
+    ("mod.rs", "fs::write(folder.join(\"failure\")"),
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn sources(path: &Path, found: &mut Vec<PathBuf>) {
+    if path.is_file() {
+        found.push(path.to_owned());
+        return;
+    }
+    for entry in fs::read_dir(path).unwrap().flatten() {
+        sources(&entry.path(), found);
+    }
+}
+
+/// The file without its tests.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+}
+
+/// The parts of the text that are inside of the parentheses of a call of `step`.
+fn in_steps(text: &str) -> Vec<(usize, usize)> {
+    let begins = text.match_indices("step(Point::").map(|(at, _)| at + "step".len());
+    let end = |begin: usize| {
+        let mut depth = 0_u32;
+        let closes = text[begin..].char_indices().find(|(_, sign)| {
+            depth = match sign {
+                '(' => depth + 1,
+                ')' => depth - 1,
+                _ => depth,
+            };
+            depth == 0
+        });
+        closes.map_or(text.len(), |(length, _)| begin + length)
+    };
+    begins.map(|begin| (begin, end(begin))).collect()
+}
+
+#[test]
+fn every_durable_write_has_a_point() {
+    let mut files = Vec::new();
+    WRITERS.iter().for_each(|path| sources(&root().join(path), &mut files));
+    assert!(files.len() > 8, "{files:?}");
+    let mut without = Vec::new();
+    for path in files {
+        let (text, name) = (code(&path), path.file_name().unwrap().to_string_lossy().into_owned());
+        let steps = in_steps(&text);
+        for write in WRITES {
+            for (at, _) in text.match_indices(write) {
+                let line = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+                let line = text[line..].lines().next().unwrap_or_default().trim();
+                let is_in_step = steps.iter().any(|(begin, end)| (*begin..*end).contains(&at));
+                let is_exempt = EXEMPT.iter().any(|(file, what)| *file == name && line.contains(what));
+                if !is_in_step && !is_exempt && !line.starts_with("//") {
+                    without.push(format!("{}: {line}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(without.is_empty(), "wrap these in `gapless_effect::step`: {without:#?}");
+}
+
+#[test]
+fn every_point_is_the_point_of_something() {
+    let listed = fs::read_to_string(root().join("crates/effect/src/lib.rs")).unwrap();
+    let lines = listed.lines().filter(|line| !line.contains("cfg("));
+    let names = lines.filter_map(|line| line.trim().split_once(" = \"").map(|(name, _)| name.to_owned()));
+    let names: Vec<String> = names.collect();
+    assert!(names.len() > 30, "{names:?}");
+    let mut files = Vec::new();
+    ["crates/server/src", "crates/proxy/src", "crates/runtime/src"]
+        .iter()
+        .for_each(|path| sources(&root().join(path), &mut files));
+    let all: String = files.iter().map(|path| code(path)).collect();
+    for name in names {
+        assert!(all.contains(&format!("Point::{name}")), "nothing has the point {name}");
+    }
+}
+
+/// The drivers are made in one place, and what that place hands on is what can be made to fail.
+#[test]
+fn drivers_are_handed_on_with_their_points() {
+    let lead = code(&root().join("crates/server/src/lead.rs"));
+    for wrapped in ["failing::store(store)", "failing::runtimes(runtimes)", "failing::plane(plane)", "failing::gates("]
+    {
+        assert!(lead.contains(wrapped), "{wrapped}");
+    }
+}
+
+#[test]
+fn the_usual_build_has_no_points() {
+    let program = gapless_e2e::Gapless::new(Path::new("/nowhere"), Path::new("/"));
+    assert_eq!(program.run(["failpoints"]).code, 2, "it is a command of the build for the crash matrix only");
+}
