@@ -30,9 +30,12 @@ const NEWS_PAUSE_MS: u64 = 100;
 /// How far the tables are on disk, and what the last attempt to put one there said.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Persisted {
-    /// The newest version that is there.
+    /// The version that is there.
     pub(crate) version: u64,
-    /// The newest version that was tried.
+    /// Which change is there, counted: two tables may have the same version, where an application's change was told of
+    /// later than another's that was committed after it.
+    pub(crate) change: u64,
+    /// The newest change that was tried.
     pub(crate) tried: u64,
     pub(crate) error: Option<String>,
 }
@@ -60,6 +63,8 @@ pub(crate) struct Plane {
     cores: Vec<mpsc::UnboundedSender<Order>>,
     connections: AtomicUsize,
     applied: AtomicU64,
+    /// How often the table has changed.
+    changes: AtomicU64,
     connect_failed_ms: AtomicU64,
     state: Mutex<State>,
 }
@@ -98,6 +103,7 @@ impl Plane {
             cores: senders,
             connections: AtomicUsize::new(0),
             applied: AtomicU64::new(0),
+            changes: AtomicU64::new(0),
             connect_failed_ms: AtomicU64::new(0),
             state: Mutex::default(),
         };
@@ -113,7 +119,7 @@ impl Plane {
 
     /// Puts a whole table into force. Refused where it is older than the present one.
     pub(crate) async fn put(&self, table: &RouteTable) -> Result<Applied, Refusal> {
-        let acknowledged = {
+        let (change, acknowledged) = {
             let mut state = self.state();
             let present = self.routes.load_full();
             if table.version < present.version {
@@ -122,12 +128,12 @@ impl Plane {
             }
             self.change(&mut state, &present, table.version, &present.changes_to(table))
         };
-        Ok(self.acknowledge(table.version, acknowledged).await)
+        Ok(self.acknowledge(table.version, change, acknowledged).await)
     }
 
     /// Puts a change into force. Refused where it does not begin at the present table.
     pub(crate) async fn patch(&self, change: &RouteChange) -> Result<Applied, Refusal> {
-        let acknowledged = {
+        let (number, acknowledged) = {
             let mut state = self.state();
             let present = self.routes.load_full();
             // The same change again, because its acknowledgement was lost on the way.
@@ -138,7 +144,7 @@ impl Plane {
             }
             self.change(&mut state, &present, change.version, &change.groups)
         };
-        Ok(self.acknowledge(change.version, acknowledged).await)
+        Ok(self.acknowledge(change.version, number, acknowledged).await)
     }
 
     /// The cutover: from the one store in the middle on, requests are routed by the new table.
@@ -148,7 +154,7 @@ impl Plane {
         present: &Routes,
         version: u64,
         changes: &GroupChanges,
-    ) -> Vec<oneshot::Receiver<()>> {
+    ) -> (u64, Vec<oneshot::Receiver<()>>) {
         let cores = self.cores.len();
         let routes = present.with(version, changes, &mut |id| {
             let make = || Known { placement: Placement::new(id.clone(), cores), left: None };
@@ -166,6 +172,9 @@ impl Plane {
             }
         }
         self.routes.store(Arc::clone(&routes));
+        let is_change = version != present.version || !changes.is_empty();
+        // Counted after it is there: who reads the count reads this table, or a newer one.
+        let number = self.changes.fetch_add(u64::from(is_change), Ordering::AcqRel) + u64::from(is_change);
         self.routed_us.store(self.micros(), Ordering::Release);
         self.routed.send_replace(());
         for slot in before.clone().chain(after.clone()) {
@@ -187,28 +196,31 @@ impl Plane {
         if state.placements.len() > 2 * (REMEMBERED_MAX + routes.groups.len()) {
             state.forget();
         }
-        self.cores
-            .iter()
-            .map(|core| {
-                let (done, acknowledged) = oneshot::channel();
-                // A core that is gone routes nothing.
-                let _ = core.send(Order::Table(changed.clone(), done));
-                acknowledged
-            })
-            .collect()
+        let told = self.cores.iter().map(|core| {
+            let (done, acknowledged) = oneshot::channel();
+            // A core that is gone routes nothing.
+            let _ = core.send(Order::Table(changed.clone(), done));
+            acknowledged
+        });
+        (number, told.collect())
     }
 
-    async fn acknowledge(&self, version: u64, cores: Vec<oneshot::Receiver<()>>) -> Applied {
+    /// Which change the present table is of, or an older one.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    async fn acknowledge(&self, version: u64, change: u64, cores: Vec<oneshot::Receiver<()>>) -> Applied {
         for core in cores {
             let _ = core.await;
         }
         self.applied.fetch_max(version, Ordering::AcqRel);
         self.changed.send_replace(());
         let mut persisted = self.persisted.subscribe();
-        let Ok(on_disk) = persisted.wait_for(|on_disk| on_disk.tried >= version).await else {
+        let Ok(on_disk) = persisted.wait_for(|on_disk| on_disk.tried >= change).await else {
             return Applied { version, persisted: false, error: Some("the data plane is ending".to_owned()) };
         };
-        Applied { version, persisted: on_disk.version >= version, error: on_disk.error.clone() }
+        Applied { version, persisted: on_disk.change >= change, error: on_disk.error.clone() }
     }
 
     /// How long requests have been routed by the present table, in microseconds.

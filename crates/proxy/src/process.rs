@@ -137,8 +137,8 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
     let result = runtime.block_on(async {
         tokio::spawn(persist(Arc::clone(&plane), config.table_file.clone()));
         if let Some(table) = table {
-            let version = table.version;
-            plane.persisted.send_replace(Persisted { version, tried: version, error: None });
+            // The first change is the one that is there.
+            plane.persisted.send_replace(Persisted { version: table.version, change: 1, tried: 1, error: None });
             // Nothing is newer than the first one.
             let _ = plane.put(&table).await;
         }
@@ -273,12 +273,13 @@ async fn persist(plane: Arc<Plane>, file: PathBuf) {
     let mut applied = plane.changed.subscribe();
     loop {
         applied.borrow_and_update();
+        let change = plane.changes();
         let routes = plane.routes.load_full();
         let persisted = plane.persisted.borrow().clone();
         if plane.has_yielded.load(Ordering::Acquire) {
             // The file is the other one's by now.
-            plane.persisted.send_replace(Persisted { version: routes.version, tried: routes.version, error: None });
-        } else if routes.version > persisted.version {
+            plane.persisted.send_replace(Persisted { version: routes.version, change, tried: change, error: None });
+        } else if change > persisted.change {
             let (table, file) = (Arc::clone(&routes), file.clone());
             let written = tokio::task::spawn_blocking(move || table_file::store(&file, &table.to_json())).await;
             let error = match written {
@@ -289,8 +290,9 @@ async fn persist(plane: Arc<Plane>, file: PathBuf) {
             if let Some(error) = &error {
                 tracing::error!(%error, version = routes.version, "cannot write the table to disk");
             }
-            let version = if error.is_none() { routes.version } else { persisted.version };
-            plane.persisted.send_replace(Persisted { version, tried: routes.version, error });
+            let (version, there) =
+                if error.is_none() { (routes.version, change) } else { (persisted.version, persisted.change) };
+            plane.persisted.send_replace(Persisted { version, change: there, tried: change, error });
         }
         let is_behind = plane.persisted.borrow().error.is_some();
         let changed = applied.changed();

@@ -264,3 +264,14 @@ fn a_stream_of_events_ends_as_a_whole_when_the_data_plane_stops() {
     let rest = String::from_utf8(stream.read_to_end()).unwrap();
     assert!(rest.ends_with("0\r\n\r\n"), "the answer is cut off: {rest:?}");
 }
+
+#[test]
+fn a_change_that_was_told_of_later_than_one_committed_after_it_is_on_disk_when_it_is_acknowledged() {
+    let (blue, green) = (Origin::named("blue"), Origin::named("green"));
+    let proxy = Proxy::with(&shop(2, vec![live(BLUE, &[blue.address])]));
+    // The same version: it is that of the newest record, of another application.
+    let applied = proxy.put(&shop(2, vec![live(GREEN, &[green.address])]));
+    assert!(applied.persisted);
+    let proxy = proxy.restart(|_| {});
+    assert_eq!(proxy.get("a", "/").header("x-origin").as_deref(), Some("green"));
+}
