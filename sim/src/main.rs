@@ -97,7 +97,8 @@ fn many(first: u64, count: u64, is_json: bool) -> std::io::Result<bool> {
     }
     let violations = failed.len();
     if is_json {
-        let failed: Vec<_> = failed.iter().map(|(seed, what)| serde_json::json!({ "seed": seed, "what": what })).collect();
+        let failed: Vec<_> =
+            failed.iter().map(|(seed, what)| serde_json::json!({ "seed": seed, "what": what })).collect();
         figures(&serde_json::json!({
             "seeds": seeds, "violations": violations, "seconds": seconds, "requests": requests,
             "deployments": deployments, "failed": failed,
@@ -141,7 +142,9 @@ fn planted(asked: &Asked) -> std::io::Result<bool> {
 
 #[cfg(not(feature = "planted-bugs"))]
 fn planted(_: &Asked) -> std::io::Result<bool> {
-    Err(std::io::Error::other("bugs can be planted in a build with the feature planted-bugs only: ./scripts/sim --planted"))
+    Err(std::io::Error::other(
+        "bugs can be planted in a build with the feature planted-bugs only: ./scripts/sim --planted",
+    ))
 }
 
 /// How often releases are taken back, of each kind.

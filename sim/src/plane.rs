@@ -41,7 +41,10 @@ impl FakePlane {
         let mut state = self.world.lock();
         let present = state.planes.get(self.index).map_or(0, |plane| plane.table.version);
         if table.version < present {
-            return Err(PlaneError::Away(format!("version {} is older than the present one, {present}", table.version)));
+            return Err(PlaneError::Away(format!(
+                "version {} is older than the present one, {present}",
+                table.version
+            )));
         }
         state.apply(self.index, Arc::new(table));
         Ok(())
@@ -100,7 +103,7 @@ impl DataPlane for FakePlane {
     }
 
     async fn notice(&self, _: Duration) {
-        tokio::time::sleep(Duration::from_millis(100 + self.dice.below(400))).await;
+        tokio::time::sleep(Duration::from_millis(100 + self.dice.below(800))).await;
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::story::Who;
 use crate::world::{State, World};
+use gapless_core::application::Desired;
 use gapless_core::deployment::Kind;
 use gapless_core::{Application, Deployment, Phase, RouteGroup, gate};
-use gapless_core::application::Desired;
 use gapless_store::Op;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -55,7 +55,8 @@ impl RecordJudge {
                     }
                 }
                 Op::Delete(key) => {
-                    seen.apps.remove(key);
+                    // Another one of the same name begins anew, with the same numbers.
+                    seen.apps.remove(key).iter().for_each(|app| world.forget(&app.key));
                     seen.deployments.remove(key);
                 }
                 Op::Put(..) => {}
@@ -84,6 +85,8 @@ fn application(before: Option<&Application>, next: &Application, active: Option<
         world.violate(format!("{key}: the live slot holds nothing that has passed its checks"));
     }
     let derived = RouteGroup::derive(next);
+    let routed = derived.iter().flat_map(|group| group.placements()).map(|slot| slot.placement.clone());
+    world.recorded.extend(routed);
     let weights: u32 = derived.iter().flat_map(|group| &group.slots).map(|slot| slot.weight).sum();
     if weights != 0 && weights != 100 {
         world.violate(format!("{key}: the slots have {weights} % of the requests"));

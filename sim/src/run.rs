@@ -21,8 +21,10 @@ use tokio::time::Instant;
 const TROUBLE: Duration = Duration::from_secs(120);
 /// How long everything may take to come to its end afterwards.
 const PEACE: Duration = Duration::from_secs(120);
-/// How long until a server works where none does, in peace.
-const LEADS_WITHIN: Duration = Duration::from_secs(20);
+/// How often is looked whether it has.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long a server stands still at most.
+const STANDS_STILL_MAX: Duration = Duration::from_secs(10);
 
 /// What came of a seed.
 #[derive(Debug)]
@@ -148,17 +150,12 @@ impl Simulation {
         }
         world.lock().has_faults = false;
         world.tell(Who::Chance, || "peace".to_owned());
-        tokio::time::sleep(PEACE).await;
         let mut deployments = 0;
-        match self.at_work().await {
-            Some(server) => {
-                verdict::judge(&server, &world).await;
-                if world.lock().violations.is_empty() {
-                    verdict::deploy_once_more(&server, &world, &dice).await;
-                }
-                deployments = verdict::count_deployments(&server).await;
-            }
-            None => world.lock().violate("no server leads, although nothing is in its way"),
+        let has_broken = !world.lock().violations.is_empty();
+        let server = if has_broken { None } else { self.settled().await };
+        if let Some(server) = server {
+            verdict::deploy_once_more(&server, &world, &dice).await;
+            deployments = verdict::count_deployments(&server).await;
         }
         self.hosts.iter_mut().for_each(Host::kill);
         let mut state = world.lock();
@@ -194,7 +191,7 @@ impl Simulation {
         }
         if dice.once_in(if count > 1 { 5 } else { 20 }) {
             let index = any(&dice);
-            self.hosts[index].stand_still(Duration::from_millis(dice.below(10_000)));
+            self.hosts[index].stand_still(STANDS_STILL_MAX.mul_f64(dice.below(1_000) as f64 / 1_000.0));
         }
         if dice.once_in(15) {
             // An hour or ten years, forward or back.
@@ -220,15 +217,26 @@ impl Simulation {
         }
     }
 
-    /// A server that works.
-    async fn at_work(&self) -> Option<Arc<Server>> {
-        let give_up_at = Instant::now() + LEADS_WITHIN;
+    /// Waits until everything has come to its end; the server that works.
+    async fn settled(&self) -> Option<Arc<Server>> {
+        let world = &self.outside.world;
+        let give_up_at = Instant::now() + PEACE;
+        // Who stood still does not any more, and who only believed to lead knows better.
+        tokio::time::sleep(STANDS_STILL_MAX).await;
         loop {
+            tokio::time::sleep(LOOK_EVERY).await;
             let server = self.hosts.iter().find_map(Host::server);
-            if server.is_some() || Instant::now() >= give_up_at {
+            let unsettled = match &server {
+                Some(server) => verdict::unsettled(server, world).await,
+                None => vec!["no server leads, although nothing is in its way".to_owned()],
+            };
+            if unsettled.is_empty() {
                 return server;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            if Instant::now() >= give_up_at {
+                unsettled.into_iter().for_each(|violation| world.lock().violate(violation));
+                return None;
+            }
         }
     }
 }

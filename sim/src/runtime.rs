@@ -43,7 +43,10 @@ impl FakeRuntime {
     }
 
     /// What there is, of those that are wanted.
-    async fn listed(&self, is_wanted: impl Fn(&InstanceName) -> bool + Send) -> Result<Vec<InstanceStatus>, RuntimeError> {
+    async fn listed(
+        &self,
+        is_wanted: impl Fn(&InstanceName) -> bool + Send,
+    ) -> Result<Vec<InstanceStatus>, RuntimeError> {
         self.trouble("listing").await?;
         let state = self.world.lock();
         let status = |(name, instance): (&InstanceName, &crate::world::Instance)| InstanceStatus {
@@ -188,7 +191,9 @@ pub(crate) async fn mortality(world: World, dice: Dice, events: broadcast::Sende
             .filter(|(_, instance)| instance.is_running)
             .filter(|(_, instance)| {
                 let by_behaviour = match instance.behaviour {
-                    Behaviour::ExitsAfter(ms) => instance.has_passed && instance.started_at.elapsed().as_millis() > u128::from(ms),
+                    Behaviour::ExitsAfter(ms) => {
+                        instance.has_passed && instance.started_at.elapsed().as_millis() > u128::from(ms)
+                    }
                     _ => false,
                 };
                 by_behaviour || (state.has_faults && dice.once_in(400))

@@ -96,31 +96,32 @@ impl Store for FaultyStore {
     ) -> Result<BoxStream<'static, Result<WatchBatch, StoreError>>, StoreError> {
         let (store, prefix) = (self.clone(), prefix.to_owned());
         let ready = VecDeque::new();
-        let changes = stream::try_unfold((store, prefix, from, ready), |(store, prefix, mut next, mut ready)| async move {
-            loop {
-                if let Some(batch) = ready.pop_front() {
-                    return Ok(Some((batch, (store, prefix, next, ready))));
-                }
-                tokio::time::sleep(Duration::from_millis(200 + store.dice.below(600))).await;
-                store.pause.pass().await;
-                let has_faults = store.world.has_faults();
-                if has_faults && store.dice.once_in(100) {
-                    return Err(unavailable("the watch ended"));
-                }
-                let mut changes = store.inner.watch(&prefix, next).await?;
-                while let Some(Some(batch)) = changes.next().now_or_never() {
-                    let batch: WatchBatch = batch?;
-                    next = batch.revision + 1;
-                    if has_faults && store.dice.once_in(20) {
-                        continue;
+        let changes =
+            stream::try_unfold((store, prefix, from, ready), |(store, prefix, mut next, mut ready)| async move {
+                loop {
+                    if let Some(batch) = ready.pop_front() {
+                        return Ok(Some((batch, (store, prefix, next, ready))));
                     }
-                    if has_faults && store.dice.once_in(20) {
-                        ready.push_back(batch.clone());
+                    tokio::time::sleep(Duration::from_millis(200 + store.dice.below(600))).await;
+                    store.pause.pass().await;
+                    let has_faults = store.world.has_faults();
+                    if has_faults && store.dice.once_in(100) {
+                        return Err(unavailable("the watch ended"));
                     }
-                    ready.push_back(batch);
+                    let mut changes = store.inner.watch(&prefix, next).await?;
+                    while let Some(Some(batch)) = changes.next().now_or_never() {
+                        let batch: WatchBatch = batch?;
+                        next = batch.revision + 1;
+                        if has_faults && store.dice.once_in(20) {
+                            continue;
+                        }
+                        if has_faults && store.dice.once_in(20) {
+                            ready.push_back(batch.clone());
+                        }
+                        ready.push_back(batch);
+                    }
                 }
-            }
-        });
+            });
         Ok(changes.boxed())
     }
 }

@@ -12,10 +12,13 @@ use std::time::Duration;
 /// How long what follows from a deployment's end may take: a slot is parked, and does not come back at boot.
 const SETTLED_AFTER: Duration = Duration::from_secs(8);
 
-/// After the faults everything has come to its end, and the record, the routes and the world agree.
-pub(crate) async fn judge(server: &Server, world: &World) {
+/// What is not as it should be once everything has come to its end: the record, the routes and the world agree.
+pub(crate) async fn unsettled(server: &Server, world: &World) -> Vec<String> {
     let mut violations = Vec::new();
-    let apps = server.records.applications().await.map(|(_, apps)| apps).unwrap_or_default();
+    let apps = match server.records.applications().await {
+        Ok((_, apps)) => apps,
+        Err(error) => return vec![format!("the records cannot be read: {error}")],
+    };
     for app in &apps {
         let key = &app.key;
         if app.active.is_some() || !app.queue.is_empty() {
@@ -54,14 +57,13 @@ pub(crate) async fn judge(server: &Server, world: &World) {
             violations.push(format!("{name} is left over"));
         }
     }
-    drop(state);
-    violations.into_iter().for_each(|violation| world.lock().violate(violation));
+    violations
 }
 
-/// The next deployment works, without anybody's help.
+/// The next deployments work, without anybody's help.
 pub(crate) async fn deploy_once_more(server: &Server, world: &World, dice: &Dice) {
-    for app in APPS {
-        let Ok(key) = app.parse::<AppKey>() else { continue };
+    let one = async |app: &str| {
+        let Ok(key) = app.parse::<AppKey>() else { return };
         let by = people::someone(dice, server.clock.now());
         let deployed = server.operations.deploy(&key, people::good(&key), Vec::new(), true, &by).await;
         let shown = match deployed {
@@ -73,7 +75,8 @@ pub(crate) async fn deploy_once_more(server: &Server, world: &World, dice: &Dice
         }
         tokio::time::sleep(SETTLED_AFTER).await;
         judge_reboot(server, world, &key).await;
-    }
+    };
+    futures_util::future::join_all(APPS.map(one)).await;
 }
 
 /// How that deployment ended; the phase in which it still is when it had its time.

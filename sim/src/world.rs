@@ -28,8 +28,10 @@ pub(crate) struct State {
     pub(crate) planes: Vec<PlaneState>,
     /// Where an instance was that died, and not by gapless: requests that are sent there may fail.
     died: BTreeSet<SocketAddr>,
-    /// Placements of which an instance died: they may have no instance in rotation.
-    have_died: BTreeSet<PlacementId>,
+    /// Placements of which an instance died, or was stopped because people wanted that: they may have none in rotation.
+    may_be_empty: BTreeSet<PlacementId>,
+    /// Placements that a revision of the records had in its routes.
+    pub(crate) recorded: BTreeSet<PlacementId>,
     /// The hooks that were begun.
     hooks_begun: BTreeSet<(AppKey, u64, String)>,
     pub(crate) requests: u64,
@@ -88,7 +90,8 @@ impl World {
             instances: BTreeMap::new(),
             planes: Vec::new(),
             died: BTreeSet::new(),
-            have_died: BTreeSet::new(),
+            may_be_empty: BTreeSet::new(),
+            recorded: BTreeSet::new(),
             hooks_begun: BTreeSet::new(),
             requests: 0,
             next_address: 1,
@@ -170,6 +173,7 @@ impl State {
     pub(crate) fn stop(&mut self, name: &InstanceName, drain: Duration) {
         let Some(instance) = self.instances.remove(name) else { return };
         self.tell(Who::Runtime, || format!("{name} is stopped"));
+        self.may_be_empty.insert(name.placement.clone());
         if instance.is_running {
             self.must_be_unused(name, "stopped", drain);
         }
@@ -200,7 +204,8 @@ impl State {
             }
             let in_flight = plane.in_flight.get(placement).copied().unwrap_or(0);
             let drained_for = plane.unrouted_at.get(placement).map(|at| at.elapsed());
-            if in_flight > 0 && drained_for.is_none_or(|for_long| for_long < drain) {
+            // A clock that was set catches up by a fiftieth of the time.
+            if in_flight > 0 && drained_for.is_none_or(|for_long| for_long < drain.mul_f64(0.975)) {
                 violations.push(format!("{name} is {what} with {in_flight} requests in flight"));
             }
         }
@@ -214,6 +219,12 @@ impl State {
         }
     }
 
+    /// An application and all that was recorded of it is gone.
+    pub(crate) fn forget(&mut self, key: &AppKey) {
+        self.hooks_begun.retain(|(of, _, _)| of != key);
+        self.may_be_empty.retain(|placement| placement.key != *key);
+    }
+
     /// A data plane goes by a new table: only what has passed its checks may be in it, and one slot may be live.
     pub(crate) fn apply(&mut self, index: usize, table: Arc<RouteTable>) {
         let mut violations = Vec::new();
@@ -223,6 +234,9 @@ impl State {
                 violations.push(format!("{key} has live slots of the weights {weights:?}"));
             }
             for slot in group.placements() {
+                if !self.recorded.contains(&slot.placement) {
+                    violations.push(format!("{} is routed, and no revision of the records says so", slot.placement));
+                }
                 for backend in &slot.instances {
                     let name = slot.placement.instance(&backend.service, backend.replica);
                     // Of an earlier run it says nothing; that one has died, and requests to it are judged when they come.
@@ -274,7 +288,7 @@ impl State {
         })?;
         let count = slot.instances.len() as u64;
         let Some(backend) = slot.instances.get(usize::try_from(dice.below(count)).unwrap_or(0)) else {
-            if !self.have_died.contains(&slot.placement) {
+            if !self.may_be_empty.contains(&slot.placement) {
                 self.violate(format!("a request finds no instance of {}, which is live", slot.placement));
             }
             return None;
@@ -307,7 +321,7 @@ impl State {
         instance.out_of_memory = out_of_memory;
         let address = instance.address;
         self.died.insert(address);
-        self.have_died.insert(name.placement.clone());
+        self.may_be_empty.insert(name.placement.clone());
         self.tell(Who::Runtime, || format!("{name} dies{}", if out_of_memory { " of memory" } else { "" }));
     }
 
@@ -315,7 +329,8 @@ impl State {
     /// on disk, and nothing is in flight any more.
     pub(crate) fn reboot(&mut self) {
         self.tell(Who::Chance, || "the host is started again".to_owned());
-        let running: Vec<_> = self.instances.iter().filter(|(_, i)| i.is_running).map(|(name, _)| name.clone()).collect();
+        let running: Vec<_> =
+            self.instances.iter().filter(|(_, i)| i.is_running).map(|(name, _)| name.clone()).collect();
         for name in running {
             self.die(&name, false);
             let instance = self.instances.get(&name);

@@ -1,12 +1,12 @@
 //! What a record that is as it should be asks for: actions, and the instant at which to look again.
 
 use super::State;
-use crate::planted::{self, Bug};
 use crate::application::{Application, Desired, Idle, KeptRelease, Placement};
 use crate::deployment::Phase;
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate;
 use crate::hook::HookPoint;
+use crate::planted::{self, Bug};
 use crate::{Action, Millis, Pace, RouteGroup, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
@@ -131,7 +131,8 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
         // While it is judged an exit must be seen, and not be undone by the runtime. What is frozen has it set, too: after a
         // reboot it would run again beside the live slot.
         if is_there && !is_candidate && !is_judged {
-            actions.push(Action::SetRestart { name: name.clone(), comes_back: is_live || planted::is(Bug::AllComeBack) });
+            actions
+                .push(Action::SetRestart { name: name.clone(), comes_back: is_live || planted::is(Bug::AllComeBack) });
         }
         if matches!(fact.state, InstanceSeen::Running { .. }) {
             if may_freeze {
