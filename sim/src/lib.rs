@@ -8,7 +8,7 @@
 //! cargo run --release -p gapless-sim -- --judge 10000  # how often the judge of releases is wrong
 //! ```
 
-/// A third of a simulation's time would go into the usual allocator.
+/// More than a tenth of a simulation's time would go into the usual allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
