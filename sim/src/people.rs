@@ -1,6 +1,7 @@
 //! What people do, at any time: deploy good and bad releases, abort, roll back, stop, start, remove.
 
 use crate::dice::Dice;
+use crate::story::Who;
 use crate::world::World;
 use gapless_core::command::{CommandError, Requester, Steer};
 use gapless_core::gate::{Gate, GateCommand, GateKind};
@@ -8,7 +9,7 @@ use gapless_core::hook::{Hook, HookPoint, HookRun, Migration};
 use gapless_core::routes::Route;
 use gapless_core::spec::{ApprovalRule, HealthCheck, HoldSettings, Process, Service, Timing, Workload};
 use gapless_core::strategy::{Canary, CanaryStep, Choose, Strategy};
-use gapless_core::{AppKey, Millis, ServiceName, Spec};
+use gapless_core::{AppKey, Millis, ServiceName, Spec, Timestamp};
 use gapless_server::operations::{OperationError, Operations};
 
 /// The applications of a simulation.
@@ -21,8 +22,8 @@ pub(crate) const DRAIN: Millis = Millis(5_000);
 const ENDS: [&str; 5] = ["succeeded", "unchanged", "failed", "cancelled", "reverted"];
 
 /// One thing that a person does.
-pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
-    let by = someone(world, dice);
+pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice, now: Timestamp) {
+    let by = someone(dice, now);
     let app = APPS[usize::try_from(dice.below(APPS.len() as u64)).unwrap_or(0)];
     let Ok(key) = app.parse::<AppKey>() else { return };
     let (what, result) = match dice.below(12) {
@@ -64,13 +65,15 @@ pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice) {
     {
         world.lock().violate(format!("{app}: someone has to wait for a deployment that is over: it {phase}"));
     }
-    let came_of_it = result.err().map(|error| format!(": {error}")).unwrap_or_default();
-    world.tell(format!("someone {what} {app}{came_of_it}"));
+    world.tell(Who::Person, || {
+        let came_of_it = result.err().map(|error| format!(": {error}")).unwrap_or_default();
+        format!("{what} {app}{came_of_it}")
+    });
 }
 
-pub(crate) fn someone(world: &World, dice: &Dice) -> Requester {
+pub(crate) fn someone(dice: &Dice, now: Timestamp) -> Requester {
     let secret = format!("{:016x}", dice.below(u64::MAX));
-    Requester { name: "someone".to_owned(), at: world.now(), secret }
+    Requester { name: "someone".to_owned(), at: now, secret }
 }
 
 /// A good release.

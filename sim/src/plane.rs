@@ -2,6 +2,8 @@
 //! requests that it carries.
 
 use crate::dice::Dice;
+use crate::pause::Pause;
+use crate::story::Who;
 use crate::world::{PlaneState, World};
 use async_trait::async_trait;
 use gapless_core::RouteTable;
@@ -11,20 +13,41 @@ use gapless_server::planes::{Applied, DataPlane, PlaneError, PlaneStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Adds a data plane to the world.
+pub(crate) fn add(world: &World) {
+    world.lock().planes.push(PlaneState::default());
+}
+
+/// A server's way to a data plane.
 pub(crate) struct FakePlane {
-    world: World,
-    dice: Dice,
-    index: usize,
+    pub(crate) world: World,
+    pub(crate) dice: Dice,
+    pub(crate) index: usize,
+    pub(crate) pause: Pause,
 }
 
 impl FakePlane {
-    pub(crate) fn new(world: World, dice: Dice) -> Self {
-        let index = {
-            let mut state = world.lock();
-            state.planes.push(PlaneState::default());
-            state.planes.len() - 1
-        };
-        FakePlane { world, dice, index }
+    /// A call arrives, sometimes late.
+    async fn arrive(&self) -> Result<(), PlaneError> {
+        self.pause.pass().await;
+        if self.world.has_faults() && self.dice.once_in(50) {
+            self.dice.wait_up_to(2_000).await;
+        }
+        self.answer().await.map(drop)
+    }
+
+    /// An older table than the present one is refused, as the real data planes do: somebody who was paused sends it.
+    fn apply(&self, table: RouteTable) -> Result<(), PlaneError> {
+        let mut state = self.world.lock();
+        let present = state.planes.get(self.index).map_or(0, |plane| plane.table.version);
+        if table.version < present {
+            return Err(PlaneError::Away(format!(
+                "version {} is older than the present one, {present}",
+                table.version
+            )));
+        }
+        state.apply(self.index, Arc::new(table));
+        Ok(())
     }
 
     async fn answer(&self) -> Result<Applied, PlaneError> {
@@ -42,33 +65,31 @@ impl DataPlane for FakePlane {
     }
 
     async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
-        self.answer().await?;
-        self.world.lock().apply(self.index, Arc::new(table.clone()));
+        self.arrive().await?;
+        self.apply(table.clone())?;
         self.answer().await
     }
 
     async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {
-        self.answer().await?;
-        {
-            let mut state = self.world.lock();
-            let Some(plane) = state.planes.get(self.index) else { return Err(PlaneError::OtherBase) };
-            if plane.table.version != change.base {
-                return Err(PlaneError::OtherBase);
-            }
-            let mut table = (*plane.table).clone();
-            table.version = change.version;
-            for (key, group) in &change.groups {
-                match group {
-                    Some(group) => table.groups.insert(key.clone(), group.clone()),
-                    None => table.groups.remove(key),
-                };
-            }
-            state.apply(self.index, Arc::new(table));
+        self.arrive().await?;
+        let present = self.world.lock().planes.get(self.index).map(|plane| plane.table.clone());
+        let Some(present) = present.filter(|table| table.version == change.base) else {
+            return Err(PlaneError::OtherBase);
+        };
+        let mut table = (*present).clone();
+        table.version = change.version;
+        for (key, group) in &change.groups {
+            match group {
+                Some(group) => table.groups.insert(key.clone(), group.clone()),
+                None => table.groups.remove(key),
+            };
         }
+        self.apply(table)?;
         self.answer().await
     }
 
     async fn status(&self) -> Result<PlaneStatus, PlaneError> {
+        self.pause.pass().await;
         self.answer().await?;
         let state = self.world.lock();
         let Some(plane) = state.planes.get(self.index) else { return Err(PlaneError::Away("none".to_owned())) };
@@ -82,7 +103,7 @@ impl DataPlane for FakePlane {
     }
 
     async fn notice(&self, _: Duration) {
-        tokio::time::sleep(Duration::from_millis(100 + self.dice.below(400))).await;
+        tokio::time::sleep(Duration::from_millis(100 + self.dice.below(800))).await;
     }
 }
 
@@ -90,13 +111,17 @@ impl DataPlane for FakePlane {
 pub(crate) async fn requests(world: World, dice: Dice, index: usize) {
     loop {
         dice.wait_up_to(300).await;
-        let placement = world.lock().request(index, &dice);
-        if let Some(placement) = placement {
+        let sent = {
+            let mut state = world.lock();
+            let epoch = state.planes.get(index).map_or(0, |plane| plane.epoch);
+            state.request(index, &dice).map(|placement| (placement, epoch))
+        };
+        if let Some((placement, epoch)) = sent {
             let lasts = if dice.once_in(40) { dice.below(10_000) } else { dice.below(100) };
             let world = world.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(lasts)).await;
-                world.lock().finish(index, &placement);
+                world.lock().finish(index, epoch, &placement);
             });
         }
     }
@@ -109,11 +134,16 @@ pub(crate) async fn outages(world: World, dice: Dice, index: usize) {
         if !world.has_faults() {
             continue;
         }
-        world.tell(format!("data plane {index} goes away"));
+        let is_restarted = dice.once_in(3);
+        world.tell(Who::Plane(index), || "goes away".to_owned());
         set_away(&world, index, true);
-        dice.wait_up_to(15_000).await;
+        dice.wait_up_to(if is_restarted { 500 } else { 15_000 }).await;
+        if is_restarted {
+            world.lock().restart_plane(index);
+        }
         set_away(&world, index, false);
-        world.tell(format!("data plane {index} is back"));
+        let how = if is_restarted { "is another process" } else { "is back" };
+        world.tell(Who::Plane(index), || how.to_owned());
     }
 }
 

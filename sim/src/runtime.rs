@@ -1,6 +1,7 @@
 //! A fake runtime: instances that start slowly, exit, and calls that fail before or after they took effect.
 
 use crate::dice::Dice;
+use crate::pause::Pause;
 use crate::world::{Behaviour, World};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -21,12 +22,14 @@ pub(crate) struct FakeRuntime {
     pub(crate) dice: Dice,
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
     /// The drain timeout of all releases, for judging stops.
-    pub(crate) drain: Millis,
+    pub(crate) drain: Duration,
+    pub(crate) pause: Pause,
 }
 
 impl FakeRuntime {
     /// Time passes, and the call may fail for a while. True where it does and had its effect all the same.
     async fn trouble(&self, doing: &str) -> Result<(), RuntimeError> {
+        self.pause.pass().await;
         self.dice.wait_up_to(50).await;
         if self.world.has_faults() && self.dice.once_in(15) {
             return Err(away(doing));
@@ -37,6 +40,30 @@ impl FakeRuntime {
     /// The answer is lost, though the call had its effect.
     fn lose_answer(&self, doing: &str) -> Result<(), RuntimeError> {
         if self.world.has_faults() && self.dice.once_in(15) { Err(away(doing)) } else { Ok(()) }
+    }
+
+    /// What there is, of those that are wanted.
+    async fn listed(
+        &self,
+        is_wanted: impl Fn(&InstanceName) -> bool + Send,
+    ) -> Result<Vec<InstanceStatus>, RuntimeError> {
+        self.trouble("listing").await?;
+        let state = self.world.lock();
+        let status = |(name, instance): (&InstanceName, &crate::world::Instance)| InstanceStatus {
+            name: name.clone(),
+            id: format!("{name}-{}", instance.run),
+            state: match instance.is_running {
+                true if instance.is_frozen => InstanceState::Frozen { since: instance.since },
+                true => InstanceState::Running { address: instance.address, since: instance.since },
+                false => InstanceState::Exited(Exit {
+                    code: Some(1),
+                    out_of_memory: instance.out_of_memory,
+                    at: instance.since,
+                }),
+            },
+            restarts: 0,
+        };
+        Ok(state.instances.iter().filter(|(name, _)| is_wanted(name)).map(status).collect())
     }
 
     fn happened(&self, name: &InstanceName, what: &str) {
@@ -57,6 +84,9 @@ impl Runtime for FakeRuntime {
         progress(Progress { step: "pulling".to_owned(), done_bytes: 1, total_bytes: 2 });
         self.dice.wait_up_to(2_000).await;
         self.trouble("pulling").await?;
+        if self.world.is_disk_full() {
+            return Err(RuntimeError::DiskFull { doing: "pulling".to_owned() });
+        }
         if self.world.has_faults() && self.dice.once_in(10) {
             return Err(RuntimeError::Artifact { what: "shop".to_owned(), why: "there is none".to_owned() });
         }
@@ -69,6 +99,9 @@ impl Runtime for FakeRuntime {
 
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
         self.trouble("starting").await?;
+        if self.world.is_disk_full() {
+            return Err(RuntimeError::DiskFull { doing: "creating".to_owned() });
+        }
         if self.world.has_faults() && self.dice.once_in(25) {
             return Err(RuntimeError::Start { name: plan.name.clone(), why: "no".to_owned() });
         }
@@ -84,34 +117,16 @@ impl Runtime for FakeRuntime {
     }
 
     async fn list(&self, key: &AppKey) -> Result<Vec<InstanceStatus>, RuntimeError> {
-        let all = self.list_all().await?;
-        Ok(all.into_iter().filter(|status| status.name.placement.key == *key).collect())
+        self.listed(|name| name.placement.key == *key).await
     }
 
     async fn list_all(&self) -> Result<Vec<InstanceStatus>, RuntimeError> {
-        self.trouble("listing").await?;
-        let state = self.world.lock();
-        let now = state.now();
-        let status = |(name, instance): (&InstanceName, &crate::world::Instance)| InstanceStatus {
-            name: name.clone(),
-            id: format!("{name}-{}", instance.run),
-            state: match instance.is_running {
-                true if instance.is_frozen => InstanceState::Frozen { since: instance.since },
-                true => InstanceState::Running { address: instance.address, since: instance.since },
-                false => InstanceState::Exited(Exit {
-                    code: Some(1),
-                    out_of_memory: instance.out_of_memory,
-                    at: instance.since.min(now),
-                }),
-            },
-            restarts: 0,
-        };
-        Ok(state.instances.iter().map(status).collect())
+        self.listed(|_| true).await
     }
 
     async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
         self.trouble("stopping").await?;
-        self.world.lock().stop(name, self.drain.0);
+        self.world.lock().stop(name, self.drain);
         self.dice.wait_up_to(grace.0).await;
         self.happened(name, "die");
         self.lose_answer("stopping")
@@ -119,7 +134,7 @@ impl Runtime for FakeRuntime {
 
     async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
         self.trouble("freezing").await?;
-        self.world.lock().freeze(name, self.drain.0);
+        self.world.lock().freeze(name, self.drain);
         self.happened(name, "pause");
         self.lose_answer("freezing")
     }
@@ -170,14 +185,15 @@ pub(crate) async fn mortality(world: World, dice: Dice, events: broadcast::Sende
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let mut state = world.lock();
-        let now = state.now();
         let victims: Vec<_> = state
             .instances
             .iter()
             .filter(|(_, instance)| instance.is_running)
             .filter(|(_, instance)| {
                 let by_behaviour = match instance.behaviour {
-                    Behaviour::ExitsAfter(ms) => instance.has_passed && now.since(instance.since).0 > ms,
+                    Behaviour::ExitsAfter(ms) => {
+                        instance.has_passed && instance.started_at.elapsed().as_millis() > u128::from(ms)
+                    }
                     _ => false,
                 };
                 by_behaviour || (state.has_faults && dice.once_in(400))

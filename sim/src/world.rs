@@ -1,14 +1,16 @@
 //! The world outside the control plane: instances, what the data planes route to, and the rules that must never break.
 
 use crate::dice::Dice;
-use gapless_core::{InstanceName, PlacementId, RouteTable, Timestamp};
+use crate::story::{Story, Who};
+use gapless_core::{AppKey, InstanceName, PlacementId, RouteTable, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lines of its story that a simulation keeps.
-const STORY_LINES_MAX: usize = 5_000;
+/// What the wall clock says when a simulation begins: late enough for it to be set back by ten years.
+const WALL_BEGAN_MS: u64 = 1_700_000_000_000;
 
 /// The world, shared by all fakes.
 #[derive(Clone)]
@@ -18,14 +20,24 @@ pub(crate) struct State {
     pub(crate) began: Instant,
     /// Whether things go wrong by chance.
     pub(crate) has_faults: bool,
+    /// How far the wall clock was set, forward or back.
+    pub(crate) wall_offset_ms: i64,
+    /// Until when the disk of the store and of the runtime is full.
+    pub(crate) disk_full_until: Instant,
     pub(crate) instances: BTreeMap<InstanceName, Instance>,
     pub(crate) planes: Vec<PlaneState>,
-    /// Placements of which an instance died by chance: requests to them may fail.
-    pub(crate) died: BTreeSet<PlacementId>,
+    /// Where an instance was that died, and not by gapless: requests that are sent there may fail.
+    died: BTreeSet<SocketAddr>,
+    /// Placements of which an instance died, or was stopped because people wanted that: they may have none in rotation.
+    may_be_empty: BTreeSet<PlacementId>,
+    /// Placements that a revision of the records had in its routes.
+    pub(crate) recorded: BTreeSet<PlacementId>,
+    /// The hooks that were begun.
+    hooks_begun: BTreeSet<(AppKey, u64, String)>,
     pub(crate) requests: u64,
     next_address: u32,
     pub(crate) violations: Vec<String>,
-    pub(crate) story: Vec<String>,
+    pub(crate) story: Story,
 }
 
 /// An instance of the fake runtime.
@@ -38,8 +50,9 @@ pub(crate) struct Instance {
     pub(crate) address: SocketAddr,
     pub(crate) run: u64,
     pub(crate) since: Timestamp,
+    pub(crate) started_at: Instant,
     pub(crate) behaviour: Behaviour,
-    /// Whether a health check ever found it well.
+    /// Whether a health check found this run of it well.
     pub(crate) has_passed: bool,
 }
 
@@ -57,6 +70,8 @@ pub(crate) enum Behaviour {
 #[derive(Default)]
 pub(crate) struct PlaneState {
     pub(crate) is_away: bool,
+    /// How often its process was started again: what was in flight then is gone.
+    pub(crate) epoch: u64,
     pub(crate) table: Arc<RouteTable>,
     pub(crate) in_flight: BTreeMap<PlacementId, u64>,
     pub(crate) requests: BTreeMap<PlacementId, u64>,
@@ -65,17 +80,23 @@ pub(crate) struct PlaneState {
 }
 
 impl World {
-    pub(crate) fn new(has_faults: bool) -> Self {
+    pub(crate) fn new(has_faults: bool, tells: bool) -> Self {
+        let began = Instant::now();
         World(Arc::new(Mutex::new(State {
-            began: Instant::now(),
+            began,
             has_faults,
+            wall_offset_ms: 0,
+            disk_full_until: began,
             instances: BTreeMap::new(),
             planes: Vec::new(),
             died: BTreeSet::new(),
+            may_be_empty: BTreeSet::new(),
+            recorded: BTreeSet::new(),
+            hooks_begun: BTreeSet::new(),
             requests: 0,
             next_address: 1,
             violations: Vec::new(),
-            story: Vec::new(),
+            story: Story::new(tells),
         })))
     }
 
@@ -83,91 +104,97 @@ impl World {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn tell(&self, line: impl Into<String>) {
-        self.lock().tell(line);
+    pub(crate) fn tell(&self, who: Who, line: impl FnOnce() -> String) {
+        self.lock().tell(who, line);
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
-        self.lock().now()
+    pub(crate) fn wall(&self) -> Timestamp {
+        self.lock().wall()
     }
 
     pub(crate) fn has_faults(&self) -> bool {
         self.lock().has_faults
     }
+
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let state = self.lock();
+        state.has_faults && Instant::now() < state.disk_full_until
+    }
 }
 
 impl State {
-    pub(crate) fn now(&self) -> Timestamp {
-        Timestamp(1_000_000 + u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    /// What the wall clock says.
+    pub(crate) fn wall(&self) -> Timestamp {
+        let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Timestamp((WALL_BEGAN_MS + elapsed).saturating_add_signed(self.wall_offset_ms))
     }
 
-    pub(crate) fn tell(&mut self, line: impl Into<String>) {
-        if self.story.len() < STORY_LINES_MAX {
-            let at = self.began.elapsed().as_millis();
-            self.story.push(format!("{at:>8} ms  {}", line.into()));
-        }
+    pub(crate) fn tell(&mut self, who: Who, line: impl FnOnce() -> String) {
+        let at = self.began.elapsed();
+        self.story.tell(at, who, line);
     }
 
     pub(crate) fn violate(&mut self, what: impl Into<String>) {
         let what = what.into();
-        self.tell(format!("VIOLATION: {what}"));
+        self.tell(Who::Judge, || format!("VIOLATION: {what}"));
         self.violations.push(what);
     }
 
     pub(crate) fn start(&mut self, name: &InstanceName, behaviour: Behaviour) {
-        let since = self.now();
-        let address = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + self.next_address), 9000));
-        if let Some(instance) = self.instances.get_mut(name) {
-            if !instance.is_running {
-                instance.is_running = true;
-                instance.is_frozen = false;
-                instance.run += 1;
-                instance.since = since;
-                self.tell(format!("{name} runs again"));
-            }
+        let since = self.wall();
+        let known = self.instances.get(name);
+        if known.is_some_and(|instance| instance.is_running) {
             return;
         }
+        // Each run has an address of its own, as containers may.
+        let address = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + self.next_address), 9000));
         self.next_address += 1;
+        let run = known.map_or(1, |instance| instance.run + 1);
         let instance = Instance {
             is_running: behaviour != Behaviour::ExitsWhileStarting,
             is_frozen: false,
-            comes_back: false,
+            comes_back: known.is_some_and(|instance| instance.comes_back),
             out_of_memory: false,
             address,
-            run: 1,
+            run,
             since,
-            behaviour,
+            started_at: Instant::now(),
+            behaviour: known.map_or(behaviour, |instance| instance.behaviour),
             has_passed: false,
         };
         self.instances.insert(name.clone(), instance);
-        self.tell(format!("{name} runs ({behaviour:?})"));
+        self.tell(Who::Runtime, || match run {
+            1 => format!("{name} runs ({behaviour:?})"),
+            _ => format!("{name} runs again"),
+        });
     }
 
     /// gapless stops an instance: nothing may route to it, and nothing may be in flight before its drain deadline.
-    pub(crate) fn stop(&mut self, name: &InstanceName, drain_ms: u64) {
-        if self.instances.remove(name).is_none() {
-            return;
+    pub(crate) fn stop(&mut self, name: &InstanceName, drain: Duration) {
+        let Some(instance) = self.instances.remove(name) else { return };
+        self.tell(Who::Runtime, || format!("{name} is stopped"));
+        self.may_be_empty.insert(name.placement.clone());
+        if instance.is_running {
+            self.must_be_unused(name, "stopped", drain);
         }
-        self.tell(format!("{name} is stopped"));
-        self.must_be_unused(name, "stopped", drain_ms);
     }
 
     /// gapless freezes an instance: the same as for a stop.
-    pub(crate) fn freeze(&mut self, name: &InstanceName, drain_ms: u64) {
+    pub(crate) fn freeze(&mut self, name: &InstanceName, drain: Duration) {
         let Some(instance) = self.instances.get_mut(name).filter(|i| i.is_running && !i.is_frozen) else { return };
         instance.is_frozen = true;
-        self.tell(format!("{name} is frozen"));
-        self.must_be_unused(name, "frozen", drain_ms);
+        self.tell(Who::Runtime, || format!("{name} is frozen"));
+        self.must_be_unused(name, "frozen", drain);
     }
 
     pub(crate) fn thaw(&mut self, name: &InstanceName) {
         if let Some(instance) = self.instances.get_mut(name).filter(|instance| instance.is_frozen) {
             instance.is_frozen = false;
-            self.tell(format!("{name} goes on"));
+            self.tell(Who::Runtime, || format!("{name} goes on"));
         }
     }
 
-    fn must_be_unused(&mut self, name: &InstanceName, what: &str, drain_ms: u64) {
+    fn must_be_unused(&mut self, name: &InstanceName, what: &str, drain: Duration) {
         let placement = &name.placement;
         let mut violations = Vec::new();
         for plane in &self.planes {
@@ -176,12 +203,26 @@ impl State {
                 violations.push(format!("{name} is {what} while a data plane routes to it"));
             }
             let in_flight = plane.in_flight.get(placement).copied().unwrap_or(0);
-            let drained_for = plane.unrouted_at.get(placement).map(|at| at.elapsed().as_millis());
-            if in_flight > 0 && drained_for.is_none_or(|ms| ms < u128::from(drain_ms)) {
+            let drained_for = plane.unrouted_at.get(placement).map(|at| at.elapsed());
+            // A clock that was set catches up by a fiftieth of the time.
+            if in_flight > 0 && drained_for.is_none_or(|for_long| for_long < drain.mul_f64(0.975)) {
                 violations.push(format!("{name} is {what} with {in_flight} requests in flight"));
             }
         }
         violations.into_iter().for_each(|violation| self.violate(violation));
+    }
+
+    /// A hook begins: never twice.
+    pub(crate) fn begin_hook(&mut self, key: &AppKey, deployment: u64, name: &str) {
+        if !self.hooks_begun.insert((key.clone(), deployment, name.to_owned())) {
+            self.violate(format!("{key}: the hook {name} of deployment {deployment} is begun twice"));
+        }
+    }
+
+    /// An application and all that was recorded of it is gone.
+    pub(crate) fn forget(&mut self, key: &AppKey) {
+        self.hooks_begun.retain(|(of, _, _)| of != key);
+        self.may_be_empty.retain(|placement| placement.key != *key);
     }
 
     /// A data plane goes by a new table: only what has passed its checks may be in it, and one slot may be live.
@@ -193,9 +234,14 @@ impl State {
                 violations.push(format!("{key} has live slots of the weights {weights:?}"));
             }
             for slot in group.placements() {
+                if !self.recorded.contains(&slot.placement) {
+                    violations.push(format!("{} is routed, and no revision of the records says so", slot.placement));
+                }
                 for backend in &slot.instances {
                     let name = slot.placement.instance(&backend.service, backend.replica);
-                    if self.instances.get(&name).is_some_and(|instance| !instance.has_passed) {
+                    // Of an earlier run it says nothing; that one has died, and requests to it are judged when they come.
+                    let instance = self.instances.get(&name).filter(|instance| instance.address == backend.address);
+                    if instance.is_some_and(|instance| !instance.has_passed) {
                         violations.push(format!("{name} is routed and never passed a check"));
                     }
                 }
@@ -210,27 +256,26 @@ impl State {
             slots.map(|slot| slot.placement.clone()).collect::<BTreeSet<_>>()
         };
         if let Some(plane) = self.planes.get_mut(index) {
-            if table.version < plane.table.version {
-                violations.push(format!("version {} follows {}", table.version, plane.table.version));
-            }
             for gone in routed(&plane.table).difference(&routed(&table)) {
                 plane.unrouted_at.insert(gone.clone(), Instant::now());
             }
             let (before, after) = (live(&plane.table), live(&table));
             plane.table = table;
             if before != after {
-                let shown: Vec<_> = after.iter().map(ToString::to_string).collect();
-                self.tell(format!("data plane {index} sends requests to {}", shown.join(", ")));
+                self.tell(Who::Plane(index), || {
+                    let shown: Vec<_> = after.iter().map(ToString::to_string).collect();
+                    format!("sends requests to {}", shown.join(", "))
+                });
             }
         }
         violations.into_iter().for_each(|violation| self.violate(violation));
     }
 
-    /// A request arrives at a data plane. It may fail only if an instance died by chance, or nothing was ever live.
+    /// A request arrives at a data plane. It may fail only if an instance died, or nothing was ever live.
     pub(crate) fn request(&mut self, index: usize, dice: &Dice) -> Option<PlacementId> {
         let plane = self.planes.get_mut(index)?;
-        let groups: Vec<_> = plane.table.groups.values().cloned().collect();
-        let group = groups.get(usize::try_from(dice.below(groups.len() as u64)).unwrap_or(0))?;
+        let count = plane.table.groups.len() as u64;
+        let group = plane.table.groups.values().nth(usize::try_from(dice.below(count)).unwrap_or(0))?.clone();
         if group.hold.is_some() {
             return None;
         }
@@ -242,32 +287,66 @@ impl State {
             is_hit
         })?;
         let count = slot.instances.len() as u64;
-        let backend = slot.instances.get(usize::try_from(dice.below(count)).unwrap_or(0))?;
-        let name = slot.placement.instance(&backend.service, backend.replica);
+        let Some(backend) = slot.instances.get(usize::try_from(dice.below(count)).unwrap_or(0)) else {
+            if !self.may_be_empty.contains(&slot.placement) {
+                self.violate(format!("a request finds no instance of {}, which is live", slot.placement));
+            }
+            return None;
+        };
         *plane.in_flight.entry(slot.placement.clone()).or_default() += 1;
         *plane.requests.entry(slot.placement.clone()).or_default() += 1;
         self.requests += 1;
+        let name = slot.placement.instance(&backend.service, backend.replica);
         let answers =
             self.instances.get(&name).is_some_and(|i| i.is_running && !i.is_frozen && i.address == backend.address);
-        if !answers && !self.died.contains(&slot.placement) {
+        if !answers && !self.died.contains(&backend.address) {
             self.violate(format!("a request was sent to {name}, which does not run"));
         }
         Some(slot.placement.clone())
     }
 
-    pub(crate) fn finish(&mut self, index: usize, placement: &PlacementId) {
-        if let Some(count) = self.planes.get_mut(index).and_then(|plane| plane.in_flight.get_mut(placement)) {
+    /// A request that came in that epoch of the data plane is answered.
+    pub(crate) fn finish(&mut self, index: usize, epoch: u64, placement: &PlacementId) {
+        let plane = self.planes.get_mut(index).filter(|plane| plane.epoch == epoch);
+        if let Some(count) = plane.and_then(|plane| plane.in_flight.get_mut(placement)) {
             *count = count.saturating_sub(1);
         }
     }
 
-    /// An instance dies by chance.
+    /// An instance dies, and not by gapless.
     pub(crate) fn die(&mut self, name: &InstanceName, out_of_memory: bool) {
         let Some(instance) = self.instances.get_mut(name).filter(|instance| instance.is_running) else { return };
         instance.is_running = false;
         instance.is_frozen = false;
         instance.out_of_memory = out_of_memory;
-        self.died.insert(name.placement.clone());
-        self.tell(format!("{name} dies{}", if out_of_memory { " of memory" } else { "" }));
+        let address = instance.address;
+        self.died.insert(address);
+        self.may_be_empty.insert(name.placement.clone());
+        self.tell(Who::Runtime, || format!("{name} dies{}", if out_of_memory { " of memory" } else { "" }));
+    }
+
+    /// The host is started again: what comes back by itself runs, with another address; the data planes go by what they had
+    /// on disk, and nothing is in flight any more.
+    pub(crate) fn reboot(&mut self) {
+        self.tell(Who::Chance, || "the host is started again".to_owned());
+        let running: Vec<_> =
+            self.instances.iter().filter(|(_, i)| i.is_running).map(|(name, _)| name.clone()).collect();
+        for name in running {
+            self.die(&name, false);
+            let instance = self.instances.get(&name);
+            if let Some(behaviour) = instance.filter(|it| it.comes_back).map(|it| it.behaviour) {
+                self.start(&name, behaviour);
+            }
+        }
+        (0..self.planes.len()).for_each(|index| self.restart_plane(index));
+    }
+
+    /// A data plane's process is another one.
+    pub(crate) fn restart_plane(&mut self, index: usize) {
+        if let Some(plane) = self.planes.get_mut(index) {
+            plane.epoch += 1;
+            plane.in_flight.clear();
+            plane.requests.clear();
+        }
     }
 }

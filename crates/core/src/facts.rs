@@ -3,6 +3,7 @@
 use crate::deployment::Traffic;
 use crate::gate::GateResult;
 use crate::judge::Comparison;
+use crate::planted::{self, Bug};
 use crate::{Artifacts, InstanceName, PlacementId, RouteGroup, Timestamp};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -167,7 +168,7 @@ impl Facts {
         }
         let behind = |plane: &&PlaneFact| match &plane.view {
             Some(view) => view.group.as_deref() != wanted,
-            None => true,
+            None => !planted::is(Bug::AwayIsUnrouted),
         };
         self.planes.iter().filter(behind).map(|plane| plane.name.as_str()).collect()
     }
@@ -186,7 +187,8 @@ impl Facts {
     pub fn is_drained(&self, placement: &PlacementId) -> bool {
         self.planes.iter().all(|plane| {
             let in_flight = plane.view.as_ref().and_then(|view| view.in_flight.as_ref());
-            in_flight.is_some_and(|counts| counts.get(placement).copied().unwrap_or(0) == 0)
+            let is_none = |counts: &BTreeMap<_, u64>| counts.get(placement).copied().unwrap_or(0) == 0;
+            in_flight.map_or(planted::is(Bug::UnknownIsDrained), is_none)
         })
     }
 }

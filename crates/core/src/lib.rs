@@ -16,6 +16,7 @@ pub mod machine;
 pub mod names;
 pub mod placement;
 pub mod plan;
+pub mod planted;
 pub mod release;
 pub mod routes;
 pub mod slot;

@@ -2,6 +2,7 @@
 //! state and never edited; what the data plane knows of the world is this and nothing else.
 
 use crate::application::{Application, Desired, Idle, Placement, Replica};
+use crate::planted::{self, Bug};
 use crate::spec::{ForwardSettings, HoldSettings};
 use crate::strategy::Choose;
 use crate::{AppKey, HostPattern, Millis, PathPrefix, PlacementId, ServiceName};
@@ -187,7 +188,7 @@ impl RouteGroup {
             let mut live = SlotRoute::derive(live, SlotRole::Live);
             if let Some((placement, share)) = canary {
                 let share = u32::from(share).min(SlotRoute::WEIGHT_FULL);
-                live.weight = SlotRoute::WEIGHT_FULL - share;
+                live.weight = SlotRoute::WEIGHT_FULL - if planted::is(Bug::CanaryOverlap) { 0 } else { share };
                 slots.push(SlotRoute { weight: share, ..SlotRoute::derive(placement, SlotRole::Live) });
                 split = Split::derive(placement);
             }

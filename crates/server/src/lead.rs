@@ -83,6 +83,7 @@ impl Parts {
         let (promotions, promotions_asked) = tokio::sync::mpsc::unbounded_channel();
         let bells = Bells::default();
         let clock = Clock::system();
+        clock.not_before_records(&records, &apps).await?;
         let wake = {
             let bells = bells.clone();
             move |key: &_| bells.ring(key)

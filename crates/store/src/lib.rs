@@ -25,6 +25,15 @@ use futures_util::stream::BoxStream;
 /// A store with the semantics of etcd v3. Any implementation must pass `conformance::all`.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Whether who has this store may act on what was read from it: not a server that was paused for so long that another
+    /// one may lead by now. Answered at once, without asking anybody.
+    ///
+    /// # Errors
+    /// [`StoreError::Deposed`] if not.
+    fn allowed(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// The entries whose keys begin with `prefix`, sorted by key, all of one revision.
     async fn range(&self, prefix: &str) -> Result<Range, StoreError>;
 

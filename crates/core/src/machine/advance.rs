@@ -7,6 +7,7 @@ use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reaso
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate::{self, GateReport};
 use crate::hook::HookPoint;
+use crate::planted::{self, Bug};
 use crate::{Artifacts, Millis, PlacementId, Release, RouteGroup, Slot};
 
 /// Moves the deployment on by one phase, if the facts say so.
@@ -177,7 +178,8 @@ impl At<'_> {
         let is_well = match &fact {
             // A pass of before this phase does not count: a slot that was kept for rollback is checked anew.
             Some(fact) if check.path.is_some() => {
-                fact.health.passes >= check.passes && fact.health.passed_at >= self.deployment.phase_since
+                let is_new = fact.health.passed_at >= self.deployment.phase_since || planted::is(Bug::OldPassCounts);
+                fact.health.passes >= check.passes && is_new
             }
             Some(fact) => matches!(fact.state, InstanceSeen::Running { .. }) && self.is_late(check.settle),
             None => false,
@@ -186,7 +188,7 @@ impl At<'_> {
             Some(_) => "no check was answered".to_owned(),
             None => "it does not run".to_owned(),
         });
-        (!is_well).then_some((check.deadline, seen))
+        (!is_well && !planted::is(Bug::CutoverUnchecked)).then_some((check.deadline, seen))
     }
 
     /// What has to come before the cutover, or the cutover itself. A rollback goes to what has been there before.
@@ -196,7 +198,10 @@ impl At<'_> {
         if is_forward && !gate::all_passed(&spec.gates, &self.deployment.gates) {
             self.open_preview();
             self.enter(Phase::Testing);
-        } else if is_forward && spec.approval.as_ref().is_some_and(|rule| !rule.is_met(self.deployment)) {
+        } else if is_forward
+            && spec.approval.as_ref().is_some_and(|rule| !rule.is_met(self.deployment))
+            && !planted::is(Bug::ApprovalSkipped)
+        {
             self.open_preview();
             self.enter(Phase::Approving);
         } else if self.has_hooks_before_cutover() {
@@ -250,7 +255,7 @@ impl At<'_> {
                 None => reports.push(GateReport { name: gate, attempts: end.attempt, since: end.since, until, result }),
             }
         }
-        if let Some(report) = gate::failed(gates, &self.deployment.gates) {
+        if let Some(report) = gate::failed(gates, &self.deployment.gates).filter(|_| !planted::is(Bug::GateIgnored)) {
             let mut message = format!("the gate {} failed: {}", report.name, report.result.summary);
             if !report.result.lines.is_empty() {
                 message.push_str("; its last lines:");
@@ -260,6 +265,11 @@ impl At<'_> {
                 });
             }
             return self.fail(Cause::Gate, message);
+        }
+        let is_over = |name: &String| self.deployment.gates.iter().any(|report| report.name == *name);
+        let are_over = planted::is(Bug::GateIgnored) && gates.iter().all(|gate| is_over(&gate.name));
+        if has_news && are_over {
+            return self.shift();
         }
         if has_news && gate::all_passed(gates, &self.deployment.gates) {
             self.towards_cutover();
@@ -276,7 +286,7 @@ impl At<'_> {
             self.fail(Cause::Rejected, message);
         } else if rule.is_met(self.deployment) {
             self.towards_cutover();
-        } else if self.is_late(rule.expires) {
+        } else if self.is_late(rule.expires) && !planted::is(Bug::ApprovalNeverExpires) {
             let (given, needed) = (self.deployment.approvals.len(), rule.people);
             let message = format!("{given} of {needed} people approved it within {} (approval.expires)", rule.expires);
             self.fail(Cause::Expired, message);
@@ -531,6 +541,7 @@ impl At<'_> {
         self.app.vacate(slot);
         if let Some(previous) = self.deployment.previous
             && self.app.slots.contains_key(&previous.slot)
+            && !planted::is(Bug::RevertForgetsLive)
         {
             self.app.live = Some(previous.slot);
         }

@@ -19,6 +19,7 @@ use crate::runtimes::Runtimes;
 use crate::tables::Tables;
 use effects::{Effects, News};
 use gapless_core::machine::{State, Step, step};
+use gapless_core::planted::{self, Bug};
 use gapless_core::{Action, AppKey, Millis, Phase, Timestamp};
 use observe::Observer;
 use probes::Probes;
@@ -204,6 +205,11 @@ impl Controller {
                     let _ = self.shared.changes.send(self.key.clone());
                     return Ok(Turn::Gone);
                 }
+                // While instances were listed this server may have been paused, and another one may lead by now: what was
+                // right to stop may be live. A commit is fenced; what is done to instances has only this.
+                if !planted::is(Bug::ActsWhenDeposed) {
+                    self.shared.records.allowed()?;
+                }
                 self.probes.keep_only(&actions);
                 self.effects.keep_tests(&actions);
                 for action in actions {
@@ -232,6 +238,9 @@ impl Controller {
     }
 
     async fn commit(&mut self, loaded: &Loaded, next: &State) -> Result<(), RecordError> {
+        if planted::is(Bug::RouteBeforeCommit) {
+            self.shared.tables.set(&next.app, loaded.revision());
+        }
         let revision = self.shared.records.commit(loaded, next).await?;
         let committed_at = Instant::now();
         self.shared.tables.set(&next.app, revision);

@@ -107,15 +107,6 @@ impl EtcdStore {
         compacted.await.map(drop).map_err(|trouble| self.failed(trouble))
     }
 
-    /// Nothing is read or changed for whoever cannot know that it still leads: after a pause it would act on what it
-    /// reads as if no time had passed.
-    fn allowed(&self) -> Result<(), StoreError> {
-        match &self.fence {
-            Some(fence) if Instant::now() >= *fence.valid_until.borrow() => Err(StoreError::Deposed),
-            _ => Ok(()),
-        }
-    }
-
     fn failed(&self, trouble: Trouble) -> StoreError {
         trouble.while_running(&self.connection.place)
     }
@@ -186,6 +177,15 @@ impl std::fmt::Debug for EtcdStore {
 
 #[async_trait]
 impl Store for EtcdStore {
+    /// Nothing is read or changed, either, for whoever cannot know that it still leads: after a pause it would act on
+    /// what it reads as if no time had passed.
+    fn allowed(&self) -> Result<(), StoreError> {
+        match &self.fence {
+            Some(fence) if Instant::now() >= *fence.valid_until.borrow() => Err(StoreError::Deposed),
+            _ => Ok(()),
+        }
+    }
+
     async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
         check_prefix(prefix)?;
         self.allowed()?;
