@@ -37,7 +37,10 @@ pub(crate) async fn act(operations: &Operations, world: &World, dice: &Dice, now
         }
         6 | 7 => ("rolls back".to_owned(), operations.rollback(&key, None, dice.once_in(2), &by).await.map(drop)),
         8 => ("aborts".to_owned(), operations.abort(&key, &by).await.map(drop)),
-        9 if dice.once_in(2) => ("stops".to_owned(), operations.stop(&key).await.map(drop)),
+        9 if dice.once_in(2) => {
+            world.lock().expect_emptiness(&key);
+            ("stops".to_owned(), operations.stop(&key).await.map(drop))
+        }
         9 => {
             let active = operations.application(&key).await.ok().and_then(|app| app.record.active);
             let number = active.map_or(1, |claim| claim.deployment);

@@ -219,6 +219,12 @@ impl State {
         }
     }
 
+    /// People stop an application: when it is started again its slot is live before its instances are found.
+    pub(crate) fn expect_emptiness(&mut self, key: &AppKey) {
+        let theirs = self.recorded.iter().filter(|placement| placement.key == *key).cloned();
+        self.may_be_empty.extend(theirs);
+    }
+
     /// An application and all that was recorded of it is gone.
     pub(crate) fn forget(&mut self, key: &AppKey) {
         self.hooks_begun.retain(|(of, _, _)| of != key);

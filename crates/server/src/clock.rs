@@ -18,13 +18,15 @@ pub struct Clock(Arc<Ticking>);
 
 struct Ticking {
     wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
-    told: Mutex<(Instant, Timestamp)>,
+    /// When it was read last, and what it told then, in microseconds: read often, in whole milliseconds each small step of
+    /// catching up would be a large one.
+    told: Mutex<(Instant, u64)>,
 }
 
 impl Clock {
     /// A clock that begins with what `wall` says.
     pub fn new(wall: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        let told = Mutex::new((Instant::now(), wall()));
+        let told = Mutex::new((Instant::now(), micros(wall())));
         Clock(Arc::new(Ticking { wall: Box::new(wall), told }))
     }
 
@@ -46,25 +48,29 @@ impl Clock {
         }
         let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, last) = *told;
-        let passed = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if passed == 0 {
-            return last;
+        let passed = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let catches_up = passed / CATCHES_UP_BY;
+        if catches_up > 0 {
+            let steady = last.saturating_add(passed);
+            let now = micros(wall).clamp(steady - catches_up, steady.saturating_add(catches_up));
+            // What is less than a microsecond is not lost: the next reading counts from where this one did.
+            *told = (at + std::time::Duration::from_micros(passed), now);
+            return Timestamp(now / 1000);
         }
-        let catches_up = passed.div_ceil(CATCHES_UP_BY);
-        let steady = last.0.saturating_add(passed);
-        let now = Timestamp(wall.0.clamp(steady - catches_up.min(passed), steady.saturating_add(catches_up)));
-        // What is less than a millisecond is not lost: the next reading counts from where this one did.
-        *told = (at + std::time::Duration::from_millis(passed), now);
-        now
+        Timestamp(last.saturating_add(passed) / 1000)
     }
 
     /// It is not earlier than that. The records say so where the clock was set back while no server ran: a deadline that
     /// was recorded would be waited for until the clock is where it was.
     pub fn not_before(&self, at: Timestamp) {
         let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.1 < at {
-            tracing::warn!(clock = told.1.0, records = at.0, "the clock is behind what is recorded; going by that");
-            *told = (Instant::now(), at);
+        if told.1 < micros(at) {
+            tracing::warn!(
+                clock = told.1 / 1000,
+                records = at.0,
+                "the clock is behind what is recorded; going by that"
+            );
+            *told = (Instant::now(), micros(at));
         }
     }
 
@@ -85,6 +91,10 @@ impl Clock {
         }
         Ok(())
     }
+}
+
+const fn micros(at: Timestamp) -> u64 {
+    at.0.saturating_mul(1000)
 }
 
 #[cfg(test)]
@@ -112,6 +122,15 @@ mod tests {
             let passed = clock.now().since(before).0;
             assert!((58_800..=61_200).contains(&passed), "{passed} ms");
         }
+        // However often it is read.
+        wall.store(BEGAN_MS + HOUR_MS, Ordering::Relaxed);
+        let before = clock.now();
+        for _ in 0..10_000 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            let _ = clock.now();
+        }
+        let passed = clock.now().since(before).0;
+        assert!((9_800..=10_200).contains(&passed), "{passed} ms");
         // After long enough it is right again.
         tokio::time::advance(Duration::from_secs(1_100 * 3600)).await;
         assert_eq!(clock.now().0, wall.load(Ordering::Relaxed) + u64::try_from(began.elapsed().as_millis()).unwrap());
