@@ -49,7 +49,7 @@ impl Predecessors {
     /// Adds what they do to the status of the one that has replaced them.
     pub(crate) async fn add_to(&self, status: &mut PlaneStatus) {
         let clients = self.all();
-        for (client, told) in clients.iter().zip(join_all(clients.iter().map(|client| client.status())).await) {
+        for (client, told) in clients.iter().zip(join_all(clients.iter().map(|client| client.yielded_status())).await) {
             let Ok(other) = told else {
                 status.is_in_flight_unknown |= !is_gone(client.socket());
                 continue;

@@ -124,6 +124,14 @@ impl Client {
         self.call(Method::POST, "/v1/yield", Bytes::new()).await
     }
 
+    /// What a data plane that has yielded does itself.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub(crate) async fn yielded_status(&self) -> Result<PlaneStatus, ControlError> {
+        self.call(Method::GET, "/v1/yielded/status", Bytes::new()).await
+    }
+
     /// Replaces the table of a data plane that has yielded; its successor tells it.
     ///
     /// # Errors

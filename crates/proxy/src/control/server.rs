@@ -53,7 +53,8 @@ async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
     let path = request.uri().path();
     let has_yielded = plane.has_yielded.load(Ordering::Acquire);
     let mut answer = match (request.method(), path) {
-        (&Method::PUT | &Method::PATCH, "/v1/table") if has_yielded => {
+        // Nor does it know any more what those have in flight whose place it had taken.
+        (&Method::PUT | &Method::PATCH, "/v1/table") | (&Method::GET, "/v1/status") if has_yielded => {
             refuse(plane, StatusCode::SERVICE_UNAVAILABLE, "another data plane has taken its place".to_owned())
         }
         (&Method::PUT, "/v1/table") => match read(plane, request).await {
@@ -68,6 +69,7 @@ async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
             Ok(table) => applied(plane.put(&table).await),
             Err(refused) => *refused,
         },
+        (&Method::GET, "/v1/yielded/status") if has_yielded => json(StatusCode::OK, &plane.status()),
         (&Method::POST, "/v1/yield") => {
             plane.has_yielded.store(true, Ordering::Release);
             plane.predecessors.leave();

@@ -40,6 +40,8 @@ pub struct Planes {
 struct Known {
     name: String,
     acknowledged: Option<Acknowledged>,
+    /// What it is being told and has not acknowledged.
+    sending: Option<Arc<RouteTable>>,
     /// What a person has to mend, while it is away.
     problem: Option<String>,
 }
@@ -72,6 +74,11 @@ impl Planes {
         let view = |plane: &Known| {
             let acknowledged = plane.acknowledged.as_ref()?;
             if acknowledged.rejected.get(key).is_some_and(|rejected| rejected.instead == Instead::Unknown) {
+                return None;
+            }
+            // It may go by what it is just being told at any time, also after that is not wanted any more.
+            let told = acknowledged.told.groups.get(key);
+            if plane.sending.as_ref().is_some_and(|sending| sending.groups.get(key) != told) {
                 return None;
             }
             let left_at = acknowledged.left_at.iter();
@@ -143,7 +150,7 @@ impl Planes {
     pub async fn keep(self, plane: Arc<dyn DataPlane>, tables: Tables) {
         let index = {
             let mut known = self.lock();
-            known.push(Known { name: plane.name(), acknowledged: None, problem: None });
+            known.push(Known { name: plane.name(), acknowledged: None, sending: None, problem: None });
             known.len() - 1
         };
         let mut retry_after = RETRY_FIRST;
@@ -179,6 +186,9 @@ impl Planes {
             let is_settled = acknowledged.rejected.is_empty() || acknowledged.at.elapsed() < REJECTED_RETRY_AFTER;
             (acknowledged.table.clone(), is_told && is_settled)
         });
+        if !has.as_ref().is_some_and(|(_, is_told)| *is_told) {
+            self.lock()[index].sending = Some(wanted.clone());
+        }
         let applied = match &has {
             Some((_, true)) => None,
             Some((has, false)) => match plane.change(&difference(has, wanted)).await {
@@ -227,6 +237,7 @@ impl Planes {
             left_at.insert((*gone).clone(), now);
         }
         known[index].problem = None;
+        known[index].sending = None;
         known[index].acknowledged = Some(Acknowledged {
             told: told.clone(),
             table: table.clone(),
@@ -248,6 +259,7 @@ impl Planes {
     fn lose(&self, index: usize, error: &PlaneError) {
         let mut known = self.lock();
         known[index].acknowledged = None;
+        known[index].sending = None;
         known[index].problem = match error {
             PlaneError::Problem(why) => Some(why.clone()),
             PlaneError::OtherBase | PlaneError::Away(_) => None,
