@@ -46,6 +46,7 @@ pub(crate) fn gates(runner: GateRunner) -> GateRunner {
 mod drivers {
     use crate::gates::GateRunner;
     use crate::planes::{Applied, DataPlane, PlaneError, PlaneStatus};
+    use crate::records::APPLICATIONS;
     use async_trait::async_trait;
     use futures_util::stream::BoxStream;
     use gapless_core::gate::GateResult;
@@ -77,13 +78,17 @@ mod drivers {
 
     fn point_of(txn: &Txn) -> Point {
         let of_application = |op: &Op| match op {
-            Op::Put(key, _) | Op::Delete(key) => key.starts_with("/gapless/apps/"),
+            Op::Put(key, _) | Op::Delete(key) => key.starts_with(APPLICATIONS),
         };
         if txn.ops.iter().any(of_application) { Point::StoreApplication } else { Point::StoreOther }
     }
 
     #[async_trait]
     impl Store for Failing<Arc<dyn Store>> {
+        fn allowed(&self) -> Result<(), StoreError> {
+            self.0.allowed()
+        }
+
         async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
             around(Point::StoreRead, store, self.0.range(prefix)).await
         }

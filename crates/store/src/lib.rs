@@ -26,13 +26,12 @@ use futures_util::stream::BoxStream;
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Whether who has this store may act on what was read from it: not a server that was paused for so long that another
-    /// one may lead by now. Answered at once, without asking anybody.
+    /// one may lead by now. Answered at once, without asking anybody. Every store says it: one that wraps another and
+    /// forgot to ask that would let a deposed server act.
     ///
     /// # Errors
     /// [`StoreError::Deposed`] if not.
-    fn allowed(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
+    fn allowed(&self) -> Result<(), StoreError>;
 
     /// The entries whose keys begin with `prefix`, sorted by key, all of one revision.
     async fn range(&self, prefix: &str) -> Result<Range, StoreError>;
