@@ -77,13 +77,7 @@ impl DataPlane for FakePlane {
             return Err(PlaneError::OtherBase);
         };
         let mut table = (*present).clone();
-        table.version = change.version;
-        for (key, group) in &change.groups {
-            match group {
-                Some(group) => table.groups.insert(key.clone(), group.clone()),
-                None => table.groups.remove(key),
-            };
-        }
+        table.change(change);
         self.apply(table)?;
         self.answer().await
     }

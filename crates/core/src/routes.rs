@@ -33,6 +33,19 @@ pub struct RouteChange {
     pub groups: BTreeMap<AppKey, Option<Arc<RouteGroup>>>,
 }
 
+impl RouteTable {
+    /// Makes it what it is after `change`, which begins at its version.
+    pub fn change(&mut self, change: &RouteChange) {
+        self.version = change.version;
+        for (key, group) in &change.groups {
+            match group {
+                Some(group) => self.groups.insert(key.clone(), group.clone()),
+                None => self.groups.remove(key),
+            };
+        }
+    }
+}
+
 /// The routes of one application in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -135,13 +135,7 @@ impl DataPlane for Nginx {
         let Some(mut table) = known.table.clone().filter(|table| table.version == change.base) else {
             return Err(PlaneError::OtherBase);
         };
-        table.version = change.version;
-        for (key, group) in &change.groups {
-            match group {
-                Some(group) => table.groups.insert(key.clone(), group.clone()),
-                None => table.groups.remove(key),
-            };
-        }
+        table.change(change);
         self.apply(&mut known, &table).await
     }
 
