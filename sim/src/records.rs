@@ -4,13 +4,11 @@ use crate::story::Who;
 use crate::world::{State, World};
 use gapless_core::application::Desired;
 use gapless_core::deployment::Kind;
-use gapless_core::{Application, Deployment, Phase, RouteGroup, gate};
+use gapless_core::{Application, Deployment, Phase, RouteGroup};
+use gapless_server::records::{APPLICATIONS, DEPLOYMENTS, deployment_key};
 use gapless_store::Op;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-
-const APPLICATIONS: &str = "/gapless/apps/";
-const DEPLOYMENTS: &str = "/gapless/deployments/";
 
 /// The records as they were after the last change.
 #[derive(Clone, Default)]
@@ -47,7 +45,7 @@ impl RecordJudge {
                         Ok(next) => {
                             let before = seen.apps.get(key);
                             let active = before.and_then(|app| app.active.as_ref()).or(next.active.as_ref());
-                            let at = active.map(|claim| format!("{DEPLOYMENTS}{}/{:012}", next.key, claim.deployment));
+                            let at = active.map(|claim| deployment_key(&next.key, claim.deployment));
                             application(before, &next, at.and_then(|at| seen.deployments.get(&at)), &mut world);
                             seen.apps.insert(key.clone(), next);
                         }
@@ -115,7 +113,9 @@ fn application(before: Option<&Application>, next: &Application, active: Option<
         Phase::Shifting if active.slot == Some(is.slot) => {
             let spec = next.live_placement().map(|live| live.spec.clone()).filter(|_| active.kind == Kind::Deploy);
             let Some(spec) = spec else { return };
-            if !gate::all_passed(&spec.gates, &active.gates) {
+            // Told by the reports themselves, since the core's own rule is one of what is judged.
+            let passed = |name: &str| active.gates.iter().any(|report| report.name == name && report.result.passed);
+            if !spec.gates.iter().all(|gate| passed(&gate.name)) {
                 world.violate(format!("{key}: deployment {number} is live without having passed its gates"));
             }
             if spec.approval.as_ref().is_some_and(|rule| !rule.is_met(active)) {

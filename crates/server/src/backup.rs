@@ -2,6 +2,7 @@
 //! not to the records (who leads, which facts were published) stays where it is.
 
 use crate::kv::{BELOW, UserKeys};
+use crate::records;
 use crate::run::{ServerConfig, StoreConfig};
 use gapless_store::export::{self, ExportError};
 use gapless_store::{EtcdStore, Outcome, SqliteStore, Store, StoreError, Txn};
@@ -11,8 +12,6 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// gapless's own keys.
-const RECORDS: &str = "/gapless/";
 /// Those of them that say something of the place, not of what is deployed.
 const OF_THE_PLACE: [&str; 4] = ["/gapless/leader", "/gapless/servers/", "/gapless/registry/", IMPORTING];
 /// There while a store is being filled.
@@ -67,7 +66,7 @@ pub async fn export(
     is_shared: bool,
     kv: &[String],
 ) -> Result<impl Iterator<Item = Vec<u8>> + Send + use<>, StoreError> {
-    let records = store.range(RECORDS).await?;
+    let records = store.range(records::ALL).await?;
     let published: BTreeSet<String> = records
         .entries
         .iter()
@@ -149,7 +148,7 @@ pub async fn import(store: Arc<dyn Store>, prefix: &str, file: &Path, force: boo
     if store.get("/gapless/leader").await?.is_some() {
         return Err(BackupError::InUse);
     }
-    let there: Vec<String> = store.range(RECORDS).await?.entries.into_iter().map(|entry| entry.key).collect();
+    let there: Vec<String> = store.range(records::ALL).await?.entries.into_iter().map(|entry| entry.key).collect();
     let old = || there.iter().filter(|key| !OF_THE_PLACE.iter().any(|place| key.starts_with(place)));
     if old().next().is_some() && !force {
         return Err(BackupError::NotEmpty(old().count()));
@@ -162,7 +161,7 @@ pub async fn import(store: Arc<dyn Store>, prefix: &str, file: &Path, force: boo
     let mut imported = Imported { entries: 0, left: 0 };
     let (mut txn, mut bytes) = (Txn::new(), 0);
     for (key, value) in entries {
-        let is_record = key.starts_with(RECORDS);
+        let is_record = key.starts_with(records::ALL);
         if OF_THE_PLACE.iter().any(|place| key.starts_with(place)) || keys.is_reserved(&key) {
             continue;
         }

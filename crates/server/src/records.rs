@@ -9,6 +9,13 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// What all of gapless's own keys begin with.
+pub const ALL: &str = "/gapless/";
+/// What the keys of applications begin with.
+pub const APPLICATIONS: &str = "/gapless/apps/";
+/// What the keys of deployments begin with.
+pub const DEPLOYMENTS: &str = "/gapless/deployments/";
+const RELEASES: &str = "/gapless/releases/";
 /// How many deployments are remembered per application and environment.
 pub const DEPLOYMENTS_KEPT: u64 = 500;
 /// How many releases are remembered per application and environment, beside those in a slot.
@@ -93,7 +100,7 @@ impl Records {
     /// # Errors
     /// If the store cannot be read, or a record is unreadable.
     pub async fn applications(&self) -> Result<(u64, Vec<Application>), RecordError> {
-        let range = self.store.range("/gapless/apps/").await?;
+        let range = self.store.range(APPLICATIONS).await?;
         let apps = range.entries.iter().map(decode).collect::<Result<_, _>>()?;
         Ok((range.revision, apps))
     }
@@ -127,7 +134,7 @@ impl Records {
     /// # Errors
     /// If the store cannot be read, or a record is unreadable.
     pub async fn deployments(&self, key: &AppKey, before: u64, limit: usize) -> Result<Vec<Deployment>, RecordError> {
-        let range = self.store.range(&format!("/gapless/deployments/{key}/")).await?;
+        let range = self.store.range(&format!("{DEPLOYMENTS}{key}/")).await?;
         let newest = range.entries.iter().rev().map(decode::<Deployment>);
         let wanted = newest.filter(|deployment| deployment.as_ref().map_or(true, |d| d.number < before));
         wanted.take(limit).collect()
@@ -233,7 +240,7 @@ impl Records {
     /// As [`Records::commit`].
     pub async fn forget(&self, loaded: &Loaded) -> Result<u64, RecordError> {
         let key = &loaded.state.app.key;
-        for prefix in [format!("/gapless/deployments/{key}/"), format!("/gapless/releases/{key}/")] {
+        for prefix in [format!("{DEPLOYMENTS}{key}/"), format!("{RELEASES}{key}/")] {
             let entries = self.store.range(&prefix).await?.entries;
             for chunk in entries.chunks(OPS_PER_TXN) {
                 let txn = chunk.iter().fold(Txn::new(), |txn, entry| txn.delete(&entry.key));
@@ -296,20 +303,29 @@ impl Loaded {
 }
 
 fn app_key(key: &AppKey) -> String {
-    format!("/gapless/apps/{key}")
+    format!("{APPLICATIONS}{key}")
 }
 
-/// Numbers are padded, so that the order of keys is the order of numbers.
-fn deployment_key(key: &AppKey, number: u64) -> String {
-    format!("/gapless/deployments/{key}/{number:012}")
+/// The key of a deployment. Numbers are padded, so that the order of keys is the order of numbers.
+#[must_use]
+pub fn deployment_key(key: &AppKey, number: u64) -> String {
+    format!("{DEPLOYMENTS}{key}/{number:012}")
 }
 
 fn release_key(key: &AppKey, number: u64) -> String {
-    format!("/gapless/releases/{key}/{number:012}")
+    format!("{RELEASES}{key}/{number:012}")
 }
 
 fn host_key(host: &HostPattern) -> String {
     format!("/gapless/hosts/{host}")
+}
+
+/// The application whose record, or whose deployment's record, has that key.
+pub(crate) fn concerned(key: &str) -> Option<AppKey> {
+    match key.strip_prefix(DEPLOYMENTS) {
+        Some(deployment) => deployment.rsplit_once('/')?.0.parse().ok(),
+        None => key.strip_prefix(APPLICATIONS)?.parse().ok(),
+    }
 }
 
 fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, RecordError> {
@@ -320,4 +336,19 @@ fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, RecordError> {
 fn encode(record: &impl Serialize) -> Vec<u8> {
     // The records hold nothing that JSON cannot: no maps with keys other than strings, no non-finite numbers.
     serde_json::to_vec(record).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::concerned;
+
+    #[test]
+    fn a_key_says_whom_its_change_concerns() {
+        let shop = "shop/production".parse().ok();
+        assert_eq!(concerned("/gapless/apps/shop/production"), shop);
+        assert_eq!(concerned("/gapless/deployments/shop/production/000000000007"), shop);
+        for other in ["/gapless/releases/shop/production/000000000007", "/gapless/leader", "/gapless/apps/shop"] {
+            assert_eq!(concerned(other), None);
+        }
+    }
 }

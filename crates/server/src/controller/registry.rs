@@ -1,6 +1,7 @@
 //! All controllers: one an application and environment, begun when its first record is, woken by whoever has news.
 
 use super::{Bell, Shared, control};
+use crate::records::{self, concerned};
 use futures_util::StreamExt;
 use gapless_core::AppKey;
 use gapless_runtime::Runtime;
@@ -15,9 +16,6 @@ const EVENTS_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How soon the records are followed again after that ended.
 const RECORDS_RETRY_AFTER: Duration = Duration::from_millis(500);
-const RECORDS: &str = "/gapless/";
-const APPLICATIONS: &str = "/gapless/apps/";
-const DEPLOYMENTS: &str = "/gapless/deployments/";
 
 /// Rings for controllers; exists before they do.
 #[derive(Clone, Default)]
@@ -105,8 +103,8 @@ impl Controllers {
     }
 
     async fn follow_records_once(&self, store: &dyn Store) -> Result<(), StoreError> {
-        let range = store.range(APPLICATIONS).await?;
-        let mut changes = store.watch(RECORDS, range.revision + 1).await?;
+        let range = store.range(records::APPLICATIONS).await?;
+        let mut changes = store.watch(records::ALL, range.revision + 1).await?;
         // What changed before is seen by looking.
         range.entries.iter().filter_map(|entry| concerned(&entry.key)).for_each(|key| self.wake(&key));
         while let Some(batch) = changes.next().await {
@@ -134,29 +132,6 @@ impl Controllers {
                 Err(error) => tracing::debug!(runtime = name, %error, "no events"),
             }
             tokio::time::sleep(EVENTS_RETRY_AFTER).await;
-        }
-    }
-}
-
-/// The application whose record, or whose deployment's record, has that key.
-fn concerned(key: &str) -> Option<AppKey> {
-    match key.strip_prefix(DEPLOYMENTS) {
-        Some(deployment) => deployment.rsplit_once('/')?.0.parse().ok(),
-        None => key.strip_prefix(APPLICATIONS)?.parse().ok(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::concerned;
-
-    #[test]
-    fn a_key_says_whom_its_change_concerns() {
-        let shop = "shop/production".parse().ok();
-        assert_eq!(concerned("/gapless/apps/shop/production"), shop);
-        assert_eq!(concerned("/gapless/deployments/shop/production/000000000007"), shop);
-        for other in ["/gapless/releases/shop/production/000000000007", "/gapless/leader", "/gapless/apps/shop"] {
-            assert_eq!(concerned(other), None);
         }
     }
 }
