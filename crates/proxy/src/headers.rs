@@ -277,6 +277,7 @@ impl RequestIds {
         block.freeze()
     }
 }
+
 /// Whether an answer is a stream of events (WHATWG HTML, server-sent events), whose client comes again when it ends.
 pub(crate) fn is_event_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();

@@ -1,11 +1,14 @@
-//! Data planes that this one has replaced and that finish what they have. Until the last of them has ended they are told
-//! of each table, and what they have in flight counts as this one's: so nothing is stopped that they still send to.
+//! Data planes whose place this one takes, and that then finish what they have. Until the last of them has ended they are
+//! told of each table, and what they have in flight counts as this one's: so nothing is stopped that they still send to.
 
 use crate::control::{Client, PlaneStatus};
+use crate::handover;
 use crate::plane::Plane;
+use crate::process::{ProxyConfig, ProxyError};
 use futures_util::future::join_all;
 use std::fs;
 use std::io;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +21,60 @@ const NEWS_WITHIN: Duration = Duration::from_secs(30);
 /// How soon one that does not answer is asked again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Those that have not ended.
+/// The data plane whose place is to be taken.
+pub(crate) struct Predecessor(Client);
+
+impl Predecessor {
+    /// The one that answers at the control socket, if one does.
+    ///
+    /// # Errors
+    /// If there is one and it is not to be replaced.
+    pub(crate) fn find(config: &ProxyConfig) -> Result<Option<Self>, ProxyError> {
+        let socket = &config.control_socket;
+        if UnixStream::connect(socket).is_err() {
+            return Ok(None);
+        }
+        if !config.replace {
+            return Err(ProxyError::AlreadyRunning { socket: socket.clone() });
+        }
+        Ok(Some(Predecessor(Client::new(socket))))
+    }
+
+    /// Duplicates of its listening sockets.
+    ///
+    /// # Errors
+    /// If it does not hand them over.
+    pub(crate) fn listeners(&self) -> Result<Vec<TcpListener>, ProxyError> {
+        handover::take(self.0.socket()).map_err(ProxyError::Start)
+    }
+
+    /// Has its control socket stand at another place, too: where it is reached once there is another one at this place.
+    ///
+    /// # Errors
+    /// If it does not say who it is, or its socket cannot be linked.
+    pub(crate) async fn put_aside(self, control_socket: &Path) -> Result<Self, ProxyError> {
+        let status = self.0.status().await.map_err(|error| ProxyError::Start(io::Error::other(error)))?;
+        let mut aside = control_socket.as_os_str().to_owned();
+        aside.push(format!("{YIELDED}{}-{}", status.pid, status.started_at.0));
+        let aside = PathBuf::from(aside);
+        // Left by one that did not come to take its place.
+        let _ = fs::remove_file(&aside);
+        fs::hard_link(control_socket, &aside).map_err(|source| ProxyError::Socket { socket: aside.clone(), source })?;
+        Ok(Predecessor(Client::new(aside)))
+    }
+
+    /// Has it yield to `plane`: from then on it takes tables from that one only, so the one that it goes by is the newest.
+    /// Connections wait in the listening sockets meanwhile.
+    pub(crate) async fn yield_to(self, plane: &Plane) {
+        match self.0.yield_now().await {
+            // One that is older than the present one changes nothing.
+            Ok(table) => drop(plane.put(&table).await),
+            Err(error) => tracing::warn!(%error, "the data plane that is replaced does not answer"),
+        }
+    }
+}
+
+/// Those that have yielded and not ended.
 #[derive(Default)]
 pub(crate) struct Predecessors(Mutex<Vec<Arc<Client>>>);
 
@@ -102,13 +158,6 @@ fn follow(plane: &Arc<Plane>, socket: PathBuf) {
             plane.news();
         }
     });
-}
-
-/// Where the control socket of a data plane is moved to that is replaced.
-pub(crate) fn yielded_path(control_socket: &Path, status: &PlaneStatus) -> PathBuf {
-    let mut path = control_socket.as_os_str().to_owned();
-    path.push(format!("{YIELDED}{}-{}", status.pid, status.started_at.0));
-    PathBuf::from(path)
 }
 
 /// The control sockets of those that have yielded and not ended.

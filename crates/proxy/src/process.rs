@@ -1,15 +1,15 @@
 //! The process of a data plane: what it is started with, and its start and end.
 
 use crate::plane::{Persisted, Plane};
+use crate::predecessor::{self, Predecessor};
 use crate::table_file::{self, Loaded};
 use crate::worker::{self, Order};
-use crate::{Limits, control, handover, predecessor};
+use crate::{Limits, control, handover};
 use gapless_core::routes::RouteTable;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -128,10 +128,10 @@ fn begin(successor: &mut Command) {
 /// Where it cannot start.
 pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), ProxyError> {
     raise_file_limit();
-    let yielded = Predecessor::find(&config)?;
+    let predecessor = Predecessor::find(&config)?;
     let (plane, orders) = Plane::new(config.limits.clone(), config.workers.max(1));
     let table = load_table(&config.table_file)?;
-    let listeners = listeners(&config, &yielded)?;
+    let listeners = listeners(&config, predecessor.as_ref())?;
     let cores = start_cores(&plane, orders)?;
     let runtime = Builder::new_current_thread().enable_all().build().map_err(ProxyError::Start)?;
     let result = runtime.block_on(async {
@@ -143,11 +143,14 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
             let _ = plane.put(&table).await;
         }
         // Whoever asks from now on waits for this one's answer, and gets it once it listens.
-        let yielding = yielded.move_aside(&config.control_socket).await?;
+        let yielding = match predecessor {
+            Some(predecessor) => Some(predecessor.put_aside(&config.control_socket).await?),
+            None => None,
+        };
         let control = bind_unix(&config.control_socket)?;
         let handover = bind_unix(&handover::socket_path(&config.control_socket))?;
-        if let Some(socket) = yielding {
-            take_place(&plane, socket).await;
+        if let Some(predecessor) = yielding {
+            predecessor.yield_to(&plane).await;
         }
         predecessor::follow_all(&plane, &config.control_socket);
         for listener in listeners {
@@ -198,8 +201,8 @@ fn load_table(file: &Path) -> Result<Option<RouteTable>, ProxyError> {
     }
 }
 
-fn listeners(config: &ProxyConfig, predecessor: &Predecessor) -> Result<Vec<TcpListener>, ProxyError> {
-    let mut listeners = predecessor.listeners()?;
+fn listeners(config: &ProxyConfig, predecessor: Option<&Predecessor>) -> Result<Vec<TcpListener>, ProxyError> {
+    let mut listeners = predecessor.map_or(Ok(Vec::new()), Predecessor::listeners)?;
     for listener in &config.inherited {
         listeners.push(handover::inherited(listener).map_err(ProxyError::Start)?);
     }
@@ -223,49 +226,6 @@ fn start_cores(
         })
     };
     orders.into_iter().enumerate().map(start).collect::<io::Result<_>>().map_err(ProxyError::Start)
-}
-
-/// The data plane that this one replaces, where there is one.
-struct Predecessor(Option<control::Client>);
-
-impl Predecessor {
-    fn find(config: &ProxyConfig) -> Result<Self, ProxyError> {
-        let socket = &config.control_socket;
-        if UnixStream::connect(socket).is_err() {
-            return Ok(Predecessor(None));
-        }
-        if !config.replace {
-            return Err(ProxyError::AlreadyRunning { socket: socket.clone() });
-        }
-        Ok(Predecessor(Some(control::Client::new(socket.clone()))))
-    }
-
-    fn listeners(&self) -> Result<Vec<TcpListener>, ProxyError> {
-        match &self.0 {
-            Some(client) => handover::take(client.socket()).map_err(ProxyError::Start),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Moves its control socket out of the way of the own one: where it is reached from now on.
-    async fn move_aside(self, control_socket: &Path) -> Result<Option<PathBuf>, ProxyError> {
-        let Some(client) = self.0 else { return Ok(None) };
-        let status = client.status().await.map_err(|error| ProxyError::Start(io::Error::other(error)))?;
-        let aside = predecessor::yielded_path(control_socket, &status);
-        let fail = |source| ProxyError::Socket { socket: aside.clone(), source };
-        fs::rename(control_socket, &aside).map_err(fail)?;
-        Ok(Some(aside))
-    }
-}
-
-/// Has the data plane at that socket yield: from then on it takes tables from this one only, so the one that it goes by
-/// is the newest. Connections wait in the listening sockets meanwhile.
-async fn take_place(plane: &Arc<Plane>, socket: PathBuf) {
-    match control::Client::new(socket).yield_now().await {
-        // One that is older than the present one changes nothing.
-        Ok(table) => drop(plane.put(&table).await),
-        Err(error) => tracing::warn!(%error, "the data plane that is replaced does not answer"),
-    }
 }
 
 /// Puts each new table on disk; several that come while one is being written are one.

@@ -76,8 +76,7 @@ pub(crate) struct Worker {
     /// Turns of requests that were held and are let go.
     pub(crate) turns: Semaphore,
     routes: RefCell<Cache<Arc<ArcSwap<Routes>>, Arc<Routes>>>,
-    stopping: Cell<bool>,
-    /// When tunnels and event streams are closed, where it stops.
+    /// When tunnels and event streams are closed, once it stops.
     stops_at: Cell<Option<Instant>>,
 }
 
@@ -100,7 +99,6 @@ impl Worker {
             server,
             turns: Semaphore::new((LET_GO_AT_ONCE_MAX / plane.cores().max(1)).max(1)),
             routes: RefCell::new(Cache::new(Arc::clone(&plane.routes))),
-            stopping: Cell::new(false),
             stops_at: Cell::new(None),
         }
     }
@@ -116,7 +114,7 @@ impl Worker {
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.get()
+        self.stops_at.get().is_some()
     }
 
     /// How long a connection that has been idle for `since` may go on being it.
@@ -148,7 +146,6 @@ impl Worker {
 
     /// Begins to stop: when what would go on for ever is to end.
     fn stop(&self) -> Instant {
-        self.stopping.set(true);
         let stop_timeout = self.limits.stop_timeout;
         let left = stop_timeout.saturating_sub(STOP_TUNNELS);
         let stops_at = Instant::now() + left;
