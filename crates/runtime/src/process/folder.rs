@@ -127,10 +127,7 @@ impl Folders {
         if self.names()?.iter().any(|name| name.placement == *placement) {
             return Ok(());
         }
-        match fs::remove_file(self.reservation(placement)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(&self.root, &error)),
-            _ => Ok(()),
-        }
+        removed(fs::remove_file(self.reservation(placement))).map_err(|error| failed(&self.root, &error))
     }
 
     fn reservations(&self) -> PathBuf {
@@ -241,6 +238,14 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     match path.parent() {
         Some(folder) => step(Point::ProcessSyncFolder, || File::open(folder)?.sync_all()),
         None => Ok(()),
+    }
+}
+
+/// What came of removing something that need not be there.
+pub(crate) fn removed(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

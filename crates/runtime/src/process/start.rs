@@ -1,13 +1,12 @@
 //! Starting an instance: its plan is written, then a shim is started that carries it out.
 
-use super::folder::{self, Folders, Plan, State, failed};
+use super::folder::{self, Folders, Plan, State, failed, removed};
 use super::{ports, program};
 use crate::{InstancePlan, RuntimeError};
 use gapless_core::spec::Process;
 use gapless_effect::{Point, step};
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -37,10 +36,7 @@ pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) ->
     })?;
     // What an earlier run left must not be taken for this one's.
     let forgotten = step(Point::ProcessForget, || {
-        OF_AN_EARLIER_RUN.iter().try_for_each(|old| match fs::remove_file(folder.join(old)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
+        OF_AN_EARLIER_RUN.iter().try_for_each(|old| removed(fs::remove_file(folder.join(old))))
     });
     forgotten.map_err(|error| failed(&folder, &error))?;
     let arguments = process.command.get(1..).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Stopping an instance: SIGTERM to its group, SIGKILL to everything that came of it, and its folder is removed.
 
-use super::folder::{Folders, State, failed};
+use super::folder::{Folders, State, failed, removed};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::{InstanceName, Millis};
@@ -45,10 +45,9 @@ pub(super) async fn stop(folders: &Folders, name: &InstanceName, grace: Millis) 
         let (of, name) = (folder.clone(), name.clone());
         folders.blocking(move |folders| end_unnoted(folders, &of, &name)).await?;
     }
-    match step(Point::ProcessRemove, || std::fs::remove_dir_all(&folder)) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed(&folder, &error)),
-        _ => folders.release(&name.placement),
-    }
+    removed(step(Point::ProcessRemove, || std::fs::remove_dir_all(&folder)))
+        .map_err(|error| failed(&folder, &error))?;
+    folders.release(&name.placement)
 }
 
 /// Ends what runs of an instance of which nothing is noted; it never took a request.

@@ -13,7 +13,7 @@ mod unit_file;
 pub use manager::{Manager, ManagerError};
 pub use unit_file::{BadValue, UnitFile};
 
-use crate::process::folder::{self, Folders, Plan, failed};
+use crate::process::folder::{self, Folders, Plan, failed, removed};
 use crate::process::{program, start};
 use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
 use async_trait::async_trait;
@@ -58,11 +58,13 @@ impl SystemdRuntime {
     /// If the folder cannot be made.
     pub fn new(config: SystemdConfig) -> Result<Self, RuntimeError> {
         let folders = Folders::new(config.root)?;
+        program::remove_unfinished(&folders, true);
         Ok(SystemdRuntime { folders, units: config.units, manager: Manager::default(), changing: Mutex::default() })
     }
 
     async fn status(&self, name: &InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
-        let Some(plan) = self.plan(name) else { return Ok(None) };
+        // What has a folder and no plan is told of as with processes, and so removed.
+        let Some(plan) = self.plan(name) else { return Ok(self.folders.status(name.clone())) };
         let doing = format!("looking at {name}");
         let properties = self.manager.service(&unit::name(&plan)).await.map_err(|error| told(&doing, &error))?;
         Ok(Some(status::of(&plan, &properties)))
@@ -300,13 +302,6 @@ fn told(doing: &str, error: &ManagerError) -> RuntimeError {
 
 fn failed_to(doing: &str, why: &impl ToString) -> RuntimeError {
     RuntimeError::Failed { doing: doing.to_owned(), why: why.to_string() }
-}
-
-fn removed(result: io::Result<()>) -> io::Result<()> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Writes a file whole or not at all.
