@@ -3,11 +3,13 @@
 
 mod app;
 mod booted;
+pub mod chance;
 mod cli;
 pub mod cluster;
 pub mod crash;
 mod engine;
 mod http;
+mod load;
 mod nginx;
 mod nginx_container;
 pub mod recipe;
@@ -20,6 +22,7 @@ pub use booted::Booted;
 pub use cli::{Gapless, Ran};
 pub use engine::engine_floor;
 pub use http::get;
+pub use load::Load;
 pub use nginx::Nginx;
 pub use nginx_container::NginxContainer;
 pub use server::{Host, free_port, wait_for};

@@ -4,35 +4,10 @@
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Reason, Way};
 use gapless_core::{Deployment, Phase};
-use gapless_e2e::{App, Gapless, Host, Ran, Runtime, get, wait_for};
-use gapless_ledger::{Ledger, LoadPlan, Mix, Report, Running};
+use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, wait_for};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A load of idempotent requests in the background.
-struct Load {
-    tokio: tokio::runtime::Runtime,
-    running: Running,
-}
-
-impl Load {
-    fn start(host: &Host) -> Self {
-        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let plan = LoadPlan {
-            rate_per_s: 300,
-            mix: Mix::Get,
-            websockets: 0,
-            event_streams: 0,
-            ..LoadPlan::new(host.address())
-        };
-        Load { running: tokio.block_on(async { Ledger::start(plan) }), tokio }
-    }
-
-    fn stop(self) -> Report {
-        self.tokio.block_on(self.running.stop())
-    }
-}
 
 fn latest(gapless: &Gapless) -> Deployment {
     gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
@@ -67,7 +42,7 @@ fn a_canary_gets_its_share_step_by_step_and_no_request_is_lost() {
     let (app, gapless) = first_release(&host, Runtime::Docker);
     let tables = "[strategy]\nby = \"sticky\"\nsteps = [{ weight = \"20%\", pause = \"2s\" }, { weight = 60, pause = \"2s\" }]\n";
     App { tables: tables.to_owned(), ..app }.write(host.folder());
-    let load = Load::start(&host);
+    let load = Load::idempotent(host.address(), 300);
     let ran = gapless.ok(["deploy"]);
     let report = load.stop();
     assert_eq!(report.failed, 0, "{:#?}", report.failures);
@@ -121,7 +96,7 @@ fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_nu
     let (app, gapless) = first_release(&host, Runtime::Process);
     let tables = "[strategy]\nsteps = [{ weight = \"20%\", pause = \"5m\" }]\n";
     App { tables: tables.to_owned(), ..app.misbehaving("errors-share=30") }.write(host.folder());
-    let load = Load::start(&host);
+    let load = Load::idempotent(host.address(), 300);
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
@@ -144,10 +119,8 @@ fn a_release_that_answers_its_health_check_and_nobody_else_is_taken_back_while_o
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Process);
     App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("errors") }.write(host.folder());
-    let load = Load::start(&host);
-    wait_for("some requests were answered by the old release", DEADLINE, || {
-        (load.running.requests() > 300).then_some(())
-    });
+    let load = Load::idempotent(host.address(), 300);
+    wait_for("some requests were answered by the old release", DEADLINE, || (load.requests() > 300).then_some(()));
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
@@ -161,7 +134,7 @@ fn a_release_that_crashes_right_after_its_cutover_costs_no_idempotent_request() 
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Docker);
     App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("exit-after=2:3") }.write(host.folder());
-    let load = Load::start(&host);
+    let load = Load::idempotent(host.address(), 300);
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
@@ -185,7 +158,7 @@ fn the_way_back_is_the_fastest_one_and_is_said() {
             view(&gapless).slots.into_iter().find(|slot| slot.state == SlotState::Parked)
         });
         assert_eq!(parked.release, 1);
-        let load = Load::start(&host);
+        let load = Load::idempotent(host.address(), 300);
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were parked and went on"), "{ran:?}");
         assert_eq!(latest(&gapless).way, Some(Way::Parked));

@@ -3,8 +3,7 @@
 
 use gapless_core::deployment::{Cause, Outcome};
 use gapless_core::{Deployment, Phase};
-use gapless_e2e::{App, Gapless, Host, Ran, Runtime, get, image, wait_for};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, image, wait_for};
 use std::path::Path;
 use std::time::Duration;
 
@@ -111,12 +110,10 @@ fn b_a_migration_with_requests_held_fails_none_of_them() {
     let host = Host::start();
     let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sleep\", \"2\"]\n";
     let gapless = second_release(&host, Runtime::Docker, tables);
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let plan = LoadPlan { rate_per_s: 300, mix: Mix::All, ..LoadPlan::new(host.address()) };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::of_all_kinds(host.address(), 300);
     wait_for("the load runs", DEADLINE, || (load.requests() > 300).then_some(()));
     gapless.ok(["deploy"]);
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
     let receipt = latest(&gapless).receipt;
     assert!(receipt.held > 300 && receipt.held_longest_us >= 1_900_000, "{receipt:?}");
@@ -128,11 +125,9 @@ fn a_held_migration_that_fails_lets_the_requests_go_to_the_old_release() {
     let host = Host::start();
     let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sh\", \"-c\", \"sleep 1; exit 1\"]\n";
     let gapless = second_release(&host, Runtime::Process, tables);
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let plan = LoadPlan { rate_per_s: 300, mix: Mix::All, ..LoadPlan::new(host.address()) };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::of_all_kinds(host.address(), 300);
     assert_eq!(gapless.run(["deploy"]).code, 1);
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
     assert!(!report.by_release.contains_key("2"), "{:?}", report.by_release);
 }

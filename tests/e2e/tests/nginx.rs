@@ -1,8 +1,7 @@
 //! The real nginx as the data plane.
 
 use gapless_core::Deployment;
-use gapless_e2e::{App, Gapless, Host, Nginx, Runtime, get, wait_for};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Gapless, Host, Load, Nginx, Runtime, get, wait_for};
 use std::fs;
 use std::time::Duration;
 
@@ -40,14 +39,7 @@ fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let plan = LoadPlan {
-        host: "shop.test".to_owned(),
-        rate_per_s: 200,
-        mix: Mix::GetForgiving,
-        ..LoadPlan::new(nginx.address())
-    };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::forgiving(nginx.address(), "shop.test", 200);
     for _ in 0..4 {
         gapless.ok(["deploy", "--force"]);
     }
@@ -56,7 +48,7 @@ fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
     wait_for("the load has seen the last release", DEADLINE, || {
         load.snapshot().by_release.contains_key(&last).then_some(())
     });
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
     assert!(report.by_release.len() >= 5, "{:?}", report.by_release);
     let history: Vec<Deployment> = gapless.json(["history", "--json", "-n", "100"]);

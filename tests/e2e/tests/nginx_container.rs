@@ -1,8 +1,7 @@
 //! nginx in a container as the data plane: `./scripts/test` builds its image from this host's own nginx.
 
 use gapless_core::Deployment;
-use gapless_e2e::{App, Gapless, Host, NginxContainer, Runtime, free_port, get, wait_for};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Gapless, Host, Load, NginxContainer, Runtime, free_port, get, wait_for};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -44,19 +43,12 @@ fn c1_deploys_and_a_rollback_fail_no_request() {
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("shop", Runtime::Process));
     gapless.ok(["deploy"]);
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let plan = LoadPlan {
-        host: "shop.test".to_owned(),
-        rate_per_s: 200,
-        mix: Mix::GetForgiving,
-        ..LoadPlan::new(nginx.address())
-    };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::forgiving(nginx.address(), "shop.test", 200);
     for _ in 0..3 {
         gapless.ok(["deploy", "--force"]);
     }
     gapless.ok(["rollback"]);
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
     assert!(report.by_release.len() >= 4, "{:?}", report.by_release);
     told(&host, &["goes by the routes of version"]);

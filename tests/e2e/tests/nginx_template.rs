@@ -1,7 +1,6 @@
 //! A template of the user's own for nginx: the very example of the documentation, and one that is wrong.
 
-use gapless_e2e::{App, Gapless, Host, Nginx, Runtime, get, wait_for};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Gapless, Host, Load, Nginx, Runtime, get, wait_for};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -43,21 +42,14 @@ fn t1_the_example_of_the_documentation_deploys_without_a_failed_request() {
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
     assert_eq!(header(&nginx, "shop.test", "x-served-by").as_deref(), Some("shop/production"));
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let plan = LoadPlan {
-        host: "shop.test".to_owned(),
-        rate_per_s: 200,
-        mix: Mix::GetForgiving,
-        ..LoadPlan::new(nginx.address())
-    };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::forgiving(nginx.address(), "shop.test", 200);
     let canary =
         "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"40%\", pause = \"1s\" }]\n[judge]\nfalse_alarms = 0\n";
     let tested = "[[gates]]\nname = \"smoke\"\n[[gates.requests]]\npath = \"/\"\n";
     for tables in ["", tested, canary] {
         written(&host, &App { tables: tables.to_owned(), ..app("shop") }).ok(["deploy", "--force"]);
     }
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
     assert_eq!(header(&nginx, "shop.test", "x-release").as_deref(), Some("4"));
     let wrong = get(nginx.address(), "/", "Host: shop.test\r\nx-gapless-preview: wrong\r\n");

@@ -3,8 +3,7 @@
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Phase};
-use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -47,9 +46,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
         let services: Vec<_> = live.instances.iter().map(|instance| instance.service.as_str()).collect();
         assert_eq!(services, ["api", "api", "web", "worker"]);
 
-        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let load = LoadPlan { rate_per_s: 200, mix: Mix::All, ..LoadPlan::new(host.address()) };
-        let load = tokio.block_on(async { Ledger::start(load) });
+        let load = Load::of_all_kinds(host.address(), 200);
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, address) = (is_over.clone(), host.address());
         let watching = std::thread::spawn(move || {
@@ -73,7 +70,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
         let seen = watching.join().expect("no service fell behind another one");
         assert!(seen.contains(&1) && seen.contains(&2), "both releases answered meanwhile");
         gapless.ok(["rollback"]);
-        let report = tokio.block_on(load.stop());
+        let report = load.stop();
         assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
         assert_eq!(who(&host, "/api/stories"), Some(("api".to_owned(), 1)));
 
@@ -83,6 +80,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
         gapless.ok(["remove", "--yes"]);
         if runtime == Runtime::Docker {
             let docker = bollard::Docker::connect_with_unix_defaults().unwrap();
+            let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let networks = tokio.block_on(docker.list_networks(None)).unwrap();
             let names: Vec<_> = networks.into_iter().filter_map(|network| network.name).collect();
             assert!(!names.iter().any(|name| name.starts_with("gapless.shop.")), "left over: {names:?}");

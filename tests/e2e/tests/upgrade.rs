@@ -1,8 +1,7 @@
 //! Another version takes the place of the one that runs, while requests go on.
 
 use gapless_api::ServerInfo;
-use gapless_e2e::{App, Host, Runtime};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Host, Load, Runtime};
 
 fn proxy_of(info: &ServerInfo) -> u32 {
     info.planes[0].pid.unwrap()
@@ -14,9 +13,7 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
     let app = App::new("upgraded", Runtime::Process);
     let gapless = host.gapless().within(&app.write(host.folder()));
     gapless.ok(["deploy"]);
-    let tokio = tokio::runtime::Runtime::new().unwrap();
-    let plan = LoadPlan { rate_per_s: 300, mix: Mix::All, ..LoadPlan::new(host.address()) };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::of_all_kinds(host.address(), 300);
     let mut seen = vec![proxy_of(&host.server_info())];
     for round in 0..4 {
         let before = host.server_info();
@@ -30,7 +27,7 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
         seen.push(proxy_of(&after));
         gapless.ok(["rollback"]);
     }
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     seen.dedup();
     assert_eq!(seen.len(), 5, "{seen:?}");
     assert!(report.failures.is_empty() && report.requests > 1000, "{report:#?}");

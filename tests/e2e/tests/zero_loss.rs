@@ -1,29 +1,8 @@
 //! The promise: no request is lost by deploys and rollbacks. The ledger is the judge.
 
 use gapless_core::Deployment;
-use gapless_e2e::{App, Host, Runtime};
-use gapless_ledger::{Ledger, LoadPlan, Mix, Report, Running};
-use std::net::SocketAddr;
-use tokio::runtime::Runtime as Tokio;
-
-/// A load in the background of a test.
-struct Load {
-    tokio: Tokio,
-    running: Running,
-}
-
-impl Load {
-    fn start(address: SocketAddr, rate_per_s: u32) -> Self {
-        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let running =
-            tokio.block_on(async { Ledger::start(LoadPlan { rate_per_s, mix: Mix::All, ..LoadPlan::new(address) }) });
-        Load { tokio, running }
-    }
-
-    fn stop(self) -> Report {
-        self.tokio.block_on(self.running.stop())
-    }
-}
+use gapless_e2e::{App, Host, Load, Runtime};
+use gapless_ledger::Report;
 
 fn assert_no_loss(report: &Report) {
     assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
@@ -35,12 +14,12 @@ fn b1_twenty_deploys_and_twenty_rollbacks_on_docker_lose_no_request_of_a_hundred
     let folder = App::new("zero-loss", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    let load = Load::start(host.address(), 600);
+    let load = Load::of_all_kinds(host.address(), 600);
     for _ in 0..20 {
         gapless.ok(["deploy", "--force"]);
         gapless.ok(["rollback"]);
     }
-    while load.running.requests() < 100_000 {
+    while load.requests() < 100_000 {
         gapless.ok(["deploy", "--force"]);
         gapless.ok(["rollback"]);
     }
@@ -59,7 +38,7 @@ fn b1_deploys_and_rollbacks_of_processes_lose_no_request() {
     let folder = App { replicas: 2, ..App::new("zero-loss-process", Runtime::Process) }.write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    let load = Load::start(host.address(), 600);
+    let load = Load::of_all_kinds(host.address(), 600);
     for _ in 0..4 {
         gapless.ok(["deploy", "--force"]);
         gapless.ok(["rollback"]);
@@ -73,7 +52,7 @@ fn b14_a_server_killed_in_the_middle_of_deployments_loses_no_request_and_goes_on
     let folder = App::new("server-death", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    let load = Load::start(host.address(), 500);
+    let load = Load::of_all_kinds(host.address(), 500);
     for round in 0..8_u64 {
         let detached = gapless.ok(["deploy", "--force", "--detach"]);
         assert!(detached.stdout.contains("follow it"), "{detached:?}");
@@ -97,7 +76,7 @@ fn a_failed_deployment_is_no_event_for_users() {
     let folder = app.write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    let load = Load::start(host.address(), 400);
+    let load = Load::of_all_kinds(host.address(), 400);
     let health = "[health]\ndeadline = \"2s\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\n".to_owned();
     for (how, code) in [("never-healthy", 3), ("never-listen", 3), ("exit-after=0:7", 3)] {
         App { tables: health.clone(), ..app.misbehaving(how) }.write(host.folder());

@@ -3,8 +3,8 @@
 
 use clap::Parser;
 use gapless_core::{Deployment, Timestamp};
-use gapless_e2e::{App, Host, Runtime, free_port};
-use gapless_ledger::{Ledger, LoadPlan, Mix, Report};
+use gapless_e2e::{App, Host, Load, Runtime, free_port};
+use gapless_ledger::Report;
 use serde::Serialize;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -85,10 +85,7 @@ fn show(args: &Args, host: &Host, folder: &Path) -> Receipt {
     print!("{}", gapless.ok(["deploy"]).stdout);
 
     println!("\na load begins: {} requests a second, of all kinds", args.rate);
-    let plan = LoadPlan { rate_per_s: args.rate, mix: Mix::All, ..LoadPlan::new(host.address()) };
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let tokio = tokio.expect("tokio can be set up");
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::of_all_kinds(host.address(), args.rate);
     std::thread::sleep(REST);
 
     println!("\n$ gapless deploy                                      # release 2, under load");
@@ -102,7 +99,7 @@ fn show(args: &Args, host: &Host, folder: &Path) -> Receipt {
     print!("{}", back.stdout);
     std::thread::sleep(REST);
 
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     let history: Vec<Deployment> = gapless.json(["history", "--json"]);
     receipt(args, &report, &history, u64::try_from(rollback_ms).unwrap_or(u64::MAX))
 }

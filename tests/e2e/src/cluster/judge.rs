@@ -129,7 +129,7 @@ pub(super) fn commits(log: &str) -> BTreeMap<i64, Option<i64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use gapless_core::application::{Desired, Idle, Placement};
+    use gapless_core::application::{Idle, Placement};
     use gapless_core::spec::{Process, Workload};
     use gapless_core::{Artifacts, PlacementId, Spec};
     use std::sync::Arc;
@@ -167,37 +167,26 @@ mod tests {
             replicas: Vec::new(),
         };
         let slots = [Slot::Blue, Slot::Green].map(|slot| (slot, placement(slot))).into();
-        let app = Application {
-            key: key.clone(),
-            desired: Desired::Running,
-            live: Some(live),
-            slots,
-            leaving: Vec::new(),
-            active: None,
-            queue: Vec::new(),
-            last_deployment: 1,
-            last_release: 1,
-            previous_release: None,
-            promotions: Vec::new(),
-            hold: None,
-            maintenance: None,
-            migrations: Vec::new(),
-            kept: Vec::new(),
-        };
+        let app = Application { live: Some(live), slots, last_deployment: 1, last_release: 1, ..Application::new(key) };
         serde_json::to_vec(&app).unwrap()
     }
 
     const APP: &str = "/gapless/apps/shop/production";
 
-    #[test]
-    fn who_leads_may_change_what_is_live() {
-        let history = [
+    /// Two servers that lead one after the other, each of which makes another slot live.
+    fn two_leaders() -> [Change; 5] {
+        [
             leads(3, "one"),
             change(5, APP, app(Slot::Blue, None)),
             nobody_leads(6),
             leads(7, "two"),
             change(9, APP, app(Slot::Green, None)),
-        ];
+        ]
+    }
+
+    #[test]
+    fn who_leads_may_change_what_is_live() {
+        let history = two_leaders();
         let judged = judge(&history, &[(5, Some(3)), (9, Some(7))].into());
         assert!(judged.wrong.is_empty(), "{:?}", judged.wrong);
         assert_eq!((judged.live_changes, judged.leaderships, judged.unanswered), (2, 2, 0));
@@ -206,13 +195,7 @@ mod tests {
 
     #[test]
     fn who_does_not_lead_any_more_or_has_no_fence_is_found_out() {
-        let history = [
-            leads(3, "one"),
-            change(5, APP, app(Slot::Blue, None)),
-            nobody_leads(6),
-            leads(7, "two"),
-            change(9, APP, app(Slot::Green, None)),
-        ];
+        let history = two_leaders();
         assert_eq!(judge(&history, &[(5, Some(3)), (9, Some(3))].into()).unfenced, 1, "deposed");
         assert_eq!(judge(&history, &[(5, None), (9, Some(7))].into()).unfenced, 1, "without a fence");
         let nobody = [change(5, APP, app(Slot::Blue, None))];

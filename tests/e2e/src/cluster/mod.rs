@@ -14,4 +14,4 @@ pub use judge::{Judgement, judge};
 pub use members::Change;
 pub use network::{Network, remove_own};
 pub use run::{Report, Settings, run};
-pub use schedule::{Dice, Fault, Kind, Round, schedule};
+pub use schedule::{Fault, Kind, Round, schedule};

@@ -7,10 +7,10 @@ use super::network::{MACHINES, Network};
 use super::schedule::{Kind, Round, schedule};
 use super::servers::{Looking, Servers, server_number};
 use super::work::{finish, work};
-use crate::{App, Gapless, Runtime};
+use crate::{App, Gapless, Load, Runtime};
 use gapless_api::ApplicationView;
 use gapless_core::deployment;
-use gapless_ledger::{Ledger, LoadPlan};
+use gapless_ledger::LoadPlan;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -114,10 +114,8 @@ pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> R
         (1..=MACHINES).map(|number| cluster.servers.gapless(number).within(&app_folder)).collect();
     gaplesses[0].ok(["deploy", "--force"]);
 
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let tokio = tokio.expect("tokio can be set up");
     let plan = LoadPlan { rate_per_s: settings.rate_per_s, ..LoadPlan::new(cluster.servers.address()) };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::start(plan);
     for (number, round) in (1..).zip(schedule(seed, settings.rounds)) {
         story.tell(format!("round {number}, {} requests, {} failed", load.requests(), load.snapshot().failed));
         let is_over = AtomicBool::new(false);
@@ -129,7 +127,7 @@ pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> R
         });
         recover(&mut cluster, &gaplesses, &story, settings, &mut report);
     }
-    let loaded = tokio.block_on(load.stop());
+    let loaded = load.stop();
     (report.requests, report.failed) = (loaded.requests, loaded.failed);
     if loaded.failed > 0 {
         report

@@ -1,37 +1,8 @@
 //! Which faults there are, when, and on whom: a pure function of the seed, so that a run can be repeated.
 
 use super::network::MACHINES;
+use crate::chance::Chance;
 use std::time::Duration;
-
-/// A small generator of numbers (splitmix64): what a seed gives is the same for ever.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The numbers of that seed.
-    #[must_use]
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    /// The next number below `end`, which is not 0.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-
-    /// A number of 1, 2, 3.
-    pub fn machine(&mut self) -> usize {
-        1 + usize::try_from(self.below(MACHINES as u64)).unwrap_or(0)
-    }
-
-    fn between(&mut self, least_ms: u64, most_ms: u64) -> Duration {
-        Duration::from_millis(least_ms + self.below(most_ms - least_ms + 1))
-    }
-}
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,29 +101,34 @@ pub struct Round {
     pub seed: u64,
 }
 
+/// A number of 1, 2, 3.
+pub(super) fn machine(chance: &mut Chance) -> usize {
+    1 + usize::try_from(chance.below(MACHINES as u64)).unwrap_or(0)
+}
+
 /// The rounds of a seed.
 #[must_use]
 pub fn schedule(seed: u64, rounds: usize) -> Vec<Round> {
-    let mut dice = Dice::new(seed);
+    let mut chance = Chance::new(seed);
     let round = |_| {
         // One round in two has a single fault, so that its own effect is seen.
-        let count = if dice.below(2) == 0 { 1 } else { 2 + dice.below(2) };
+        let count = if chance.below(2) == 0 { 1 } else { 2 + chance.below(2) };
         let mut faults: Vec<Fault> = (0..count)
             .map(|_| {
-                let kind = Kind::ALL[usize::try_from(dice.below(Kind::ALL.len() as u64)).unwrap_or(0)];
-                let at = dice.between(200, 3000);
+                let kind = *chance.one_of(&Kind::ALL);
+                let at = chance.between(200, 3000);
                 // Most last longer than the lease of 3 s; some of those killed come back before it is over.
                 let lasts = match kind {
                     Kind::KillLeader | Kind::KillFollower | Kind::KillEtcdLeader | Kind::KillMember => {
-                        dice.between(100, 6000)
+                        chance.between(100, 6000)
                     }
-                    _ => dice.between(3500, 7000),
+                    _ => chance.between(3500, 7000),
                 };
-                Fault { kind, number: dice.machine(), at, lasts }
+                Fault { kind, number: machine(&mut chance), at, lasts }
             })
             .collect();
         faults.sort_by_key(|fault| fault.at);
-        Round { faults, seed: dice.below(u64::MAX) }
+        Round { faults, seed: chance.below(u64::MAX) }
     };
     (0..rounds).map(round).collect()
 }

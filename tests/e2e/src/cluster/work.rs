@@ -2,7 +2,8 @@
 
 use super::network::MACHINES;
 use super::run::Story;
-use super::schedule::Dice;
+use super::schedule::machine;
+use crate::chance::Chance;
 use crate::{Gapless, Ran};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,10 +16,10 @@ const POLL: Duration = Duration::from_millis(5);
 /// Deploys and rolls back until it is told to end; a command that runs then is left alone, as by a person who closes the
 /// laptop. `gaplesses` speak to the servers in their order.
 pub(super) fn work(gaplesses: &[Gapless], seed: u64, is_over: &AtomicBool, story: &Story) {
-    let mut dice = Dice::new(seed);
+    let mut chance = Chance::new(seed);
     while !is_over.load(Ordering::Relaxed) {
-        let server = dice.machine();
-        let arguments: &[&str] = if dice.below(4) == 0 { &["rollback"] } else { &["deploy", "--force"] };
+        let server = machine(&mut chance);
+        let arguments: &[&str] = if chance.below(4) == 0 { &["rollback"] } else { &["deploy", "--force"] };
         let child = gaplesses[server - 1].spawn(arguments);
         let ran = finish(child, PATIENCE, || is_over.load(Ordering::Relaxed));
         let said = match &ran {

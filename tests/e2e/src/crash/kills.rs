@@ -1,8 +1,8 @@
 //! Random kills: the server, its proxy, an instance or what supervises one, at random moments of deployments, rollbacks
 //! and promotions, under load.
 
-use super::chance::Chance;
-use super::{Load, Site, world};
+use super::{Excusing, Site, world};
+use crate::chance::Chance;
 use crate::{App, Gapless, Runtime};
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -87,7 +87,7 @@ pub fn run(settings: Settings, tell: &mut dyn FnMut(&str)) -> Outcome {
 }
 
 fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String {
-    let mut load = Load::start(&site.host, RATE_PER_S);
+    let mut load = Excusing::start(&site.host, RATE_PER_S);
     let (what, mut command) = begin(site, chance);
     *outcome.done.entry(what.to_owned()).or_default() += 1;
     let mut told = what.to_owned();
@@ -131,10 +131,7 @@ fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String 
     }
     if !wrong.is_empty() {
         outcome.repairs += 1;
-        let log = site.host.log();
-        let lines: Vec<_> = log.lines().collect();
-        wrong.extend(site.latest());
-        wrong.extend(lines.iter().rev().take(30).rev().map(|line| format!("log: {line}")));
+        wrong.extend(site.told());
         told.push_str(&format!("\n    {}", wrong.join("\n    ")));
         outcome.wrong.extend(wrong);
     }
@@ -158,7 +155,7 @@ fn begin(site: &mut Site, chance: &mut Chance) -> (&'static str, Child) {
     }
 }
 
-fn kill(site: &mut Site, victim: Victim, chance: &mut Chance, load: &mut Load) -> Option<String> {
+fn kill(site: &mut Site, victim: Victim, chance: &mut Chance, load: &mut Excusing) -> Option<String> {
     if matches!(victim, Victim::Server) {
         site.host.kill_server();
         return Some("server killed".to_owned());

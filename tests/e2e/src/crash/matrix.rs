@@ -1,7 +1,7 @@
 //! The crash matrix: at each place before and after a durable write or an outside effect, the process is killed there,
 //! the call fails, or it hangs; then all is as it should be, no request was lost, and the next deployment succeeds.
 
-use super::{Load, Site, world};
+use super::{Excusing, Site, world};
 use crate::cli::failing_program;
 use crate::{App, Runtime};
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,7 +196,7 @@ impl Matrix {
         for entry in fs::read_dir(&self.faults).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
-        let mut load = Load::start(&self.site.host, RATE_PER_S);
+        let mut load = Excusing::start(&self.site.host, RATE_PER_S);
         fs::write(self.faults.join("armed.new"), case).expect("a file can be written");
         fs::rename(self.faults.join("armed.new"), self.faults.join("armed")).expect("it can be renamed");
         self.act(story);
@@ -226,10 +226,7 @@ impl Matrix {
         }
         wrong.extend(self.site.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
         if !wrong.is_empty() {
-            wrong.extend(self.site.latest());
-            let log = self.site.host.log();
-            let lines: Vec<_> = log.lines().collect();
-            wrong.extend(lines.iter().rev().take(25).rev().map(|line| format!("log: {line}")));
+            wrong.extend(self.site.told());
         }
         (wrong, load.stop())
     }

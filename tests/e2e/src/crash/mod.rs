@@ -1,9 +1,8 @@
 //! Crashes at places of one's choice, and at random: what is promised whatever is killed, whenever, looked at from outside.
 
-pub mod chance;
 pub mod kills;
 pub mod matrix;
 mod site;
 mod world;
 
-pub use site::{Load, Site};
+pub use site::{Excusing, Site};

@@ -1,10 +1,10 @@
 //! A host with an application on it, under load: the one that crashes happen to, and whether all is as it should be.
 
 use super::world;
-use crate::{App, Gapless, Host, Runtime, example_program, free_port, get};
+use crate::{App, Gapless, Host, Load, Runtime, example_program, free_port, get};
 use gapless_api::{ApplicationView, SlotState, SlotView};
 use gapless_core::Deployment;
-use gapless_ledger::{Failure, Ledger, LoadPlan, Mix, Report, Running};
+use gapless_ledger::{Failure, LoadPlan, Mix, Report};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
@@ -14,6 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 /// How long all may take to be as it should be, after whatever happened.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
+/// How much of the server's log is told where something is wrong.
+const LOG_LINES: usize = 30;
 /// How long a killed process may take to have let go of everything.
 const KILLED_WITHIN: Duration = Duration::from_millis(250);
 
@@ -187,19 +189,22 @@ impl Site {
         }
     }
 
-    /// What became of the latest deployments, for people.
+    /// What became of the latest deployments, and the end of the server's log, for people.
     #[must_use]
-    pub fn latest(&self) -> Vec<String> {
+    pub fn told(&self) -> Vec<String> {
         let ran = self.gapless.run(["history", "--json", "-n", "3"]);
         let latest: Vec<Deployment> = serde_json::from_str(&ran.stdout).unwrap_or_default();
-        latest.iter().map(|d| format!("deployment {}: {:?}", d.number, d.phase)).collect()
+        let latest = latest.iter().map(|d| format!("deployment {}: {:?}", d.number, d.phase));
+        let log = self.host.log();
+        let lines: Vec<_> = log.lines().collect();
+        let end = lines.iter().skip(lines.len().saturating_sub(LOG_LINES)).map(|line| format!("log: {line}"));
+        latest.chain(end).collect()
     }
 }
 
-/// A load in the background, and when things were killed under it.
-pub struct Load {
-    tokio: tokio::runtime::Runtime,
-    running: Running,
+/// A load, and when things were killed under it.
+pub struct Excusing {
+    load: Load,
     began: SystemTime,
     kills: Vec<SystemTime>,
 }
@@ -215,12 +220,10 @@ pub struct Seen {
     pub excused: u64,
 }
 
-impl Load {
+impl Excusing {
     /// GET and POST on kept and fresh connections, and slow downloads.
     #[must_use]
     pub fn start(host: &Host, rate_per_s: u32) -> Self {
-        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let tokio = tokio.expect("tokio can be set up");
         let plan = LoadPlan {
             rate_per_s,
             mix: Mix::All,
@@ -230,8 +233,7 @@ impl Load {
             ..LoadPlan::new(host.address())
         };
         let began = SystemTime::now();
-        let running = tokio.block_on(async { Ledger::start(plan) });
-        Load { tokio, running, began, kills: Vec::new() }
+        Excusing { load: Load::start(plan), began, kills: Vec::new() }
     }
 
     /// Requests that are in flight at that moment may fail: what had them was killed then.
@@ -243,7 +245,7 @@ impl Load {
     #[must_use]
     pub fn stop(self) -> Seen {
         let (began, kills) = (self.began, self.kills);
-        let report: Report = self.tokio.block_on(self.running.stop());
+        let report: Report = self.load.stop();
         let is_excused = |failure: &Failure| {
             let sent = began + Duration::from_micros(failure.at_us);
             let ended = sent + Duration::from_micros(failure.after_us);

@@ -64,8 +64,7 @@ pub(crate) fn instance_folders(state: &Path) -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Files that nothing finishes any more: what is written beside its place, and half-copied programs. `seen` is told apart
-/// from what is just being written by looking twice.
+/// Files that nothing finishes any more, once all has settled: what is written beside its place, and half-copied programs.
 pub(crate) fn unfinished(state: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![state.to_owned()];

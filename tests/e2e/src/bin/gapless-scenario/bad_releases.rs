@@ -2,10 +2,9 @@
 //! one hardly notice.
 
 use crate::latest;
-use crate::load::Load;
 use gapless_core::deployment::{Cause, Outcome, Phase};
 use gapless_core::{Deployment, ServiceName};
-use gapless_e2e::{App, Host, Runtime, wait_for};
+use gapless_e2e::{App, Host, Load, Runtime, wait_for};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -126,8 +125,8 @@ pub fn run() -> Value {
     gapless.ok(["deploy"]);
     let live = latest(&gapless).release;
     let deaths = Deaths::watch();
-    let load = Load::start(&host, RATE_PER_S);
-    wait_for("the load runs", DEADLINE, || (load.counts().0 > 200).then_some(()));
+    let load = Load::idempotent(host.address(), RATE_PER_S);
+    wait_for("the load runs", DEADLINE, || (load.requests() > 200).then_some(()));
     let (mut wrong, mut before_cutover, mut after_exit) = (0, 0, 0);
     let (mut on_errors, mut revert_ms_max) = (0, 0);
     let all = releases();
@@ -139,14 +138,14 @@ pub fn run() -> Value {
             text = text.lines().filter(|line| !line.starts_with("image")).collect::<Vec<_>>().join("\n");
         }
         std::fs::write(folder.join("gapless.toml"), format!("{}{text}", release.top)).expect("a file can be written");
-        let (_, failed) = load.counts();
+        let failed = load.snapshot().failed;
         let before = latest(&gapless).number;
         let ran = gapless.run(["deploy", "--force"]);
         let deployment = latest(&gapless);
         assert!(deployment.number > before, "{} was not deployed: {}{}", release.name, ran.stdout, ran.stderr);
         // Those that are under way still come to their end.
         std::thread::sleep(Duration::from_millis(500));
-        let failed = load.counts().1 - failed;
+        let failed = load.snapshot().failed - failed;
         let (cause, message) = reason(&deployment);
         let is_right = cause.is_some_and(|cause| release.ends.contains(&cause))
             && release.says.iter().any(|words| message.contains(words));

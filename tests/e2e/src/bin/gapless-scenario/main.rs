@@ -5,7 +5,6 @@ mod canary;
 mod cluster;
 mod crashes;
 mod hold;
-mod load;
 mod nginx;
 mod recipe;
 mod render;

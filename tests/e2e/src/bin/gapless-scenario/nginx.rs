@@ -1,7 +1,6 @@
 //! Fifty deploys through nginx, under a load of fresh connections and clients that keep theirs.
 
-use gapless_e2e::{App, Host, Nginx, Runtime};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Host, Load, Nginx, Runtime};
 use serde_json::{Value, json};
 
 const DEPLOYS: u32 = 50;
@@ -17,15 +16,8 @@ pub fn run() -> Value {
     };
     let gapless = host.gapless().within(&app.write(host.folder()));
     gapless.ok(["deploy"]);
-    let tokio = tokio::runtime::Runtime::new().expect("tokio can be set up");
-    let plan = LoadPlan {
-        host: "shop.test".to_owned(),
-        rate_per_s: RATE_PER_S,
-        mix: Mix::GetForgiving,
-        ..LoadPlan::new(nginx.address())
-    };
     let overflows_before = listen_overflows();
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::forgiving(nginx.address(), "shop.test", RATE_PER_S);
     let mut deploys = 0;
     for _ in 0..DEPLOYS {
         let ran = gapless.run(["deploy", "--force"]);
@@ -40,7 +32,7 @@ pub fn run() -> Value {
             report.requests, report.failed, report.closed
         );
     }
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     for failure in &report.failures {
         eprintln!("failed: {failure:?}");
     }

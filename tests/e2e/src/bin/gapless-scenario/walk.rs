@@ -1,9 +1,8 @@
 //! A release's whole way: tested, gated, approved, shifted in steps, observed, live; and a bad one's way back.
 
 use crate::latest;
-use crate::load::Load;
 use gapless_core::{Deployment, Phase};
-use gapless_e2e::{App, Host, Runtime, wait_for};
+use gapless_e2e::{App, Host, Load, Runtime, wait_for};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -63,7 +62,7 @@ pub fn run() -> Value {
     release();
     // Another configuration is another release; this one keeps its event streams open a little longer.
     app.misbehaving("hold").write(host.folder());
-    let load = Load::start(&host, 200);
+    let load = Load::idempotent(host.address(), 200);
     release();
     let walked = latest(&gapless);
     let phases: Vec<_> = walked.passed.iter().map(|passed| passed.phase.clone()).collect();
@@ -72,7 +71,7 @@ pub fn run() -> Value {
 
     // The next one fails one request in five.
     app.misbehaving("errors-share=20").write(host.folder());
-    let load = Load::start(&host, 200);
+    let load = Load::idempotent(host.address(), 200);
     release();
     let reverted = latest(&gapless);
     say(&["show", &reverted.number.to_string()]);

@@ -2,8 +2,7 @@
 //! until they are a million.
 
 use crate::latest;
-use gapless_e2e::{App, Host, Runtime};
-use gapless_ledger::{Ledger, LoadPlan, Mix};
+use gapless_e2e::{App, Host, Load, Runtime, wait_for};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -21,9 +20,7 @@ pub fn run() -> Value {
     let app = App { replicas: 2, deploy, ..App::new("zero-loss", Runtime::Process) };
     let gapless = host.gapless().within(&app.write(host.folder()));
     gapless.ok(["deploy"]);
-    let tokio = tokio::runtime::Runtime::new().expect("tokio can be set up");
-    let plan = LoadPlan { rate_per_s: RATE_PER_S, mix: Mix::All, ..LoadPlan::new(host.address()) };
-    let load = tokio.block_on(async { Ledger::start(plan) });
+    let load = Load::of_all_kinds(host.address(), RATE_PER_S);
     let give_up_at = Instant::now() + DEADLINE;
     let (mut deploys, mut rollbacks, mut upgrades) = (0, 0, 0);
     let (mut round, mut told) = (0, 0);
@@ -35,9 +32,7 @@ pub fn run() -> Value {
             gapless.ok(["deploy", "--force", "--detach"]);
             gapless.ok(["upgrade"]);
             upgrades += 1;
-            gapless_e2e::wait_for("the deployment ends", Duration::from_secs(60), || {
-                latest(&gapless).phase.is_end().then_some(())
-            });
+            wait_for("the deployment ends", Duration::from_secs(60), || latest(&gapless).phase.is_end().then_some(()));
         } else {
             gapless.ok(["deploy", "--force"]);
             if is_upgraded {
@@ -62,7 +57,7 @@ pub fn run() -> Value {
             );
         }
     }
-    let report = tokio.block_on(load.stop());
+    let report = load.stop();
     json!({
         "requests": report.requests,
         "failed": report.failed,

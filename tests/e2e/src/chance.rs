@@ -1,6 +1,8 @@
 //! Chance from a seed, the same again for the same one.
 
-/// Numbers by splitmix64.
+use std::time::Duration;
+
+/// Numbers by splitmix64: what a seed gives is the same for ever.
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
@@ -18,6 +20,11 @@ impl Chance {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         (mixed ^ (mixed >> 31)) % end.max(1)
+    }
+
+    /// A time from `least_ms` to `most_ms`.
+    pub fn between(&mut self, least_ms: u64, most_ms: u64) -> Duration {
+        Duration::from_millis(least_ms + self.below(most_ms - least_ms + 1))
     }
 
     /// One of several.

@@ -1,0 +1,58 @@
+//! A load in the background: the ledger on threads of its own, while a test goes on beside it.
+
+use gapless_ledger::{Ledger, LoadPlan, Mix, Report, Running};
+use std::net::SocketAddr;
+use tokio::runtime::Runtime;
+
+/// A load that runs.
+pub struct Load {
+    tokio: Runtime,
+    running: Running,
+}
+
+impl Load {
+    /// Starts it.
+    #[must_use]
+    pub fn start(plan: LoadPlan) -> Self {
+        let tokio = Runtime::new().expect("tokio can be set up");
+        Load { running: tokio.block_on(async { Ledger::start(plan) }), tokio }
+    }
+
+    /// Requests of all kinds.
+    #[must_use]
+    pub fn of_all_kinds(address: SocketAddr, rate_per_s: u32) -> Self {
+        Load::start(LoadPlan { rate_per_s, mix: Mix::All, ..LoadPlan::new(address) })
+    }
+
+    /// Idempotent requests only.
+    #[must_use]
+    pub fn idempotent(address: SocketAddr, rate_per_s: u32) -> Self {
+        let plan = LoadPlan { rate_per_s, mix: Mix::Get, websockets: 0, event_streams: 0, ..LoadPlan::new(address) };
+        Load::start(plan)
+    }
+
+    /// Idempotent requests for a host behind a server that closes kept connections, as nginx does at each reload.
+    #[must_use]
+    pub fn forgiving(address: SocketAddr, host: &str, rate_per_s: u32) -> Self {
+        let host = host.to_owned();
+        Load::start(LoadPlan { host, rate_per_s, mix: Mix::GetForgiving, ..LoadPlan::new(address) })
+    }
+
+    /// How many requests have ended, well or badly.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.running.requests()
+    }
+
+    /// What was recorded up to now.
+    #[must_use]
+    pub fn snapshot(&self) -> Report {
+        self.running.snapshot()
+    }
+
+    /// Ends it: what became of every request.
+    #[must_use]
+    pub fn stop(self) -> Report {
+        self.tokio.block_on(self.running.stop())
+    }
+}
