@@ -8,8 +8,12 @@ use axum::http::StatusCode;
 use gapless_api::{ApplicationView, InstanceView, MaintenanceRequest, SlotState, SlotView};
 use gapless_core::application::{Application, Desired, Idle, Placement};
 use gapless_core::validate::ERROR_PAGE_BYTES_MAX;
-use gapless_core::{Deployment, RouteGroup};
+use gapless_core::{AppKey, Deployment, RouteGroup};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a change of routes is waited for before it is answered.
+const ROUTED_WITHIN: Duration = Duration::from_secs(5);
 
 #[utoipa::path(get, path = "/v1/applications", responses((status = 200, body = Vec<ApplicationView>)))]
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Vec<ApplicationView>>, Failure> {
@@ -41,6 +45,7 @@ pub(super) async fn stop(
     Path(path): Path<(String, String)>,
 ) -> Result<Json<ApplicationView>, Failure> {
     let app = api.operations.stop(&key(path)?).await?;
+    api.until_routed(&app.key).await;
     Ok(Json(api.view(app, None)))
 }
 
@@ -68,6 +73,7 @@ pub(super) async fn begin_maintenance(
         return Err(Failure::bad_request(format!("the page is larger than {ERROR_PAGE_BYTES_MAX} bytes")));
     }
     let app = api.operations.begin_maintenance(&key(path)?, request.page, &api.by(&peer)).await?;
+    api.until_routed(&app.key).await;
     Ok(Json(api.view(app, None)))
 }
 
@@ -79,6 +85,7 @@ pub(super) async fn end_maintenance(
     Path(path): Path<(String, String)>,
 ) -> Result<Json<ApplicationView>, Failure> {
     let app = api.operations.end_maintenance(&key(path)?).await?;
+    api.until_routed(&app.key).await;
     Ok(Json(api.view(app, None)))
 }
 
@@ -93,6 +100,11 @@ pub(super) async fn remove(
 }
 
 impl Api {
+    /// Waits until the routes are so as was just recorded. Without a data plane that answers they will be later.
+    async fn until_routed(&self, key: &AppKey) {
+        let _ = tokio::time::timeout(ROUTED_WITHIN, self.shared.planes.go_by(key, &self.shared.tables)).await;
+    }
+
     fn view(&self, app: Application, active: Option<Deployment>) -> ApplicationView {
         let traffic = self.shared.planes.traffic(&app.key);
         let slot_view = |placement: &Placement, state: SlotState| SlotView {

@@ -12,6 +12,7 @@ use gapless_core::{AppKey, Millis, PlacementId, RouteTable, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Counts of requests by placement, over all data planes.
@@ -34,6 +35,8 @@ pub struct Planes {
     known: Arc<Mutex<Vec<Known>>>,
     /// Told which applications' facts changed.
     wake: Arc<dyn Fn(&AppKey) + Send + Sync>,
+    /// Told of each acknowledgement.
+    acknowledged: Arc<Notify>,
     clock: Clock,
 }
 
@@ -64,7 +67,7 @@ struct Acknowledged {
 impl Planes {
     /// No data plane yet; `wake` is told which applications have news.
     pub fn new(clock: Clock, wake: impl Fn(&AppKey) + Send + Sync + 'static) -> Self {
-        Planes { known: Arc::default(), wake: Arc::new(wake), clock }
+        Planes { known: Arc::default(), wake: Arc::new(wake), acknowledged: Arc::default(), clock }
     }
 
     /// What is known of each data plane, as far as it concerns one application.
@@ -144,6 +147,21 @@ impl Planes {
     #[must_use]
     pub fn acknowledged_at(&self) -> Option<Instant> {
         self.lock().iter().filter_map(|plane| Some(plane.acknowledged.as_ref()?.at)).max()
+    }
+
+    /// Waits until all data planes go by an application's wanted routes.
+    pub async fn go_by(&self, key: &AppKey, tables: &Tables) {
+        loop {
+            let acknowledged = self.acknowledged.notified();
+            let wanted = tables.current();
+            let wanted = wanted.groups.get(key);
+            let goes_by =
+                |plane: &Known| plane.acknowledged.as_ref().is_some_and(|it| it.table.groups.get(key) == wanted);
+            if self.lock().iter().all(goes_by) {
+                return;
+            }
+            acknowledged.await;
+        }
     }
 
     /// Registers a data plane and keeps it up to date, until the task is dropped.
@@ -247,6 +265,8 @@ impl Planes {
             since,
             left_at,
         });
+        drop(known);
+        self.acknowledged.notify_waiters();
     }
 
     fn wake_changed(&self, before: Option<&RouteTable>, after: &RouteTable) {
