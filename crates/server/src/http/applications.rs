@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use gapless_api::{ApplicationView, InstanceView, MaintenanceRequest, SlotState, SlotView};
 use gapless_core::application::{Application, Desired, Idle, Placement};
 use gapless_core::validate::ERROR_PAGE_BYTES_MAX;
-use gapless_core::{AppKey, Deployment, RouteGroup};
+use gapless_core::{Deployment, RouteGroup};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,8 +45,7 @@ pub(super) async fn stop(
     Path(path): Path<(String, String)>,
 ) -> Result<Json<ApplicationView>, Failure> {
     let app = api.operations.stop(&key(path)?).await?;
-    api.until_routed(&app.key).await;
-    Ok(Json(api.view(app, None)))
+    Ok(Json(api.view_routed(app).await))
 }
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/start", params(("app" = String, Path), ("env" = String, Path)),
@@ -73,8 +72,7 @@ pub(super) async fn begin_maintenance(
         return Err(Failure::bad_request(format!("the page is larger than {ERROR_PAGE_BYTES_MAX} bytes")));
     }
     let app = api.operations.begin_maintenance(&key(path)?, request.page, &api.by(&peer)).await?;
-    api.until_routed(&app.key).await;
-    Ok(Json(api.view(app, None)))
+    Ok(Json(api.view_routed(app).await))
 }
 
 #[utoipa::path(delete, path = "/v1/applications/{app}/{env}/maintenance",
@@ -85,8 +83,7 @@ pub(super) async fn end_maintenance(
     Path(path): Path<(String, String)>,
 ) -> Result<Json<ApplicationView>, Failure> {
     let app = api.operations.end_maintenance(&key(path)?).await?;
-    api.until_routed(&app.key).await;
-    Ok(Json(api.view(app, None)))
+    Ok(Json(api.view_routed(app).await))
 }
 
 #[utoipa::path(delete, path = "/v1/applications/{app}/{env}", params(("app" = String, Path), ("env" = String, Path)),
@@ -100,9 +97,11 @@ pub(super) async fn remove(
 }
 
 impl Api {
-    /// Waits until the routes are so as was just recorded. Without a data plane that answers they will be later.
-    async fn until_routed(&self, key: &AppKey) {
-        let _ = tokio::time::timeout(ROUTED_WITHIN, self.shared.planes.go_by(key, &self.shared.tables)).await;
+    /// The view of an application whose routes were just changed, when they are so. Without a data plane that answers they
+    /// will be later.
+    async fn view_routed(&self, app: Application) -> ApplicationView {
+        let _ = tokio::time::timeout(ROUTED_WITHIN, self.shared.planes.go_by(&app.key, &self.shared.tables)).await;
+        self.view(app, None)
     }
 
     fn view(&self, app: Application, active: Option<Deployment>) -> ApplicationView {

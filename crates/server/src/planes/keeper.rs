@@ -36,7 +36,7 @@ pub struct Planes {
     /// Told which applications' facts changed.
     wake: Arc<dyn Fn(&AppKey) + Send + Sync>,
     /// Told of each acknowledgement.
-    acknowledged: Arc<Notify>,
+    acknowledgements: Arc<Notify>,
     clock: Clock,
 }
 
@@ -67,7 +67,7 @@ struct Acknowledged {
 impl Planes {
     /// No data plane yet; `wake` is told which applications have news.
     pub fn new(clock: Clock, wake: impl Fn(&AppKey) + Send + Sync + 'static) -> Self {
-        Planes { known: Arc::default(), wake: Arc::new(wake), acknowledged: Arc::default(), clock }
+        Planes { known: Arc::default(), wake: Arc::new(wake), acknowledgements: Arc::default(), clock }
     }
 
     /// What is known of each data plane, as far as it concerns one application.
@@ -152,7 +152,7 @@ impl Planes {
     /// Waits until all data planes go by an application's wanted routes.
     pub async fn go_by(&self, key: &AppKey, tables: &Tables) {
         loop {
-            let acknowledged = self.acknowledged.notified();
+            let next = self.acknowledgements.notified();
             let wanted = tables.current();
             let wanted = wanted.groups.get(key);
             let goes_by =
@@ -160,7 +160,7 @@ impl Planes {
             if self.lock().iter().all(goes_by) {
                 return;
             }
-            acknowledged.await;
+            next.await;
         }
     }
 
@@ -266,7 +266,7 @@ impl Planes {
             left_at,
         });
         drop(known);
-        self.acknowledged.notify_waiters();
+        self.acknowledgements.notify_waiters();
     }
 
     fn wake_changed(&self, before: Option<&RouteTable>, after: &RouteTable) {
