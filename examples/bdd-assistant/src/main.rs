@@ -68,9 +68,10 @@ async fn run() -> Result<(), String> {
     let ending = CancellationToken::new();
     let app = Arc::new(App { store, misbehaviour, ending: ending.clone() });
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    // Before it listens: who sees it listen may tell it to end.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let (ignores, holds) = (app.misbehaviour.ignores_sigterm, app.misbehaviour.holds_streams);
     let told_to_end = async move {
         loop {
