@@ -88,8 +88,9 @@ fn show(args: &Args, host: &Host, folder: &Path) -> Receipt {
     let load = Load::of_all_kinds(host.address(), args.rate);
     std::thread::sleep(REST);
 
-    println!("\n$ gapless deploy                                      # release 2, under load");
-    print!("{}", gapless.ok(["deploy"]).stdout);
+    // It is the same image as release 1, which would have nothing done otherwise.
+    println!("\n$ gapless deploy --force                              # release 2, under load");
+    print!("{}", gapless.ok(["deploy", "--force"]).stdout);
     std::thread::sleep(REST);
 
     println!("\n$ gapless rollback                                    # back to release 1, under load");
