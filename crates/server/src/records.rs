@@ -140,28 +140,31 @@ impl Records {
         wanted.take(limit).collect()
     }
 
-    /// What a step of the application's state machine goes by; `None` where there is no such application.
+    /// What a step of the application's state machine goes by; `None` where there is no such application. Records that are
+    /// as they were in what was loaded `before` are taken from there: most have not changed from one step to the next, and
+    /// decoding them would be most of what a step costs.
     ///
     /// # Errors
     /// If the store cannot be read, or a record is unreadable.
-    pub async fn load(&self, key: &AppKey) -> Result<Option<Loaded>, RecordError> {
-        let Some(app) = self.application(key).await? else { return Ok(None) };
-        let mut loaded = Loaded {
-            state: State { app: app.record, deployment: None, release: None },
-            revisions: Revisions { app: app.revision, ..Revisions::default() },
-        };
-        let app = &loaded.state.app;
-        if let Some(claim) = app.active.as_ref().or(app.queue.first())
-            && let Some(deployment) = self.deployment(key, claim.deployment).await?
-        {
-            if let Some(release) = self.release(key, deployment.record.release).await? {
-                loaded.revisions.release = release.revision;
-                loaded.state.release = Some(release.record);
+    pub async fn load(&self, key: &AppKey, before: Option<Loaded>) -> Result<Option<Loaded>, RecordError> {
+        let (app, deployment, release) = before.map(Loaded::parts).unwrap_or_default();
+        let Some(app) = self.get_again(&app_key(key), app).await? else { return Ok(None) };
+        let claim = app.record.active.as_ref().or(app.record.queue.first());
+        let deployment = match claim.map(|claim| claim.deployment) {
+            Some(number) => {
+                let before = deployment.filter(|before| before.record.number == number);
+                self.get_again(&deployment_key(key, number), before).await?
             }
-            loaded.revisions.deployment = deployment.revision;
-            loaded.state.deployment = Some(deployment.record);
-        }
-        Ok(Some(loaded))
+            None => None,
+        };
+        let release = match deployment.as_ref().map(|deployment| deployment.record.release) {
+            Some(number) => {
+                let before = release.filter(|before| before.record.number == number);
+                self.get_again(&release_key(key, number), before).await?
+            }
+            None => None,
+        };
+        Ok(Some(Loaded::of(app, deployment, release)))
     }
 
     /// Changes what was loaded to `next`, if nobody changed it meanwhile; the revision of the change. Hosts that the
@@ -275,8 +278,20 @@ impl Records {
     }
 
     async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<At<T>>, RecordError> {
-        let entry = self.store.get(key).await?;
-        entry.map(|entry| Ok(At { record: decode(&entry)?, revision: entry.mod_revision })).transpose()
+        self.get_again(key, None).await
+    }
+
+    /// The record of that key; the very one that was read `before` if it has not changed since.
+    async fn get_again<T: DeserializeOwned>(
+        &self,
+        key: &str,
+        before: Option<At<T>>,
+    ) -> Result<Option<At<T>>, RecordError> {
+        let Some(entry) = self.store.get(key).await? else { return Ok(None) };
+        match before.filter(|before| before.revision == entry.mod_revision) {
+            Some(before) => Ok(Some(before)),
+            None => Ok(Some(At { record: decode(&entry)?, revision: entry.mod_revision })),
+        }
     }
 
     async fn done(&self, txn: Txn) -> Result<u64, RecordError> {
@@ -288,6 +303,24 @@ impl Records {
 }
 
 impl Loaded {
+    fn of(app: At<Application>, deployment: Option<At<Deployment>>, release: Option<At<Release>>) -> Self {
+        let revisions = Revisions {
+            app: app.revision,
+            deployment: deployment.as_ref().map_or(0, |deployment| deployment.revision),
+            release: release.as_ref().map_or(0, |release| release.revision),
+        };
+        let (deployment, release) = (deployment.map(|at| at.record), release.map(|at| at.record));
+        Loaded { state: State { app: app.record, deployment, release }, revisions }
+    }
+
+    /// The records that it was made of.
+    fn parts(self) -> (Option<At<Application>>, Option<At<Deployment>>, Option<At<Release>>) {
+        let Loaded { state: State { app, deployment, release }, revisions } = self;
+        let deployment = deployment.map(|record| At { record, revision: revisions.deployment });
+        let release = release.map(|record| At { record, revision: revisions.release });
+        (Some(At { record: app, revision: revisions.app }), deployment, release)
+    }
+
     /// The revision that the application's record was last changed at.
     #[must_use]
     pub const fn revision(&self) -> u64 {

@@ -15,6 +15,8 @@
 //! | `errors-after=SECONDS` | the same, that long after it was first healthy |
 //! | `errors-share=PERCENT` | so many of these answers are 500 |
 //! | `hang` | no answer but `/up` ever comes |
+//! | `flood=MB` | it writes so much to its output each second, in lines of a hundred bytes |
+//! | `long-line=MB` | it writes one line of that length, and says when it has |
 //! | `leak=MB` | it takes so much more memory each second |
 //! | `flap=SECONDS` | `/up` answers 200 and 500 in turn, for that long each |
 //! | `slow=MS` | every answer comes that much later |
@@ -26,10 +28,15 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use std::io::Write;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+
+/// A flood comes in gushes, that far apart, of lines of that many bytes.
+const FLOOD_TICK_MS: u64 = 10;
+const LINE_BYTES: u64 = 99;
 
 /// How it fails.
 #[derive(Debug, Default)]
@@ -48,6 +55,8 @@ pub struct Misbehaviour {
     errors_after_s: Option<u64>,
     errors_percent: u64,
     hangs: bool,
+    flood_mb: u64,
+    long_line_mb: u64,
     leak_mb: u64,
     flap_s: Option<u64>,
     answered: AtomicU64,
@@ -82,6 +91,8 @@ impl Misbehaviour {
                 "errors-after" => this.errors_after_s = Some(number(word, value)?),
                 "errors-share" => this.errors_percent = number(word, value)?,
                 "hang" => this.hangs = true,
+                "flood" => this.flood_mb = number(word, value)?,
+                "long-line" => this.long_line_mb = number(word, value)?,
                 "leak" => this.leak_mb = number(word, value)?,
                 "flap" => this.flap_s = Some(number(word, value)?),
                 "slow" => this.slow_ms = number(word, value)?,
@@ -131,6 +142,10 @@ impl Misbehaviour {
     }
 
     fn begin_to_fail(&self) {
+        if self.flood_mb > 0 || self.long_line_mb > 0 {
+            let (flood_mb, long_line_mb) = (self.flood_mb, self.long_line_mb);
+            std::thread::spawn(move || flood(flood_mb, long_line_mb));
+        }
         let leak_mb = usize::try_from(self.leak_mb).unwrap_or(0);
         if leak_mb > 0 {
             tokio::spawn(async move {
@@ -159,6 +174,34 @@ impl Misbehaviour {
                 }
             });
         }
+    }
+}
+
+/// Writes one long line, and then lines as fast as it is told, each with its number, until nobody reads them any more.
+fn flood(mb_per_s: u64, long_line_mb: u64) {
+    let mut output = std::io::stdout().lock();
+    let piece = vec![b'x'; 1 << 20];
+    for _ in 0..long_line_mb {
+        if output.write_all(&piece).is_err() {
+            return;
+        }
+    }
+    if long_line_mb > 0 && writeln!(output, "\nthe long line is written").is_err() {
+        return;
+    }
+    let began = Instant::now();
+    let lines_per_tick = mb_per_s * FLOOD_TICK_MS * 1_000 / LINE_BYTES;
+    let mut count = 0_u64;
+    for tick in 1.. {
+        let mut text = String::new();
+        for _ in 0..lines_per_tick {
+            text.push_str(&format!("line {count:>93}\n"));
+            count += 1;
+        }
+        if mb_per_s == 0 || output.write_all(text.as_bytes()).is_err() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(tick * FLOOD_TICK_MS).saturating_sub(began.elapsed()));
     }
 }
 

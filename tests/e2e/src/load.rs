@@ -27,8 +27,14 @@ impl Load {
     /// Idempotent requests only.
     #[must_use]
     pub fn idempotent(address: SocketAddr, rate_per_s: u32) -> Self {
-        let plan = LoadPlan { rate_per_s, mix: Mix::Get, websockets: 0, event_streams: 0, ..LoadPlan::new(address) };
-        Load::start(plan)
+        Load::idempotent_for(address, &address.to_string(), rate_per_s)
+    }
+
+    /// Idempotent requests only, for that host.
+    #[must_use]
+    pub fn idempotent_for(address: SocketAddr, host: &str, rate_per_s: u32) -> Self {
+        let (host, mix) = (host.to_owned(), Mix::Get);
+        Load::start(LoadPlan { host, rate_per_s, mix, websockets: 0, event_streams: 0, ..LoadPlan::new(address) })
     }
 
     /// Idempotent requests for a host behind a server that closes kept connections, as nginx does at each reload.

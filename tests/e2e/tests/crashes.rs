@@ -1,9 +1,12 @@
 //! G1, G2, A1: whatever is killed, fails or hangs, wherever: one release is live, no request is lost, nothing is left over,
 //! and the next deployment succeeds. All of it: `./scripts/scenario crash-matrix` and `kills`; here a part that is short.
 
-use gapless_e2e::Runtime;
+use gapless_core::Deployment;
 use gapless_e2e::crash::kills::{self, Settings};
 use gapless_e2e::crash::matrix::{self, Selection};
+use gapless_e2e::crash::{Excusing, Site};
+use gapless_e2e::{App, Runtime, wait_for};
+use rustix::process::Signal;
 use std::time::Duration;
 
 /// The cutover's commit, the first write of a start, the step at which a table is in its place, and what the crash matrix
@@ -45,4 +48,41 @@ fn a1_fifteen_rounds_of_random_kills_need_no_hands() {
     let outcome = kills::run(settings, &mut |line| println!("{line}"));
     assert_eq!(outcome.repairs, 0, "{outcome:#?}");
     assert!(outcome.failed.is_empty(), "{outcome:#?}");
+}
+
+/// Signals at each phase: it is as with a kill, and what it was told to do it ends in order.
+#[test]
+fn a9_a_signal_at_each_phase_leaves_no_half_state() {
+    let app = App {
+        deploy: "observe = \"400ms\"\nkeep_warm = \"300ms\"\ndrain = \"500ms\"\npark = true\n".to_owned(),
+        ..App::new("signalled", Runtime::Process)
+    };
+    let mut site = Site::new(app, None, &[]);
+    for phase in ["preparing", "starting", "checking", "shifting", "observing", "retiring"] {
+        for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+            let load = Excusing::start(&site.host, 150);
+            site.build();
+            site.gapless.ok(["deploy", "--force", "--detach"]);
+            // It may have gone past that phase before it is seen in it: then it is signalled right after.
+            wait_for(phase, Duration::from_secs(30), || {
+                let latest: Vec<Deployment> = site.gapless.json(["history", "--json", "-n", "1"]);
+                let now = latest[0].phase.name();
+                (place(now) >= place(phase)).then_some(())
+            });
+            site.host.signal_server(signal);
+            wait_for("the server ends", Duration::from_secs(20), || site.host.server_ended());
+            let wrong = site.settle();
+            assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", site.told());
+            let seen = load.stop();
+            assert!(seen.failed.is_empty() && seen.requests > 0, "{signal:?} while {phase}: {seen:#?}");
+            let latest: Vec<Deployment> = site.gapless.json(["history", "--json", "-n", "1"]);
+            assert_eq!(latest[0].phase.name(), "succeeded", "{signal:?} while {phase}");
+        }
+    }
+}
+
+/// Where a phase is in the order of phases.
+fn place(phase: &str) -> usize {
+    let phases = ["queued", "preparing", "starting", "checking", "shifting", "observing", "retiring"];
+    phases.iter().position(|known| *known == phase).unwrap_or(phases.len())
 }

@@ -2,6 +2,7 @@
 
 use gapless_api::ApplicationView;
 use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 
 fn view(gapless: &Gapless) -> ApplicationView {
@@ -45,6 +46,26 @@ fn an_application_lives_from_deploy_to_remove() {
     assert!(gapless.ok(["status"]).stdout.contains("nothing is deployed yet"));
     let left = std::fs::read_dir(host.folder().join("state/processes/instances")).map(|dir| dir.count()).unwrap_or(0);
     assert_eq!(left, 0, "something is left over");
+}
+
+/// it was said as soon as it was recorded.
+#[test]
+fn stop_says_that_it_is_so_when_the_proxy_goes_by_it() {
+    let host = Host::start();
+    let gapless = host.gapless().within(&App::new("still", Runtime::Process).write(host.folder()));
+    gapless.ok(["deploy", "--force"]);
+    let proxy = host.server_info().planes[0].pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).unwrap();
+    kill_process(proxy, Signal::STOP).unwrap();
+    let mut stop = gapless.spawn(["stop"]);
+    let recorded = wait_for("it is recorded", Duration::from_secs(4), || {
+        let is_stopped = gapless.run(["status"]).stdout.contains("stopped");
+        (is_stopped || stop.try_wait().unwrap().is_some()).then_some(is_stopped)
+    });
+    let has_ended = stop.try_wait().unwrap().is_some();
+    kill_process(proxy, Signal::CONT).unwrap();
+    assert!(recorded && !has_ended, "`gapless stop` ended while the proxy stood still");
+    assert!(stop.wait().unwrap().success());
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 503);
 }
 
 #[test]

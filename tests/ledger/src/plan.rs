@@ -29,8 +29,10 @@ pub struct LoadPlan {
     pub mix: Mix,
     /// Connections that are kept and used again.
     pub connections: usize,
-    /// WebSockets, each with a message every 50 ms, beside the rate.
+    /// WebSockets, beside the rate.
     pub websockets: usize,
+    /// The time between two messages of a WebSocket.
+    pub websocket_every: Duration,
     /// Event streams, beside the rate.
     pub event_streams: usize,
     /// How long an answer may take before it is a failure.
@@ -50,6 +52,7 @@ impl LoadPlan {
             mix: Mix::All,
             connections: 16,
             websockets: 4,
+            websocket_every: Duration::from_millis(50),
             event_streams: 2,
             answer_timeout: Duration::from_secs(30),
             requests_max: None,

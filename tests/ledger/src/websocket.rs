@@ -1,4 +1,4 @@
-//! WebSockets: a message every 50 ms, each of which must come back. The few frames needed (RFC 6455) are written here,
+//! WebSockets: a message every so often, each of which must come back. The few frames needed (RFC 6455) are written here,
 //! so that the judge does not depend on a library's idea of an orderly end.
 
 use crate::book::{Book, Entry, Kind};
@@ -9,7 +9,6 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-const MESSAGE_EVERY: Duration = Duration::from_millis(50);
 const COME_AGAIN_AFTER: Duration = Duration::from_millis(200);
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -58,7 +57,7 @@ pub(crate) async fn converse(plan: Arc<LoadPlan>, book: Arc<Book>, ending: Cance
                     break;
                 }
             }
-            tokio::time::sleep(MESSAGE_EVERY).await;
+            tokio::time::sleep(plan.websocket_every).await;
         }
     }
 }

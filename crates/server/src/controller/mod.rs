@@ -135,6 +135,8 @@ struct Controller {
     probes: Probes,
     watch: Watch,
     news: mpsc::Receiver<News>,
+    /// What was read in the turn before.
+    read: Option<Loaded>,
     cutover: Option<CutoverSeen>,
 }
 
@@ -163,6 +165,7 @@ pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, bell: Arc<Bell>) {
         shared,
         bell,
         news,
+        read: None,
         cutover: None,
     };
     loop {
@@ -188,19 +191,26 @@ impl Controller {
         if self.bell.instances_changed.swap(false, Ordering::AcqRel) {
             self.observer.look_again();
         }
-        let Some(loaded) = self.shared.records.load(&self.key).await? else { return Ok(Turn::Gone) };
+        let before = self.read.take();
+        let Some(loaded) = self.shared.records.load(&self.key, before).await? else { return Ok(Turn::Gone) };
+        let turn = self.decide(&loaded).await;
+        self.read = Some(loaded);
+        turn
+    }
+
+    async fn decide(&mut self, loaded: &Loaded) -> Result<Turn, RecordError> {
         // A commit of which the answer was lost has changed the routes, too.
         self.shared.tables.set(&loaded.state.app, loaded.revision());
-        let facts = self.observe(&loaded).await;
+        let facts = self.observe(loaded).await;
         match step(&loaded.state, &facts) {
             Step::Commit(next) => {
-                self.commit(&loaded, &next).await?;
+                self.commit(loaded, &next).await?;
                 Ok(Turn::Again)
             }
             Step::Rest { actions, wake_at } => {
                 if actions == [Action::Forget] {
-                    self.keep_nothing(&loaded).await;
-                    let revision = self.shared.records.forget(&loaded).await?;
+                    self.keep_nothing(loaded).await;
+                    let revision = self.shared.records.forget(loaded).await?;
                     self.shared.tables.remove(&self.key, revision);
                     let _ = self.shared.changes.send(self.key.clone());
                     return Ok(Turn::Gone);
@@ -213,7 +223,7 @@ impl Controller {
                 self.probes.keep_only(&actions);
                 self.effects.keep_tests(&actions);
                 for action in actions {
-                    self.act(&loaded, action);
+                    self.act(loaded, action);
                 }
                 Ok(Turn::WaitUntil(wake_at.into_iter().chain(self.observer.retry_at()).min()))
             }

@@ -4,7 +4,7 @@
 mod faults;
 mod judge;
 mod members;
-mod network;
+pub(crate) mod network;
 mod run;
 mod schedule;
 mod servers;

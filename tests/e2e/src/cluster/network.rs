@@ -59,10 +59,7 @@ impl Network {
     /// # Panics
     /// If that is not allowed here.
     pub fn enter(&self) {
-        let namespace = File::open(path(&self.name("host"))).expect("the namespace is there");
-        let kind = rustix::thread::LinkNameSpaceType::Network;
-        let entered = rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(kind));
-        entered.expect("this thread may enter a namespace");
+        enter(&self.name("host"));
     }
 
     /// A command that runs a program in a member's namespace, as the very process that is started.
@@ -195,7 +192,16 @@ fn kill_all(namespace: &str) {
     }
 }
 
-fn ip(arguments: &[&str]) {
+/// Has this thread, and what it starts from now on, be in that namespace.
+pub(crate) fn enter(namespace: &str) {
+    let namespace = File::open(path(namespace)).expect("the namespace is there");
+    let kind = rustix::thread::LinkNameSpaceType::Network;
+    let entered = rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(kind));
+    entered.expect("this thread may enter a namespace");
+}
+
+/// Runs `ip`, which must succeed.
+pub(crate) fn ip(arguments: &[&str]) {
     let output = Command::new("ip").args(arguments).output().expect("ip can be run: install iproute2");
     check("ip", arguments, &output);
 }

@@ -24,9 +24,16 @@ pub struct CrashOptions {
     /// Of random kills: how many rounds at most
     #[arg(long, default_value_t = 100)]
     rounds: u64,
-    /// Of random kills: no round begins after so many minutes
-    #[arg(long, default_value_t = 60)]
-    minutes: u64,
+    /// Of random kills and of the soak: no round begins after so many minutes
+    #[arg(long)]
+    minutes: Option<u64>,
+}
+
+impl CrashOptions {
+    /// For how many minutes it goes on.
+    pub fn minutes(&self, unless_told: u64) -> u64 {
+        self.minutes.unwrap_or(unless_told)
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -63,7 +70,8 @@ pub fn matrix(options: &CrashOptions) -> Value {
 }
 
 pub fn kills(options: &CrashOptions, seed: u64) -> Value {
-    let settings = kills::Settings { rounds: options.rounds, within: Duration::from_secs(60 * options.minutes), seed };
+    let settings =
+        kills::Settings { rounds: options.rounds, within: Duration::from_secs(60 * options.minutes(60)), seed };
     let outcome = kills::run(settings, &mut |line| eprintln!("{line}"));
     json!({
         "rounds": outcome.rounds,

@@ -4,11 +4,15 @@ mod bad_releases;
 mod canary;
 mod cluster;
 mod crashes;
+mod crowd;
+mod flood;
 mod hold;
 mod nginx;
 mod recipe;
+mod recovery;
 mod render;
 mod rollback;
+mod soak;
 mod walk;
 mod zero_loss;
 
@@ -43,6 +47,10 @@ enum Name {
     Cluster,
     /// At each write and effect: the process killed, an error, a hang
     CrashMatrix,
+    /// A thousand WebSockets and ten thousand idle connections over twenty deployments
+    Crowd,
+    /// An application that writes 50 MB a second and a line of a gigabyte to its log
+    Flood,
     /// Server, proxy and instances killed at random under load
     Kills,
     /// A migration with requests held, under load
@@ -53,8 +61,12 @@ enum Name {
     Render,
     /// The recipe that the project grew from: etcd, confd's files, nginx, systemd
     Recipe,
+    /// The server killed where there are 200 applications and 10,000 deployments
+    Recovery,
     /// Rollbacks by each way there is
     Rollback,
+    /// Half an hour of deployments under load, and what grows
+    Soak,
     /// From test to production: gates, approval, canary, observation
     Walk,
     /// A hundred deployments, fifty rollbacks and fifty upgrades, and a million requests
@@ -68,12 +80,16 @@ fn main() {
         Name::Canary => canary::run(),
         Name::Cluster => cluster::run_all(&args.cluster),
         Name::CrashMatrix => crashes::matrix(&args.crashes),
+        Name::Crowd => crowd::run(),
+        Name::Flood => flood::run(),
         Name::Kills => crashes::kills(&args.crashes, args.cluster.seed()),
         Name::Hold => hold::run(),
         Name::Nginx => nginx::run(),
         Name::Recipe => recipe::run(),
+        Name::Recovery => recovery::run(),
         Name::Render => render::run(),
         Name::Rollback => rollback::run(),
+        Name::Soak => soak::run(args.crashes.minutes(30)),
         Name::Walk => walk::run(),
         Name::ZeroLoss => zero_loss::run(),
     };

@@ -1,0 +1,117 @@
+//! A crowd: many WebSockets and many connections that are kept and idle, while releases come and go.
+
+use crate::usage::Usage;
+use crate::{App, Host, Load, Runtime};
+use gapless_ledger::{LoadPlan, Report};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+const RATE_PER_S: u32 = 200;
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How much of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Crowd {
+    /// WebSockets, each with a message a second.
+    pub websockets: usize,
+    /// Connections on which one request was answered.
+    pub idle: usize,
+    /// Deployments that happen meanwhile.
+    pub deploys: u32,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the load saw, WebSockets among it.
+    pub report: Report,
+    /// Idle connections that answered another request at the end.
+    pub answered: usize,
+    /// Idle connections that had been closed in an orderly way by then.
+    pub closed: usize,
+    /// What the proxy took before the crowd came.
+    pub before: Usage,
+    /// What it took at most.
+    pub most: Usage,
+    /// What it took when the crowd had gone.
+    pub after: Usage,
+}
+
+/// Lets a crowd come, and deploys.
+#[must_use]
+pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> Outcome {
+    let host = Host::start();
+    let app = App {
+        // A WebSocket is moved on two seconds after the cutover.
+        deploy: "observe = \"300ms\"\nkeep_warm = \"1m\"\ndrain = \"2s\"\n".to_owned(),
+        ..App::new("crowd", Runtime::Process)
+    };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy"]);
+    let proxy = host.server_info().planes.iter().find_map(|plane| plane.pid).expect("a proxy runs");
+    let usage = || Usage::of(proxy).expect("the proxy runs");
+
+    let before = usage();
+    let mut idle: Vec<Idle> = (0..crowd.idle).map(|_| Idle::open(host.address())).collect();
+    tell(&format!("{} idle connections: {:?}", idle.len(), usage()));
+    let load = Load::start(LoadPlan {
+        rate_per_s: RATE_PER_S,
+        websockets: crowd.websockets,
+        websocket_every: Duration::from_secs(1),
+        ..LoadPlan::new(host.address())
+    });
+    let mut most = before;
+    for deploy in 0..crowd.deploys {
+        gapless.ok(["deploy", "--force"]);
+        let now = usage();
+        most = most.most(now);
+        let report = load.snapshot();
+        tell(&format!("deploy {}: {} requests, {} failed, {now:?}", deploy + 1, report.requests, report.failed));
+    }
+    let states: Vec<Again> = idle.iter_mut().map(Idle::again).collect();
+    let count = |wanted: Again| states.iter().filter(|state| **state == wanted).count();
+    let (answered, closed) = (count(Again::Answered), count(Again::Closed));
+    let report = load.stop();
+    drop(idle);
+    crate::wait_for("the proxy lets go of the connections", Duration::from_secs(60), || {
+        (usage().open_files < before.open_files + 50).then_some(())
+    });
+    Outcome { report, answered, closed, before, most, after: usage() }
+}
+
+/// A connection that is kept.
+struct Idle(TcpStream);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Again {
+    Answered,
+    Closed,
+    Broken,
+}
+
+impl Idle {
+    /// Opens one, and has one request answered on it.
+    fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the proxy accepts connections");
+        stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a timeout can be set");
+        let mut idle = Idle(stream);
+        assert_eq!(idle.again(), Again::Answered, "the first request of a connection");
+        idle
+    }
+
+    /// Has another request answered.
+    fn again(&mut self) -> Again {
+        // One that was closed meanwhile can take what is sent, or not.
+        let sent = self.0.write_all(b"GET /up HTTP/1.1\r\nHost: crowd.test\r\n\r\n");
+        let mut answer = [0; 1024];
+        match self.0.read(&mut answer) {
+            Ok(count) if answer[..count].starts_with(b"HTTP/1.1 200") => Again::Answered,
+            Ok(0) if sent.is_ok() => Again::Closed,
+            // What was sent to a socket that is closed is answered by a reset.
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Again::Closed,
+            _ if sent.is_err() => Again::Closed,
+            _ => Again::Broken,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A flood of output: an application that writes tens of megabytes a second and a line of a gigabyte, while somebody
+//! follows its log and another one does not read what they asked for.
+
+use crate::crash::world;
+use crate::usage::Usage;
+use crate::{App, Host, Load, Runtime, wait_for};
+use gapless_ledger::Report;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const RATE_PER_S: u32 = 100;
+const LONG_LINE_DEADLINE: Duration = Duration::from_secs(120);
+const SAMPLE_EVERY: Duration = Duration::from_millis(200);
+
+/// How much of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Flood {
+    /// What the application writes each second, in MB.
+    pub mb_per_s: u64,
+    /// The length of the line that it writes first, in MB.
+    pub long_line_mb: u64,
+    /// For how long.
+    pub lasting: Duration,
+    /// What runs it.
+    pub runtime: Runtime,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What the load saw.
+    pub report: Report,
+    /// What the application got rid of, in MB a second.
+    pub written_mb_per_s: f64,
+    /// Lines that the follower saw.
+    pub followed: u64,
+    /// What the server took at most.
+    pub server: Usage,
+    /// What the shim took at most; nothing with Docker.
+    pub shim: Usage,
+    /// What the files of the log took at most, in bytes; 0 with Docker.
+    pub log_bytes: u64,
+}
+
+/// Lets it rain.
+#[must_use]
+pub fn run(flood: Flood) -> Outcome {
+    let host = Host::start();
+    let app =
+        App { tables: "[log]\nmax_size = \"10MB\"\nmax_files = 3\n".to_owned(), ..App::new("flood", flood.runtime) };
+    let app = app.misbehaving(&format!("long-line={},flood={}", flood.long_line_mb, flood.mb_per_s));
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy"]);
+    let load = Load::of_all_kinds(host.address(), RATE_PER_S);
+    let newest = || -> Option<u64> {
+        let ran = gapless.run(["logs", "-n", "1"]);
+        ran.stdout.rsplit_once("line ")?.1.trim().parse().ok()
+    };
+    wait_for("the long line is over", LONG_LINE_DEADLINE, newest);
+
+    let mut reader = gapless.spawn(["logs", "--follow"]);
+    // Its pipe is full soon, and nobody empties it.
+    let mut sleeper = gapless.spawn(["logs", "--follow"]);
+    let output = reader.stdout.take().expect("it has a pipe");
+    let following = std::thread::spawn(move || {
+        let mut lines = BufReader::new(output).split(b'\n');
+        std::iter::from_fn(|| lines.next()?.ok()).count() as u64
+    });
+    let (began, first) = (Instant::now(), newest().unwrap_or_default());
+    let (mut server, mut shim, mut log_bytes) = (Usage::default(), Usage::default(), 0);
+    while began.elapsed() < flood.lasting {
+        server = server.most(host.server_pid().and_then(Usage::of).unwrap_or_default());
+        let processes = world::processes(host.folder());
+        let shims = processes.iter().filter(|process| process.is("shim"));
+        shim = shims.filter_map(|process| Usage::of(process.pid)).fold(shim, Usage::most);
+        log_bytes = log_bytes.max(bytes_of_logs(&host.folder().join("state/processes/instances")));
+        std::thread::sleep(SAMPLE_EVERY);
+    }
+    let lines = newest().unwrap_or_default().saturating_sub(first);
+    let written_mb_per_s = lines as f64 * 99.0 / 1e6 / began.elapsed().as_secs_f64();
+    let report = load.stop();
+    for child in [&mut reader, &mut sleeper] {
+        child.kill().expect("it can be ended");
+        child.wait().expect("it ends");
+    }
+    let followed = following.join().expect("it counts");
+    Outcome { report, written_mb_per_s, followed, server, shim, log_bytes }
+}
+
+fn bytes_of_logs(instances: &Path) -> u64 {
+    let entries = |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries(instances).flat_map(|instance| entries(&instance.path()).collect::<Vec<_>>());
+    let logs = files.filter(|file| file.file_name().to_string_lossy().starts_with("log."));
+    logs.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+}

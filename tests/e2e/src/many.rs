@@ -1,0 +1,117 @@
+//! A host with many applications and a long history, and how soon a server that was killed there is ready again.
+
+use crate::{App, Gapless, Host, Load, Runtime, wait_for};
+use gapless_api::ApplicationView;
+use gapless_store::{SqliteStore, Store, Txn};
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const RATE_PER_S: u32 = 200;
+const READY_DEADLINE: Duration = Duration::from_secs(60);
+/// Operations in one transaction of the store.
+const OPS_PER_TXN: usize = 100;
+const DEPLOYMENTS: &str = "/gapless/deployments/";
+const APPLICATIONS: &str = "/gapless/apps/";
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Applications.
+    pub applications: usize,
+    /// Records of deployments.
+    pub records: usize,
+    /// From the start of the server's process to its first answer that names all applications.
+    pub ready: Duration,
+    /// From that on to the end of a deployment.
+    pub deployed: Duration,
+    /// Requests that came meanwhile.
+    pub requests: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// What the server takes then, in KiB.
+    pub memory_kib: u64,
+}
+
+/// Kills the server of a host that has so many applications, each with so many deployments.
+#[must_use]
+pub fn recover(applications: usize, deployments_each: u64) -> Outcome {
+    let mut host = Host::start();
+    let apps: Vec<Gapless> = (0..applications).map(|index| deployed(&host, index)).collect();
+    host.kill_server();
+    let records = lengthen_history(&host.folder().join("state"), deployments_each);
+    host.start_server();
+    let load = Load::idempotent_for(host.address(), &host_of(0), RATE_PER_S);
+    wait_for("requests come", READY_DEADLINE, || (load.requests() > 0).then_some(()));
+
+    host.kill_server();
+    let killed = Instant::now();
+    host.spawn_server();
+    let all = || {
+        let ran = host.gapless().run(["status", "--json"]);
+        let views: Vec<ApplicationView> = serde_json::from_str(&ran.stdout).unwrap_or_default();
+        (views.len() == applications && views.iter().all(|view| view.live.is_some())).then_some(())
+    };
+    wait_for("the server tells of all applications", READY_DEADLINE, all);
+    let ready = killed.elapsed();
+    apps[0].ok(["deploy", "--force"]);
+    let deployed = killed.elapsed() - ready;
+    let report = load.stop();
+    report.failures.iter().for_each(|failure| eprintln!("failed: {failure:?}"));
+    let pid = host.server_pid().expect("it runs");
+    Outcome {
+        applications,
+        records,
+        ready,
+        deployed,
+        requests: report.requests,
+        failed: report.failed,
+        memory_kib: crate::usage::Usage::of(pid).unwrap_or_default().memory_kib,
+    }
+}
+
+fn host_of(index: usize) -> String {
+    format!("many-{index}.example.com")
+}
+
+fn deployed(host: &Host, index: usize) -> Gapless {
+    let app = App {
+        hosts: vec![host_of(index)],
+        deploy: "observe = \"0s\"\nkeep_warm = \"0s\"\n".to_owned(),
+        ..App::new(&format!("many-{index}"), Runtime::Process)
+    };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy", "--force"]);
+    gapless
+}
+
+/// Makes it so that each application has had so many deployments like its first one; how many records there are then.
+fn lengthen_history(state: &Path, deployments_each: u64) -> usize {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
+    tokio.block_on(async {
+        let store = SqliteStore::open(&state.join("state.db")).expect("the store can be opened");
+        let first = store.range(DEPLOYMENTS).await.expect("it can be read").entries;
+        let mut puts = Vec::new();
+        for entry in &first {
+            let (app, _) = entry.key.rsplit_once('/').expect("the number comes last");
+            for number in 2..=deployments_each {
+                puts.push((format!("{app}/{number:012}"), changed(&entry.value, "number", number)));
+            }
+        }
+        for entry in store.range(APPLICATIONS).await.expect("it can be read").entries {
+            puts.push((entry.key, changed(&entry.value, "last_deployment", deployments_each)));
+        }
+        for puts in puts.chunks(OPS_PER_TXN) {
+            let txn = puts.iter().fold(Txn::new(), |txn, (key, value)| txn.put(key, value.clone()));
+            store.commit(txn).await.expect("it can be changed");
+        }
+        store.range(DEPLOYMENTS).await.expect("it can be read").entries.len()
+    })
+}
+
+/// A record with another number in that field.
+fn changed(record: &[u8], field: &str, number: u64) -> Vec<u8> {
+    let mut record: Value = serde_json::from_slice(record).expect("records are JSON");
+    record[field] = number.into();
+    serde_json::to_vec(&record).expect("it is JSON")
+}

@@ -1,0 +1,176 @@
+//! The soak: deployments of all kinds under load for a long while, and whether anything grows that should not.
+
+use crate::usage::{Usage, files_below};
+use crate::{App, Gapless, Host, Load, Runtime, wait_for};
+use gapless_api::{ApplicationView, SlotState};
+use gapless_ledger::{LoadPlan, Report};
+use std::collections::BTreeMap;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+const RATE_PER_S: u32 = 150;
+/// How long all may take to come to rest after a round.
+const REST_DEADLINE: Duration = Duration::from_secs(60);
+/// Every so manieth round has these.
+const BAD_RELEASE_EVERY: u64 = 5;
+const STOP_EVERY: u64 = 7;
+const DOCKER: &str = "soak-docker";
+const PROCESS: &str = "soak-process";
+
+/// What there was at the end of a round, when all had come to rest.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sample {
+    /// When, from the beginning on, in seconds.
+    pub at_s: u64,
+    /// The server.
+    pub server: Usage,
+    /// The proxy.
+    pub proxy: Usage,
+    /// Containers of gapless.
+    pub containers: u64,
+    /// Networks of gapless.
+    pub networks: u64,
+    /// Files in the server's folder.
+    pub files: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Rounds.
+    pub rounds: u64,
+    /// What was done, and how often.
+    pub done: BTreeMap<&'static str, u64>,
+    /// A sample of each round.
+    pub samples: Vec<Sample>,
+    /// Requests of both applications.
+    pub requests: u64,
+    /// Those that failed.
+    pub failed: u64,
+    /// Some of them, told.
+    pub failures: Vec<String>,
+}
+
+impl Outcome {
+    /// By how many per cent the memory of a process is greater in the last third than in the one before. The first third
+    /// does not count: pools and pages fill up in it.
+    #[must_use]
+    pub fn memory_growth_percent(&self, of: impl Fn(&Sample) -> Usage) -> f64 {
+        let median = |samples: &[Sample]| {
+            let mut all: Vec<u64> = samples.iter().map(|sample| of(sample).memory_kib).collect();
+            all.sort_unstable();
+            all.get(all.len() / 2).copied().unwrap_or_default() as f64
+        };
+        let (middle, last) = self.thirds();
+        100.0 * (median(last) / median(middle).max(1.0) - 1.0)
+    }
+
+    /// By how much the most of something in the last third is above the most in the one before.
+    #[must_use]
+    pub fn growth(&self, of: impl Fn(&Sample) -> u64) -> i64 {
+        let most = |samples: &[Sample]| samples.iter().map(&of).max().unwrap_or_default();
+        let (middle, last) = self.thirds();
+        most(last).cast_signed() - most(middle).cast_signed()
+    }
+
+    fn thirds(&self) -> (&[Sample], &[Sample]) {
+        let third = self.samples.len() / 3;
+        (&self.samples[third..2 * third], &self.samples[2 * third..])
+    }
+}
+
+/// Goes on for that long.
+#[must_use]
+pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> Outcome {
+    let host = Host::start();
+    let apps = [DOCKER, PROCESS].map(|name| deployed(&host, name));
+    let loads = [DOCKER, PROCESS].map(|name| {
+        let host_name = format!("{name}.test");
+        Load::start(LoadPlan { rate_per_s: RATE_PER_S, host: host_name, ..LoadPlan::new(host.address()) })
+    });
+    // It has no load of its own: while it is stopped there is nothing to answer its requests.
+    let (aside, _) = deployed(&host, "soak-aside");
+    let mut outcome = Outcome::default();
+    let began = Instant::now();
+    while began.elapsed() < lasting {
+        outcome.rounds += 1;
+        for (gapless, app) in &apps {
+            round(gapless, app, &host, &mut outcome);
+        }
+        if outcome.rounds.is_multiple_of(STOP_EVERY) {
+            ["stop", "start"].iter().for_each(|command| drop(aside.ok([*command])));
+            *outcome.done.entry("stops").or_default() += 1;
+        }
+        wait_for("all has come to rest", REST_DEADLINE, || rests(&host.gapless()).then_some(()));
+        let sample = sample(&host, began.elapsed());
+        tell(&format!("round {}: {sample:?}", outcome.rounds));
+        outcome.samples.push(sample);
+    }
+    for load in loads {
+        let Report { requests, failed, failures, .. } = load.stop();
+        outcome.requests += requests;
+        outcome.failed += failed;
+        outcome.failures.extend(failures.iter().map(|failure| format!("{failure:?}")));
+    }
+    outcome
+}
+
+fn deployed(host: &Host, name: &str) -> (Gapless, App) {
+    let app = App {
+        replicas: 2,
+        hosts: vec![format!("{name}.test")],
+        deploy: "observe = \"300ms\"\nkeep_warm = \"2s\"\n".to_owned(),
+        tables: "[health]\ndeadline = \"1s\"\ninterval = \"50ms\"\n".to_owned(),
+        ..App::new(name, if name == DOCKER { Runtime::Docker } else { Runtime::Process })
+    };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy", "--force"]);
+    (gapless, app)
+}
+
+fn round(gapless: &Gapless, app: &App, host: &Host, outcome: &mut Outcome) {
+    let mut count = |what| *outcome.done.entry(what).or_default() += 1;
+    gapless.ok(["deploy", "--force"]);
+    count("deploys");
+    gapless.ok(["rollback"]);
+    count("rollbacks");
+    if outcome.rounds.is_multiple_of(BAD_RELEASE_EVERY) {
+        app.misbehaving("never-healthy").write(host.folder());
+        let ran = gapless.run(["deploy", "--force"]);
+        assert_ne!(ran.code, 0, "a release that is never healthy went live: {ran:?}");
+        app.write(host.folder());
+        count("failing deploys");
+    }
+    for looking in [["status", "--json"], ["history", "--json"], ["logs", "-n20"]] {
+        gapless.ok(looking);
+    }
+}
+
+/// Whether nothing goes on any more.
+fn rests(gapless: &Gapless) -> bool {
+    let ran = gapless.run(["status", "--json"]);
+    let views: Vec<ApplicationView> = serde_json::from_str(&ran.stdout).unwrap_or_default();
+    let is_at_rest = |state| matches!(state, SlotState::Live | SlotState::Parked | SlotState::Stopped);
+    !views.is_empty()
+        && views.iter().all(|view| {
+            view.active.is_none() && view.queue.is_empty() && view.slots.iter().all(|slot| is_at_rest(slot.state))
+        })
+}
+
+fn sample(host: &Host, at: Duration) -> Sample {
+    let info = host.server_info();
+    let proxy = info.planes.iter().find_map(|plane| plane.pid).unwrap_or_default();
+    Sample {
+        at_s: at.as_secs(),
+        server: Usage::of(info.pid).unwrap_or_default(),
+        proxy: Usage::of(proxy).unwrap_or_default(),
+        containers: listed(&["ps", "--all", "--quiet", "--filter", &format!("name=^/?{DOCKER}\\.")]),
+        networks: listed(&["network", "ls", "--quiet", "--filter", "label=dev.gapless.network"]),
+        files: files_below(&host.folder().join("state")),
+    }
+}
+
+fn listed(words: &[&str]) -> u64 {
+    let output = Command::new("docker").args(words).output().expect("docker can be run");
+    String::from_utf8_lossy(&output.stdout).lines().count() as u64
+}

@@ -1,0 +1,139 @@
+//! What is used up: ports for instances, ports to them, and open files.
+
+use gapless_api::ApplicationView;
+use gapless_e2e::{App, Gapless, Host, Load, Namespace, Runtime, get, wait_for};
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+/// Where ports of processes are taken from.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+const PORTS_LEFT: u16 = 30;
+const APPS: usize = 25;
+
+#[test]
+fn a5_when_ports_run_out_deployments_fail_and_what_is_live_goes_on() {
+    let _namespace = Namespace::entered("ports");
+    let mut taken: Vec<TcpListener> = PORTS
+        .skip(usize::from(PORTS_LEFT))
+        .map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap())
+        .collect();
+    let host = Host::start();
+    let apps: Vec<Gapless> = (0..APPS)
+        .map(|index| {
+            let app = App {
+                hosts: vec![format!("a{index}.test")],
+                deploy: "observe = \"0s\"\nkeep_warm = \"0s\"\n".to_owned(),
+                ..App::new(&format!("a{index}"), Runtime::Process)
+            };
+            host.gapless().within(&app.write(host.folder()))
+        })
+        .collect();
+    let deploy_all = || {
+        let children: Vec<_> = apps.iter().map(|app| app.spawn(["deploy", "--force"])).collect();
+        children.into_iter().map(|child| child.wait_with_output().unwrap()).collect::<Vec<_>>()
+    };
+    let releases = || (0..APPS).map(|index| release_of(&host, &format!("a{index}.test"))).collect::<Vec<_>>();
+
+    // All at once, and each has a port of its own.
+    let first = deploy_all();
+    assert!(first.iter().all(|output| output.status.success()), "{first:?}");
+    let views: Vec<ApplicationView> = host.gapless().json(["status", "--json"]);
+    let instances = views.iter().flat_map(|view| &view.slots).flat_map(|slot| &slot.instances);
+    let addresses: BTreeSet<_> = instances.filter_map(|instance| instance.address).collect();
+    assert_eq!(addresses.len(), APPS, "{addresses:?}");
+    assert_eq!(releases(), vec![Some(1); APPS]);
+
+    // Five ports are left: the others cannot start, and say why.
+    let second = deploy_all();
+    let failed: Vec<_> = second.iter().filter(|output| !output.status.success()).collect();
+    assert!(!failed.is_empty(), "twenty-five more instances found {PORTS_LEFT} ports");
+    for output in &failed {
+        let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("ports from 20000 to 31999 are taken"), "{said}");
+    }
+    assert!(releases().iter().all(Option::is_some), "{:?}", releases());
+
+    taken.clear();
+    let third = deploy_all();
+    assert!(third.iter().all(|output| output.status.success()), "{third:?}");
+}
+
+fn release_of(host: &Host, name: &str) -> Option<u64> {
+    let (status, text) = get(host.address(), "/", &format!("Host: {name}\r\n"))?;
+    let release = text.lines().find_map(|line| line.to_lowercase().strip_prefix("x-release: ")?.trim().parse().ok());
+    release.filter(|_| status == 200)
+}
+
+#[test]
+fn b20_when_ports_to_an_instance_run_out_the_rest_is_answered_and_it_recovers() {
+    let _namespace = Namespace::entered("outgoing");
+    // That of the namespace that this thread is in.
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40099").unwrap();
+    let port = 10_080;
+    let mut host = Host::prepared(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
+    host.start_server();
+    let gapless = host.gapless().within(&App::new("narrow", Runtime::Process).write(host.folder()));
+    gapless.ok(["deploy"]);
+    // Each address of the proxy has a hundred ports of clients of its own.
+    let mut clients: Vec<TcpStream> = (0..300_u16)
+        .map(|index| {
+            let address = SocketAddr::from(([127, 0, 0, u8::try_from(index / 75 + 1).unwrap()], port));
+            let mut client = TcpStream::connect(address).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            client.write_all(b"GET /slow?ms=1500 HTTP/1.1\r\nHost: narrow.test\r\nConnection: close\r\n\r\n").unwrap();
+            client
+        })
+        .collect();
+    let statuses: Vec<u16> = clients.iter_mut().map(status).collect();
+    let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
+    assert!(count(200) >= 80, "{statuses:?}");
+    // What could not be sent on is refused: nothing hangs, and nothing is cut off.
+    assert!(count(200) < 300 && count(200) + count(502) + count(503) == 300, "{statuses:?}");
+    drop(clients);
+    // Ports of connections that ended are given again after a while (RFC 9293, section 3.4.2); kept ones are used at once.
+    wait_for("it recovers", Duration::from_secs(70), || {
+        let ten = (0..10)
+            .all(|_| get(SocketAddr::from(([127, 0, 0, 9], port)), "/", "").is_some_and(|(status, _)| status == 200));
+        ten.then_some(())
+    });
+}
+
+/// The status of an answer; 0 if there is none.
+fn status(client: &mut TcpStream) -> u16 {
+    let mut text = String::new();
+    let _ = client.read_to_string(&mut text);
+    text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
+    let host = Host::start_by(&["prlimit", "--nofile=64:64"]);
+    let gapless = host.gapless().within(&App::new("few-files", Runtime::Process).write(host.folder()));
+    gapless.ok(["deploy"]);
+    let proxy = host.server_info().planes[0].pid.unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{proxy}/limits")).unwrap();
+    assert!(limits.lines().any(|line| line.starts_with("Max open files") && line.contains(" 64 ")), "{limits}");
+
+    // More connections than there are files for: they wait in the queue of the socket.
+    let crowd: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(host.address()).unwrap()).collect();
+    let before = ticks(proxy);
+    std::thread::sleep(Duration::from_secs(1));
+    let busy = ticks(proxy) - before;
+    assert!(busy < 50, "accepting spins: {busy} hundredths of a second of processor time in one second");
+    // The control plane has descriptors of its own.
+    gapless.ok(["deploy", "--force"]);
+    drop(crowd);
+    let load = Load::idempotent(host.address(), 100);
+    wait_for("requests are answered", Duration::from_secs(20), || (load.requests() > 100).then_some(()));
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{:?}", report.failures);
+}
+
+/// Processor time of a process, in hundredths of a second (proc(5): fields 14 and 15 of `stat`).
+fn ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields = stat.rsplit_once(") ").unwrap().1;
+    fields.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
