@@ -132,7 +132,7 @@ impl Deadlines {
         expired
     }
 
-    fn look_at_clock(&self) {
+    pub(crate) fn look_at_clock(&self) {
         let since_start = self.start.elapsed();
         let ticks = since_start.as_millis() / TICK.as_millis();
         self.now.set(u32::try_from(ticks).unwrap_or(NEVER - 1));

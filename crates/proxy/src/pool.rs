@@ -79,6 +79,8 @@ impl Pool {
 
     /// Closes the connections that have rested for too long, or were closed by the other side.
     pub(crate) fn clean(&self, worker: &Worker) {
+        // With no client it stands still.
+        worker.deadlines.look_at_clock();
         let (now, age_max) = (worker.deadlines.now(), ticks(worker.limits.pool_idle_timeout));
         self.0.borrow_mut().retain(|_, idle| {
             idle.retain(|upstream| now.wrapping_sub(upstream.idle_since) <= age_max && !upstream.sender.is_closed());

@@ -44,7 +44,7 @@ pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> Outcome {
     let host = Host::start();
     let app = App {
         // A WebSocket is moved on two seconds after the cutover.
-        deploy: "observe = \"300ms\"\nkeep_warm = \"1m\"\ndrain = \"2s\"\n".to_owned(),
+        deploy: "observe = \"300ms\"\nkeep_warm = \"1m\"\ndrain_timeout = \"2s\"\n".to_owned(),
         ..App::new("crowd", Runtime::Process)
     };
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -69,6 +69,9 @@ pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> Outcome {
         let report = load.snapshot();
         tell(&format!("deploy {}: {} requests, {} failed, {now:?}", deploy + 1, report.requests, report.failed));
     }
+    crate::wait_for("the WebSockets are moved on", Duration::from_secs(30), || {
+        (load.snapshot().moved >= crowd.websockets as u64).then_some(())
+    });
     let states: Vec<Again> = idle.iter_mut().map(Idle::again).collect();
     let count = |wanted: Again| states.iter().filter(|state| **state == wanted).count();
     let (answered, closed) = (count(Again::Answered), count(Again::Closed));

@@ -54,7 +54,7 @@ fn a1_fifteen_rounds_of_random_kills_need_no_hands() {
 #[test]
 fn a9_a_signal_at_each_phase_leaves_no_half_state() {
     let app = App {
-        deploy: "observe = \"400ms\"\nkeep_warm = \"300ms\"\ndrain = \"500ms\"\npark = true\n".to_owned(),
+        deploy: "observe = \"400ms\"\nkeep_warm = \"300ms\"\ndrain_timeout = \"500ms\"\npark = true\n".to_owned(),
         ..App::new("signalled", Runtime::Process)
     };
     let mut site = Site::new(app, None, &[]);

@@ -5,6 +5,7 @@ use crate::harness::*;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
@@ -32,6 +33,26 @@ fn a_get_on_a_connection_that_was_just_closed_is_sent_again() {
     let traffic = traffic(&proxy, BLUE);
     assert_eq!((traffic.requests, traffic.answers.success), (10, 10));
     assert!(traffic.retries >= 4, "{traffic:?}");
+}
+
+/// the clock that tells how long they have rested stood still without a client, so they stayed for ever.
+#[test]
+fn connections_to_an_instance_are_closed_after_a_while_also_when_nobody_is_there() {
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let seen = is_closed.clone();
+    let origin = Origin::raw(move |conn, _| {
+        conn.read_message("")?;
+        conn.try_send(OK)?;
+        let rest = conn.read_message("").map(drop);
+        seen.store(true, Ordering::Relaxed);
+        rest
+    });
+    let proxy = Proxy::configured(&shop(1, vec![live(BLUE, &[origin.address])]), |config| {
+        config.workers = 1;
+        config.limits.pool_idle_timeout = Duration::from_millis(300);
+    });
+    assert_eq!(proxy.connect().get("/").status(), 200);
+    wait_for("it is closed", || is_closed.load(Ordering::Relaxed).then_some(()));
 }
 
 #[test]
