@@ -43,11 +43,12 @@ fn a1_a_commit_that_is_told_of_late_brings_no_old_routes_back() {
 }
 
 #[test]
-fn a1_fifteen_rounds_of_random_kills_need_no_hands() {
-    let settings = Settings { rounds: 15, within: Duration::from_secs(120), seed: 5 };
-    let outcome = kills::run(settings, &mut |line| println!("{line}"));
+fn a2_a_hundred_rounds_of_random_kills_need_no_hands() {
+    let settings = Settings { rounds: 100, within: Duration::from_secs(300), seed: 5 };
+    let outcome = kills::run(settings, &|line| println!("{line}"));
     assert_eq!(outcome.repairs, 0, "{outcome:#?}");
     assert!(outcome.failed.is_empty(), "{outcome:#?}");
+    assert!(outcome.rounds >= 50, "only {} rounds in five minutes", outcome.rounds);
 }
 
 /// Signals at each phase: it is as with a kill, and what it was told to do it ends in order.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
+const HOSTS: u64 = 2;
 const RATE_PER_S: u32 = 150;
 /// Within this time of its beginning something is killed.
 const KILLED_WITHIN_MS: u64 = 1800;
@@ -59,9 +60,37 @@ enum Victim {
 const VICTIMS: [Victim; 6] =
     [Victim::Server, Victim::Server, Victim::Server, Victim::Proxy, Victim::Instance, Victim::Shim];
 
-/// Kills at random, round after round.
+impl Outcome {
+    fn and(mut self, other: Outcome) -> Outcome {
+        self.rounds += other.rounds;
+        self.repairs += other.repairs;
+        self.wrong.extend(other.wrong);
+        self.requests += other.requests;
+        self.failed.extend(other.failed);
+        self.excused += other.excused;
+        other.killed.into_iter().for_each(|(what, count)| *self.killed.entry(what).or_default() += count);
+        other.done.into_iter().for_each(|(what, count)| *self.done.entry(what).or_default() += count);
+        self
+    }
+}
+
+/// Kills at random, round after round, on [`HOSTS`] hosts beside each other, since most of a round is waiting. Each has a
+/// seed of its own, from that of the settings on, and its share of the rounds.
+///
+/// # Panics
+/// If a host cannot be set up.
 #[must_use]
-pub fn run(settings: Settings, tell: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
+    let rounds = settings.rounds.div_ceil(HOSTS);
+    std::thread::scope(|scope| {
+        let one = |index| Settings { rounds, seed: settings.seed + index, ..settings };
+        let running: Vec<_> = (0..HOSTS).map(|index| scope.spawn(move || run_one(one(index), tell))).collect();
+        let ended = running.into_iter().map(|running| running.join().expect("a host goes on to its end"));
+        ended.fold(Outcome::default(), Outcome::and)
+    })
+}
+
+fn run_one(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
     let give_up_at = Instant::now() + settings.within;
     let app = App {
         replicas: 2,

@@ -72,7 +72,7 @@ pub fn matrix(options: &CrashOptions) -> Value {
 pub fn kills(options: &CrashOptions, seed: u64) -> Value {
     let settings =
         kills::Settings { rounds: options.rounds, within: Duration::from_secs(60 * options.minutes(60)), seed };
-    let outcome = kills::run(settings, &mut |line| eprintln!("{line}"));
+    let outcome = kills::run(settings, &|line| eprintln!("{line}"));
     json!({
         "rounds": outcome.rounds,
         "repairs": outcome.repairs,
