@@ -62,11 +62,15 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Threads for files at most. Each costs a megabyte or two, and a server that starts beside 200 applications has something
+/// to read of all of them at once.
+const FILE_THREADS_MAX: usize = 32;
 /// How long what a server was doing has to end when it ends.
 const SERVER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 fn serve(args: args::Server, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let mut tokio = tokio::runtime::Builder::new_multi_thread();
+    let tokio = tokio.worker_threads(2).max_blocking_threads(FILE_THREADS_MAX).enable_all().build();
     let tokio = tokio.map_err(Failure::other)?;
     // By its path from now on, at which another version may be when it begins anew.
     let program = std::env::current_exe().map_err(Failure::other)?;
