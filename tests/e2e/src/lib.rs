@@ -12,6 +12,7 @@ mod http;
 mod load;
 mod nginx;
 mod nginx_container;
+pub mod power;
 pub mod recipe;
 pub mod render;
 mod server;

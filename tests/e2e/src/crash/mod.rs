@@ -3,6 +3,6 @@
 pub mod kills;
 pub mod matrix;
 mod site;
-mod world;
+pub(crate) mod world;
 
 pub use site::{Excusing, Site};

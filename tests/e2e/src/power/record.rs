@@ -1,0 +1,194 @@
+//! A real server at work, and what it and its proxy and its processes write meanwhile: the recording that the power is cut
+//! out of.
+
+use super::content::Found;
+use super::disk::{Disk, Names};
+use super::history::{APP, History, State};
+use super::judge::TABLE;
+use super::trace::{self, Change, Event};
+use crate::crash::{Site, world};
+use crate::{App, Gapless, Host, Runtime, free_port, wait_for};
+use gapless_core::application::Desired;
+use gapless_core::{Deployment, RouteTable};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What was recorded.
+pub struct Recording {
+    pub(super) site: Site,
+    /// The files as they were at the end.
+    pub(super) programs: PathBuf,
+    pub(super) events: Vec<Event>,
+    pub(super) history: History,
+    pub(super) acknowledged: Vec<Acknowledged>,
+    /// The tables that the proxy put in their place: after how many events, and their versions.
+    pub(super) tables: Vec<(usize, u64)>,
+}
+
+impl Recording {
+    /// How many writes and syncs there were, and how many times something was acknowledged.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count = |is: fn(&Change) -> bool| self.events.iter().filter(|event| is(&event.change)).count();
+        let syncs = count(|change| matches!(change, Change::Sync { .. }));
+        (self.events.len() - syncs, syncs, self.acknowledged.len())
+    }
+}
+
+/// Something that somebody was told is so.
+pub(super) struct Acknowledged {
+    /// What was asked for.
+    pub(super) what: &'static str,
+    /// How many events there had been.
+    pub(super) events: usize,
+    /// The first revision at which it was so.
+    pub(super) revision: u64,
+    /// Whether the routes are so, too.
+    pub(super) is_routed: bool,
+}
+
+/// What the records say once it is so.
+type IsSo = Box<dyn Fn(&State) -> bool>;
+
+struct Told {
+    what: &'static str,
+    log_bytes: u64,
+    is_so: IsSo,
+    is_routed: bool,
+}
+
+/// Records so many rounds of deployments and what else people do.
+#[must_use]
+pub fn record(rounds: u32) -> Recording {
+    let app = App {
+        deploy: "observe = \"200ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
+        tables: "[environments.production]\nhosts = [\"production.example\", \"127.0.0.1\", \"localhost\"]\n"
+            .to_owned(),
+        ..App::new(APP, Runtime::Process)
+    };
+    let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let (log, over) = (host.folder().join("trace"), host.folder().join("over"));
+    let mut starter = trace::recorder(&log);
+    // Who begins the server again is recorded, too, so there is one log of all.
+    starter.extend(["bash", "-c", "until [ -e \"$0\" ]; do \"$@\"; done"].map(str::to_owned));
+    starter.push(over.display().to_string());
+    host.starter(&starter.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut site = Site::on(host, app);
+    let mut told = Vec::new();
+    for round in 0..rounds {
+        story(&mut site, &log, round, &mut told);
+    }
+    fs::write(over, "").expect("a file can be written");
+    site.power_off();
+    let state = site.host.folder().join("state");
+    let events = trace::read(&fs::read(&log).expect("the log was written"), &state);
+    let programs = site.host.folder().join("state-at-the-end");
+    fs::rename(&state, &programs).expect("a folder can be renamed");
+    is_as_recorded(&events, &programs);
+    let history = History::read(&programs);
+    let acknowledged = in_the_history(told, &history, &events);
+    let tables = tables(&events);
+    Recording { site, programs, events, history, acknowledged, tables }
+}
+
+/// What people do, each thing until they are told that it is so.
+fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
+    let mut tell = |what: &'static str, is_routed: bool, is_so: IsSo| {
+        let log_bytes = fs::metadata(log).expect("there is a log").len();
+        told.push(Told { what, log_bytes, is_so, is_routed });
+    };
+    let gapless = site.gapless.clone();
+    let newest = |gapless: &Gapless| gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
+
+    site.build();
+    gapless.ok(["deploy", "--force"]);
+    tell("deploy", false, ended(newest(&gapless).number));
+    site.build();
+    gapless.ok(["deploy", "--force", "--detach"]);
+    tell("deploy --detach", false, recorded(newest(&gapless).number));
+    let number = newest(&gapless).number;
+    wait_for("it has ended", DEADLINE, || newest(&gapless).phase.is_end().then_some(()));
+    tell("deploy --detach, to its end", false, ended(number));
+    gapless.ok(["rollback"]);
+    tell("rollback", false, ended(newest(&gapless).number));
+    gapless.ok(["maintenance", "on"]);
+    tell("maintenance on", true, Box::new(|state| state.app().is_some_and(|app| app.maintenance.is_some())));
+    gapless.ok(["maintenance", "off"]);
+    tell("maintenance off", true, Box::new(|state| state.app().is_some_and(|app| app.maintenance.is_none())));
+    gapless.ok(["stop"]);
+    tell("stop", true, Box::new(|state| state.app().is_some_and(|app| app.desired == Desired::Stopped)));
+    gapless.ok(["start"]);
+    tell("start", false, Box::new(|state| state.app().is_some_and(|app| app.desired == Desired::Running)));
+    // The next one begins with what this one leaves; every other time it can say goodbye.
+    let signal = if round % 2 == 0 { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
+    let before = site.host.server_info().pid;
+    world::signal(before, signal);
+    wait_for("another server answers", DEADLINE, || {
+        let is_there = gapless.run(["status"]).code == 0;
+        (is_there && site.host.server_info().pid != before).then_some(())
+    });
+    assert_eq!(site.settle(), Vec::<String>::new());
+}
+
+fn ended(number: u64) -> IsSo {
+    Box::new(move |state| state.deployment(number).is_some_and(|deployment| deployment.phase.is_end()))
+}
+
+fn recorded(number: u64) -> IsSo {
+    Box::new(move |state| state.deployment(number).is_some())
+}
+
+/// The log is complete: by it the files are what they really are.
+fn is_as_recorded(events: &[Event], state: &Path) {
+    let mut disk = Disk::new(Names::Loose, None);
+    events.iter().for_each(|event| disk.take(event));
+    let live = disk.live();
+    for (path, found) in &live {
+        if let Found::Bytes(bytes) = found {
+            let really = fs::read(state.join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(
+                really == *bytes,
+                "{} is not as it was recorded: {} and {} bytes",
+                path.display(),
+                really.len(),
+                bytes.len()
+            );
+        }
+    }
+    for path in super::files_below(state) {
+        let is_recorded = live.contains_key(path.strip_prefix(state).unwrap_or(&path));
+        assert!(is_recorded || path.to_string_lossy().ends_with("-shm"), "{} was not recorded", path.display());
+    }
+}
+
+/// What was told, and the first revision at which it was so.
+fn in_the_history(told: Vec<Told>, history: &History, events: &[Event]) -> Vec<Acknowledged> {
+    let mut revision = 0;
+    let found = told.into_iter().map(|told| {
+        // What was told later was so later.
+        revision =
+            history.first(revision, &told.is_so).unwrap_or_else(|| panic!("{} was told and never so", told.what));
+        let events = events.iter().take_while(|event| event.log_bytes <= told.log_bytes).count();
+        Acknowledged { what: told.what, events, revision, is_routed: told.is_routed }
+    });
+    found.collect()
+}
+
+fn tables(events: &[Event]) -> Vec<(usize, u64)> {
+    let mut disk = Disk::new(Names::Loose, None);
+    let mut tables = Vec::new();
+    for (at, event) in events.iter().enumerate() {
+        disk.take(event);
+        if matches!(&event.change, Change::Rename { to, .. } if to == Path::new(TABLE))
+            && let Some(Found::Bytes(bytes)) = disk.found(Path::new(TABLE))
+        {
+            let table: RouteTable = serde_json::from_slice(&bytes).expect("the proxy wrote it");
+            tables.push((at, table.version));
+        }
+    }
+    tables
+}
