@@ -8,7 +8,7 @@ use super::{backup, beside};
 use crate::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,7 +43,10 @@ pub(super) fn open(path: &Path) -> Result<Records, StoreError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
         Err(error) => return Err(refuse(path, format!("it cannot be looked at: {error}"))),
-        Ok(_) => examine(path)?,
+        Ok(_) => {
+            examine(path)?;
+            write_again(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
+        }
     }
     let mut connection = connect(path).map_err(|trouble| explain(path, trouble))?;
     check_version(path, &connection)?;
@@ -131,6 +134,24 @@ fn examine(path: &Path) -> Result<(), StoreError> {
         })?;
     }
     Ok(())
+}
+
+/// What an earlier process failed to sync looks whole in the page cache, and the system takes it for written: SQLite would
+/// copy it into the file, and if the power went meanwhile, half of it would be there and no log to finish it by. Written
+/// again it is synced again.
+fn write_again(log: &Path) -> io::Result<()> {
+    let rewritten = OpenOptions::new().read(true).write(true).open(log).and_then(|mut log| {
+        let mut bytes = Vec::new();
+        log.read_to_end(&mut bytes)?;
+        log.rewind()?;
+        log.write_all(&bytes)?;
+        log.sync_data()
+    });
+    match rewritten {
+        // A disk that has to find space even for this is no reason to refuse what is there.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => Ok(()),
+        other => other,
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection, Trouble> {
