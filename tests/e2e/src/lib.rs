@@ -16,6 +16,7 @@ pub mod power;
 pub mod recipe;
 pub mod render;
 mod server;
+pub mod sick;
 mod websocket;
 
 pub use app::{App, Runtime, example_program, image};

@@ -6,8 +6,8 @@ use gapless_e2e::power::{self, Lie, Settings};
 #[test]
 fn a14_whenever_the_power_goes_what_was_acknowledged_is_there() {
     let mut recording = power::record(1);
-    let (writes, syncs, acknowledged) = recording.counts();
-    assert!(writes > 100 && syncs > 100 && acknowledged >= 8, "{writes} writes, {syncs} syncs, {acknowledged}");
+    let counts = recording.counts();
+    assert!(counts.writes > 100 && counts.syncs > 100 && counts.acknowledged >= 8, "{counts:?}");
     let settings = Settings { images: 120, seed: 14, lie: None };
     let outcome = power::cut(&recording, settings);
     assert_eq!(outcome.images, 120);

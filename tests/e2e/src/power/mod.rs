@@ -10,7 +10,7 @@ mod restart;
 mod trace;
 
 pub use disk::{Lie, Names};
-pub use record::{Recording, record};
+pub use record::{Counts, Recording, record};
 pub use restart::restart;
 
 use crate::chance::Chance;

@@ -30,13 +30,24 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// How many writes and syncs there were, and how many times something was acknowledged.
+    /// How much was recorded.
     #[must_use]
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let count = |is: fn(&Change) -> bool| self.events.iter().filter(|event| is(&event.change)).count();
-        let syncs = count(|change| matches!(change, Change::Sync { .. }));
-        (self.events.len() - syncs, syncs, self.acknowledged.len())
+    pub fn counts(&self) -> Counts {
+        let is_sync = |event: &&Event| matches!(event.change, Change::Sync { .. });
+        let syncs = self.events.iter().filter(is_sync).count();
+        Counts { writes: self.events.len() - syncs, syncs, acknowledged: self.acknowledged.len() }
     }
+}
+
+/// How much was recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// Changes of files, lengths and names.
+    pub writes: usize,
+    /// Syncs of files and folders.
+    pub syncs: usize,
+    /// How often somebody was told that something is so.
+    pub acknowledged: usize,
 }
 
 /// Something that somebody was told is so.

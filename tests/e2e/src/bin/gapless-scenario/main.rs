@@ -6,6 +6,7 @@ mod cluster;
 mod crashes;
 mod hold;
 mod nginx;
+mod power_loss;
 mod recipe;
 mod render;
 mod rollback;
@@ -31,6 +32,8 @@ struct Args {
     cluster: cluster::Options,
     #[command(flatten)]
     crashes: crashes::CrashOptions,
+    #[command(flatten)]
+    power: power_loss::Options,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,6 +52,8 @@ enum Name {
     Hold,
     /// Fifty deploys through nginx, under load
     Nginx,
+    /// The power goes at any moment of what the real server writes
+    PowerLoss,
     /// Files from templates and keys: confd's functions, and a hundred templates on a real etcd
     Render,
     /// The recipe that the project grew from: etcd, confd's files, nginx, systemd
@@ -71,6 +76,7 @@ fn main() {
         Name::Kills => crashes::kills(&args.crashes, args.cluster.seed()),
         Name::Hold => hold::run(),
         Name::Nginx => nginx::run(),
+        Name::PowerLoss => power_loss::run(&args.power, args.cluster.seed()),
         Name::Recipe => recipe::run(),
         Name::Render => render::run(),
         Name::Rollback => rollback::run(),
