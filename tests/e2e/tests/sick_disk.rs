@@ -34,6 +34,8 @@ fn is_refused(site: &mut Site, says: &[&str]) {
         let ran = site.gapless.run(command);
         assert!(ran.code != 0 && says.iter().all(|text| ran.stderr.contains(text)), "{command:?}: {ran:?}");
     }
+    let doctor = site.gapless.run(["doctor"]);
+    assert!(doctor.code != 0 && says.iter().all(|text| doctor.stdout.contains(text)), "{doctor:?}");
     assert_eq!(history(site), before.0, "nothing is recorded");
     assert_eq!(site.views().len(), before.1.len(), "what is known is told all the same");
 }

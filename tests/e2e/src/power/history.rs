@@ -24,7 +24,7 @@ impl State {
     }
 
     /// A record that cannot be read.
-    fn unreadable(&self) -> Option<&String> {
+    pub(super) fn unreadable(&self) -> Option<&String> {
         let reads = |key: &str, value: &[u8]| match key.split('/').nth(2) {
             Some("apps") => serde_json::from_slice::<Application>(value).is_ok(),
             Some("deployments") => serde_json::from_slice::<Deployment>(value).is_ok(),

@@ -12,6 +12,7 @@ mod trace;
 pub use disk::{Lie, Names};
 pub use record::{Counts, Recording, record};
 pub use restart::restart;
+pub use trace::Syncs;
 
 use crate::chance::Chance;
 use disk::Disk;

@@ -5,11 +5,11 @@ use super::content::Found;
 use super::disk::{Disk, Names};
 use super::history::{APP, History, State};
 use super::judge::TABLE;
-use super::trace::{self, Change, Event};
+use super::trace::{self, Change, Event, Syncs};
 use crate::crash::{Site, world};
-use crate::{App, Gapless, Host, Runtime, free_port, wait_for};
+use crate::{App, Host, Runtime, free_port, wait_for};
 use gapless_core::application::Desired;
-use gapless_core::{Deployment, RouteTable};
+use gapless_core::{Application, Deployment, RouteTable};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,7 @@ pub struct Recording {
     pub(super) acknowledged: Vec<Acknowledged>,
     /// The tables that the proxy put in their place: after how many events, and their versions.
     pub(super) tables: Vec<(usize, u64)>,
+    pub(super) syncs: Syncs,
 }
 
 impl Recording {
@@ -74,7 +75,7 @@ struct Told {
 
 /// Records so many rounds of deployments and what else people do.
 #[must_use]
-pub fn record(rounds: u32) -> Recording {
+pub fn record(rounds: u32, syncs: Syncs) -> Recording {
     let app = App {
         deploy: "observe = \"200ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
         tables: "[environments.production]\nhosts = [\"production.example\", \"127.0.0.1\", \"localhost\"]\n"
@@ -83,7 +84,7 @@ pub fn record(rounds: u32) -> Recording {
     };
     let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
     let (log, over) = (host.folder().join("trace"), host.folder().join("over"));
-    let mut starter = trace::recorder(&log);
+    let mut starter = trace::recorder(&log, syncs);
     // Who begins the server again is recorded, too, so there is one log of all.
     starter.extend(["bash", "-c", "until [ -e \"$0\" ]; do \"$@\"; done"].map(str::to_owned));
     starter.push(over.display().to_string());
@@ -103,38 +104,36 @@ pub fn record(rounds: u32) -> Recording {
     let history = History::read(&programs);
     let acknowledged = in_the_history(told, &history, &events);
     let tables = tables(&events);
-    Recording { site, programs, events, history, acknowledged, tables }
+    Recording { site, programs, events, history, acknowledged, tables, syncs }
 }
 
 /// What people do, each thing until they are told that it is so.
 fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
-    let mut tell = |what: &'static str, is_routed: bool, is_so: IsSo| {
-        let log_bytes = fs::metadata(log).expect("there is a log").len();
+    let gapless = site.gapless.clone();
+    let log_bytes = || fs::metadata(log).expect("there is a log").len();
+    // A sync may fail them.
+    let done =
+        |arguments: &[&str]| wait_for("it is done", DEADLINE, || (gapless.run(arguments).code == 0).then(log_bytes));
+    let newest = || gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
+    let mut tell = |log_bytes: u64, what: &'static str, is_routed: bool, is_so: IsSo| {
         told.push(Told { what, log_bytes, is_so, is_routed });
     };
-    let gapless = site.gapless.clone();
-    let newest = |gapless: &Gapless| gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
 
     site.build();
-    gapless.ok(["deploy", "--force"]);
-    tell("deploy", false, ended(newest(&gapless).number));
+    tell(done(&["deploy", "--force"]), "deploy", false, ended(newest().number));
     site.build();
-    gapless.ok(["deploy", "--force", "--detach"]);
-    tell("deploy --detach", false, recorded(newest(&gapless).number));
-    let number = newest(&gapless).number;
-    wait_for("it has ended", DEADLINE, || newest(&gapless).phase.is_end().then_some(()));
-    tell("deploy --detach, to its end", false, ended(number));
-    gapless.ok(["rollback"]);
-    tell("rollback", false, ended(newest(&gapless).number));
-    gapless.ok(["maintenance", "on"]);
-    tell("maintenance on", true, Box::new(|state| state.app().is_some_and(|app| app.maintenance.is_some())));
-    gapless.ok(["maintenance", "off"]);
-    tell("maintenance off", true, Box::new(|state| state.app().is_some_and(|app| app.maintenance.is_none())));
-    gapless.ok(["stop"]);
-    tell("stop", true, Box::new(|state| state.app().is_some_and(|app| app.desired == Desired::Stopped)));
-    gapless.ok(["start"]);
-    tell("start", false, Box::new(|state| state.app().is_some_and(|app| app.desired == Desired::Running)));
-    // The next one begins with what this one leaves; every other time it can say goodbye.
+    tell(done(&["deploy", "--force", "--detach"]), "deploy --detach", false, recorded(newest().number));
+    let number = newest().number;
+    let at = wait_for("it has ended", DEADLINE, || newest().phase.is_end().then(log_bytes));
+    tell(at, "deploy --detach, to its end", false, ended(number));
+    tell(done(&["rollback"]), "rollback", false, ended(newest().number));
+    let is_so =
+        |is_so: fn(&Application) -> bool| -> IsSo { Box::new(move |state| state.app().as_ref().is_some_and(is_so)) };
+    tell(done(&["maintenance", "on"]), "maintenance on", true, is_so(|app| app.maintenance.is_some()));
+    tell(done(&["maintenance", "off"]), "maintenance off", true, is_so(|app| app.maintenance.is_none()));
+    tell(done(&["stop"]), "stop", true, is_so(|app| app.desired == Desired::Stopped));
+    tell(done(&["start"]), "start", false, is_so(|app| app.desired == Desired::Running));
+    // The next server begins with what this one leaves; every other time this one can say goodbye.
     let signal = if round % 2 == 0 { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
     let before = site.host.server_info().pid;
     world::signal(before, signal);

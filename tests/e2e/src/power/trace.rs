@@ -15,12 +15,24 @@ const CALLS: &str = "open,openat,creat,lseek,write,writev,pwrite64,pwritev,pwrit
 const PIECE_BYTES_MAX: usize = 128 << 10;
 
 /// The command that runs what follows it under observation, itself and all that it starts. It is no parent of that.
-pub(crate) fn recorder(log: &Path) -> Vec<String> {
-    let mut words: Vec<String> =
-        ["strace", "-D", "-f", "-qq", "-y", "-xx", "-e", "signal=none", "-s"].map(str::to_owned).into();
-    words.extend([PIECE_BYTES_MAX.to_string(), "-e".to_owned(), format!("trace={CALLS}"), "-o".to_owned()]);
-    words.push(log.display().to_string());
+pub(crate) fn recorder(log: &Path, syncs: Syncs) -> Vec<String> {
+    let words = ["strace", "-D", "-f", "-qq", "-y", "-xx", "-e", "signal=none", "-s"];
+    let mut words: Vec<String> = words.map(str::to_owned).into();
+    words.extend([PIECE_BYTES_MAX.to_string(), "-e".to_owned(), format!("trace={CALLS}")]);
+    if syncs == Syncs::FailAtTimes {
+        words.extend(["-e", "inject=fsync,fdatasync:error=EIO:when=30+7"].map(str::to_owned));
+    }
+    words.extend(["-o".to_owned(), log.display().to_string()]);
     words
+}
+
+/// How syncs go while it is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syncs {
+    /// Well.
+    Well,
+    /// Now and then one gives an error: what it was to sync may be lost, though the next one succeeds.
+    FailAtTimes,
 }
 
 /// What was written.
@@ -110,7 +122,7 @@ impl Reader<'_> {
 
     fn call(&mut self, thread: &str, call: &str) -> Option<Change> {
         let (name, rest) = call.split_once('(').unwrap_or_else(|| panic!("no call: {call}"));
-        let (arguments, result) = rest.rsplit_once(") ").unwrap_or_else(|| panic!("no result: {call}"));
+        let (arguments, result) = rest.split_once(") ").unwrap_or_else(|| panic!("no result: {call}"));
         let result = result.trim_start().trim_start_matches("= ");
         let failed = result.starts_with('-') || result.starts_with('?');
         let arguments = split(arguments);

@@ -1,7 +1,7 @@
 //! The power goes at any moment of a recording of the real server; what was acknowledged must be there.
 
 use clap::Args;
-use gapless_e2e::power::{self, Lie, Settings};
+use gapless_e2e::power::{self, Lie, Settings, Syncs};
 use serde_json::{Value, json};
 
 /// Rounds that are recorded: each has four deployments and what else people do, and ends with the server's end.
@@ -21,7 +21,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options, seed: u64) -> Value {
-    let mut recording = power::record(ROUNDS);
+    let mut recording = power::record(ROUNDS, Syncs::Well);
     let counts = recording.counts();
     eprintln!("recorded: {counts:?}");
     let settings = Settings { images: options.images, seed, lie: None };
@@ -31,10 +31,14 @@ pub fn run(options: &Options, seed: u64) -> Value {
         let outcome = power::cut(&recording, Settings { images: IMAGES_OF_LIES, lie: Some(lie), ..settings });
         json!({ "lie": format!("{lie:?}"), "images": outcome.images, "violated": outcome.violated })
     });
+    let failing = power::record(ROUNDS, Syncs::FailAtTimes);
+    let after_errors = power::cut(&failing, settings);
     let mut violations = outcome.violations;
+    violations.extend(after_errors.violations);
     violations.extend(power::restart(&mut recording, options.restarts, seed, &mut |line| eprintln!("{line}")));
     json!({
-        "images": outcome.images,
+        "images": outcome.images + after_errors.images,
+        "images_after_errors": after_errors.images,
         "violations": violations.len(),
         "writes": counts.writes,
         "syncs": counts.syncs,
