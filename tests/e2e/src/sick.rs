@@ -1,5 +1,6 @@
 //! Disks that fail: calls of the system that give errors, and small file systems that can be filled.
 
+use crate::crash::world;
 use crate::wait_for;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -75,6 +76,8 @@ pub fn in_namespace(name: &str) {
         .env(FOLDER, folder.path())
         .output()
         .expect("this test needs `unshare` of util-linux, and to be root or allowed user namespaces");
+    // What a test leaves that failed: its folder is in the variables of all of it.
+    world::processes(folder.path()).iter().for_each(|process| world::kill(process.pid));
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

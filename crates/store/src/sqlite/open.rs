@@ -8,8 +8,8 @@ use super::{backup, beside};
 use crate::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The size that the log is cut to when it is written from its beginning again.
 const LOG_BYTES_KEPT: u32 = 16 << 20;
+
+/// How many bytes of the log are written again at once.
+const REWRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -140,12 +143,17 @@ fn examine(path: &Path) -> Result<(), StoreError> {
 /// copy it into the file, and if the power went meanwhile, half of it would be there and no log to finish it by. Written
 /// again it is synced again.
 fn write_again(log: &Path) -> io::Result<()> {
-    let rewritten = OpenOptions::new().read(true).write(true).open(log).and_then(|mut log| {
-        let mut bytes = Vec::new();
-        log.read_to_end(&mut bytes)?;
-        log.rewind()?;
-        log.write_all(&bytes)?;
-        log.sync_data()
+    let rewritten = OpenOptions::new().read(true).write(true).open(log).and_then(|log| {
+        let (mut buffer, mut at) = (vec![0; REWRITTEN_AT_ONCE], 0);
+        loop {
+            match log.read_at(&mut buffer, at)? {
+                0 => return log.sync_data(),
+                count => {
+                    log.write_all_at(&buffer[..count], at)?;
+                    at += count as u64;
+                }
+            }
+        }
     });
     match rewritten {
         // A disk that has to find space even for this is no reason to refuse what is there.

@@ -80,13 +80,13 @@ impl Site {
         fs::write(&file, text.replace(&example, &self.program.display().to_string())).expect("it can be written");
     }
 
-    /// Nothing of it runs any more, all at once. What records it ends by itself then.
+    /// Nothing of it runs any more, all at once. What records it ends by itself then; what limits the test's time stays.
     pub fn power_off(&mut self) {
         crate::wait_for("all is off", KILLED_DEADLINE, || {
-            let all = world::processes(self.host.folder());
-            all.iter()
-                .filter(|process| !process.words[0].ends_with("strace"))
-                .for_each(|process| world::kill(process.pid));
+            let is = |process: &world::Process, name: &str| process.words[0].ends_with(name);
+            let mut all = world::processes(self.host.folder());
+            all.retain(|process| !is(process, "timeout"));
+            all.iter().filter(|process| !is(process, "strace")).for_each(|process| world::kill(process.pid));
             all.is_empty().then_some(())
         });
         self.host.kill_server();

@@ -9,7 +9,7 @@ use super::trace::{self, Change, Event, Syncs};
 use crate::crash::{Site, world};
 use crate::{App, Host, Runtime, free_port, wait_for};
 use gapless_core::application::Desired;
-use gapless_core::{Application, Deployment, RouteTable};
+use gapless_core::{Application, Deployment, Phase, RouteTable};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -126,7 +126,7 @@ fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
     let number = newest().number;
     let at = wait_for("it has ended", DEADLINE, || newest().phase.is_end().then(log_bytes));
     tell(at, "deploy --detach, to its end", false, ended(number));
-    tell(done(&["rollback"]), "rollback", false, ended(newest().number));
+    tell(done(&["rollback"]), "rollback", false, went_back(newest().number));
     let is_so =
         |is_so: fn(&Application) -> bool| -> IsSo { Box::new(move |state| state.app().as_ref().is_some_and(is_so)) };
     tell(done(&["maintenance", "on"]), "maintenance on", true, is_so(|app| app.maintenance.is_some()));
@@ -146,6 +146,11 @@ fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
 
 fn ended(number: u64) -> IsSo {
     Box::new(move |state| state.deployment(number).is_some_and(|deployment| deployment.phase.is_end()))
+}
+
+/// Its end is not waited for.
+fn went_back(number: u64) -> IsSo {
+    Box::new(move |state| state.deployment(number).is_some_and(|it| it.phase == Phase::Retiring || it.phase.is_end()))
 }
 
 fn recorded(number: u64) -> IsSo {
