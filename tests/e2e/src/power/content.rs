@@ -2,7 +2,7 @@
 
 use super::trace::Data;
 use crate::chance::Chance;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A page is written to the disk as it is in memory at some moment.
@@ -146,22 +146,33 @@ impl Content {
             Luck::Everything => return self.live.clone(),
             Luck::Torn(unit) => unit,
         };
-        let pieces = || self.lost.iter().chain(self.pending.iter().map(|(_, piece)| piece));
-        let count = pieces().count() as u64;
-        let mut drawn: BTreeMap<usize, u64> = BTreeMap::new();
+        let pieces: Vec<&Piece> = self.lost.iter().chain(self.pending.iter().map(|(_, piece)| piece)).collect();
+        // A file is cut at once, and what is written to it later is not there before.
+        let cuts: Vec<usize> = (0..pieces.len()).filter(|at| matches!(pieces[*at], Piece::Truncate(_))).collect();
+        let cut = usize::try_from(chance.below(cuts.len() as u64 + 1)).unwrap_or(0);
+        let end = cuts.get(cut).copied().unwrap_or(pieces.len());
+        let from = cut.checked_sub(1).map_or(0, |last| cuts[last] + 1);
+        let length_after = from + usize::try_from(chance.below((end - from) as u64 + 1)).unwrap_or(0);
+
+        let mut drawn: BTreeMap<usize, usize> = BTreeMap::new();
         let (mut work, mut disk) = (self.synced.clone(), self.synced.clone());
-        let length_after = chance.below(count + 1);
         let mut length = work.len();
-        for (number, piece) in (1..).zip(pieces()) {
-            let touched: BTreeSet<usize> = units(&work, piece, unit).collect();
+        for (number, piece) in (1..).zip(&pieces[..end]) {
+            let touched = units(&work, piece, unit);
             apply(&mut work, piece);
-            for at in touched {
-                let until = *drawn.entry(at).or_insert_with(|| chance.below(count + 1));
-                if number <= until {
-                    copy(&work, &mut disk, at * unit..(at + 1) * unit);
+            if matches!(piece, Piece::Truncate(_)) {
+                apply(&mut disk, piece);
+                drawn.clear();
+            } else {
+                for at in touched {
+                    let mut draw = || usize::try_from(chance.below(end as u64 + 1)).unwrap_or(0);
+                    let until = *drawn.entry(at).or_insert_with(&mut draw);
+                    if number <= until {
+                        copy(&work, &mut disk, at * unit..(at + 1) * unit);
+                    }
                 }
             }
-            if number == length_after {
+            if number <= length_after {
                 length = work.len();
             }
         }
@@ -217,6 +228,7 @@ fn copy(from: &[u8], to: &mut Vec<u8>, range: Range<usize>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn bytes(byte: u8, count: usize) -> Data {
         Data::Bytes(vec![byte; count])
@@ -239,6 +251,20 @@ mod tests {
         assert!(images.iter().any(|image| image[..PAGE] != image[PAGE..2 * PAGE]), "torn within the write");
         content.sync(3);
         assert_eq!(content.image(Luck::Torn(PAGE), &mut chance), content.live());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_is_the_old_one_or_what_was_written_since() {
+        let mut content = Content::default();
+        content.write(0, None, &bytes(1, 2 * PAGE));
+        content.sync(1);
+        content.truncate(1, 0);
+        content.write(2, None, &bytes(2, PAGE));
+        let mut chance = Chance::new(1);
+        for _ in 0..100 {
+            let image = content.bytes(Luck::Torn(SECTOR), &mut chance);
+            assert!(image == [1; 2 * PAGE] || image.iter().all(|byte| *byte != 1) && image.len() <= PAGE);
+        }
     }
 
     #[test]

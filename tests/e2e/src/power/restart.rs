@@ -15,7 +15,8 @@ pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn 
     for time in 0..times {
         let moments = (recording.events.len() - first) as u64;
         let moment = first + usize::try_from(moments * time / times + chance.below(moments / times + 1)).unwrap_or(0);
-        let mut disk = Disk::new(*chance.one_of(&[Names::Loose, Names::Journal]), None);
+        // A standby of which the very folder is lost is none that people have to mend, and another one than is looked for.
+        let mut disk = Disk::new(Names::Journal, None);
         recording.events.iter().take(moment).for_each(|event| disk.take(event));
         let image = disk.image(&mut chance);
         let state = recording.site.host.folder().join("state");

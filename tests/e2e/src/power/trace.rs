@@ -101,7 +101,8 @@ impl Reader<'_> {
     fn line(&mut self, line: &str, log_bytes: u64) {
         let (thread, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim_start();
-        if rest.starts_with("+++") || rest.starts_with("---") {
+        // Signals, ends, and what was under way when a process was killed.
+        if rest.starts_with("+++") || rest.starts_with("---") || rest.ends_with("<detached ...>") {
             return;
         }
         if let Some(call) = rest.strip_suffix(" <unfinished ...>") {
