@@ -174,7 +174,8 @@ fn on_a_disk_that_becomes_read_only() {
     let trigger = Path::new("/sys/fs/ext4").join(device.trim_start_matches("/dev/")).join("trigger_fs_error");
     fs::write(&trigger, "1").expect("this test needs to be root, and ext4 in the kernel");
     is_refused(&mut site, &["read-only", "dmesg"]);
-
+    let before = load.requests();
+    wait_for("requests are answered all the same", DEADLINE, || (load.requests() > before + 100).then_some(()));
     let seen = load.stop();
     assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
 

@@ -256,6 +256,12 @@ impl Excusing {
         Excusing { load: Load::start(plan), began, kills: Vec::new() }
     }
 
+    /// How many requests have ended, well or badly.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.load.requests()
+    }
+
     /// Requests that are in flight at that moment may fail: what had them was killed then.
     pub fn killed_at(&mut self, at: SystemTime) {
         self.kills.push(at);

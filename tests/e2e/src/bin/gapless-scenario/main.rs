@@ -33,7 +33,7 @@ struct Args {
     #[command(flatten)]
     crashes: crashes::CrashOptions,
     #[command(flatten)]
-    power: power_loss::Options,
+    power: power_loss::PowerOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

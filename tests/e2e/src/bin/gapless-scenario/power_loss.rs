@@ -11,7 +11,7 @@ const IMAGES_OF_LIES: u64 = 200;
 
 /// What the scenario of power loss is told.
 #[derive(Args)]
-pub struct Options {
+pub struct PowerOptions {
     /// Of power loss: how many images of the disk are made
     #[arg(long, default_value_t = 5000)]
     images: u64,
@@ -20,7 +20,7 @@ pub struct Options {
     restarts: u64,
 }
 
-pub fn run(options: &Options, seed: u64) -> Value {
+pub fn run(options: &PowerOptions, seed: u64) -> Value {
     let mut recording = power::record(ROUNDS, Syncs::Well);
     let counts = recording.counts();
     eprintln!("recorded: {counts:?}");
