@@ -45,6 +45,15 @@ impl Luck {
 }
 
 impl Piece {
+    /// Leaves what is before the end of a file that was cut, and whether there is anything.
+    fn is_cut(&mut self, length: usize) -> bool {
+        if let Piece::Write { at, bytes } = self {
+            bytes.truncate(length.saturating_sub(*at));
+            return !bytes.is_empty();
+        }
+        false
+    }
+
     fn page(&self) -> usize {
         match self {
             Piece::Write { at, .. } | Piece::Truncate(at) => at / PAGE,
@@ -110,6 +119,9 @@ impl Content {
     pub(super) fn sync(&mut self, end: usize) {
         let count = self.pending.iter().take_while(|(number, _)| *number < end).count();
         for (_, piece) in self.pending.drain(..count) {
+            if let Piece::Truncate(length) = piece {
+                self.lost.retain_mut(|lost| lost.is_cut(length));
+            }
             // Its pages are written as they are in memory, with what was lost there before.
             let pages = units(&self.synced, &piece, PAGE);
             self.lost.retain(|lost| {
@@ -130,7 +142,10 @@ impl Content {
         for (_, piece) in self.pending.drain(..count) {
             match piece {
                 Piece::Write { at, bytes } => self.lost.extend(pages(at, &bytes)),
-                Piece::Truncate(_) => apply(&mut self.synced, &piece),
+                Piece::Truncate(length) => {
+                    self.lost.retain_mut(|lost| lost.is_cut(length));
+                    apply(&mut self.synced, &piece);
+                }
             }
         }
     }
@@ -220,8 +235,8 @@ fn copy(from: &[u8], to: &mut Vec<u8>, range: Range<usize>) {
     if to.len() < end {
         to.resize(end, 0);
     }
-    for at in range.start..end {
-        to[at] = from.get(at).copied().unwrap_or(0);
+    for (at, byte) in to.iter_mut().enumerate().take(end).skip(range.start) {
+        *byte = from.get(at).copied().unwrap_or(0);
     }
 }
 
@@ -280,5 +295,13 @@ mod tests {
         content.sync(3);
         let image = content.bytes(Luck::Nothing, &mut Chance::new(1));
         assert_eq!((image[0], image[PAGE], image[PAGE + 1]), (1, 3, 2));
+
+        // Nor does it come back in a file that was cut.
+        content.write(3, Some(0), &bytes(4, 20));
+        content.lose(4);
+        content.truncate(4, 0);
+        content.write(5, None, &bytes(5, 10));
+        content.sync(6);
+        assert_eq!(content.bytes(Luck::Nothing, &mut Chance::new(1)), [5; 10]);
     }
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 /// A file or folder, whatever its name.
 type Id = usize;
 type Name = (Id, OsString);
+/// Names that are other files' at once, or nobody's any more.
+type Renaming = Vec<(Name, Option<Id>)>;
 const ROOT: Id = 0;
 
 /// How changes of names come to the disk.
@@ -38,7 +40,7 @@ pub enum Lie {
 pub(crate) struct Disk {
     nodes: Vec<Node>,
     /// Changes of names that are not on disk yet, with the numbers of their events.
-    pending: Vec<(usize, Vec<(Name, Option<Id>)>)>,
+    pending: Vec<(usize, Renaming)>,
     names: Names,
     lie: Option<Lie>,
     events: usize,
@@ -157,7 +159,7 @@ impl Disk {
         self.rename(number, vec![(name, Some(self.nodes.len() - 1))]);
     }
 
-    fn rename(&mut self, number: usize, changes: Vec<(Name, Option<Id>)>) {
+    fn rename(&mut self, number: usize, changes: Renaming) {
         for ((folder, name), id) in &changes {
             if let Node::Folder { live, .. } = &mut self.nodes[*folder] {
                 set(live, name, *id);

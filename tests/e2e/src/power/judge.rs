@@ -4,12 +4,12 @@ use super::content::Found;
 use super::disk::{self, Image};
 use super::history::{History, State, key};
 use super::record::{Acknowledged, Recording};
-use super::trace::{Change, Syncs};
-use gapless_core::{RouteGroup, RouteTable};
+use super::trace::{Change, Event, Syncs};
+use gapless_core::RouteGroup;
 use gapless_proxy::table_file::{self, Loaded};
 use gapless_store::{SqliteStore, Store};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
@@ -98,7 +98,7 @@ impl<'a> Judge<'a> {
         // What the proxy could not sync it writes again later; nobody waits for that.
         let routed = due.iter().rev().find(|told| told.is_routed && self.recording.syncs == Syncs::Well);
         if let Some(told) = routed {
-            let group = table.as_ref().and_then(|table: &Box<RouteTable>| table.groups.get(&key()));
+            let group = table.as_ref().and_then(|table| table.groups.get(&key()));
             let derived = |revision| Some(Arc::new(RouteGroup::derive(&self.history().at(revision)?.app()?)?));
             if !(told.revision..=revision).any(|revision| derived(revision).as_ref() == group) {
                 wrong.push(format!("{} was acknowledged, and the table does not say so", told.what));
@@ -109,7 +109,9 @@ impl<'a> Judge<'a> {
     /// The version of the newest table that the proxy had put in its place, with the folder synced, after so many events.
     fn tables(&self, events: usize) -> u64 {
         let until = self.recording.events.get(..events).unwrap_or_default();
-        let is_synced = |event: &&super::trace::Event| matches!(&event.change, Change::Sync { path, failed: false } if *path == PathBuf::new());
+        let is_folder = |path: &Path| path.as_os_str().is_empty();
+        let is_synced =
+            |event: &&Event| matches!(&event.change, Change::Sync { path, failed: false } if is_folder(path));
         let Some(synced) = until.iter().rev().find(is_synced) else { return 0 };
         let placed = &self.recording.tables;
         placed.iter().take_while(|(at, _)| *at < synced.began_after).last().map_or(0, |(_, version)| *version)

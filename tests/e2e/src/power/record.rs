@@ -134,7 +134,7 @@ fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
     tell(done(&["stop"]), "stop", true, is_so(|app| app.desired == Desired::Stopped));
     tell(done(&["start"]), "start", false, is_so(|app| app.desired == Desired::Running));
     // The next server begins with what this one leaves; every other time this one can say goodbye.
-    let signal = if round % 2 == 0 { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
+    let signal = if round.is_multiple_of(2) { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
     let before = site.host.server_info().pid;
     world::signal(before, signal);
     wait_for("another server answers", DEADLINE, || {

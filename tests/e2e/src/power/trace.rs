@@ -12,7 +12,7 @@ const CALLS: &str = "open,openat,creat,lseek,write,writev,pwrite64,pwritev,pwrit
 
 /// Longer pieces than this are cut off in the log: what SQLite, the proxy and the records of processes write is shorter,
 /// only programs are longer.
-const PIECE_BYTES_MAX: usize = 128 << 10;
+const PIECE_BYTES_MAX: usize = 65 << 10;
 
 /// The command that runs what follows it under observation, itself and all that it starts. It is no parent of that.
 pub(crate) fn recorder(log: &Path, syncs: Syncs) -> Vec<String> {
