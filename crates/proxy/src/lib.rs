@@ -27,7 +27,7 @@ mod router;
 mod sending;
 mod session;
 mod split;
-mod table_file;
+pub mod table_file;
 mod traffic;
 mod upgrade;
 mod upstream;

@@ -8,20 +8,25 @@ use std::path::{Path, PathBuf};
 
 /// What is on disk.
 #[derive(Debug)]
-pub(crate) enum Loaded {
+pub enum Loaded {
     /// A good table.
     Table(Box<RouteTable>),
     /// Nothing.
     Missing,
     /// Something that is no table; it was moved aside to be looked at.
-    Corrupt { aside: PathBuf, reason: String },
+    Corrupt {
+        /// Where it is now.
+        aside: PathBuf,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// Reads the table.
 ///
 /// # Errors
 /// Where the file is there and cannot be read or moved aside.
-pub(crate) fn load(file: &Path) -> io::Result<Loaded> {
+pub fn load(file: &Path) -> io::Result<Loaded> {
     let bytes = match fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Loaded::Missing),

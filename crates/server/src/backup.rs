@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Those of them that say something of the place, not of what is deployed.
-const OF_THE_PLACE: [&str; 4] = ["/gapless/leader", "/gapless/servers/", "/gapless/registry/", IMPORTING];
+const OF_THE_PLACE: [&str; 5] =
+    ["/gapless/leader", "/gapless/servers/", "/gapless/registry/", records::CHECKED, IMPORTING];
 /// There while a store is being filled.
 pub(crate) const IMPORTING: &str = "/gapless/importing";
 /// Operations, and bytes of values, of one transaction of an import.

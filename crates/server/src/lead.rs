@@ -167,7 +167,8 @@ impl ControlPlane {
         let router = parts.api(place, proxy, about);
         let Parts { shared, controllers, operations, apps, promotions_asked, .. } = parts;
 
-        tasks.spawn(shared.planes.clone().keep(failing::plane(plane), shared.tables.clone()));
+        let keeper = shared.planes.clone();
+        tasks.spawn(keeper.keep(failing::plane(plane), shared.tables.clone(), shared.records.clone()));
         for (name, runtime) in shared.runtimes.all() {
             let (controllers, runtime) = (controllers.clone(), runtime.clone());
             tasks.spawn(async move { controllers.follow_events(name, runtime).await });

@@ -15,6 +15,8 @@ pub const ALL: &str = "/gapless/";
 pub const APPLICATIONS: &str = "/gapless/apps/";
 /// What the keys of deployments begin with.
 pub const DEPLOYMENTS: &str = "/gapless/deployments/";
+/// What is written to see whether anything can be.
+pub(crate) const CHECKED: &str = "/gapless/checked";
 const RELEASES: &str = "/gapless/releases/";
 /// How many deployments are remembered per application and environment.
 pub const DEPLOYMENTS_KEPT: u64 = 500;
@@ -103,6 +105,14 @@ impl Records {
         let range = self.store.range(APPLICATIONS).await?;
         let apps = range.entries.iter().map(decode).collect::<Result<_, _>>()?;
         Ok((range.revision, apps))
+    }
+
+    /// Whether changes can be recorded: one is, that says nothing.
+    ///
+    /// # Errors
+    /// If none can be.
+    pub async fn check(&self) -> Result<u64, RecordError> {
+        self.done(Txn::new().put(CHECKED, "")).await
     }
 
     /// One application.

@@ -68,6 +68,16 @@ impl Tables {
         self.0.changed.notify_waiters();
     }
 
+    /// Gives the table that version at least, because a data plane never goes back to an older one.
+    pub fn not_before(&self, version: u64) {
+        let mut present = self.lock();
+        if present.table.version < version {
+            Arc::make_mut(&mut present.table).version = version;
+            drop(present);
+            self.0.changed.notify_waiters();
+        }
+    }
+
     /// The table as it is now.
     #[must_use]
     pub fn current(&self) -> Arc<RouteTable> {
@@ -111,5 +121,10 @@ mod tests {
         assert_eq!(tables.current().groups.get(&key).map(AsRef::as_ref), Some(&new));
         tables.replace(&key, Some(old), 9);
         assert_eq!(tables.current().version, 9);
+        // Records that were restored are older than what data planes go by.
+        tables.not_before(40);
+        tables.replace(&key, Some(new), 10);
+        tables.not_before(30);
+        assert_eq!(tables.current().version, 40);
     }
 }

@@ -42,7 +42,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("gapless-sim", &["gapless-core", "gapless-store", "gapless-runtime", "gapless-server"]),
     ("gapless-ledger", &[]),
-    ("gapless-e2e", &["gapless-core", "gapless-api", "gapless-ledger"]),
+    // What is on a disk after the power went is opened by what gapless itself opens it with.
+    ("gapless-e2e", &["gapless-core", "gapless-api", "gapless-ledger", "gapless-store", "gapless-proxy"]),
     ("bdd-assistant", &[]),
 ];
 

@@ -52,10 +52,19 @@ pub(crate) struct Folders {
 impl Folders {
     pub(crate) fn new(root: PathBuf) -> Result<Self, RuntimeError> {
         let folders = Folders { root };
-        fs::create_dir_all(folders.instances()).map_err(|error| failed(&folders.root, &error))?;
-        fs::create_dir_all(folders.releases()).map_err(|error| failed(&folders.root, &error))?;
-        fs::create_dir_all(folders.reservations()).map_err(|error| failed(&folders.root, &error))?;
+        folders.make().map_err(|error| failed(&folders.root, &error))?;
         Ok(folders)
+    }
+
+    /// Makes them so that they survive: what is synced in a folder is lost with the folder's own name.
+    fn make(&self) -> io::Result<()> {
+        for folder in [self.instances(), self.releases(), self.kept(), self.reservations()] {
+            fs::create_dir_all(folder)?;
+        }
+        for made in [Some(self.root.as_path()), self.root.parent()].into_iter().flatten() {
+            File::open(made)?.sync_all()?;
+        }
+        Ok(())
     }
 
     /// Reads and writes files off the async threads.

@@ -25,7 +25,13 @@ pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
 #[utoipa::path(get, path = "/v1/doctor", responses((status = 200, body = Vec<Check>)))]
 pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check>>, Failure> {
     let mut checks = Vec::new();
-    let state = match api.shared.records.applications().await {
+    let records = &api.shared.records;
+    // What can be read need not be writable; a follower writes nothing.
+    let writable = match api.about.leader {
+        Some(_) => Ok(()),
+        None => records.check().await.map(drop),
+    };
+    let state = match writable.and(records.applications().await) {
         Ok((revision, apps)) => Ok(format!("{} applications, revision {revision}, in {}", apps.len(), api.about.store)),
         Err(error) => Err(error.to_string()),
     };

@@ -35,8 +35,14 @@ impl DataPlane for Builtin {
     }
 
     async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
-        warn_unless_persisted(&self.client.put_table(table).await.map_err(away)?);
-        Ok(Applied::default())
+        match self.client.put_table(table).await {
+            Ok(applied) => {
+                warn_unless_persisted(&applied);
+                Ok(Applied::default())
+            }
+            Err(ControlError::Conflict { version, .. }) => Err(PlaneError::Newer(version)),
+            Err(error) => Err(away(error)),
+        }
     }
 
     async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {

@@ -3,6 +3,7 @@
 
 use super::{Applied, DataPlane, Instead, PlaneError, PlaneStatus, Rejected};
 use crate::clock::Clock;
+use crate::records::Records;
 use crate::tables::Tables;
 use gapless_core::deployment::Traffic;
 use gapless_core::facts::{HeldSeen, PlaneFact, PlaneView};
@@ -165,7 +166,7 @@ impl Planes {
     }
 
     /// Registers a data plane and keeps it up to date, until the task is dropped.
-    pub async fn keep(self, plane: Arc<dyn DataPlane>, tables: Tables) {
+    pub async fn keep(self, plane: Arc<dyn DataPlane>, tables: Tables, records: Records) {
         let index = {
             let mut known = self.lock();
             known.push(Known { name: plane.name(), acknowledged: None, sending: None, problem: None });
@@ -180,6 +181,12 @@ impl Planes {
                 Err(error) => {
                     tracing::warn!(plane = plane.name(), %error, "the data plane is not up to date");
                     self.lose(index, &error);
+                    // Who may act has the newest records that there are: these were restored, and are to be gone by.
+                    if let PlaneError::Newer(version) = error
+                        && records.allowed().is_ok()
+                    {
+                        tables.not_before(version);
+                    }
                     tokio::time::sleep(retry_after).await;
                     retry_after = (retry_after * 2).min(RETRY_MAX);
                     continue;
@@ -282,7 +289,7 @@ impl Planes {
         known[index].sending = None;
         known[index].problem = match error {
             PlaneError::Problem(why) => Some(why.clone()),
-            PlaneError::OtherBase | PlaneError::Away(_) => None,
+            PlaneError::OtherBase | PlaneError::Newer(_) | PlaneError::Away(_) => None,
         };
     }
 

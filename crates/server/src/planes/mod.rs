@@ -123,6 +123,11 @@ pub enum PlaneError {
     /// It has another table than the change is based on, and needs the whole one.
     #[error("the data plane has another table than the change is based on")]
     OtherBase,
+    /// It goes by a table of that version, which is newer than what it was told.
+    #[error(
+        "the data plane goes by routes of revision {0}, which is later than that of the records; an older state was restored"
+    )]
+    Newer(u64),
     /// It does not answer.
     #[error("the data plane does not answer: {0}")]
     Away(String),

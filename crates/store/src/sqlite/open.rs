@@ -9,7 +9,7 @@ use crate::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +18,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The size that the log is cut to when it is written from its beginning again.
 const LOG_BYTES_KEPT: u32 = 16 << 20;
+
+/// How many bytes of the log are written again at once.
+const REWRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -43,7 +46,10 @@ pub(super) fn open(path: &Path) -> Result<Records, StoreError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
         Err(error) => return Err(refuse(path, format!("it cannot be looked at: {error}"))),
-        Ok(_) => examine(path)?,
+        Ok(_) => {
+            examine(path)?;
+            write_again(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
+        }
     }
     let mut connection = connect(path).map_err(|trouble| explain(path, trouble))?;
     check_version(path, &connection)?;
@@ -131,6 +137,29 @@ fn examine(path: &Path) -> Result<(), StoreError> {
         })?;
     }
     Ok(())
+}
+
+/// What an earlier process failed to sync looks whole in the page cache, and the system takes it for written: SQLite would
+/// copy it into the file, and if the power went meanwhile, half of it would be there and no log to finish it by. Written
+/// again it is synced again.
+fn write_again(log: &Path) -> io::Result<()> {
+    let rewritten = OpenOptions::new().read(true).write(true).open(log).and_then(|log| {
+        let (mut buffer, mut at) = (vec![0; REWRITTEN_AT_ONCE], 0);
+        loop {
+            match log.read_at(&mut buffer, at)? {
+                0 => return log.sync_data(),
+                count => {
+                    log.write_all_at(&buffer[..count], at)?;
+                    at += count as u64;
+                }
+            }
+        }
+    });
+    match rewritten {
+        // A disk that has to find space even for this is no reason to refuse what is there.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => Ok(()),
+        other => other,
+    }
 }
 
 fn connect(path: &Path) -> Result<Connection, Trouble> {

@@ -1,7 +1,7 @@
 //! Reading and writing the records on the one connection: what each request of the store is in SQL.
 
-use super::checksum;
 use super::trouble::Trouble;
+use super::{checksum, schema};
 use crate::watch::{Page, limits};
 use crate::{Compare, Entry, Op, Outcome, Range, StoreError, Txn, WatchBatch, WatchEvent};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
@@ -123,11 +123,21 @@ impl Records {
             return Ok(Outcome::Committed { revision: self.revision });
         }
         set_number(&sql, "revision", revision)?;
-        sql.commit()?;
+        if let Err(error) = sql.commit() {
+            self.cover();
+            return Err(error.into());
+        }
         // Only now: a transaction that failed must leave no trace here, either.
         self.revision = revision;
         self.history_bytes += bytes;
         Ok(Outcome::Committed { revision })
+    }
+
+    /// A change that could not be synced stands whole in the log, as far as the system knows: whoever opens the file next
+    /// would find it done, though its author was told that it failed. So an empty change is written over it.
+    fn cover(&self) {
+        // Syncing it fails as well, and then it stands in the log all the same.
+        let _ = self.connection.pragma_update(None, "user_version", schema::SCHEMA);
     }
 
     pub(super) fn page(&self, prefix: &str, from: u64) -> Result<Page, Trouble> {

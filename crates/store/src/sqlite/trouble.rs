@@ -1,8 +1,11 @@
 //! What can go wrong with the file, told to a person: what happened, why, and what to do.
 
+use super::beside;
 use crate::StoreError;
 use rusqlite::ErrorCode;
+use std::fs::{self, OpenOptions};
 use std::io;
+use std::path::Path;
 
 /// An error below the level of [`StoreError`].
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +57,31 @@ impl Trouble {
                  Routes go on being served meanwhile"
             ),
             Trouble::Damaged(why) => why,
+            Trouble::Sqlite(error) if is_io(&error) && is_read_only(Path::new(place)) => format!(
+                "its disk has become read-only, as the kernel makes one that fails; look for why in the kernel's log \
+                 (`dmesg`), mend it and mount it anew ({error}). Routes go on being served meanwhile"
+            ),
             Trouble::Sqlite(error) => format!("{}. Later requests are tried anew", advice(&error)),
         };
         StoreError::Unavailable { place: place.to_owned(), why }
+    }
+}
+
+fn is_io(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+}
+
+/// Whether nothing can be written there any more: SQLite does not say why it cannot, and the flags of the mount do not
+/// tell of a file system that the kernel has given up.
+fn is_read_only(file: &Path) -> bool {
+    let probe = beside(file, ".probe");
+    match OpenOptions::new().write(true).create(true).truncate(true).open(&probe) {
+        Ok(_) => {
+            // It is empty, and written over by the next one.
+            let _ = fs::remove_file(&probe);
+            false
+        }
+        Err(error) => error.kind() == io::ErrorKind::ReadOnlyFilesystem,
     }
 }
 

@@ -16,6 +16,8 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 /// How much of the server's log is told where something is wrong.
 const LOG_LINES: usize = 30;
+/// How long it may take until nothing is left of what was killed.
+const KILLED_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a killed process may take to have let go of everything.
 const KILLED_WITHIN: Duration = Duration::from_millis(250);
 
@@ -41,6 +43,12 @@ impl Site {
         }
         let starter: Vec<&str> = std::iter::once("env").chain(variables.iter().map(String::as_str)).collect();
         host.starter(&starter);
+        Site::on(host, app)
+    }
+
+    /// The same on a host that is prepared, with its server started as that says.
+    #[must_use]
+    pub fn on(mut host: Host, app: App) -> Self {
         host.configure("[registry]\nenabled = true\n");
         host.start_server();
         let program = host.folder().join("program");
@@ -70,6 +78,18 @@ impl Site {
         let text = fs::read_to_string(&file).expect("it was written");
         let example = example_program().display().to_string();
         fs::write(&file, text.replace(&example, &self.program.display().to_string())).expect("it can be written");
+    }
+
+    /// Nothing of it runs any more, all at once. What records it ends by itself then; what limits the test's time stays.
+    pub fn power_off(&mut self) {
+        crate::wait_for("all is off", KILLED_DEADLINE, || {
+            let is = |process: &world::Process, name: &str| process.words[0].ends_with(name);
+            let mut all = world::processes(self.host.folder());
+            all.retain(|process| !is(process, "timeout"));
+            all.iter().filter(|process| !is(process, "strace")).for_each(|process| world::kill(process.pid));
+            all.is_empty().then_some(())
+        });
+        self.host.kill_server();
     }
 
     /// All environments of the application.
@@ -234,6 +254,12 @@ impl Excusing {
         };
         let began = SystemTime::now();
         Excusing { load: Load::start(plan), began, kills: Vec::new() }
+    }
+
+    /// How many requests have ended, well or badly.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.load.requests()
     }
 
     /// Requests that are in flight at that moment may fail: what had them was killed then.

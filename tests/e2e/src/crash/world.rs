@@ -1,6 +1,7 @@
 //! What there really is: processes, containers and files, as the system tells it, not as gapless does.
 
 use crate::booted::docker;
+use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -49,6 +50,18 @@ pub(crate) fn processes(folder: &Path) -> Vec<Process> {
 fn strings(bytes: &[u8]) -> Vec<String> {
     let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
     parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+}
+
+/// Kills a process, if it is still there.
+pub(crate) fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+/// Sends a process a signal, if it is still there.
+pub(crate) fn signal(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
 }
 
 /// Whether a process is there and has not ended.

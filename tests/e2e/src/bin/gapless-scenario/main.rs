@@ -8,6 +8,7 @@ mod crowd;
 mod flood;
 mod hold;
 mod nginx;
+mod power_loss;
 mod recipe;
 mod recovery;
 mod render;
@@ -35,6 +36,8 @@ struct Args {
     cluster: cluster::Options,
     #[command(flatten)]
     crashes: crashes::CrashOptions,
+    #[command(flatten)]
+    power: power_loss::PowerOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -57,6 +60,8 @@ enum Name {
     Hold,
     /// Fifty deploys through nginx, under load
     Nginx,
+    /// The power goes at any moment of what the real server writes
+    PowerLoss,
     /// Files from templates and keys: confd's functions, and a hundred templates on a real etcd
     Render,
     /// The recipe that the project grew from: etcd, confd's files, nginx, systemd
@@ -85,6 +90,7 @@ fn main() {
         Name::Kills => crashes::kills(&args.crashes, args.cluster.seed()),
         Name::Hold => hold::run(),
         Name::Nginx => nginx::run(),
+        Name::PowerLoss => power_loss::run(&args.power, args.cluster.seed()),
         Name::Recipe => recipe::run(),
         Name::Recovery => recovery::run(),
         Name::Render => render::run(),

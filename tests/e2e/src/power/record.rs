@@ -1,0 +1,209 @@
+//! A real server at work, and what it and its proxy and its processes write meanwhile: the recording that the power is cut
+//! out of.
+
+use super::content::Found;
+use super::disk::{Disk, Names};
+use super::history::{APP, History, State};
+use super::judge::TABLE;
+use super::trace::{self, Change, Event, Syncs};
+use crate::crash::{Site, world};
+use crate::{App, Host, Runtime, free_port, wait_for};
+use gapless_core::application::Desired;
+use gapless_core::{Application, Deployment, Phase, RouteTable};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// What was recorded.
+pub struct Recording {
+    pub(super) site: Site,
+    /// The files as they were at the end.
+    pub(super) programs: PathBuf,
+    pub(super) events: Vec<Event>,
+    pub(super) history: History,
+    pub(super) acknowledged: Vec<Acknowledged>,
+    /// The tables that the proxy put in their place: after how many events, and their versions.
+    pub(super) tables: Vec<(usize, u64)>,
+    pub(super) syncs: Syncs,
+}
+
+impl Recording {
+    /// How much was recorded.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let is_sync = |event: &&Event| matches!(event.change, Change::Sync { .. });
+        let syncs = self.events.iter().filter(is_sync).count();
+        Counts { writes: self.events.len() - syncs, syncs, acknowledged: self.acknowledged.len() }
+    }
+}
+
+/// How much was recorded.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// Changes of files, lengths and names.
+    pub writes: usize,
+    /// Syncs of files and folders.
+    pub syncs: usize,
+    /// How often somebody was told that something is so.
+    pub acknowledged: usize,
+}
+
+/// Something that somebody was told is so.
+pub(super) struct Acknowledged {
+    /// What was asked for.
+    pub(super) what: &'static str,
+    /// How many events there had been.
+    pub(super) events: usize,
+    /// The first revision at which it was so.
+    pub(super) revision: u64,
+    /// Whether the routes are so, too.
+    pub(super) is_routed: bool,
+}
+
+/// What the records say once it is so.
+type IsSo = Box<dyn Fn(&State) -> bool>;
+
+struct Told {
+    what: &'static str,
+    log_bytes: u64,
+    is_so: IsSo,
+    is_routed: bool,
+}
+
+/// Records so many rounds of deployments and what else people do.
+#[must_use]
+pub fn record(rounds: u32, syncs: Syncs) -> Recording {
+    let app = App {
+        deploy: "observe = \"200ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
+        tables: "[environments.production]\nhosts = [\"production.example\", \"127.0.0.1\", \"localhost\"]\n"
+            .to_owned(),
+        ..App::new(APP, Runtime::Process)
+    };
+    let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let (log, over) = (host.folder().join("trace"), host.folder().join("over"));
+    let mut starter = trace::recorder(&log, syncs);
+    // Who begins the server again is recorded, too, so there is one log of all.
+    starter.extend(["bash", "-c", "until [ -e \"$0\" ]; do \"$@\"; done"].map(str::to_owned));
+    starter.push(over.display().to_string());
+    host.starter(&starter.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut site = Site::on(host, app);
+    let mut told = Vec::new();
+    for round in 0..rounds {
+        story(&mut site, &log, round, &mut told);
+    }
+    fs::write(over, "").expect("a file can be written");
+    site.power_off();
+    let state = site.host.folder().join("state");
+    let events = trace::read(&fs::read(&log).expect("the log was written"), &state);
+    let programs = site.host.folder().join("state-at-the-end");
+    fs::rename(&state, &programs).expect("a folder can be renamed");
+    is_as_recorded(&events, &programs);
+    let history = History::read(&programs);
+    let acknowledged = in_the_history(told, &history, &events);
+    let tables = tables(&events);
+    Recording { site, programs, events, history, acknowledged, tables, syncs }
+}
+
+/// What people do, each thing until they are told that it is so.
+fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
+    let gapless = site.gapless.clone();
+    let log_bytes = || fs::metadata(log).expect("there is a log").len();
+    // A sync may fail them.
+    let done =
+        |arguments: &[&str]| wait_for("it is done", DEADLINE, || (gapless.run(arguments).code == 0).then(log_bytes));
+    let newest = || gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
+    let mut tell = |log_bytes: u64, what: &'static str, is_routed: bool, is_so: IsSo| {
+        told.push(Told { what, log_bytes, is_so, is_routed });
+    };
+
+    site.build();
+    tell(done(&["deploy", "--force"]), "deploy", false, ended(newest().number));
+    site.build();
+    tell(done(&["deploy", "--force", "--detach"]), "deploy --detach", false, recorded(newest().number));
+    let number = newest().number;
+    let at = wait_for("it has ended", DEADLINE, || newest().phase.is_end().then(log_bytes));
+    tell(at, "deploy --detach, to its end", false, ended(number));
+    tell(done(&["rollback"]), "rollback", false, went_back(newest().number));
+    let is_so =
+        |is_so: fn(&Application) -> bool| -> IsSo { Box::new(move |state| state.app().as_ref().is_some_and(is_so)) };
+    tell(done(&["maintenance", "on"]), "maintenance on", true, is_so(|app| app.maintenance.is_some()));
+    tell(done(&["maintenance", "off"]), "maintenance off", true, is_so(|app| app.maintenance.is_none()));
+    tell(done(&["stop"]), "stop", true, is_so(|app| app.desired == Desired::Stopped));
+    tell(done(&["start"]), "start", false, is_so(|app| app.desired == Desired::Running));
+    // The next server begins with what this one leaves; every other time this one can say goodbye.
+    let signal = if round.is_multiple_of(2) { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
+    let before = site.host.server_info().pid;
+    world::signal(before, signal);
+    wait_for("another server answers", DEADLINE, || {
+        let is_there = gapless.run(["status"]).code == 0;
+        (is_there && site.host.server_info().pid != before).then_some(())
+    });
+    assert_eq!(site.settle(), Vec::<String>::new());
+}
+
+fn ended(number: u64) -> IsSo {
+    Box::new(move |state| state.deployment(number).is_some_and(|deployment| deployment.phase.is_end()))
+}
+
+/// Its end is not waited for.
+fn went_back(number: u64) -> IsSo {
+    Box::new(move |state| state.deployment(number).is_some_and(|it| it.phase == Phase::Retiring || it.phase.is_end()))
+}
+
+fn recorded(number: u64) -> IsSo {
+    Box::new(move |state| state.deployment(number).is_some())
+}
+
+/// The log is complete: by it the files are what they really are.
+fn is_as_recorded(events: &[Event], state: &Path) {
+    let mut disk = Disk::new(Names::Loose, None);
+    events.iter().for_each(|event| disk.take(event));
+    let live = disk.live();
+    for (path, found) in &live {
+        if let Found::Bytes(bytes) = found {
+            let really = fs::read(state.join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert!(
+                really == *bytes,
+                "{} is not as it was recorded: {} and {} bytes",
+                path.display(),
+                really.len(),
+                bytes.len()
+            );
+        }
+    }
+    for path in super::files_below(state) {
+        let is_recorded = live.contains_key(path.strip_prefix(state).unwrap_or(&path));
+        assert!(is_recorded || path.to_string_lossy().ends_with("-shm"), "{} was not recorded", path.display());
+    }
+}
+
+/// What was told, and the first revision at which it was so.
+fn in_the_history(told: Vec<Told>, history: &History, events: &[Event]) -> Vec<Acknowledged> {
+    let mut revision = 0;
+    let found = told.into_iter().map(|told| {
+        // What was told later was so later.
+        revision =
+            history.first(revision, &told.is_so).unwrap_or_else(|| panic!("{} was told and never so", told.what));
+        let events = events.iter().take_while(|event| event.log_bytes <= told.log_bytes).count();
+        Acknowledged { what: told.what, events, revision, is_routed: told.is_routed }
+    });
+    found.collect()
+}
+
+fn tables(events: &[Event]) -> Vec<(usize, u64)> {
+    let mut disk = Disk::new(Names::Loose, None);
+    let mut tables = Vec::new();
+    for (at, event) in events.iter().enumerate() {
+        disk.take(event);
+        if matches!(&event.change, Change::Rename { to, .. } if to == Path::new(TABLE))
+            && let Some(Found::Bytes(bytes)) = disk.found(Path::new(TABLE))
+        {
+            let table: RouteTable = serde_json::from_slice(&bytes).expect("the proxy wrote it");
+            tables.push((at, table.version));
+        }
+    }
+    tables
+}

@@ -1,0 +1,51 @@
+//! The real server, started on what is on the disk after the power went.
+
+use super::disk::{self, Disk, Names};
+use super::record::Recording;
+use crate::chance::Chance;
+use std::fs;
+
+/// Starts the server so many times, on images of moments all over the recording in which something had been acknowledged:
+/// what was not as it should be.
+#[must_use]
+pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn FnMut(&str)) -> Vec<String> {
+    let mut chance = Chance::new(seed);
+    let first = recording.acknowledged.first().map_or(0, |told| told.events);
+    let mut wrong = Vec::new();
+    for time in 0..times {
+        let moments = (recording.events.len() - first) as u64;
+        let moment = first + usize::try_from(moments * time / times + chance.below(moments / times + 1)).unwrap_or(0);
+        // A standby of which the very folder is lost is none that people have to mend, and another one than is looked for.
+        let mut disk = Disk::new(Names::Journal, None);
+        recording.events.iter().take(moment).for_each(|event| disk.take(event));
+        let image = disk.image(&mut chance);
+        let state = recording.site.host.folder().join("state");
+        let _ = fs::remove_dir_all(&state);
+        disk::write(&image, &state, Some(&recording.programs));
+        let found = one(recording);
+        tell(&format!("started after {moment} events: {}", if found.is_empty() { "well" } else { "VIOLATED" }));
+        wrong.extend(found.into_iter().map(|what| format!("seed {seed}, started after {moment} events: {what}")));
+    }
+    wrong
+}
+
+fn one(recording: &mut Recording) -> Vec<String> {
+    let site = &mut recording.site;
+    site.host.starter(&[]);
+    site.host.start_server();
+    // The application may have been resting, or under maintenance. If not, this is refused.
+    let _ = site.gapless.run(["start"]);
+    let _ = site.gapless.run(["maintenance", "off"]);
+    let mut wrong = site.settle();
+    site.build();
+    let next = site.gapless.run(["deploy", "--force"]);
+    if next.code != 0 {
+        wrong.push(format!("the next deployment: {next:?}"));
+    }
+    wrong.extend(site.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
+    if !wrong.is_empty() {
+        wrong.extend(site.told());
+    }
+    site.power_off();
+    wrong
+}
