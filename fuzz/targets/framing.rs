@@ -14,9 +14,14 @@ fuzz_target!(|data: &[u8]| {
     let limits = Limits { head_bytes_max: 2048, header_count_max: 16, ..Limits::default() };
     let guarded = guard([stream], &limits);
     let in_pieces = guard(stream.chunks(usize::from(*piece).max(1)), &limits);
-    assert_eq!(guarded, in_pieces, "in pieces of {piece}");
-    assert!(stream.starts_with(&guarded.passed), "it passes on what it was sent");
-    check(&guarded, &limits);
+    for guarded in [&guarded, &in_pieces] {
+        assert!(stream.starts_with(&guarded.passed), "it passes on what it was sent");
+        check(guarded, &limits);
+    }
+    let verdict = |guarded: &Guarded| (guarded.heads.clone(), guarded.refused, guarded.upgrade);
+    assert_eq!(verdict(&guarded), verdict(&in_pieces), "in pieces of {piece}");
+    // How much of a body is passed on before it turns out to be bad depends on the pieces; nothing else does.
+    assert!(guarded.refused.is_some() || guarded.passed == in_pieces.passed, "in pieces of {piece}");
     if guarded.refused.is_some() && guarded.heads.is_empty() {
         assert!(!is_plain(stream), "{:?} is refused: {:?}", String::from_utf8_lossy(stream), guarded.refused);
     }
