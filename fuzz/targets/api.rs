@@ -5,7 +5,8 @@
 
 use gapless_api::{
     ApiError, ApplicationView, Check, DeployRequest, FollowEvent, KvChanged, KvPair, KvPairs, LogRecord,
-    MaintenanceRequest, PlanRequest, PlanView, PromoteRequest, RejectRequest, RollbackRequest, ServerInfo, SteerRequest,
+    MaintenanceRequest, PlanRequest, PlanView, PromoteRequest, RejectRequest, RollbackRequest, ServerInfo,
+    SteerRequest,
 };
 use gapless_core::Spec;
 use libfuzzer_sys::fuzz_target;

@@ -132,7 +132,12 @@ fn route(u: &mut Unstructured<'_>) -> Result<Route> {
         path.push('/');
     }
     let service = u.choose(&SERVICES)?.parse().expect("a name");
-    Ok(Route { host: host.parse().expect("a host"), path: path.parse().expect("a path"), strip: u.arbitrary()?, service })
+    Ok(Route {
+        host: host.parse().expect("a host"),
+        path: path.parse().expect("a path"),
+        strip: u.arbitrary()?,
+        service,
+    })
 }
 
 fn labels(u: &mut Unstructured<'_>) -> Result<String> {

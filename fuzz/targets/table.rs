@@ -8,7 +8,8 @@ use gapless_proxy::fuzzing::{Router, table};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let (text, choice) = data.split_last_chunk::<2>().map_or((data, 0), |(text, last)| (text, u16::from_le_bytes(*last)));
+    let (text, choice) =
+        data.split_last_chunk::<2>().map_or((data, 0), |(text, last)| (text, u16::from_le_bytes(*last)));
     let Ok(read) = table(text) else { return };
     let mut router = Router::default();
     router.change_to(&read);
