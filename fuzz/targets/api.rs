@@ -9,6 +9,7 @@ use gapless_api::{
     SteerRequest,
 };
 use gapless_core::Spec;
+use gapless_core::plan::Plan;
 use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +58,10 @@ fn decoded<T: DeserializeOwned + Serialize + PartialEq + Debug>(body: &[u8]) -> 
 fn valid(spec: &Spec) {
     if let Err(errors) = spec.validate() {
         assert!(!errors.is_empty() && errors.iter().all(|error| !error.message.is_empty()));
+    } else {
+        // What `gapless plan` tells of it: the cutover is in it once.
+        let plan = Plan::new(None, spec, None, &[]);
+        assert_eq!(plan.steps.iter().filter(|step| *step == "the cutover").count(), 1);
     }
     let shown = spec.without_secrets();
     assert_eq!(shown.without_secrets(), shown);

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod canary;
+mod deadlines;
 mod hooks;
 mod properties;
 mod safe_releases;

@@ -161,7 +161,8 @@ fn a_candidate_that_has_passed_its_checks_is_tested_by_its_token() {
 fn requests_are_held_and_answered_by_a_page_where_the_record_says_so() {
     let settings = spec().hold;
     let held = Some(Held { since: Timestamp(1), settings: settings.clone() });
-    let page = |page: Option<&str>| Some(Maintenance { since: Timestamp(1), by: "x".into(), page: page.map(str::to_owned) });
+    let page =
+        |page: Option<&str>| Some(Maintenance { since: Timestamp(1), by: "x".into(), page: page.map(str::to_owned) });
     let group = RouteGroup::derive(&Application { hold: held, maintenance: page(Some("own")), ..app() }).unwrap();
     assert_eq!(group.hold, Some(settings));
     let maintenance = group.maintenance.unwrap();
@@ -189,7 +190,8 @@ fn a_difference_makes_one_table_of_another() {
 
 #[test]
 fn an_application_owns_the_hosts_of_what_stands_in_its_slots_and_of_what_is_to_come() {
-    let claim = |deployment, host: &str| crate::application::Claim { deployment, hosts: [host.parse().unwrap()].into() };
+    let claim =
+        |deployment, host: &str| crate::application::Claim { deployment, hosts: [host.parse().unwrap()].into() };
     let app = Application { active: Some(claim(2, "new.test")), queue: vec![claim(3, "next.test")], ..app() };
     let hosts: Vec<String> = app.hosts().iter().map(ToString::to_string).collect();
     assert_eq!(hosts, ["new.test", "next.test", "shop.test"]);
