@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 mod canary;
 mod deadlines;
+mod duties;
 mod hooks;
 mod properties;
 mod safe_releases;
