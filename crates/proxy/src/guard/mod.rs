@@ -16,7 +16,6 @@ pub(crate) use head::Flags;
 pub(crate) use refusal::Refusal;
 
 use crate::session::{Head, Session};
-
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
