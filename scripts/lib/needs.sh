@@ -43,7 +43,7 @@ need_docker() {
     return 1
 }
 
-# Installs cargo-deny, which takes minutes, once.
-need_cargo_deny() {
-    command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny
+# Installs a program of cargo's of that name, which takes minutes, once.
+need_cargo_tool() {
+    command -v "$1" >/dev/null || cargo install --locked --quiet "$1"
 }

@@ -390,6 +390,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn names_are_as_long_as_they_may_be_and_no_longer() {
+        let host = |length: usize| {
+            let labels = "a.".repeat(length / 2);
+            format!("{labels}{}", "b".repeat(length - labels.len())).trim_end_matches('.').parse::<HostPattern>()
+        };
+        assert!(host(253).is_ok() && host(255).is_err());
+        assert!("a".repeat(63).parse::<HostPattern>().is_ok() && "a".repeat(64).parse::<HostPattern>().is_err());
+        let path = |length: usize| format!("/{}", "a".repeat(length - 1)).parse::<PathPrefix>();
+        assert!(path(1024).is_ok() && path(1025).is_err());
+        let shown = NameError::new("host", &"a".repeat(80), "x").shown;
+        assert_eq!(shown, "a".repeat(80), "what is short enough is shown whole");
+    }
+
+    #[test]
+    fn hosts_are_names_wildcards_or_all() {
+        let of = |text: &str| {
+            let host: HostPattern = text.parse().unwrap();
+            (host.is_any(), host.is_name(), host.wildcard_suffix().map(str::to_owned))
+        };
+        assert_eq!(of("*"), (true, false, None));
+        assert_eq!(of("*.a.test"), (false, false, Some("a.test".into())));
+        assert_eq!(of("a.test"), (false, true, None));
+        assert!(PathPrefix::default().matches("/anything"));
+    }
+
+    #[test]
+    fn a_service_is_a_part_of_a_variable() {
+        assert_eq!("api-v2".parse::<ServiceName>().unwrap().in_variable(), "API_V2");
+        assert!(ServiceName::default().is_default() && !"api".parse::<ServiceName>().unwrap().is_default());
+    }
+
     proptest! {
         #[test]
         fn every_accepted_name_is_safe_as_a_file_name(text in "\\PC{0,70}") {

@@ -91,8 +91,9 @@ impl Plan {
             changes,
             steps: steps(spec, live.is_some()),
             predicted: predict(history),
-            memory_bytes: limited.sum(),
-            disk_bytes: logs.sum(),
+            // A limit may be as large as a number can be; what is asked for need not exist.
+            memory_bytes: limited.reduce(|all, one| Some(all?.saturating_add(one?))).flatten(),
+            disk_bytes: logs.fold(0, u64::saturating_add),
         }
     }
 }
@@ -216,8 +217,13 @@ fn predict(history: &[Deployment]) -> Option<Prediction> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Placement;
-    use crate::spec::{Container, Resources};
+    use crate::command::{self, Requester};
+    use crate::deployment::{Cause, Reason};
+    use crate::gate::{Gate, GateCommand, GateKind};
+    use crate::hook::{Hook, HookRun, Migration};
+    use crate::spec::{ApprovalRule, Container, HealthCheck, Process, Resources, Service};
+    use crate::strategy::{Canary, CanaryStep, Choose, Strategy};
+    use crate::{Placement, Timestamp};
     use std::sync::Arc;
 
     fn spec() -> Spec {
@@ -261,5 +267,116 @@ mod tests {
         assert_eq!(paths, ["replicas", "resources.memory_bytes", "variables.NEW", "variables.TOKEN"]);
         assert!(!serde_json::to_string(&plan).unwrap().contains("secret"));
         assert_eq!(plan.memory_bytes, Some(3 * (64 << 20)));
+    }
+
+    #[test]
+    fn everything_that_would_be_done_is_told_in_its_order() {
+        let run = || HookRun::Command(GateCommand { command: vec!["/bin/true".into()], user: None });
+        let hook =
+            |name: &str, at, migration| Hook { name: name.into(), at, run: run(), timeout: Millis(1), migration };
+        let kind = GateKind::Command(GateCommand { command: vec!["/bin/true".into()], user: None });
+        let step = |weight, pause| CanaryStep { weight, pause };
+        let steps = vec![step(5, Some(Millis::from_secs(60))), step(50, None)];
+        let mut spec = Spec {
+            hooks: vec![
+                hook("done", HookPoint::AfterSuccess, None),
+                hook("over", HookPoint::AfterCutover, None),
+                hook("columns", HookPoint::Held, Some(Migration::default())),
+                hook("warm", HookPoint::BeforeCutover, None),
+                hook("space", HookPoint::BeforeStart, None),
+            ],
+            gates: vec![Gate { name: "smoke".into(), kind, timeout: Millis(1), retries: 0, parallel: false }],
+            approval: Some(ApprovalRule { people: 2, by_others: false, expires: Millis(1) }),
+            strategy: Strategy::Canary(Canary { steps, choose: Choose::Random, expires: Millis(1) }),
+            ..spec()
+        };
+        let first = Plan::new(None, &spec, None, &[]).steps;
+        let around = |steps: &[String]| steps.iter().filter(|s| s.contains("canary") || s.contains("keep")).count();
+        assert_eq!(around(&first), 0, "a first release has nothing beside it: {first:?}");
+        spec.timing.park = false;
+        let next = Plan::new(Some(&live(spec.clone())), &spec, None, &[]).steps;
+        let expected = [
+            "fetch shop:1",
+            "hook space",
+            "start 1 instance beside what runs",
+            "check /up until 1 passed",
+            "gate smoke",
+            "approval by 2",
+            "hook warm",
+            "migration columns, with requests held",
+            "canary 5 % for 1m00s",
+            "canary 50 % until promoted",
+            "the cutover",
+            "hook over",
+            "observe for 10 s",
+            "hook done",
+            "keep the old release running for 10m00s",
+        ];
+        assert_eq!(next, expected);
+    }
+
+    #[test]
+    fn several_services_are_told_by_name_and_what_they_share_once() {
+        let mut spec = spec();
+        let process = Process { command: vec!["/bin/shop".into(), "-v".into()], directory: "/".into(), user: None };
+        let health = HealthCheck { path: None, ..HealthCheck::default() };
+        let worker = Service { replicas: 2, health, ..Service::new(Workload::Process(process.clone()), 0) };
+        spec.services.insert("worker".parse().unwrap(), worker);
+        assert_eq!(source(&spec), "web shop:1, worker /bin/shop -v");
+        let steps = Plan::new(None, &spec, None, &[]).steps;
+        let expected = [
+            "copy /bin/shop",
+            "fetch shop:1",
+            "start 1 instance of web beside what runs",
+            "start 2 instances of worker beside what runs",
+            "check /up of web until 1 passed",
+            "wait until it has run for 1 s of worker",
+        ];
+        assert_eq!(steps[..6], expected);
+        let same = spec.services.values_mut().map(|service| service.workload = Workload::Process(process.clone()));
+        same.for_each(drop);
+        assert_eq!(source(&spec), "/bin/shop -v");
+        assert_eq!(Plan::new(None, &spec, None, &[]).steps[0], "copy /bin/shop");
+        assert!(Plan::new(None, &spec, None, &[]).steps[1].starts_with("start"));
+    }
+
+    #[test]
+    fn how_long_it_takes_is_the_median_of_those_that_succeeded() {
+        let by = Requester { name: "x".into(), at: Timestamp(0), secret: String::new() };
+        let past = |cutover: u64, whole: u64, outcome: Outcome| {
+            let mut app = Application::new("shop/production".parse().unwrap());
+            let mut past = command::deploy(&mut app, Arc::new(spec()), Vec::new(), true, &by).unwrap().deployment;
+            past.enter(Phase::Preparing, Timestamp(1_000));
+            past.enter(Phase::Shifting, Timestamp(1_000 + cutover));
+            past.receipt.cutover_at = Some(Timestamp(1_000 + cutover));
+            past.enter(Phase::Ended(outcome), Timestamp(1_000 + whole));
+            past
+        };
+        let succeeded = || Outcome::Succeeded { warning: None };
+        let failed = Outcome::Failed(Reason::new(Cause::Start, "no"));
+        let history =
+            [past(30, 300, succeeded()), past(1, 2, failed), past(10, 100, succeeded()), past(20, 900, succeeded())];
+        let predicted = Plan::new(None, &spec(), None, &history).predicted;
+        assert_eq!(predicted, Some(Prediction { cutover: Millis(20), whole: Millis(300), deployments: 3 }));
+        assert_eq!(Plan::new(None, &spec(), None, &history[1..2]).predicted, None);
+    }
+
+    #[test]
+    fn limits_that_no_number_holds_together_are_told_as_the_largest() {
+        let mut spec = spec();
+        let large = Resources { memory_bytes: Some(u64::MAX / 2), cpu_millis: None };
+        spec.services.get_mut("web").unwrap().resources = large;
+        for name in ["a", "b"] {
+            let service = spec.services.get("web").unwrap().clone();
+            spec.services.insert(name.parse().unwrap(), service);
+        }
+        let route = r#"{"host": "shop.test"}"#;
+        spec.routes.push(serde_json::from_str(route).unwrap());
+        assert_eq!(spec.validate(), Ok(()));
+        let plan = |spec: &Spec| Plan::new(None, spec, None, &[]);
+        assert_eq!(plan(&spec).memory_bytes, Some(u64::MAX));
+        assert_eq!(plan(&spec).disk_bytes, 3 * (30 << 20));
+        spec.services.get_mut("a").unwrap().resources.memory_bytes = None;
+        assert_eq!(plan(&spec).memory_bytes, None, "one without a limit has none");
     }
 }

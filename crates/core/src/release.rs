@@ -84,3 +84,45 @@ pub struct Origin {
     /// The number of the release there.
     pub release: u64,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Process, Workload};
+
+    #[test]
+    fn artifacts_are_shown_once_where_they_are_the_same_and_by_service_where_not() {
+        let of = |artifacts: &[(&str, &str)]| {
+            let artifacts = artifacts.iter().map(|(service, it)| (service.parse().unwrap(), (*it).to_owned()));
+            Artifacts(artifacts.collect())
+        };
+        assert_eq!(Artifacts::only("sha:1").to_string(), "sha:1");
+        assert_eq!(of(&[("web", "sha:1"), ("worker", "sha:1")]).to_string(), "sha:1");
+        let two = of(&[("web", "sha:1"), ("worker", "sha:2")]);
+        assert_eq!(two.to_string(), "web sha:1, worker sha:2");
+        assert_eq!(two.of(&"worker".parse().unwrap()), Some("sha:2"));
+        assert_eq!((two.of(&"none".parse().unwrap()), of(&[]).to_string()), (None, String::new()));
+    }
+
+    #[test]
+    fn secrets_are_shown_nowhere_in_a_release() {
+        let process = Process { command: vec!["/bin/shop".into()], directory: "/".into(), user: None };
+        let mut spec = Spec::new("shop/production".parse().unwrap(), Workload::Process(process), 9000);
+        let web = spec.services.get_mut("web").unwrap();
+        web.variables = [("TOKEN".to_owned(), "hidden".to_owned()), ("PLAIN".to_owned(), "shown".to_owned())].into();
+        web.secrets = ["TOKEN".to_owned()].into();
+        let spec = Arc::new(spec);
+        let release = Release {
+            number: 1,
+            then: vec![Arc::clone(&spec)],
+            spec,
+            artifacts: None,
+            promoted_from: None,
+            created_at: Timestamp(1),
+            created_by: "x".into(),
+        };
+        let shown = serde_json::to_string(&release.without_secrets()).unwrap();
+        assert!(!shown.contains("hidden") && shown.matches("shown").count() == 2, "{shown}");
+        assert_eq!(release.without_secrets().number, 1);
+    }
+}

@@ -267,3 +267,6 @@ impl SlotRoute {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,3 +61,35 @@ impl std::fmt::Display for Millis {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_told_as_a_person_would() {
+        for (ms, told) in [
+            (0, "0 ms"),
+            (999, "999 ms"),
+            (1_000, "1 s"),
+            (1_540, "1.5 s"),
+            (59_999, "59.9 s"),
+            (60_000, "1m00s"),
+            (200_999, "3m20s"),
+            (3_600_000, "1h00m"),
+            (90_061_000, "25h01m"),
+        ] {
+            assert_eq!(Millis(ms).to_string(), told);
+        }
+    }
+
+    #[test]
+    fn time_neither_overflows_nor_goes_backwards() {
+        assert_eq!(Timestamp(5).after(Millis(u64::MAX)), Timestamp(u64::MAX));
+        assert_eq!(Timestamp(5).since(Timestamp(9)), Millis(0));
+        assert_eq!(Timestamp(9).since(Timestamp(5)), Millis(4));
+        assert_eq!(Millis::from(Millis::from_secs(2).to_duration()), Millis(2_000));
+        assert_eq!(Millis::from(Duration::MAX), Millis(u64::MAX));
+        assert_eq!(Millis::from_secs(u64::MAX), Millis(u64::MAX));
+    }
+}

@@ -132,7 +132,6 @@ impl<'a> Run<'a> {
         dot: &Value,
         piped: Option<Value>,
     ) -> Result<Value, Fault> {
-        self.step(at)?;
         let mut values = Vec::with_capacity(arguments.len() + usize::from(piped.is_some()));
         for argument in arguments {
             values.push(self.operand(argument, dot)?);

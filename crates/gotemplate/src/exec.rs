@@ -6,9 +6,13 @@ use crate::parse::Definitions;
 use crate::print::print_into;
 use crate::template::Limits;
 use crate::value::{Functions, Value};
+use std::sync::Arc;
 
 /// How deep lists and maps may be nested: what JSON parsers allow.
 const VALUE_DEPTH: usize = 130;
+
+/// How much a function may make for one step: else a loop of few steps that makes much and prints nothing takes hours.
+const STEP_BYTES: usize = 100;
 
 /// One execution of a template.
 pub struct Run<'a> {
@@ -66,16 +70,25 @@ impl<'a> Run<'a> {
         if self.steps > limit { Err(Fault { at, problem: Problem::TooManySteps(limit) }) } else { Ok(()) }
     }
 
-    /// A value that a function made, if it is no larger than what may be printed.
-    pub fn bounded(&self, at: usize, value: Value) -> Result<Value, Fault> {
+    /// A value that a function answers, if it is no larger than what may be printed. What it made is counted as steps;
+    /// what it only handed on is not.
+    pub fn bounded(&mut self, at: usize, value: Value) -> Result<Value, Fault> {
         if value.depth() > VALUE_DEPTH {
             return Err(Fault { at, problem: Problem::TooDeep(VALUE_DEPTH) });
         }
         let limit = self.limits.output_bytes;
         match &value {
-            Value::Text(text) if text.len() > limit => Err(Fault { at, problem: Problem::TooLong(limit) }),
-            _ => Ok(value),
+            Value::Text(text) if text.len() > limit => {
+                return Err(Fault { at, problem: Problem::TooLong(limit) });
+            }
+            Value::Text(text) if Arc::strong_count(text) == 1 => self.steps += (text.len() / STEP_BYTES) as u64,
+            Value::List(list) if Arc::strong_count(list) == 1 => {
+                self.steps += (size_of_val(list.items.as_slice()) / STEP_BYTES) as u64;
+            }
+            _ => {}
         }
+        self.step(at)?;
+        Ok(value)
     }
 
     fn printed(&self, at: usize) -> Result<(), Fault> {

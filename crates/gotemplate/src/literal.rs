@@ -97,7 +97,7 @@ fn escape(text: &str, quote: char) -> Result<(Escaped, usize), String> {
 pub fn number(text: &str) -> Result<(Number, usize), String> {
     let bytes = text.as_bytes();
     let mut end = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
-    let hexadecimal = text[end..].to_ascii_lowercase().starts_with("0x");
+    let hexadecimal = text[end..].starts_with("0x") || text[end..].starts_with("0X");
     while let Some(&byte) = bytes.get(end) {
         let exponent = if hexadecimal { byte | 32 == b'p' } else { byte | 32 == b'e' };
         if exponent && matches!(bytes.get(end + 1), Some(b'+' | b'-')) {

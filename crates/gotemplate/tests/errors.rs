@@ -38,11 +38,21 @@ fn what_a_template_may_cost_is_bounded() {
     let doubled = "{{$x := \"0123456789abcdef\"}}{{range 100}}{{$x = print $x $x}}{{end}}";
     assert_eq!(wrong(doubled).problem, Problem::TooLong(64 << 20));
     assert_eq!(wrong("{{range 100}}{{printf \"%1000000d\" 1}}{{end}}").problem, Problem::TooLong(64 << 20));
+    // What is made and thrown away costs, too.
+    let unseen = "{{range 1000000}}{{$x := printf \"%100000d\" 1}}{{end}}";
+    assert_eq!(wrong(unseen).problem, Problem::TooManySteps(10_000_000));
     let nested = "{{$x := 1}}{{range 1000}}{{$x = wrap $x}}{{end}}";
     assert_eq!(wrong(nested).problem, Problem::TooDeep(130));
     assert_eq!(wrong(&"{{if 1}}".repeat(1000)).problem, Problem::TooDeep(100));
     assert_eq!(wrong(&format!("{{{{{}", "(".repeat(1000))).problem, Problem::Syntax("unclosed action".into()));
     assert_eq!(wrong(&format!("{{{{{}1{}}}}}", "(".repeat(1000), ")".repeat(1000))).problem, Problem::TooDeep(100));
+}
+
+#[test]
+fn a_long_template_is_read_once_and_not_once_for_each_number_in_it() {
+    let text = format!("{{{{print {}}}}}", "1 ".repeat(300_000));
+    let template = Template::parse("t", &text, &Functions::default());
+    assert!(template.is_ok(), "it took minutes when each number looked at all that followed it");
 }
 
 #[test]

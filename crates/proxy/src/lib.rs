@@ -10,6 +10,8 @@ pub mod control;
 mod deadlines;
 mod exchange;
 mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guard;
 pub mod handover;
 mod headers;

@@ -241,7 +241,7 @@ async fn persist(plane: Arc<Plane>, file: PathBuf) {
             plane.persisted.send_replace(Persisted { version: routes.version, change, tried: change, error: None });
         } else if change > persisted.change {
             let (table, file) = (Arc::clone(&routes), file.clone());
-            let written = tokio::task::spawn_blocking(move || table_file::store(&file, &table.to_json())).await;
+            let written = tokio::task::spawn_blocking(move || table_file::store(&file, table.to_json())).await;
             let error = match written {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),

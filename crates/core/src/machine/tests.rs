@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod canary;
+mod deadlines;
+mod duties;
 mod hooks;
 mod properties;
 mod safe_releases;

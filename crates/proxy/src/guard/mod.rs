@@ -7,15 +7,15 @@
 //! request smuggling lives on.
 
 mod chunked;
+mod framing;
 mod head;
 mod refusal;
 
+pub(crate) use framing::{Found, Scan};
 pub(crate) use head::Flags;
 pub(crate) use refusal::Refusal;
 
 use crate::session::{Head, Session};
-use chunked::ChunkScan;
-use head::{Framing, HeadScan};
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -34,33 +34,21 @@ const CARRY_STEP: usize = 2048;
 pub(crate) struct Guard {
     socket: Rc<RefCell<TcpStream>>,
     session: Rc<Session>,
-    state: State,
+    scan: Scan,
     /// Bytes that were read and not passed on: of a head that is not complete, or behind one that asks for an upgrade.
     carry: Vec<u8>,
     /// How many bytes at the front of `carry` may be passed on.
     cleared: usize,
 }
 
-enum State {
-    Head(HeadScan),
-    Length(u64),
-    Chunked(ChunkScan),
-    /// Nothing is passed on until it is decided whether the connection becomes another protocol's.
-    Held,
-    /// A request was refused: nothing that follows is read.
-    Refused,
-    /// A body was refused: reading it fails.
-    BadBody(Refusal),
-}
-
 impl Guard {
     pub(crate) fn new(socket: Rc<RefCell<TcpStream>>, session: Rc<Session>) -> Self {
-        Guard { socket, session, state: State::Head(HeadScan::default()), carry: Vec::new(), cleared: 0 }
+        Guard { socket, session, scan: Scan::default(), carry: Vec::new(), cleared: 0 }
     }
 
     /// Whether the client has sent nothing that was not passed on, and a head would be next.
     pub(crate) fn is_between_requests(&self) -> bool {
-        self.carry.is_empty() && matches!(&self.state, State::Head(scan) if scan.is_untouched())
+        self.carry.is_empty() && matches!(&self.scan, Scan::Head(scan) if scan.is_untouched())
     }
 
     /// What was read from the socket and not passed on.
@@ -70,64 +58,17 @@ impl Guard {
 
     /// Reads along in `bytes` and returns how many of them may be passed on. What follows those is kept.
     fn scan(&mut self, bytes: &[u8]) -> usize {
-        let worker = Rc::clone(self.session.worker());
-        let limits = &worker.limits;
-        let mut at = 0;
-        while at < bytes.len() {
-            let rest = &bytes[at..];
-            match &mut self.state {
-                State::Head(scan) => match scan.advance(rest, limits.head_bytes_max, limits.header_count_max) {
-                    Ok(Some((length, facts))) => {
-                        at += length;
-                        self.session.head_complete(Head { flags: facts.flags, refusal: None }, &rest[..length]);
-                        self.state = match facts.framing {
-                            _ if facts.flags.has(Flags::UPGRADE) => {
-                                self.session.hold();
-                                State::Held
-                            }
-                            Framing::Length(0) => State::Head(HeadScan::default()),
-                            Framing::Length(length) => State::Length(length),
-                            Framing::Chunked => State::Chunked(ChunkScan::default()),
-                        };
-                    }
-                    Ok(None) => {
-                        self.session.head_begun();
-                        return at;
-                    }
-                    Err(refusal) => {
-                        self.refuse(refusal);
-                        return at;
-                    }
-                },
-                State::Length(left) => {
-                    let take = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-                    at += take;
-                    *left -= take as u64;
-                    if *left == 0 {
-                        self.state = State::Head(HeadScan::default());
-                    }
+        let Guard { scan, session, .. } = self;
+        scan.scan(bytes, &session.worker().limits, |found| match found {
+            Found::Begun => session.head_begun(),
+            Found::Head(facts, head) => {
+                session.head_complete(Head { flags: facts.flags, refusal: None }, head);
+                if facts.flags.has(Flags::UPGRADE) {
+                    session.hold();
                 }
-                State::Chunked(scan) => match scan.advance(rest) {
-                    Ok((length, is_complete)) => {
-                        at += length;
-                        if is_complete {
-                            self.state = State::Head(HeadScan::default());
-                        }
-                    }
-                    Err(refusal) => {
-                        self.state = State::BadBody(refusal);
-                        return at;
-                    }
-                },
-                State::Held | State::Refused | State::BadBody(_) => return at,
             }
-        }
-        at
-    }
-
-    fn refuse(&mut self, refusal: Refusal) {
-        self.session.head_complete(Head { flags: Flags::default(), refusal: Some(refusal) }, &[]);
-        self.state = State::Refused;
+            Found::Refused(refusal) => refuse(session, refusal),
+        })
     }
 
     /// Passes on what may be.
@@ -151,7 +92,7 @@ impl Guard {
         }
         self.session.touch();
         let passed = self.scan(&buf.filled()[before..]);
-        if matches!(self.state, State::Refused) {
+        if matches!(self.scan, Scan::Refused) {
             self.carry = STAND_IN.to_vec();
             self.cleared = STAND_IN.len();
         } else if passed < read {
@@ -176,13 +117,18 @@ impl Guard {
     fn scan_carry(&mut self) {
         let mut carry = std::mem::take(&mut self.carry);
         self.cleared = self.scan(&carry);
-        if matches!(self.state, State::Refused) {
+        if matches!(self.scan, Scan::Refused) {
             carry.truncate(self.cleared);
             carry.extend_from_slice(STAND_IN);
             self.cleared = carry.len();
         }
         self.carry = carry;
     }
+}
+
+/// Has the refusal answered in its turn.
+fn refuse(session: &Session, refusal: Refusal) {
+    session.head_complete(Head { flags: Flags::default(), refusal: Some(refusal) }, &[]);
 }
 
 impl AsyncRead for Guard {
@@ -193,27 +139,28 @@ impl AsyncRead for Guard {
                 this.deliver(buf);
                 return Poll::Ready(Ok(()));
             }
-            match &this.state {
-                State::Held if this.session.is_held() => return Poll::Pending,
-                State::Held => {
-                    this.state = State::Head(HeadScan::default());
+            match &this.scan {
+                Scan::Held if this.session.is_held() => return Poll::Pending,
+                Scan::Held => {
+                    this.scan = Scan::default();
                     if !this.carry.is_empty() {
                         this.scan_carry();
                         continue;
                     }
                 }
-                State::Refused => return Poll::Pending,
-                State::BadBody(refusal) => {
+                Scan::Refused => return Poll::Pending,
+                Scan::BadBody(refusal) => {
                     this.session.body_refused(*refusal);
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, refusal.reason)));
                 }
-                State::Head(_) if this.session.head_timed_out() => {
-                    this.refuse(Refusal::TIMEOUT);
+                Scan::Head(_) if this.session.head_timed_out() => {
+                    refuse(&this.session, Refusal::TIMEOUT);
+                    this.scan = Scan::Refused;
                     this.carry = STAND_IN.to_vec();
                     this.cleared = STAND_IN.len();
                     continue;
                 }
-                State::Head(_) | State::Length(_) | State::Chunked(_) => {}
+                Scan::Head(_) | Scan::Length(_) | Scan::Chunked(_) => {}
             }
             if this.carry.is_empty() {
                 if ready!(this.poll_straight(cx, buf))? {
