@@ -15,6 +15,7 @@ mod nginx_container;
 pub mod recipe;
 pub mod render;
 mod server;
+pub mod sick;
 mod websocket;
 
 pub use app::{App, Runtime, example_program, image};

@@ -9,6 +9,7 @@ mod nginx;
 mod recipe;
 mod render;
 mod rollback;
+mod sick_docker;
 mod walk;
 mod zero_loss;
 
@@ -31,6 +32,8 @@ struct Args {
     cluster: cluster::Options,
     #[command(flatten)]
     crashes: crashes::CrashOptions,
+    #[command(flatten)]
+    sick: sick_docker::SickOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -55,6 +58,8 @@ enum Name {
     Recipe,
     /// Rollbacks by each way there is
     Rollback,
+    /// A Docker Engine that hangs, lies, dies, and is full
+    SickDocker,
     /// From test to production: gates, approval, canary, observation
     Walk,
     /// A hundred deployments, fifty rollbacks and fifty upgrades, and a million requests
@@ -74,6 +79,7 @@ fn main() {
         Name::Recipe => recipe::run(),
         Name::Render => render::run(),
         Name::Rollback => rollback::run(),
+        Name::SickDocker => sick_docker::run(&args.sick, args.crashes.faults(), args.cluster.seed()),
         Name::Walk => walk::run(),
         Name::ZeroLoss => zero_loss::run(),
     };
