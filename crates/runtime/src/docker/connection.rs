@@ -1,5 +1,6 @@
 //! The Engine's API: its socket, its version, deadlines, and its errors in words that say what to do.
 
+use super::addresses::Addresses;
 use crate::RuntimeError;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
@@ -37,8 +38,8 @@ pub(super) struct Connection {
     config: DockerConfig,
     socket: PathBuf,
     docker: OnceCell<Docker>,
-    /// The name of the network, once it was seen to be there.
-    pub(super) network_is_there: Mutex<bool>,
+    /// The addresses of the network that are for instances alone, where any are, once it was seen to be there.
+    pub(super) network: Mutex<Option<Option<Addresses>>>,
 }
 
 /// What went wrong with a call.
@@ -67,7 +68,7 @@ impl Connection {
             },
             (None, Err(_)) => "/var/run/docker.sock".into(),
         };
-        Ok(Connection { config, socket, docker: OnceCell::new(), network_is_there: Mutex::new(false) })
+        Ok(Connection { config, socket, docker: OnceCell::new(), network: Mutex::default() })
     }
 
     pub(super) const fn config(&self) -> &DockerConfig {

@@ -65,6 +65,20 @@ impl OwnEngine {
     /// Starts it after it has ended, and waits until it answers.
     pub fn start_again(&mut self) {
         assert!(self.process.is_none(), "it runs");
+        self.spawn();
+        let give_up_at = Instant::now() + DEADLINE;
+        while self.docker(&["version"]).code != 0 {
+            assert!(Instant::now() < give_up_at, "the engine does not answer:\n{}", self.log());
+            // It gives up where the containerd of one that was killed is still about to go.
+            if self.process.as_mut().is_none_or(|process| process.try_wait().is_ok_and(|status| status.is_some())) {
+                self.spawn();
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn spawn(&mut self) {
+        self.forget_pids();
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
         let log = log.expect("the log can be written");
         let within = |what: &str| self.folder.path().join(what);
@@ -85,7 +99,6 @@ impl OwnEngine {
             .process_group(0)
             .spawn();
         self.process = Some(process.expect("dockerd is installed"));
-        wait_for("the engine answers", DEADLINE, || (self.docker(&["version"]).code == 0).then_some(()));
     }
 
     /// Kills it with SIGKILL: its containers go on, until it is started again.
@@ -93,7 +106,6 @@ impl OwnEngine {
         let mut process = self.process.take().expect("it runs");
         process.kill().expect("it can be killed");
         process.wait().expect("it can be waited for");
-        self.forget_pid();
     }
 
     /// Ends it in an orderly way, and its containers before.
@@ -110,7 +122,6 @@ impl OwnEngine {
         }
         let _ = process.kill();
         let _ = process.wait();
-        self.forget_pid();
     }
 
     /// Stops it as it is, or lets it go on: it accepts connections, and does nothing.
@@ -176,9 +187,18 @@ impl OwnEngine {
         assert!(saved.success() && loaded.status.success(), "{image} cannot be loaded: {loaded:?}");
     }
 
-    /// One that was killed leaves what says that it runs; the number may be another process's by now.
-    fn forget_pid(&self) {
-        let _ = std::fs::remove_file(self.folder.path().join("pid"));
+    /// One that was killed leaves what says that it and its containerd run; the numbers may be other processes' by now.
+    fn forget_pids(&self) {
+        for file in ["pid", "exec/containerd/containerd.pid"] {
+            let file = self.folder.path().join(file);
+            let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            let its = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let folder = self.folder.path().display().to_string();
+            wait_for("what was killed has gone", DEADLINE, || {
+                pid.is_none_or(|pid| !its(pid).contains(&folder)).then_some(())
+            });
+            let _ = std::fs::remove_file(file);
+        }
     }
 }
 
