@@ -76,12 +76,12 @@ mod tests {
     use super::*;
 
     fn network(subnet: &str, range: Option<&str>) -> NetworkInspect {
-        let config = IpamConfig {
-            subnet: Some(subnet.to_owned()),
-            ip_range: range.map(str::to_owned),
-            ..IpamConfig::default()
-        };
-        NetworkInspect { ipam: Some(Ipam { config: Some(vec![config]), ..Ipam::default() }), ..NetworkInspect::default() }
+        let config =
+            IpamConfig { subnet: Some(subnet.to_owned()), ip_range: range.map(str::to_owned), ..IpamConfig::default() };
+        NetworkInspect {
+            ipam: Some(Ipam { config: Some(vec![config]), ..Ipam::default() }),
+            ..NetworkInspect::default()
+        }
     }
 
     #[test]

@@ -73,10 +73,7 @@ async fn create(engine: &Connection, name: &str, ipam: Option<Ipam>) -> Result<(
 async fn remove(engine: &Connection, name: &str) -> Result<(), RuntimeError> {
     let docker = engine.docker().await?;
     // 403: something is in it.
-    super::ignore(
-        engine.call(&format!("removing the network {name}"), docker.remove_network(name)).await,
-        &[403, 404],
-    )
+    super::ignore(engine.call(&format!("removing the network {name}"), docker.remove_network(name)).await, &[403, 404])
 }
 
 /// The network of a placement's services.
@@ -124,8 +121,7 @@ pub(super) async fn move_to(engine: &Connection, id: &str, address: Ipv4Addr) ->
     let leaving = docker.disconnect_network(network, request);
     // 403, 404: it is not in it any more.
     super::ignore(engine.call("freeing an address", leaving).await, &[403, 404])?;
-    let request =
-        NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint_at(address)) };
+    let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint_at(address)) };
     let joining = docker.connect_network(network, request);
     engine.call(&format!("taking the address {address}"), joining).await.map_err(Problem::into_error)
 }

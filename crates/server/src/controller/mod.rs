@@ -18,6 +18,7 @@ use crate::records::{Loaded, RecordError, Records};
 use crate::runtimes::Runtimes;
 use crate::tables::Tables;
 use effects::{Effects, News};
+use gapless_core::facts::{InstanceFact, InstanceSeen};
 use gapless_core::machine::{State, Step, step};
 use gapless_core::planted::{self, Bug};
 use gapless_core::{Action, AppKey, Millis, Phase, Timestamp};
@@ -223,7 +224,14 @@ impl Controller {
     async fn observe(&mut self, loaded: &Loaded) -> gapless_core::Facts {
         let mut facts = self.observer.facts(loaded, &self.shared, &self.probes, &self.effects).await;
         facts.cutover_us = self.cutover_us(loaded);
-        facts.judged = self.watch.look(loaded, self.shared.planes.figures(&self.key).as_ref());
+        let is_interrupted = |fact: &InstanceFact| matches!(fact.state, InstanceSeen::Interrupted);
+        match &facts.instances {
+            Some(instances) if !instances.values().any(is_interrupted) => {
+                facts.judged = self.watch.look(loaded, self.shared.planes.figures(&self.key).as_ref());
+            }
+            // What failed while the runtime was away is not the release's.
+            _ => self.watch.forget(),
+        }
         facts
     }
 

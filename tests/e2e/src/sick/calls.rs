@@ -2,8 +2,30 @@
 
 /// Words of the Engine's paths that say what is done; all others are names.
 const VERBS: [&str; 24] = [
-    "archive", "attach", "connect", "create", "disconnect", "exec", "history", "json", "kill", "logs", "pause", "prune",
-    "push", "rename", "resize", "restart", "start", "stats", "stop", "tag", "top", "unpause", "update", "wait",
+    "archive",
+    "attach",
+    "connect",
+    "create",
+    "disconnect",
+    "exec",
+    "history",
+    "json",
+    "kill",
+    "logs",
+    "pause",
+    "prune",
+    "push",
+    "rename",
+    "resize",
+    "restart",
+    "start",
+    "stats",
+    "stop",
+    "tag",
+    "top",
+    "unpause",
+    "update",
+    "wait",
 ];
 
 /// A call of the Engine: its method, its path with names as `*`, and what was named.
@@ -62,7 +84,12 @@ mod tests {
             ("GET", "/v1.41/containers/json?all=true", "GET /containers/json", ""),
             ("GET", "/containers/abc/json", "GET /containers/*/json", "abc"),
             ("DELETE", "/v1.41/containers/abc?force=true", "DELETE /containers/*", "abc"),
-            ("GET", "/v1.41/images/127.0.0.1:5000/team/shop:1/json", "GET /images/*/json", "127.0.0.1:5000/team/shop:1"),
+            (
+                "GET",
+                "/v1.41/images/127.0.0.1:5000/team/shop:1/json",
+                "GET /images/*/json",
+                "127.0.0.1:5000/team/shop:1",
+            ),
             ("POST", "/v1.41/images/sha256:ab/tag?repo=x", "POST /images/*/tag", "sha256:ab"),
             ("DELETE", "/v1.41/images/gapless.invalid/a/b/c:web-1", "DELETE /images/*", "gapless.invalid/a/b/c:web-1"),
             ("GET", "/v1.41/networks/gapless", "GET /networks/*", "gapless"),

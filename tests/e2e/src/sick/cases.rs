@@ -93,11 +93,12 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
 }
 
 fn cases(selection: &Selection, stories: &BTreeMap<String, Story>) -> Vec<Case> {
-    let is_selected = |fault: &str| selection.faults.is_empty() || selection.faults.iter().any(|wanted| wanted == fault);
+    let is_selected =
+        |fault: &str| selection.faults.is_empty() || selection.faults.iter().any(|wanted| wanted == fault);
     let mut cases = Vec::new();
     for (kind, story) in stories.iter().filter(|(kind, _)| kind.contains(&selection.calls)) {
         let once = Fault::ALL.into_iter().map(|fault| (fault.to_string(), Rule::first(kind, fault)));
-        let lasting = [Fault::Status(500), Fault::Close, Fault::Hang];
+        let lasting = [Fault::Status(404), Fault::Status(500), Fault::Close, Fault::Hang];
         let lasting = lasting.into_iter().map(|fault| (format!("{fault}+"), Rule::all(kind, fault)));
         for (fault, rule) in once.chain(lasting).filter(|(fault, _)| is_selected(fault)) {
             cases.push(Case { name: format!("{kind}: {fault}"), story: *story, rule });
@@ -177,6 +178,7 @@ impl Sick {
     /// One case.
     fn meet(&mut self, case: Case, outcome: &mut Outcome, tell: &mut dyn FnMut(&str)) {
         let Case { name, story, rule } = case;
+        let lasts = !matches!(rule, Rule::Of { times: 1, .. });
         let mut wrong = Vec::new();
         let before = self.live();
         let load = Excusing::start(&self.site.host, RATE_PER_S);
@@ -188,11 +190,15 @@ impl Sick {
             wrong.push(format!("the deployment goes on after {ENDS_WITHIN:?}"));
         }
         let took = began.elapsed().as_secs_f64();
+        // What lasts ends with the deployment; what happens once may happen to what follows it, such as freezing the old slot.
+        if lasts {
+            self.socket.heal();
+        }
+        wrong.extend(self.site.settle());
         let struck = self.socket.heal();
         let wrong_stops: Vec<_> = self.not_left_alone(&before);
         let end = self.latest().filter(|latest| latest.number > number).map(|latest| latest.phase);
         let end = self.judge(&name, story, end, &mut wrong, outcome);
-        wrong.extend(self.site.settle());
         let live = self.live();
         self.site.misbehave(None);
         self.site.build();
@@ -211,7 +217,11 @@ impl Sick {
         tell(&format!(
             "{name} ({story:?}): {verdict}, {struck} calls struck, {end}, {took:.1} s; {requests} requests, {failed} failed"
         ));
-        wrong.iter().chain(&wrong_stops).chain(seen.failed.iter().take(5)).for_each(|what| tell(&format!("    {what}")));
+        wrong
+            .iter()
+            .chain(&wrong_stops)
+            .chain(seen.failed.iter().take(5))
+            .for_each(|what| tell(&format!("    {what}")));
         outcome.cases += 1;
         outcome.faults += struck;
         outcome.requests += requests;
@@ -288,7 +298,8 @@ impl Sick {
 fn app() -> App {
     let gate = format!("[[gates]]\nname = \"contained\"\nimage = \"{}\"\ncommand = [\"check\"]\n", image());
     let services = "[services.web]\npath = \"/\"\nport = 9000\n[services.api]\npath = \"/api\"\nport = 9000\n";
-    let short = "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\nstart_timeout = \"15s\"\nprepare_timeout = \"15s\"\n";
+    let short =
+        "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\nstart_timeout = \"15s\"\nprepare_timeout = \"15s\"\n";
     App { deploy: short.to_owned(), tables: format!("{services}{gate}"), ..App::new(APP, Runtime::Docker) }
 }
 

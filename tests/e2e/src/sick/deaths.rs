@@ -114,17 +114,20 @@ struct Going<'a> {
     excused: Vec<(Instant, Instant)>,
     wrong: Vec<String>,
     answers_again: Option<Instant>,
+    /// The instances that were live when it began.
+    live: Vec<String>,
 }
 
 fn happen(episode: Episode, pair: &mut Pair, outcome: &mut Outcome, tell: &mut dyn FnMut(&str)) {
     let name = format!("{episode:?}");
     let before = pair.addresses();
     let numbers: Vec<_> = APPS.iter().map(|app| pair.latest(app).map_or(0, |latest| latest.number)).collect();
+    let live = before.keys().cloned().collect();
     let askers = Askers::start(pair.host.address());
-    let mut going = Going { pair, askers, excused: Vec::new(), wrong: Vec::new(), answers_again: None };
+    let mut going = Going { pair, askers, excused: Vec::new(), wrong: Vec::new(), answers_again: None, live };
     going.askers.hear(SOME);
     going.go_on(episode);
-    let Going { pair, askers, mut excused, mut wrong, answers_again } = going;
+    let Going { pair, askers, mut excused, mut wrong, answers_again, .. } = going;
     wrong.extend(pair.settle());
     let settled = Instant::now();
     if let Some((_, until)) = excused.last_mut() {
@@ -292,8 +295,8 @@ impl Going<'_> {
         let now = Instant::now();
         self.excused.push((now, now));
         self.answers_again = Some(now);
-        for name in self.pair.live(APPS[0]).into_iter().take(1) {
-            self.pair.engine.ok(&["kill", &name]);
+        for name in self.live.iter().filter(|name| name.starts_with(APPS[0])) {
+            self.pair.engine.ok(&["kill", name]);
         }
         for number in 1..=STRANGERS {
             let name = format!("late-stranger{number}");

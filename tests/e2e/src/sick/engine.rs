@@ -112,10 +112,8 @@ impl OwnEngine {
     pub fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
         // It may have ended already.
-        let _ = rustix::process::kill_process(
-            rustix::process::Pid::from_child(&process),
-            rustix::process::Signal::TERM,
-        );
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&process), rustix::process::Signal::TERM);
         let give_up_at = Instant::now() + DEADLINE;
         while process.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < give_up_at {
             std::thread::sleep(POLL);
@@ -127,8 +125,7 @@ impl OwnEngine {
     /// Stops it as it is, or lets it go on: it accepts connections, and does nothing.
     pub fn signal(&self, signal: rustix::process::Signal) {
         let process = self.process.as_ref().expect("it runs");
-        rustix::process::kill_process(rustix::process::Pid::from_child(process), signal)
-            .expect("it can be signalled");
+        rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).expect("it can be signalled");
     }
 
     /// Runs `docker` on it.
@@ -175,11 +172,8 @@ impl OwnEngine {
     }
 
     fn load(&self, image: &str) {
-        let mut saving = Command::new("docker")
-            .args(["save", image])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("docker can be run");
+        let mut saving =
+            Command::new("docker").args(["save", image]).stdout(Stdio::piped()).spawn().expect("docker can be run");
         let saved = saving.stdout.take().expect("it is piped");
         let loaded = Command::new("docker").arg("--host").arg(self.host()).arg("load").stdin(saved).output();
         let loaded = loaded.expect("docker can be run");
@@ -242,4 +236,3 @@ fn run(program: &str, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {}: {said} (it takes root)", words.join(" "));
 }
-

@@ -68,8 +68,10 @@ impl Pair {
     pub(super) fn addresses(&self) -> BTreeMap<String, String> {
         let format = "{{(index .NetworkSettings.Networks \"gapless\").IPAddress}}";
         let live = APPS.into_iter().flat_map(|app| self.live(app));
-        live.map(|name| (name.clone(), self.engine.docker(&["inspect", "--format", format, &name]).stdout.trim().to_owned()))
-            .collect()
+        live.map(|name| {
+            (name.clone(), self.engine.docker(&["inspect", "--format", format, &name]).stdout.trim().to_owned())
+        })
+        .collect()
     }
 
     /// The containers of an application's live slot.
