@@ -513,6 +513,7 @@ impl At<'_> {
     /// The first sign that an instance of the placement is not well. Failed health checks count once it is live; before
     /// that they are what a start looks like.
     fn bad_sign(&self, placement: &Placement, is_live: bool) -> Option<Reason> {
+        let is_for_users = self.app.live == Some(placement.id.slot) || placement.share.is_some();
         placement.replicas.iter().find_map(|replica| {
             let name = placement.name_of(replica);
             let fact = self.facts.instance(&name)?;
@@ -524,7 +525,10 @@ impl At<'_> {
                 // It was parked, and is about to go on.
                 InstanceSeen::Frozen { .. } => None,
                 // The runtime's doing; it is about to be started again.
-                InstanceSeen::Interrupted => None,
+                InstanceSeen::Interrupted if is_for_users => None,
+                InstanceSeen::Interrupted => {
+                    Some(Reason::new(Cause::Exited, format!("{name} was ended by what runs it, which was away")))
+                }
                 InstanceSeen::Running { run, .. } if replica.run.as_ref().is_some_and(|known| *known != run) => {
                     Some(Reason::new(Cause::Exited, format!("{name} exited and was started again")))
                 }

@@ -410,6 +410,21 @@ fn an_instance_that_its_runtime_ended_is_started_again_and_still_judged() {
 }
 
 #[test]
+fn a_candidate_that_its_runtime_ended_fails_at_once_and_what_is_live_stays() {
+    let mut world = World::new();
+    world.deploy(&spec(1));
+    world.go_on_until_over();
+    let live = world.app.live;
+    world.deploy(&spec(1));
+    world.go_on_until_phase(2, "checking");
+    let idle = world.app.idle_slot();
+    let name = world.app.slots[&idle].instances().next().unwrap();
+    world.interrupt(&name);
+    world.settle();
+    assert_eq!((world.deployments[&2].phase.name(), world.app.live), ("failed", live));
+}
+
+#[test]
 fn nothing_is_decided_while_the_runtime_does_not_answer() {
     let mut world = World::new();
     world.deploy(1);

@@ -7,6 +7,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OnceCell};
 
 /// How long the Engine may take for an answer, unless more is said.
@@ -99,6 +100,22 @@ impl Connection {
             return Err(RuntimeError::Unavailable { runtime: "Docker", why });
         }
         Ok(docker)
+    }
+
+    /// Fails where the Engine takes no new connections.
+    pub(super) async fn must_accept(&self) -> Result<(), RuntimeError> {
+        let connecting = tokio::time::timeout(ANSWER_DEADLINE, UnixStream::connect(&self.socket));
+        match connecting.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                let why = why_away(&self.socket, &error.to_string());
+                Err(RuntimeError::Unavailable { runtime: "Docker", why })
+            }
+            Err(_) => {
+                let (doing, seconds) = ("connecting".to_owned(), ANSWER_DEADLINE.as_secs());
+                Err(RuntimeError::Timeout { runtime: "Docker", doing, seconds })
+            }
+        }
     }
 
     pub(super) async fn call<T>(

@@ -47,6 +47,10 @@ pub(super) async fn list(engine: &Connection, key: Option<&AppKey>) -> Result<Ve
         }
     }
     let mut statuses: Vec<_> = statuses.into_iter().filter_map(|(_, seen)| seen.status()).collect();
+    // An Engine that is ending takes no connections any more, ends its containers, and tells of that where it still can.
+    if statuses.iter().any(|status| matches!(status.state, InstanceState::Exited(_))) {
+        engine.must_accept().await?;
+    }
     statuses.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(statuses)
 }

@@ -1,8 +1,8 @@
 //! The Engine dies and comes back, hangs, loses its firewall, has a full disk, while two applications are asked all the
 //! time: what runs is asked on, nothing is taken back for it, and nobody is ever answered by a stranger.
 
-use super::OwnEngine;
 use super::pair::{APPS, Askers, Pair};
+use super::{OwnEngine, Registry};
 use crate::image;
 use gapless_core::deployment::{Outcome as End, Phase};
 use rustix::process::Signal;
@@ -17,7 +17,7 @@ const SOME: u64 = 150;
 /// How long an Engine stands still: longer than a call of it may take.
 const STANDS_STILL: Duration = Duration::from_secs(12);
 /// What is left on a full disk.
-const FULL: u64 = 64 << 10;
+const FULL: u64 = 0;
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
@@ -65,11 +65,13 @@ pub enum Episode {
     AddressWantedWithoutServer,
     /// Its disk is full while a deployment begins.
     Full,
+    /// A deployment needs an image of that registry.
+    Needs(Registry),
 }
 
 impl Episode {
     /// All of them.
-    pub const ALL: [Episode; 13] = [
+    pub const ALL: [Episode; 17] = [
         Episode::Killed,
         Episode::Ended,
         Episode::KilledWithoutServer,
@@ -83,6 +85,10 @@ impl Episode {
         Episode::AddressWanted,
         Episode::AddressWantedWithoutServer,
         Episode::Full,
+        Episode::Needs(Registry::Unauthorized),
+        Episode::Needs(Registry::TooMany),
+        Episode::Needs(Registry::OtherDigest),
+        Episode::Needs(Registry::Silent),
     ];
 }
 
@@ -243,6 +249,14 @@ impl Going<'_> {
                 }
                 self.askers.hear(SOME);
                 self.pair.engine.empty();
+            }
+            Episode::Needs(registry) => {
+                self.pair.write_image(APPS[0], &Registry::image(registry.start()));
+                let ran = self.pair.gapless(APPS[0]).run(["deploy", "--force"]);
+                let told = format!("{}{}", ran.stdout, ran.stderr).to_lowercase();
+                if ran.code == 0 || !told.contains(registry.words()) {
+                    self.wrong.push(format!("with a registry that is {registry:?}: {ran:?}"));
+                }
             }
         }
     }

@@ -7,9 +7,11 @@ pub mod deaths;
 mod engine;
 mod fault;
 mod pair;
+mod registry;
 mod socket;
 
 pub use calls::Call;
 pub use engine::OwnEngine;
 pub use fault::{Fault, Rule};
+pub use registry::Registry;
 pub use socket::FaultySocket;

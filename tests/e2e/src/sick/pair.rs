@@ -49,6 +49,14 @@ impl Pair {
         app.write(self.host.folder());
     }
 
+    /// Has the next deployment of an application be of another image.
+    pub(super) fn write_image(&self, app: &str, other: &str) {
+        self.write(app, "1s");
+        let file = self.host.folder().join(app).join("gapless.toml");
+        let text = std::fs::read_to_string(&file).expect("it was written");
+        std::fs::write(&file, text.replace(&image(), other)).expect("it can be written");
+    }
+
     pub(super) fn gapless(&self, app: &str) -> Gapless {
         self.host.gapless().within(&self.host.folder().join(app))
     }
