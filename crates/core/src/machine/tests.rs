@@ -382,11 +382,11 @@ fn an_exit_while_observed_reverts_and_routes_the_old_slot_in_the_same_change() {
 #[test]
 fn an_instance_that_its_runtime_ended_is_started_again_and_still_judged() {
     let mut world = World::new();
-    world.deploy(&spec(1));
+    world.deploy(1);
     world.go_on_until_over();
-    world.deploy(&spec(1));
+    world.deploy(1);
     world.go_on_until_phase(2, "observing");
-    let name = world.app.live_placement().unwrap().instances().next().unwrap();
+    let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.interrupt(&name);
     let actions = world.settle();
     assert_eq!(world.deployments[&2].phase.name(), "observing");
@@ -412,10 +412,10 @@ fn an_instance_that_its_runtime_ended_is_started_again_and_still_judged() {
 #[test]
 fn a_candidate_that_its_runtime_ended_fails_at_once_and_what_is_live_stays() {
     let mut world = World::new();
-    world.deploy(&spec(1));
+    world.deploy(1);
     world.go_on_until_over();
     let live = world.app.live;
-    world.deploy(&spec(1));
+    world.deploy(1);
     world.go_on_until_phase(2, "checking");
     let idle = world.app.idle_slot();
     let name = world.app.slots[&idle].instances().next().unwrap();
