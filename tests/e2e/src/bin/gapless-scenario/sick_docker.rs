@@ -25,10 +25,10 @@ pub struct SickOptions {
 pub fn run(options: &SickOptions, faults: &[String], seed: u64) -> Value {
     let mut tell = |line: &str| eprintln!("{line}");
     let calls = Selection { calls: options.calls.clone(), faults: faults.to_vec(), rounds: options.chance, seed };
-    let calls = (options.part != "deaths").then(|| cases::run(&calls, &mut tell)).unwrap_or_default();
+    let calls = if options.part == "deaths" { Default::default() } else { cases::run(&calls, &mut tell) };
     let is_wanted = |episode: &Episode| format!("{episode:?}").contains(&options.death);
     let episodes: Vec<_> = Episode::ALL.into_iter().filter(is_wanted).collect();
-    let deaths = (options.part != "calls").then(|| deaths::run(&episodes, &mut tell)).unwrap_or_default();
+    let deaths = if options.part == "calls" { Default::default() } else { deaths::run(&episodes, &mut tell) };
     let both = |calls: Vec<String>, deaths: Vec<String>| -> Vec<String> { calls.into_iter().chain(deaths).collect() };
     let failed = both(calls.failed, deaths.failed);
     let false_reverts = both(calls.false_reverts, deaths.false_reverts);
