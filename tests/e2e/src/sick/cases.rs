@@ -299,7 +299,7 @@ fn app() -> App {
     let gate = format!("[[gates]]\nname = \"contained\"\nimage = \"{}\"\ncommand = [\"check\"]\n", image());
     let services = "[services.web]\npath = \"/\"\nport = 9000\n[services.api]\npath = \"/api\"\nport = 9000\n";
     let short =
-        "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\nstart_timeout = \"15s\"\nprepare_timeout = \"15s\"\n";
+        "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\nstart_timeout = \"30s\"\nprepare_timeout = \"30s\"\n";
     App { deploy: short.to_owned(), tables: format!("{services}{gate}"), ..App::new(APP, Runtime::Docker) }
 }
 
