@@ -92,6 +92,9 @@ pub enum InstanceSeen {
         /// Which run it is: after a restart it is another one.
         run: String,
     },
+    /// The runtime ended it and was away meanwhile, as where Docker is restarted: that says nothing of its release. It is
+    /// to be started again, or just was.
+    Interrupted,
     /// It ended.
     Exited {
         /// Whether the kernel killed it for its memory.

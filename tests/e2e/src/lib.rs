@@ -20,6 +20,7 @@ pub mod power;
 pub mod recipe;
 pub mod render;
 mod server;
+pub mod sick;
 pub mod sick_disk;
 pub mod soak;
 pub mod usage;

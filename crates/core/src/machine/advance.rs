@@ -32,6 +32,9 @@ pub(super) fn advance(state: &mut State, facts: &Facts) {
     }
 }
 
+/// What is said beside a deadline that passed while nothing was known of the instances.
+const RUNTIME_IS_AWAY: &str = "; what runs them does not answer: `gapless doctor` says why";
+
 /// A deployment at a moment.
 pub(super) struct At<'a> {
     pub(super) app: &'a mut Application,
@@ -133,7 +136,10 @@ impl At<'_> {
                     replica.run = Some(run);
                 }
                 InstanceSeen::Exited { out_of_memory, story } => return self.fail(exit_cause(out_of_memory), story),
-                InstanceSeen::Missing | InstanceSeen::Created | InstanceSeen::Frozen { .. } => are_all_running = false,
+                InstanceSeen::Missing
+                | InstanceSeen::Created
+                | InstanceSeen::Frozen { .. }
+                | InstanceSeen::Interrupted => are_all_running = false,
             }
         }
         if are_all_running {
@@ -141,7 +147,9 @@ impl At<'_> {
             self.enter(Phase::Checking);
         } else if self.is_late(self.release.spec.timing.start_timeout) {
             let limit = self.release.spec.timing.start_timeout;
-            self.fail(Cause::Start, format!("the instances were not started within {limit} (deploy.start_timeout)"));
+            let unknown = if self.facts.instances.is_none() { RUNTIME_IS_AWAY } else { "" };
+            let message = format!("the instances were not started within {limit} (deploy.start_timeout){unknown}");
+            self.fail(Cause::Start, message);
         }
     }
 
@@ -184,6 +192,9 @@ impl At<'_> {
             Some(fact) => matches!(fact.state, InstanceSeen::Running { .. }) && self.is_late(check.settle),
             None => false,
         };
+        if fact.is_none() {
+            return Some((check.deadline, format!("nothing was seen of it{RUNTIME_IS_AWAY}")));
+        }
         let seen = fact.and_then(|fact| fact.health.last_failure).unwrap_or_else(|| match check.path {
             Some(_) => "no check was answered".to_owned(),
             None => "it does not run".to_owned(),
@@ -472,6 +483,12 @@ impl At<'_> {
             return None;
         }
         let placement = self.placement()?;
+        // While the runtime is away, or what it has ended is not back, what requests meet says nothing of the release.
+        let is_interrupted =
+            |name| self.facts.instance(&name).is_none_or(|fact| matches!(fact.state, InstanceSeen::Interrupted));
+        if placement.instances().any(is_interrupted) {
+            return None;
+        }
         self.bad_sign(placement, true).or_else(|| self.given_up(placement)).or_else(|| {
             let breach = self.facts.judged.as_ref()?.breach.clone()?;
             Some(Reason::new(Cause::Judged, breach))
@@ -480,7 +497,14 @@ impl At<'_> {
 
     /// Whether a data plane has given it up, because requests could not be sent there.
     fn given_up(&self, placement: &Placement) -> Option<Reason> {
+        // Where none of it is in rotation, there is nothing to send requests to.
+        if !placement.replicas.iter().any(|replica| replica.in_rotation) {
+            return None;
+        }
+        let wanted = RouteGroup::derive(self.app);
         let views = self.facts.planes.iter().filter_map(|plane| plane.view.as_ref());
+        // Each table is a new chance.
+        let views = views.filter(|view| view.group.as_deref() == wanted.as_ref());
         let count = views.filter_map(|view| view.given_up.get(&placement.id)).max()?;
         let message = format!("{count} requests in a row could not be sent to it; they went to the old release");
         Some(Reason::new(Cause::Unreachable, message))
@@ -489,6 +513,7 @@ impl At<'_> {
     /// The first sign that an instance of the placement is not well. Failed health checks count once it is live; before
     /// that they are what a start looks like.
     fn bad_sign(&self, placement: &Placement, is_live: bool) -> Option<Reason> {
+        let is_for_users = self.app.live == Some(placement.id.slot) || placement.share.is_some();
         placement.replicas.iter().find_map(|replica| {
             let name = placement.name_of(replica);
             let fact = self.facts.instance(&name)?;
@@ -499,7 +524,12 @@ impl At<'_> {
                 InstanceSeen::Created => Some(Reason::new(Cause::Exited, format!("{name} does not run any more"))),
                 // It was parked, and is about to go on.
                 InstanceSeen::Frozen { .. } => None,
-                InstanceSeen::Running { run, .. } if replica.run.as_ref() != Some(&run) => {
+                // The runtime's doing; it is about to be started again.
+                InstanceSeen::Interrupted if is_for_users => None,
+                InstanceSeen::Interrupted => {
+                    Some(Reason::new(Cause::Exited, format!("{name} was ended by what runs it, which was away")))
+                }
+                InstanceSeen::Running { run, .. } if replica.run.as_ref().is_some_and(|known| *known != run) => {
                     Some(Reason::new(Cause::Exited, format!("{name} exited and was started again")))
                 }
                 InstanceSeen::Running { .. } if is_live && fact.health.failures >= failures_max => {

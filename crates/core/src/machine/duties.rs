@@ -121,7 +121,9 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
             InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. } => false,
             // A candidate that exited has failed, and a standby is started again by the rollback that wants it.
             InstanceSeen::Exited { .. } => !is_candidate && !is_standby && facts.now >= fact.restart_at,
-            InstanceSeen::Missing | InstanceSeen::Created => !is_standby && facts.now >= fact.restart_at,
+            InstanceSeen::Missing | InstanceSeen::Created | InstanceSeen::Interrupted => {
+                !is_standby && facts.now >= fact.restart_at
+            }
         };
         let has_failed_for_good = is_candidate && fact.start_error.is_some();
         if may_start && !has_failed_for_good && !is_port_in_use(placement, app) {

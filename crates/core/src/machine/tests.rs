@@ -289,6 +289,13 @@ impl World {
         }
     }
 
+    fn interrupt(&mut self, name: &InstanceName) {
+        if let Some(fact) = self.facts.instances.as_mut().and_then(|all| all.get_mut(name)) {
+            fact.state = InstanceSeen::Interrupted;
+            fact.restart_at = Timestamp::default();
+        }
+    }
+
     fn go_on_until_phase(&mut self, number: u64, phase: &str) {
         for _ in 0..1000 {
             let actions = self.settle();
@@ -371,6 +378,52 @@ fn an_exit_while_observed_reverts_and_routes_the_old_slot_in_the_same_change() {
     assert!(matches!(next.deployment.unwrap().phase, Phase::Reverting(reason) if reason.cause == Cause::Exited));
     world.go_on_until_over();
     assert_eq!(world.deployments[&second].phase.name(), "reverted");
+}
+
+/// A restart of Docker ends what runs: no reason to go back, and no reason not to go back for what comes after it.
+#[test]
+fn an_instance_that_its_runtime_ended_is_started_again_and_still_judged() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    world.deploy(1);
+    world.go_on_until_phase(2, "observing");
+    let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
+    world.interrupt(&name);
+    let actions = world.settle();
+    assert_eq!(world.deployments[&2].phase.name(), "observing");
+    assert!(actions.contains(&Action::Start(name.clone())), "{actions:?}");
+    // Given up by a data plane while nothing of it was there.
+    let id = world.app.live_placement().unwrap().id.clone();
+    world.apply_routes();
+    world.facts.planes[0].view.as_mut().unwrap().given_up.insert(id, 15);
+    world.settle();
+    assert_eq!(world.deployments[&2].phase.name(), "observing");
+    world.facts.planes[0].view.as_mut().unwrap().given_up.clear();
+    world.facts.now = world.facts.now.after(Millis(1));
+    world.obey(&actions);
+    let actions = world.settle();
+    world.obey(&actions);
+    world.settle();
+    assert_eq!(world.deployments[&2].phase.name(), "observing");
+    world.exit(&name);
+    world.settle();
+    assert_eq!(world.deployments[&2].phase.name(), "reverting");
+}
+
+#[test]
+fn a_candidate_that_its_runtime_ended_fails_at_once_and_what_is_live_stays() {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    let live = world.app.live;
+    world.deploy(1);
+    world.go_on_until_phase(2, "checking");
+    let idle = world.app.idle_slot();
+    let name = world.app.slots[&idle].instances().next().unwrap();
+    world.interrupt(&name);
+    world.settle();
+    assert_eq!((world.deployments[&2].phase.name(), world.app.live), ("failed", live));
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! The Engine's API: its socket, its version, deadlines, and its errors in words that say what to do.
 
+use super::addresses::Addresses;
 use crate::RuntimeError;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OnceCell};
 
 /// How long the Engine may take for an answer, unless more is said.
@@ -37,8 +39,8 @@ pub(super) struct Connection {
     config: DockerConfig,
     socket: PathBuf,
     docker: OnceCell<Docker>,
-    /// The name of the network, once it was seen to be there.
-    pub(super) network_is_there: Mutex<bool>,
+    /// The addresses of the network that are for instances alone, where any are, once it was seen to be there.
+    pub(super) network: Mutex<Option<Option<Addresses>>>,
 }
 
 /// What went wrong with a call.
@@ -67,7 +69,7 @@ impl Connection {
             },
             (None, Err(_)) => "/var/run/docker.sock".into(),
         };
-        Ok(Connection { config, socket, docker: OnceCell::new(), network_is_there: Mutex::new(false) })
+        Ok(Connection { config, socket, docker: OnceCell::new(), network: Mutex::default() })
     }
 
     pub(super) const fn config(&self) -> &DockerConfig {
@@ -98,6 +100,22 @@ impl Connection {
             return Err(RuntimeError::Unavailable { runtime: "Docker", why });
         }
         Ok(docker)
+    }
+
+    /// Fails where the Engine takes no new connections.
+    pub(super) async fn must_accept(&self) -> Result<(), RuntimeError> {
+        let connecting = tokio::time::timeout(ANSWER_DEADLINE, UnixStream::connect(&self.socket));
+        match connecting.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => {
+                let why = why_away(&self.socket, &error.to_string());
+                Err(RuntimeError::Unavailable { runtime: "Docker", why })
+            }
+            Err(_) => {
+                let (doing, seconds) = ("connecting".to_owned(), ANSWER_DEADLINE.as_secs());
+                Err(RuntimeError::Timeout { runtime: "Docker", doing, seconds })
+            }
+        }
     }
 
     pub(super) async fn call<T>(

@@ -1,12 +1,13 @@
 //! Containers: created from a plan, started, and told whether they come back after a reboot.
 
+use super::addresses::Addresses;
 use super::connection::{Connection, Problem};
 use super::network;
 use super::observe::{self, label};
 use crate::{InstancePlan, RuntimeError, port_holder};
 use bollard::models::{
-    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, PortBinding, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, NetworkingConfig, PortBinding,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use gapless_core::InstanceName;
@@ -16,14 +17,18 @@ use std::time::Duration;
 
 /// How long the Engine may take to start a container: many at a time take seconds.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// What the Engine says where another container has the address.
+const ADDRESS_TAKEN: &str = "Address already in use";
+/// To how many other addresses an instance is moved of which another container has the first.
+const MOVES_MAX: u32 = 4;
 
 /// Creates and starts the container of that plan; one that exists already is only started.
 pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<(), RuntimeError> {
     let Workload::Docker(container) = &plan.service.workload else {
         return Err(RuntimeError::Start { name: plan.name.clone(), why: "it is not a container".to_owned() });
     };
-    network::ensure(engine, false).await?;
-    let id = match create(engine, plan, container).await {
+    let addresses = network::ensure(engine, false).await?;
+    let id = match create(engine, plan, container, addresses.as_ref()).await {
         Ok(id) => id,
         Err(problem) if problem.status() == Some(409) => existing(engine, plan).await?,
         Err(problem) => return Err(explain(problem, plan)),
@@ -31,20 +36,43 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
     if !plan.peers.is_empty() {
         network::join(engine, &plan.name, &id).await?;
     }
-    match run(engine, &id, plan).await {
-        // The network may have been removed since it was seen.
-        Err(problem) if problem.message().contains("network") && problem.message().contains("not found") => {
-            network::ensure(engine, true).await?;
-            run(engine, &id, plan).await.map_err(|problem| explain(problem, plan))
-        }
-        other => other.map_err(|problem| explain(problem, plan)),
+    let mut started = run(engine, &id, plan).await;
+    // The network may have been removed since it was seen.
+    if let Err(problem) = &started
+        && problem.message().contains("network")
+        && problem.message().contains("not found")
+    {
+        network::ensure(engine, true).await?;
+        started = run(engine, &id, plan).await;
     }
+    if let Some(addresses) = addresses {
+        for attempt in 1..=MOVES_MAX {
+            let Err(problem) = &started else { break };
+            if !problem.message().contains(ADDRESS_TAKEN) {
+                break;
+            }
+            network::move_to(engine, &id, addresses.address_of(&plan.name, attempt)).await?;
+            started = run(engine, &id, plan).await;
+        }
+    }
+    started.map_err(|problem| explain(problem, plan))
 }
 
-async fn create(engine: &Connection, plan: &InstancePlan, container: &Container) -> Result<String, Problem> {
+async fn create(
+    engine: &Connection,
+    plan: &InstancePlan,
+    container: &Container,
+    addresses: Option<&Addresses>,
+) -> Result<String, Problem> {
     let docker = engine.docker().await.map_err(Problem::Away)?;
     let options = CreateContainerOptionsBuilder::new().name(&plan.name.to_string()).build();
-    let body = body(engine, plan, container);
+    let mut body = body(engine, plan, container);
+    body.networking_config = addresses.map(|addresses| NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(
+            engine.config().network.clone(),
+            network::endpoint_at(addresses.address_of(&plan.name, 0)),
+        )])),
+    });
     let creating = docker.create_container(Some(options), body);
     Ok(engine.within(START_DEADLINE, &format!("creating {}", plan.name), creating).await?.id)
 }

@@ -6,6 +6,7 @@ use super::network;
 use super::observe::label;
 use crate::{ProgressSink, RuntimeError};
 use bollard::container::LogOutput;
+use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -14,6 +15,13 @@ use futures_util::StreamExt;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the Engine may take to remove a container.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(20);
+/// How often, and after how long, it is asked again where it could not: for ten minutes at least.
+const REMOVE_TRIES_MAX: u32 = 300;
+const REMOVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// A container to run to its end.
 #[derive(Debug, Clone)]
@@ -89,13 +97,17 @@ pub(super) async fn gateway(engine: &Connection) -> Result<Option<String>, Runti
     Ok(ipam.into_iter().find_map(|config| config.gateway))
 }
 
-async fn remove(docker: &bollard::Docker, name: &str) {
+/// Removes the container, if there is one; whether that is so now.
+async fn remove(docker: &bollard::Docker, name: &str) -> bool {
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    // There is none as a rule.
-    let _ = docker.remove_container(name, Some(options)).await;
+    match tokio::time::timeout(REMOVE_DEADLINE, docker.remove_container(name, Some(options))).await {
+        // 409: it is being removed.
+        Ok(Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) | Ok(())) => true,
+        Ok(Err(_)) | Err(_) => false,
+    }
 }
 
-/// Removes the container, however its job ends.
+/// Removes the container, however its job ends. An Engine that cannot now is asked again.
 struct Removed {
     docker: bollard::Docker,
     name: String,
@@ -104,6 +116,14 @@ struct Removed {
 impl Drop for Removed {
     fn drop(&mut self) {
         let (docker, name) = (self.docker.clone(), std::mem::take(&mut self.name));
-        tokio::spawn(async move { remove(&docker, &name).await });
+        tokio::spawn(async move {
+            for _ in 0..REMOVE_TRIES_MAX {
+                if remove(&docker, &name).await {
+                    return;
+                }
+                tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
+            }
+            tracing::warn!(container = name, "it could not be removed");
+        });
     }
 }

@@ -1,5 +1,6 @@
 //! Instances as containers, through the Docker Engine's API; the `docker` command is never called.
 
+mod addresses;
 mod connection;
 mod container;
 mod credentials;

@@ -1,41 +1,79 @@
 //! Networks: one of gapless's own that all instances are in, and one for each placement of several services, in which
 //! they reach each other by name. So `api` is the service of the same slot, and never that of the other one.
 
+use super::addresses::{Addresses, halved};
 use super::connection::{Connection, Problem};
 use super::observe::label;
 use crate::RuntimeError;
-use bollard::models::{EndpointSettings, NetworkConnectRequest, NetworkCreateRequest};
+use bollard::models::{
+    EndpointIpamConfig, EndpointSettings, Ipam, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
+    NetworkInspect,
+};
 use gapless_core::{InstanceName, PlacementId};
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
-/// Sees to it that the network is there. Seen once, it is believed until a start says otherwise.
-pub(super) async fn ensure(engine: &Connection, is_in_doubt: bool) -> Result<(), RuntimeError> {
-    let mut is_there = engine.network_is_there.lock().await;
-    if *is_there && !is_in_doubt {
-        return Ok(());
+/// Sees to it that the network is there: which of its addresses are for instances alone, where any are. Seen once, it is
+/// believed until a start says otherwise.
+pub(super) async fn ensure(engine: &Connection, is_in_doubt: bool) -> Result<Option<Addresses>, RuntimeError> {
+    let mut seen = engine.network.lock().await;
+    if let Some(addresses) = &*seen
+        && !is_in_doubt
+    {
+        return Ok(addresses.clone());
     }
-    create(engine, &engine.config().network).await?;
-    *is_there = true;
-    Ok(())
+    let addresses = own(engine).await?;
+    *seen = Some(addresses.clone());
+    Ok(addresses)
 }
 
-/// Creates the network unless it is there.
-async fn create(engine: &Connection, name: &str) -> Result<(), RuntimeError> {
+/// Creates gapless's own network unless it is there.
+async fn own(engine: &Connection) -> Result<Option<Addresses>, RuntimeError> {
+    let name = &engine.config().network;
+    if let Some(network) = inspect(engine, name).await? {
+        return Ok(Addresses::of(&network));
+    }
+    // Which addresses are free on this host only the Engine knows, and it must be told some for instances to have
+    // addresses of their own: so it chooses for a network that goes at once.
+    let choice = format!("{name}.new");
+    remove(engine, &choice).await?;
+    create(engine, &choice, None).await?;
+    let chosen = inspect(engine, &choice).await?;
+    remove(engine, &choice).await?;
+    let ipam = chosen.as_ref().and_then(halved);
+    create(engine, name, ipam).await?;
+    let created = inspect(engine, name).await?;
+    Ok(created.as_ref().and_then(Addresses::of))
+}
+
+/// The network of that name.
+async fn inspect(engine: &Connection, name: &str) -> Result<Option<NetworkInspect>, RuntimeError> {
     let docker = engine.docker().await?;
     match engine.call(&format!("looking for the network {name}"), docker.inspect_network(name, None)).await {
-        Ok(_) => return Ok(()),
-        Err(problem) if problem.status() == Some(404) => {}
-        Err(problem) => return Err(problem.into_error()),
+        Ok(network) => Ok(Some(network)),
+        Err(problem) if problem.status() == Some(404) => Ok(None),
+        Err(problem) => Err(problem.into_error()),
     }
+}
+
+async fn create(engine: &Connection, name: &str, ipam: Option<Ipam>) -> Result<(), RuntimeError> {
+    let docker = engine.docker().await?;
     let request = NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
+        ipam,
         labels: Some(HashMap::from([(label::NETWORK.to_owned(), engine.config().owner.clone())])),
         ..NetworkCreateRequest::default()
     };
     let created = engine.call(&format!("creating the network {name}"), docker.create_network(request)).await;
     // Created by somebody else at the same time is as good.
     super::ignore(created.map(drop), &[409])
+}
+
+async fn remove(engine: &Connection, name: &str) -> Result<(), RuntimeError> {
+    let docker = engine.docker().await?;
+    // 403: something is in it.
+    super::ignore(engine.call(&format!("removing the network {name}"), docker.remove_network(name)).await, &[403, 404])
 }
 
 /// The network of a placement's services.
@@ -49,8 +87,10 @@ pub(super) async fn join(engine: &Connection, name: &InstanceName, id: &str) -> 
     let network = name_of(engine, &name.placement);
     {
         // One at a time: many instances start at once, and each would create it.
-        let _creating = engine.network_is_there.lock().await;
-        create(engine, &network).await?;
+        let _creating = engine.network.lock().await;
+        if inspect(engine, &network).await?.is_none() {
+            create(engine, &network, None).await?;
+        }
     }
     let endpoint = EndpointSettings { aliases: Some(vec![name.service.to_string()]), ..EndpointSettings::default() };
     let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint) };
@@ -65,8 +105,23 @@ pub(super) async fn join(engine: &Connection, name: &InstanceName, id: &str) -> 
 
 /// Removes the network of a placement, unless there is none or one of its containers runs.
 pub(super) async fn leave(engine: &Connection, placement: &PlacementId) -> Result<(), RuntimeError> {
-    let network = name_of(engine, placement);
-    let docker = engine.docker().await?;
-    let removing = docker.remove_network(&network);
-    super::ignore(engine.call(&format!("removing the network {network}"), removing).await, &[403, 404])
+    remove(engine, &name_of(engine, placement)).await
+}
+
+/// What a container is told that is to have that address.
+pub(super) fn endpoint_at(address: Ipv4Addr) -> EndpointSettings {
+    let ipam = EndpointIpamConfig { ipv4_address: Some(address.to_string()), ..EndpointIpamConfig::default() };
+    EndpointSettings { ipam_config: Some(ipam), ..EndpointSettings::default() }
+}
+
+/// Has a container that does not run be at another address in gapless's network.
+pub(super) async fn move_to(engine: &Connection, id: &str, address: Ipv4Addr) -> Result<(), RuntimeError> {
+    let (docker, network) = (engine.docker().await?, &engine.config().network);
+    let request = NetworkDisconnectRequest { container: id.to_owned(), force: Some(true) };
+    let leaving = docker.disconnect_network(network, request);
+    // 403, 404: it is not in it any more.
+    super::ignore(engine.call("freeing an address", leaving).await, &[403, 404])?;
+    let request = NetworkConnectRequest { container: id.to_owned(), endpoint_config: Some(endpoint_at(address)) };
+    let joining = docker.connect_network(network, request);
+    engine.call(&format!("taking the address {address}"), joining).await.map_err(Problem::into_error)
 }

@@ -30,6 +30,32 @@ const INSPECTED_AT_ONCE: usize = 8;
 
 /// This owner's containers, of one application or of all.
 pub(super) async fn list(engine: &Connection, key: Option<&AppKey>) -> Result<Vec<InstanceStatus>, RuntimeError> {
+    let listed = ids(engine, key).await?;
+    let statuses: Vec<_> = stream::iter(listed)
+        .map(|id| async move { inspect(engine, &id).await.map(|status| (id, status)) })
+        .buffered(INSPECTED_AT_ONCE)
+        .collect()
+        .await;
+    let statuses = statuses.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let missing: Vec<_> = statuses.iter().filter(|(_, seen)| matches!(seen, Inspected::Missing)).collect();
+    // One that is listed and not there is gone if it is not listed any more; else the Engine does not know what it says.
+    if !missing.is_empty() {
+        let still_listed = ids(engine, key).await?;
+        if let Some((id, _)) = missing.iter().find(|(id, _)| still_listed.contains(id)) {
+            let why = format!("the Engine lists the container {id}, and then says that there is none");
+            return Err(RuntimeError::Failed { doing: "listing containers".to_owned(), why });
+        }
+    }
+    let mut statuses: Vec<_> = statuses.into_iter().filter_map(|(_, seen)| seen.status()).collect();
+    // An Engine that is ending takes no connections any more, ends its containers, and tells of that where it still can.
+    if statuses.iter().any(|status| matches!(status.state, InstanceState::Exited(_))) {
+        engine.must_accept().await?;
+    }
+    statuses.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(statuses)
+}
+
+async fn ids(engine: &Connection, key: Option<&AppKey>) -> Result<Vec<String>, RuntimeError> {
     let docker = engine.docker().await?;
     let mut labels = vec![format!("{}={}", label::OWNER, engine.config().owner)];
     if let Some(key) = key {
@@ -39,23 +65,31 @@ pub(super) async fn list(engine: &Connection, key: Option<&AppKey>) -> Result<Ve
     let filters = HashMap::from([("label".to_owned(), labels)]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let listed = engine.call("listing containers", docker.list_containers(Some(options))).await;
-    let ids = listed.map_err(Problem::into_error)?.into_iter().filter_map(|container| container.id);
-    let statuses: Vec<_> = stream::iter(ids)
-        .map(|id| async move { inspect(engine, &id).await })
-        .buffered(INSPECTED_AT_ONCE)
-        .collect()
-        .await;
-    let mut statuses = statuses.into_iter().filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?;
-    statuses.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(statuses)
+    Ok(listed.map_err(Problem::into_error)?.into_iter().filter_map(|container| container.id).collect())
 }
 
-async fn inspect(engine: &Connection, id: &str) -> Result<Option<InstanceStatus>, RuntimeError> {
+/// What became of looking at a container.
+enum Inspected {
+    Instance(InstanceStatus),
+    /// It is none of gapless's making.
+    Other,
+    Missing,
+}
+
+impl Inspected {
+    fn status(self) -> Option<InstanceStatus> {
+        match self {
+            Inspected::Instance(status) => Some(status),
+            Inspected::Other | Inspected::Missing => None,
+        }
+    }
+}
+
+async fn inspect(engine: &Connection, id: &str) -> Result<Inspected, RuntimeError> {
     let docker = engine.docker().await?;
     match engine.call("inspecting a container", docker.inspect_container(id, None)).await {
-        Ok(container) => Ok(status(engine, container)),
-        // Gone between being listed and being looked at.
-        Err(problem) if problem.status() == Some(404) => Ok(None),
+        Ok(container) => Ok(status(engine, container).map_or(Inspected::Other, Inspected::Instance)),
+        Err(problem) if problem.status() == Some(404) => Ok(Inspected::Missing),
         Err(problem) => Err(problem.into_error()),
     }
 }

@@ -22,6 +22,8 @@ const PREPARE_PATIENCE: Duration = Duration::from_secs(3);
 const PREPARE_RETRY_AFTER: Duration = Duration::from_millis(250);
 /// How often freezing an instance is tried: some hosts cannot, and nothing depends on it.
 const FREEZE_TRIES_MAX: u32 = 3;
+/// How long after a failed try what rollbacks need is kept again.
+const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long after a failed call the next one waits.
 const RUNTIME_PAUSE: Duration = Duration::from_millis(200);
 
@@ -231,7 +233,8 @@ impl Effects {
             News::Kept { result } => {
                 self.under_way.remove(&Work::Keep);
                 if let Err(error) = result {
-                    tracing::warn!(application = %self.key, %error, "what rollbacks need could not be kept");
+                    tracing::warn!(application = %self.key, %error, "what rollbacks need could not be kept; trying again");
+                    self.kept.clear();
                 }
             }
             News::RestartSet { name, comes_back, result } => {
@@ -378,6 +381,9 @@ impl Effects {
                     _ => {}
                 }
             }
+            if result.is_err() {
+                tokio::time::sleep(RUNTIME_PAUSE).await;
+            }
             News::Stopped { name, result }
         });
     }
@@ -408,7 +414,7 @@ impl Effects {
         });
     }
 
-    /// Keeps what rollbacks need. What failed is tried again when the list changes, or after a restart.
+    /// Keeps what rollbacks need.
     fn keep(&mut self, kept: Vec<KeptRelease>) {
         if self.kept == kept || self.under_way.contains(&Work::Keep) {
             return;
@@ -425,6 +431,9 @@ impl Effects {
                     result = result.and(runtime.keep(&key, &artifacts).await);
                 }
             }
+            if result.is_err() {
+                tokio::time::sleep(KEEP_AGAIN_AFTER).await;
+            }
             News::Kept { result }
         });
     }
@@ -437,6 +446,9 @@ impl Effects {
         let runtime = self.shared.runtimes.of(&placement.spec).clone();
         self.spawn(Work::SetRestart(name.clone()), async move {
             let result = runtime.set_restart(&name, comes_back).await;
+            if result.is_err() {
+                tokio::time::sleep(RUNTIME_PAUSE).await;
+            }
             News::RestartSet { name, comes_back, result }
         });
     }

@@ -18,9 +18,10 @@ use crate::records::{Loaded, RecordError, Records};
 use crate::runtimes::Runtimes;
 use crate::tables::Tables;
 use effects::{Effects, News};
+use gapless_core::facts::{InstanceFact, InstanceSeen, PlaneFact};
 use gapless_core::machine::{State, Step, step};
 use gapless_core::planted::{self, Bug};
-use gapless_core::{Action, AppKey, Millis, Phase, Timestamp};
+use gapless_core::{Action, AppKey, Facts, Millis, Phase, Timestamp};
 use observe::Observer;
 use probes::Probes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -230,10 +231,28 @@ impl Controller {
         }
     }
 
-    async fn observe(&mut self, loaded: &Loaded) -> gapless_core::Facts {
+    async fn observe(&mut self, loaded: &Loaded) -> Facts {
+        let facts = self.look(loaded).await;
+        let is_given_up = |plane: &PlaneFact| plane.view.as_ref().is_some_and(|view| !view.given_up.is_empty());
+        if facts.planes.iter().any(is_given_up) || facts.judged.as_ref().is_some_and(|judged| judged.breach.is_some()) {
+            // Requests meet the end of an instance before its runtime tells of it, and whose doing that is.
+            self.observer.look_again();
+            return self.look(loaded).await;
+        }
+        facts
+    }
+
+    async fn look(&mut self, loaded: &Loaded) -> Facts {
         let mut facts = self.observer.facts(loaded, &self.shared, &self.probes, &self.effects).await;
         facts.cutover_us = self.cutover_us(loaded);
-        facts.judged = self.watch.look(loaded, self.shared.planes.figures(&self.key).as_ref());
+        let is_interrupted = |fact: &InstanceFact| matches!(fact.state, InstanceSeen::Interrupted);
+        match &facts.instances {
+            Some(instances) if !instances.values().any(is_interrupted) => {
+                facts.judged = self.watch.look(loaded, self.shared.planes.figures(&self.key).as_ref());
+            }
+            // What failed while the runtime was away is not the release's.
+            _ => self.watch.forget(),
+        }
         facts
     }
 

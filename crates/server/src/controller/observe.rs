@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use gapless_core::facts::{InstanceFact, InstanceSeen};
 use gapless_core::planted::{self, Bug};
 use gapless_core::{AppKey, Facts, InstanceName, Millis, Timestamp};
-use gapless_runtime::{Exit, InstanceState, InstanceStatus, LogQuery, Runtime};
+use gapless_runtime::{Exit, InstanceState, InstanceStatus, LogQuery, Runtime, RuntimeError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,12 +31,20 @@ pub(super) struct Observer {
     /// The runtimes that instances of the application may be in: a start may have been under way when the record let
     /// go of its instance.
     used_runtimes: BTreeSet<&'static str>,
+    /// Why they could not be listed when they were to be last.
+    unlisted: Option<String>,
     is_stale: bool,
     listed_at: Timestamp,
     retry_at: Option<Timestamp>,
     stories: BTreeMap<InstanceName, Story>,
     start_errors: BTreeMap<InstanceName, String>,
     backoffs: BTreeMap<InstanceName, Backoff>,
+    /// Which runs there were when the runtimes were listed last.
+    runs: BTreeMap<InstanceName, String>,
+    /// Whether a runtime could not be reached since.
+    was_away: bool,
+    /// Runs that ended while their runtime was away, until other ones have taken their places.
+    interrupted: BTreeMap<InstanceName, String>,
 }
 
 /// How a run ended, told once.
@@ -59,12 +67,16 @@ impl Observer {
             key,
             listed: None,
             used_runtimes: BTreeSet::new(),
+            unlisted: None,
             is_stale: true,
             listed_at: Timestamp::default(),
             retry_at: None,
             stories: BTreeMap::new(),
             start_errors: BTreeMap::new(),
             backoffs: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            was_away: false,
+            interrupted: BTreeMap::new(),
         }
     }
 
@@ -135,6 +147,7 @@ impl Observer {
                 }
             }
             self.add_missing(loaded, &mut facts);
+            self.note_interrupted(loaded, &mut facts);
             facts
         });
         Facts {
@@ -178,12 +191,27 @@ impl Observer {
             match asked {
                 Ok(statuses) => listed.extend(statuses),
                 Err(error) => {
-                    tracing::warn!(application = %self.key, %error, "instances cannot be listed; waiting");
+                    let why = error.to_string();
+                    // Told once, however long it lasts.
+                    if self.unlisted.as_ref() != Some(&why) {
+                        tracing::warn!(application = %self.key, %error, "instances cannot be listed; waiting");
+                        self.unlisted = Some(why);
+                    }
                     self.listed = None;
+                    self.was_away |= matches!(error, RuntimeError::Unavailable { .. });
                     self.retry_at = Some(shared.clock.now().after(RUNTIME_RETRY_AFTER));
                     return;
                 }
             }
+        }
+        if self.unlisted.take().is_some() {
+            tracing::info!(application = %self.key, "instances can be listed again");
+        }
+        let running = listed.iter().filter(|status| status.is_running());
+        let running: BTreeMap<_, _> = running.map(|status| (status.name.clone(), run_of(status))).collect();
+        let before = std::mem::replace(&mut self.runs, running);
+        if std::mem::take(&mut self.was_away) {
+            self.interrupted.extend(before.into_iter().filter(|(name, run)| self.runs.get(name) != Some(run)));
         }
         for status in &listed {
             if let InstanceState::Exited(exit) = &status.state {
@@ -257,6 +285,23 @@ impl Observer {
                 restart_at: self.backoffs.get(&name).map(|backoff| backoff.restart_at).unwrap_or_default(),
             });
         }
+    }
+
+    /// What its runtime ended has not ended by itself, until another run of it has taken its place in the record, too.
+    fn note_interrupted(&mut self, loaded: &Loaded, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
+        let slots = &loaded.state.app.slots;
+        self.interrupted.retain(|name, run| {
+            let placement = slots.values().find(|placement| placement.id == name.placement);
+            let replica = placement
+                .and_then(|placement| placement.replicas.iter().find(|replica| placement.name_of(replica) == *name));
+            // What is to be stopped may be gone.
+            let (Some(replica), Some(fact)) = (replica, facts.get_mut(name)) else { return false };
+            let is_back = fact.state.is_there_to_stay() && replica.run.as_ref() != Some(run);
+            if !is_back {
+                fact.state = InstanceSeen::Interrupted;
+            }
+            !is_back
+        });
     }
 
     fn count_end(&mut self, name: &InstanceName, run: &str, now: Timestamp) {

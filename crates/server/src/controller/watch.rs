@@ -21,6 +21,11 @@ struct Watched {
 }
 
 impl Watch {
+    /// What was seen says nothing: it begins anew with the next look.
+    pub(super) fn forget(&mut self) {
+        self.watched = None;
+    }
+
     /// What there is to say of the active deployment, by the counts of now as far as they are known.
     pub(super) fn look(
         &mut self,

@@ -31,6 +31,8 @@ pub struct Site {
     /// A program of its own, so that each release of processes is another one than the one before.
     program: PathBuf,
     builds: u32,
+    /// The value of `DOCKER_HOST` that names the Engine of its containers; without one it is the usual one.
+    engine: Option<String>,
 }
 
 impl Site {
@@ -54,10 +56,20 @@ impl Site {
         let program = host.folder().join("program");
         fs::copy(example_program(), &program).expect("the program can be copied");
         let gapless = host.gapless().within(&host.folder().join(&app.name));
-        let mut site = Site { host, gapless, app, program, builds: 0 };
+        let mut site = Site { host, gapless, app, program, builds: 0, engine: None };
         site.build();
         site.gapless.ok(["deploy", "--force"]);
         site
+    }
+
+    /// Has its containers be looked for on that Engine, named as in `DOCKER_HOST`.
+    pub fn on_engine(&mut self, host: &str) {
+        self.engine = Some(host.to_owned());
+    }
+
+    /// From the next release on the application misbehaves like that, or not at all.
+    pub fn misbehave(&mut self, how: Option<&str>) {
+        self.app.misbehave = how.map(str::to_owned);
     }
 
     /// Another release to deploy: another program, where it is one.
@@ -142,7 +154,7 @@ impl Site {
             .map(|instance| instance.name.clone())
             .collect();
         if self.app.runtime == Runtime::Docker {
-            let containers = world::containers(&self.app.name);
+            let containers = world::containers(&self.app.name, self.engine.as_deref());
             if containers != recorded {
                 wrong.push(format!("containers {containers:?}, recorded {recorded:?}"));
             }

@@ -95,7 +95,10 @@ pub(crate) fn unfinished(state: &Path) -> BTreeSet<String> {
 }
 
 /// The containers of an application, running or not.
-pub(crate) fn containers(app: &str) -> BTreeSet<String> {
-    let text = docker(&["ps", "--all", "--filter", &format!("name=^/?{app}\\."), "--format", "{{.Names}}"]).ok();
+pub(crate) fn containers(app: &str, engine: Option<&str>) -> BTreeSet<String> {
+    let named = format!("name=^/?{app}\\.");
+    let on = engine.into_iter().flat_map(|engine| ["--host", engine]);
+    let words: Vec<&str> = on.chain(["ps", "--all", "--filter", &named, "--format", "{{.Names}}"]).collect();
+    let text = docker(&words).ok();
     text.lines().map(str::to_owned).collect()
 }

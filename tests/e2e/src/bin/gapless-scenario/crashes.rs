@@ -15,7 +15,7 @@ pub struct CrashOptions {
     /// Of the crash matrix: what runs the application
     #[arg(long, value_enum, default_value = "process")]
     runtime: Kind,
-    /// Of the crash matrix: only these faults (kill, error, hang)
+    /// Of the crash matrix: only these faults (kill, error, hang); of a sick Docker, too (404, half+, ...)
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
     /// Of the crash matrix: so many of the times that a deployment comes to a place, from the first on
@@ -33,6 +33,13 @@ impl CrashOptions {
     /// For how many minutes it goes on.
     pub fn minutes(&self, unless_told: u64) -> u64 {
         self.minutes.unwrap_or(unless_told)
+    }
+}
+
+impl CrashOptions {
+    /// Which faults alone.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
     }
 }
 

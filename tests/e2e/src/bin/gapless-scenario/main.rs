@@ -13,6 +13,7 @@ mod recipe;
 mod recovery;
 mod render;
 mod rollback;
+mod sick_docker;
 mod soak;
 mod walk;
 mod zero_loss;
@@ -37,6 +38,7 @@ struct Args {
     #[command(flatten)]
     crashes: crashes::CrashOptions,
     #[command(flatten)]
+    sick: sick_docker::SickOptions,
     power: power_loss::PowerOptions,
 }
 
@@ -72,6 +74,8 @@ enum Name {
     Rollback,
     /// Half an hour of deployments under load, and what grows
     Soak,
+    /// A Docker Engine that hangs, lies, dies, and is full
+    SickDocker,
     /// From test to production: gates, approval, canary, observation
     Walk,
     /// A hundred deployments, fifty rollbacks and fifty upgrades, and a million requests
@@ -95,6 +99,7 @@ fn main() {
         Name::Recovery => recovery::run(),
         Name::Render => render::run(),
         Name::Rollback => rollback::run(),
+        Name::SickDocker => sick_docker::run(&args.sick, args.crashes.faults(), args.cluster.seed()),
         Name::Soak => soak::run(args.crashes.minutes(30)),
         Name::Walk => walk::run(),
         Name::ZeroLoss => zero_loss::run(),

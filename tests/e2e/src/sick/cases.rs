@@ -1,0 +1,317 @@
+//! Each kind of call that a deployment makes of the Engine, with each fault, under load: the deployment ends by itself, no
+//! request is lost, nothing is taken back or stopped that is well, nothing is left over, and the next one succeeds.
+
+use super::{Fault, FaultySocket, OwnEngine, Rule};
+use crate::chance::Chance;
+use crate::crash::{Excusing, Site};
+use crate::{App, Runtime, image};
+use gapless_core::Deployment;
+use gapless_core::deployment::{Outcome as End, Phase};
+use std::collections::BTreeMap;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+const RATE_PER_S: u32 = 100;
+/// How long a deployment may take that meets a fault: the deadlines of all its phases, and a call that hangs in each.
+const ENDS_WITHIN: Duration = Duration::from_secs(150);
+const POLL: Duration = Duration::from_millis(10);
+const APP: &str = "sick";
+/// A container that is nobody's business.
+const STRANGER: &str = "stranger";
+
+/// What is run.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// Only kinds of calls that have this in their names.
+    pub calls: String,
+    /// Only these faults, as [`Fault`] is displayed, `+` after those that last; none means all.
+    pub faults: Vec<String>,
+    /// How many rounds of faults by chance come after them.
+    pub rounds: u64,
+    /// Their seed.
+    pub seed: u64,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome {
+    /// Cases.
+    pub cases: u64,
+    /// Calls that had a fault.
+    pub faults: u64,
+    /// How often each kind of call is made by what brings it about.
+    pub calls: BTreeMap<String, usize>,
+    /// Requests.
+    pub requests: u64,
+    /// Requests that were lost.
+    pub failed: Vec<String>,
+    /// Deployments that were taken back.
+    pub false_reverts: Vec<String>,
+    /// Containers that were stopped, or started anew, and were to go on.
+    pub wrong_stops: Vec<String>,
+    /// What else was not as it should be.
+    pub violations: Vec<String>,
+    /// How the deployments ended that met a fault.
+    pub ends: BTreeMap<String, u64>,
+    /// Why deployments failed.
+    pub reasons: BTreeMap<String, String>,
+    /// The longest that a deployment took, in seconds, and in which case.
+    pub slowest: (f64, String),
+}
+
+/// What brings a call about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Story {
+    Deploy,
+    Rollback,
+    /// A release that exits at once.
+    BadRelease,
+    /// The server begins anew.
+    Restart,
+}
+
+const STORIES: [Story; 4] = [Story::Deploy, Story::Rollback, Story::BadRelease, Story::Restart];
+
+/// What a case does to calls.
+#[derive(Debug, Clone)]
+struct Case {
+    name: String,
+    story: Story,
+    rule: Rule,
+}
+
+/// Runs what is selected.
+#[must_use]
+pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
+    let mut sick = Sick::new();
+    let mut outcome = Outcome::default();
+    let stories = sick.explore(&mut outcome);
+    for case in cases(selection, &stories) {
+        sick.meet(case, &mut outcome, tell);
+    }
+    outcome
+}
+
+fn cases(selection: &Selection, stories: &BTreeMap<String, Story>) -> Vec<Case> {
+    let is_selected =
+        |fault: &str| selection.faults.is_empty() || selection.faults.iter().any(|wanted| wanted == fault);
+    let mut cases = Vec::new();
+    for (kind, story) in stories.iter().filter(|(kind, _)| kind.contains(&selection.calls)) {
+        let once = Fault::ALL.into_iter().map(|fault| (fault.to_string(), Rule::first(kind, fault)));
+        let lasting = [Fault::Status(404), Fault::Status(500), Fault::Close, Fault::Hang];
+        let lasting = lasting.into_iter().map(|fault| (format!("{fault}+"), Rule::all(kind, fault)));
+        for (fault, rule) in once.chain(lasting).filter(|(fault, _)| is_selected(fault)) {
+            cases.push(Case { name: format!("{kind}: {fault}"), story: *story, rule });
+        }
+    }
+    let mut chance = Chance::new(selection.seed);
+    for round in 0..selection.rounds {
+        let story = *chance.one_of(&[Story::Deploy, Story::Deploy, Story::Rollback]);
+        let (per_mille, seed) = (20 + chance.below(150), chance.below(u64::MAX));
+        let quick: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| *fault != Fault::Hang).collect();
+        let rule = Rule::Any { per_mille, chance: Chance::new(seed), faults: quick };
+        cases.push(Case { name: format!("round {round} of seed {}", selection.seed), story, rule });
+    }
+    cases
+}
+
+struct Sick {
+    // In this order: what uses the Engine ends before it.
+    site: Site,
+    socket: FaultySocket,
+    engine: OwnEngine,
+    _folder: tempfile::TempDir,
+}
+
+impl Sick {
+    fn new() -> Sick {
+        let engine = OwnEngine::start(&[&image()]);
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let socket = FaultySocket::new(&folder.path().join("front.sock"), &engine.socket());
+        let variables = [format!("DOCKER_HOST=unix://{}", socket.path().display())];
+        let mut site = Site::new(app(), None, &variables);
+        site.on_engine(&engine.host());
+        let (port, data) = ("PORT=9000", "DATA_DIR=/");
+        engine.ok(&["run", "--detach", "--name", STRANGER, "--network", "gapless", "-e", port, "-e", data, &image()]);
+        Sick { site, socket, engine, _folder: folder }
+    }
+
+    /// Which calls are made, and by what.
+    fn explore(&mut self, outcome: &mut Outcome) -> BTreeMap<String, Story> {
+        // Once without being looked at, so that both slots are in use as they are later.
+        self.begin(Story::Deploy).wait().expect("it can be waited for");
+        let mut stories = BTreeMap::new();
+        for story in STORIES {
+            self.must_settle();
+            self.socket.calls();
+            self.begin(story).wait().expect("it can be waited for");
+            self.must_settle();
+            let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+            self.socket.calls().into_iter().for_each(|call| *counts.entry(call.kind).or_default() += 1);
+            for (kind, count) in counts {
+                stories.entry(kind.clone()).or_insert(story);
+                outcome.calls.entry(kind).or_insert(count);
+            }
+        }
+        stories
+    }
+
+    fn must_settle(&mut self) {
+        let wrong = self.site.settle();
+        assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
+    }
+
+    fn begin(&mut self, story: Story) -> Child {
+        self.site.misbehave((story == Story::BadRelease).then_some("exit-at-start=3"));
+        self.site.build();
+        match story {
+            Story::Deploy | Story::BadRelease => self.site.gapless.spawn(["deploy", "--force"]),
+            Story::Rollback => self.site.gapless.spawn(["rollback"]),
+            Story::Restart => {
+                self.site.host.kill_server();
+                self.site.host.start_server();
+                self.site.gapless.spawn(["deploy", "--force"])
+            }
+        }
+    }
+
+    /// One case.
+    fn meet(&mut self, case: Case, outcome: &mut Outcome, tell: &mut dyn FnMut(&str)) {
+        let Case { name, story, rule } = case;
+        let lasts = !matches!(rule, Rule::Of { times: 1, .. });
+        let mut wrong = Vec::new();
+        let before = self.live();
+        let load = Excusing::start(&self.site.host, RATE_PER_S);
+        let number = self.latest().map_or(0, |latest| latest.number);
+        self.socket.arm(rule);
+        let began = Instant::now();
+        let mut command = self.begin(story);
+        if !has_ended(&mut command) {
+            wrong.push(format!("the deployment goes on after {ENDS_WITHIN:?}"));
+        }
+        let took = began.elapsed().as_secs_f64();
+        // What lasts ends with the deployment; what happens once may happen to what follows it, such as freezing the old slot.
+        if lasts {
+            self.socket.heal();
+        }
+        wrong.extend(self.site.settle());
+        let struck = self.socket.heal();
+        let wrong_stops: Vec<_> = self.not_left_alone(&before);
+        let end = self.latest().filter(|latest| latest.number > number).map(|latest| latest.phase);
+        let end = self.judge(&name, story, end, &mut wrong, outcome);
+        let live = self.live();
+        self.site.misbehave(None);
+        self.site.build();
+        let next = self.site.gapless.run(["deploy", "--force"]);
+        if next.code != 0 {
+            wrong.push(format!("the next deployment: {next:?}"));
+        }
+        wrong.extend(self.site.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
+        let wrong_stops: Vec<_> = wrong_stops.into_iter().chain(self.not_left_alone(&live)).collect();
+        if !wrong.is_empty() {
+            wrong.extend(self.site.told());
+        }
+        let seen = load.stop();
+        let verdict = if wrong.is_empty() && wrong_stops.is_empty() { "well" } else { "VIOLATED" };
+        let (requests, failed) = (seen.requests, seen.failed.len());
+        tell(&format!(
+            "{name} ({story:?}): {verdict}, {struck} calls struck, {end}, {took:.1} s; {requests} requests, {failed} failed"
+        ));
+        wrong
+            .iter()
+            .chain(&wrong_stops)
+            .chain(seen.failed.iter().take(5))
+            .for_each(|what| tell(&format!("    {what}")));
+        outcome.cases += 1;
+        outcome.faults += struck;
+        outcome.requests += requests;
+        if took > outcome.slowest.0 {
+            outcome.slowest = (took, name.clone());
+        }
+        let in_case = |what: String| format!("{name}: {what}");
+        outcome.failed.extend(seen.failed.into_iter().map(in_case));
+        outcome.wrong_stops.extend(wrong_stops.into_iter().map(in_case));
+        outcome.violations.extend(wrong.into_iter().map(in_case));
+    }
+
+    /// What there is to say of how the deployment ended.
+    fn judge(
+        &self,
+        name: &str,
+        story: Story,
+        end: Option<Phase>,
+        wrong: &mut Vec<String>,
+        outcome: &mut Outcome,
+    ) -> String {
+        let (end, reason) = match end {
+            Some(Phase::Ended(End::Succeeded { warning })) => ("succeeded", warning),
+            Some(Phase::Ended(End::Failed(reason))) => ("failed", Some(reason.message)),
+            Some(Phase::Ended(End::Reverted(reason))) => {
+                outcome.false_reverts.push(format!("{name}: {}", reason.message));
+                ("reverted", Some(reason.message))
+            }
+            other => {
+                wrong.push(format!("it ended as {other:?}"));
+                ("neither", None)
+            }
+        };
+        if story == Story::BadRelease && end == "succeeded" {
+            wrong.push("a bad release succeeded".to_owned());
+        }
+        *outcome.ends.entry(end.to_owned()).or_default() += 1;
+        match reason {
+            Some(reason) => {
+                let told = format!("{end}: {reason}");
+                outcome.reasons.insert(name.to_owned(), reason);
+                told
+            }
+            None => end.to_owned(),
+        }
+    }
+
+    fn latest(&self) -> Option<Deployment> {
+        let ran = self.site.gapless.run(["history", "--json", "-n", "1"]);
+        serde_json::from_str::<Vec<Deployment>>(&ran.stdout).unwrap_or_default().pop()
+    }
+
+    /// The containers that nothing may be done to but freezing, and which run of them that is.
+    fn live(&self) -> BTreeMap<String, String> {
+        let views = self.site.views();
+        let live = views.iter().flat_map(|view| view.slots.iter().filter(|slot| Some(slot.slot) == view.live));
+        let names = live.flat_map(|slot| &slot.instances).map(|instance| instance.name.clone());
+        names.chain([STRANGER.to_owned()]).map(|name| (name.clone(), self.run_of(&name))).collect()
+    }
+
+    fn run_of(&self, name: &str) -> String {
+        let format = "{{.Id}} {{.State.StartedAt}} running={{.State.Running}}";
+        let ran = self.engine.docker(&["inspect", "--type", "container", "--format", format, name]);
+        format!("{}{}", ran.stdout.trim(), ran.stderr.trim())
+    }
+
+    fn not_left_alone(&self, before: &BTreeMap<String, String>) -> Vec<String> {
+        let now = before.iter().map(|(name, run)| (name, run, self.run_of(name)));
+        now.filter(|(_, run, now)| *run != now).map(|(name, run, now)| format!("{name}: {run}, now {now}")).collect()
+    }
+}
+
+/// Two services, so that they have networks, and a gate that is a container.
+fn app() -> App {
+    let gate = format!("[[gates]]\nname = \"contained\"\nimage = \"{}\"\ncommand = [\"check\"]\n", image());
+    let services = "[services.web]\npath = \"/\"\nport = 9000\n[services.api]\npath = \"/api\"\nport = 9000\n";
+    let short =
+        "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\nstart_timeout = \"30s\"\nprepare_timeout = \"30s\"\n";
+    App { deploy: short.to_owned(), tables: format!("{services}{gate}"), ..App::new(APP, Runtime::Docker) }
+}
+
+fn has_ended(command: &mut Child) -> bool {
+    let give_up_at = Instant::now() + ENDS_WITHIN;
+    while Instant::now() < give_up_at {
+        if command.try_wait().is_ok_and(|status| status.is_some()) {
+            return true;
+        }
+        std::thread::sleep(POLL);
+    }
+    let _ = command.kill();
+    let _ = command.wait();
+    false
+}

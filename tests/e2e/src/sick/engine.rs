@@ -1,0 +1,238 @@
+//! A Docker Engine of a test's own: its images and containers on a small disk in memory, its networks and its firewall in a
+//! namespace that the test is in, too. It takes root.
+
+use crate::cli::Ran;
+use crate::server::wait_for;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How much its disk holds.
+const DISK: &str = "384m";
+/// How long it may take to start, with containers to start again, or to end.
+const DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
+
+/// The Engine. It is gone with all that it runs when it is dropped.
+pub struct OwnEngine {
+    folder: tempfile::TempDir,
+    process: Option<Child>,
+    namespace: Child,
+}
+
+impl OwnEngine {
+    /// Starts one that has these images of the host's Engine, and has this thread, and what it starts from now on, be in
+    /// the Engine's network namespace.
+    ///
+    /// # Panics
+    /// If that is not allowed here.
+    #[must_use]
+    pub fn start(images: &[&str]) -> Self {
+        let namespace = enter_namespace();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut engine = OwnEngine { folder, process: None, namespace };
+        std::fs::create_dir(engine.disk()).expect("a folder can be made");
+        let disk = engine.disk().display().to_string();
+        run("mount", &["-t", "tmpfs", "-o", &format!("size={DISK}"), "gapless-sick", &disk]);
+        engine.start_again();
+        for image in images {
+            engine.load(image);
+        }
+        engine
+    }
+
+    /// Its socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("docker.sock")
+    }
+
+    /// Where it keeps everything.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.folder.path().join("disk")
+    }
+
+    /// What it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts it after it has ended, and waits until it answers.
+    pub fn start_again(&mut self) {
+        assert!(self.process.is_none(), "it runs");
+        self.spawn();
+        let give_up_at = Instant::now() + DEADLINE;
+        while self.docker(&["version"]).code != 0 {
+            assert!(Instant::now() < give_up_at, "the engine does not answer:\n{}", self.log());
+            // It gives up where the containerd of one that was killed is still about to go.
+            if self.process.as_mut().is_none_or(|process| process.try_wait().is_ok_and(|status| status.is_some())) {
+                self.spawn();
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    fn spawn(&mut self) {
+        self.forget_pids();
+        let log = File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let log = log.expect("the log can be written");
+        let within = |what: &str| self.folder.path().join(what);
+        let process = Command::new("dockerd")
+            .arg("--data-root")
+            .arg(self.disk())
+            .arg("--exec-root")
+            .arg(within("exec"))
+            .arg("--pidfile")
+            .arg(within("pid"))
+            .arg("--host")
+            .arg(format!("unix://{}", self.socket().display()))
+            // Containers are in networks of their own.
+            .args(["--bridge", "none", "--shutdown-timeout", "5"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file can be opened twice"))
+            .stderr(log)
+            .process_group(0)
+            .spawn();
+        self.process = Some(process.expect("dockerd is installed"));
+    }
+
+    /// Kills it with SIGKILL: its containers go on, until it is started again.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("it runs");
+        process.kill().expect("it can be killed");
+        process.wait().expect("it can be waited for");
+    }
+
+    /// Ends it in an orderly way, and its containers before.
+    pub fn stop(&mut self) {
+        let Some(mut process) = self.process.take() else { return };
+        // It may have ended already.
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&process), rustix::process::Signal::TERM);
+        let give_up_at = Instant::now() + DEADLINE;
+        while process.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < give_up_at {
+            std::thread::sleep(POLL);
+        }
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+
+    /// Stops it as it is, or lets it go on: it accepts connections, and does nothing.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let process = self.process.as_ref().expect("it runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).expect("it can be signalled");
+    }
+
+    /// Runs `docker` on it.
+    #[must_use]
+    pub fn docker(&self, words: &[&str]) -> Ran {
+        let output = Command::new("docker").arg("--host").arg(self.host()).args(words).output();
+        let output = output.expect("docker can be run");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+        Ran { code: output.status.code().unwrap_or(-1), stdout, stderr }
+    }
+
+    /// Runs `docker` on it, to a good end: what it printed.
+    pub fn ok(&self, words: &[&str]) -> String {
+        let ran = self.docker(words);
+        assert_eq!(ran.code, 0, "docker {words:?}: {ran:?}\n{}", self.log());
+        ran.stdout
+    }
+
+    /// The lines that `docker` prints.
+    #[must_use]
+    pub fn lines(&self, words: &[&str]) -> Vec<String> {
+        self.ok(words).lines().map(str::to_owned).collect()
+    }
+
+    /// Fills its disk until so many bytes are left.
+    pub fn fill(&self, left: u64) {
+        let free = rustix::fs::statvfs(self.disk()).expect("it can be asked");
+        let free = free.f_bavail * free.f_frsize;
+        let filler = File::create(self.disk().join("filler")).expect("a file can be made");
+        let length = free.saturating_sub(left);
+        rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, length).expect("there is room");
+    }
+
+    /// Makes room again.
+    pub fn empty(&self) {
+        std::fs::remove_file(self.disk().join("filler")).expect("it was filled");
+    }
+
+    /// The value of `DOCKER_HOST` that names it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    fn load(&self, image: &str) {
+        let mut saving =
+            Command::new("docker").args(["save", image]).stdout(Stdio::piped()).spawn().expect("docker can be run");
+        let saved = saving.stdout.take().expect("it is piped");
+        let loaded = Command::new("docker").arg("--host").arg(self.host()).arg("load").stdin(saved).output();
+        let loaded = loaded.expect("docker can be run");
+        let saved = saving.wait().expect("it can be waited for");
+        assert!(saved.success() && loaded.status.success(), "{image} cannot be loaded: {loaded:?}");
+    }
+
+    /// One that was killed leaves what says that it and its containerd run; the numbers may be other processes' by now.
+    fn forget_pids(&self) {
+        for file in ["pid", "exec/containerd/containerd.pid"] {
+            let file = self.folder.path().join(file);
+            let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u32>().ok());
+            let its = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let folder = self.folder.path().display().to_string();
+            wait_for("what was killed has gone", DEADLINE, || {
+                pid.is_none_or(|pid| !its(pid).contains(&folder)).then_some(())
+            });
+            let _ = std::fs::remove_file(file);
+        }
+    }
+}
+
+impl Drop for OwnEngine {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.disk().join("filler"));
+        if self.process.is_none() {
+            // What runs is ended by the Engine that finds it.
+            self.start_again();
+        }
+        self.signal(rustix::process::Signal::CONT);
+        let all = self.docker(&["ps", "--all", "--quiet"]).stdout;
+        let all: Vec<&str> = ["rm", "--force", "--volumes"].into_iter().chain(all.lines()).collect();
+        let _ = self.docker(&all);
+        self.stop();
+        let _ = Command::new("umount").arg("--recursive").arg(self.disk()).status();
+        let _ = self.namespace.kill();
+        let _ = self.namespace.wait();
+    }
+}
+
+/// A network namespace with nothing but loopback, for as long as the process that has it lives; this thread is in it.
+fn enter_namespace() -> Child {
+    let holder = Command::new("unshare").args(["--net", "sleep", "infinity"]).stdin(Stdio::null()).spawn();
+    let holder = holder.expect("unshare can be run: install util-linux");
+    let namespace = |pid: &str| std::fs::read_link(Path::new("/proc").join(pid).join("ns/net")).ok();
+    let (own, pid) = (namespace("thread-self"), holder.id().to_string());
+    wait_for("there is a network namespace (it takes root)", DEADLINE, || {
+        namespace(&pid).is_some_and(|its| Some(its) != own).then_some(())
+    });
+    let file = File::open(format!("/proc/{pid}/ns/net")).expect("the namespace is there");
+    let kind = rustix::thread::LinkNameSpaceType::Network;
+    rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind)).expect("this thread may enter a namespace");
+    run("ip", &["link", "set", "lo", "up"]);
+    holder
+}
+
+fn run(program: &str, words: &[&str]) {
+    let output = Command::new(program).args(words).output();
+    let output = output.unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {}: {said} (it takes root)", words.join(" "));
+}
