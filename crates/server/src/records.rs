@@ -69,6 +69,9 @@ pub struct Loaded {
     revisions: Revisions,
 }
 
+/// What was loaded, each with its revision.
+type Parts = (Option<At<Application>>, Option<At<Deployment>>, Option<At<Release>>);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Revisions {
     app: u64,
@@ -324,7 +327,7 @@ impl Loaded {
     }
 
     /// The records that it was made of.
-    fn parts(self) -> (Option<At<Application>>, Option<At<Deployment>>, Option<At<Release>>) {
+    fn parts(self) -> Parts {
         let Loaded { state: State { app, deployment, release }, revisions } = self;
         let deployment = deployment.map(|record| At { record, revision: revisions.deployment });
         let release = release.map(|record| At { record, revision: revisions.release });

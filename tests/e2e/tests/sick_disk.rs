@@ -110,7 +110,7 @@ fn a15_a_deployment_that_is_under_way_waits_for_the_disk_and_comes_to_its_end() 
         history(&site).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
     });
     let failing = Failing::begin(&pids(&site), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
-    sick::wait_for_line(&|| site.host.log(), "cannot go on until the state can be used");
+    sick_disk::wait_for_line(&|| site.host.log(), "cannot go on until the state can be used");
     drop(failing);
     wait_for("it has ended", DEADLINE, || history(&site).first().filter(|it| it.phase.is_end()).map(drop));
     assert_eq!(history(&site)[0].phase.name(), "succeeded");
@@ -119,24 +119,24 @@ fn a15_a_deployment_that_is_under_way_waits_for_the_disk_and_comes_to_its_end() 
 
 fn small_host(folder: &Path, mount: &[&str]) -> Host {
     let host = Host::at(folder, SocketAddr::from(([127, 0, 0, 1], free_port())));
-    sick::mount(mount, &folder.join("state"));
+    sick_disk::mount(mount, &folder.join("state"));
     host
 }
 
 #[test]
 fn a16_a_full_disk_is_said_and_passes() {
-    sick::in_namespace("on_a_full_disk");
+    sick_disk::in_namespace("on_a_full_disk");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
 fn on_a_full_disk() {
-    let folder = sick::namespace_folder().expect("another test runs this one");
+    let folder = sick_disk::namespace_folder().expect("another test runs this one");
     let mut site = some_site(Some(small_host(&folder, &["-t", "tmpfs", "-o", "size=1g", "tmpfs"])));
     let server = site.host.server_pid();
     let load = Excusing::start(&site.host, RATE_PER_S);
     let ballast = folder.join("state/ballast");
-    sick::fill(&ballast);
+    sick_disk::fill(&ballast);
     site.build();
     // Until the log is at the end of what it has room for, changes can be recorded, and then they are there.
     let full = wait_for("it is full", DEADLINE, || {
@@ -153,13 +153,13 @@ fn on_a_full_disk() {
 
 #[test]
 fn a16_a_disk_that_becomes_read_only_is_said_and_passes() {
-    sick::in_namespace("on_a_disk_that_becomes_read_only");
+    sick_disk::in_namespace("on_a_disk_that_becomes_read_only");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
 fn on_a_disk_that_becomes_read_only() {
-    let folder = sick::namespace_folder().expect("another test runs this one");
+    let folder = sick_disk::namespace_folder().expect("another test runs this one");
     let image = folder.join("disk");
     fs::File::create(&image).and_then(|file| file.set_len(1 << 30)).expect("a file can be made");
     run("mkfs.ext4", &["-q", &text(&image)]);
@@ -184,7 +184,7 @@ fn on_a_disk_that_becomes_read_only() {
     let state = folder.join("state");
     run("umount", &[&text(&state)]);
     let _ = std::process::Command::new("e2fsck").args(["-fy", &text(&image)]).output();
-    sick::mount(&["-o", "loop", &text(&image)], &state);
+    sick_disk::mount(&["-o", "loop", &text(&image)], &state);
     site.host.start_server();
     recovers(&mut site, None, None);
     site.host.end();

@@ -237,7 +237,9 @@ impl Site {
 /// A load, and when things were killed under it.
 pub struct Excusing {
     load: Load,
+    /// The load's own clock began between these two.
     began: SystemTime,
+    begun: SystemTime,
     kills: Vec<SystemTime>,
 }
 
@@ -265,7 +267,8 @@ impl Excusing {
             ..LoadPlan::new(host.address())
         };
         let began = SystemTime::now();
-        Excusing { load: Load::start(plan), began, kills: Vec::new() }
+        let load = Load::start(plan);
+        Excusing { load, began, begun: SystemTime::now(), kills: Vec::new() }
     }
 
     /// How many requests have ended, well or badly.
@@ -282,11 +285,11 @@ impl Excusing {
     /// Ends the load: what it saw.
     #[must_use]
     pub fn stop(self) -> Seen {
-        let (began, kills) = (self.began, self.kills);
+        let (began, begun, kills) = (self.began, self.begun, self.kills);
         let report: Report = self.load.stop();
         let is_excused = |failure: &Failure| {
             let sent = began + Duration::from_micros(failure.at_us);
-            let ended = sent + Duration::from_micros(failure.after_us);
+            let ended = begun + Duration::from_micros(failure.at_us + failure.after_us);
             kills.iter().any(|killed| sent <= *killed + KILLED_WITHIN && ended >= *killed)
         };
         let (excused, failed): (Vec<_>, Vec<_>) = report.failures.iter().partition(|failure| is_excused(failure));

@@ -39,6 +39,7 @@ struct Args {
     crashes: crashes::CrashOptions,
     #[command(flatten)]
     sick: sick_docker::SickOptions,
+    #[command(flatten)]
     power: power_loss::PowerOptions,
 }
 
