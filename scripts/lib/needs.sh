@@ -45,5 +45,6 @@ need_docker() {
 
 # Installs a program of cargo's of that name, which takes minutes, once.
 need_cargo_tool() {
-    command -v "$1" >/dev/null || cargo install --locked --quiet "$1"
+    # Not optimised: it takes longer to build than it ever runs.
+    command -v "$1" >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --quiet --debug "$1"
 }
