@@ -27,7 +27,7 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
     let Workload::Docker(container) = &plan.service.workload else {
         return Err(RuntimeError::Start { name: plan.name.clone(), why: "it is not a container".to_owned() });
     };
-    let addresses = network::ensure(engine, false).await?;
+    let mut addresses = network::ensure(engine, false).await?;
     let id = match create(engine, plan, container, addresses.as_ref()).await {
         Ok(id) => id,
         Err(problem) if problem.status() == Some(409) => existing(engine, plan).await?,
@@ -37,12 +37,14 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
         network::join(engine, &plan.name, &id).await?;
     }
     let mut started = run(engine, &id, plan).await;
-    // The network may have been removed since it was seen.
+    // The network may have been removed since it was seen, and made again with other addresses.
     if let Err(problem) = &started
-        && problem.message().contains("network")
-        && problem.message().contains("not found")
+        && is_of_another_network(problem)
     {
-        network::ensure(engine, true).await?;
+        addresses = network::ensure(engine, true).await?;
+        if let Some(addresses) = &addresses {
+            network::move_to(engine, &id, addresses.address_of(&plan.name, 0)).await?;
+        }
         started = run(engine, &id, plan).await;
     }
     if let Some(addresses) = addresses {
@@ -56,6 +58,12 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
         }
     }
     started.map_err(|problem| explain(problem, plan))
+}
+
+/// Whether a container was created for a network that is not there any more.
+fn is_of_another_network(problem: &Problem) -> bool {
+    let message = problem.message();
+    message.contains("network") && (message.contains("not found") || message.contains("does not belong to any of"))
 }
 
 async fn create(
