@@ -5,7 +5,8 @@ const SEEDS: u64 = 20_000;
 
 /// Seeds that found something in gapless, or in the simulator's own rules, when they were run first: each must stay good.
 /// What they found is in `docs/reliability.md`, by its id.
-const FOUND: [(u64, &str); 6] = [
+const FOUND: [(u64, &str); 7] = [
+    (9310, "R-082: an application that was removed while an instance of it was being started left that running"),
     (1213, "R-001: drains were a tenth short after the wall clock had been set, in the first version of its fix"),
     (1215, "R-001: the same, while an application was stopped"),
     (1366, "R-001: the same, with services that have no routes"),

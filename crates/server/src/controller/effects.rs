@@ -110,6 +110,11 @@ impl Effects {
         self.prepared.as_ref().filter(|(number, _)| *number == deployment).map(|(_, result)| result.clone())
     }
 
+    /// Whether an instance is being started.
+    pub(super) fn is_starting(&self, name: &InstanceName) -> bool {
+        self.under_way.contains(&Work::Start(name.clone()))
+    }
+
     /// Whether an instance is being stopped.
     pub(super) fn is_stopping(&self, name: &InstanceName) -> bool {
         self.under_way.contains(&Work::Stop(name.clone()))
@@ -367,6 +372,10 @@ impl Effects {
     }
 
     fn stop(&mut self, name: InstanceName, grace: Millis, state: &State) {
+        if self.is_starting(&name) {
+            // Asked for again when that has come to its end: of two at once nobody knows which is the last.
+            return;
+        }
         // An instance that nothing in the record names may be of any runtime; those that do not have it do nothing.
         let runtimes: Vec<_> = match state.app.placement_of(&name) {
             Some(placement) => vec![self.shared.runtimes.of(&placement.spec).clone()],

@@ -146,7 +146,7 @@ impl Observer {
                     fact.state = InstanceSeen::Frozen { run: run.clone() };
                 }
             }
-            self.add_missing(loaded, &mut facts);
+            self.add_missing(loaded, effects, &mut facts);
             self.note_interrupted(loaded, &mut facts);
             facts
         });
@@ -275,11 +275,13 @@ impl Observer {
         }
     }
 
-    /// Instances that are recorded and do not exist still have their failed starts and their back-off.
-    fn add_missing(&self, loaded: &Loaded, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
+    /// Instances that are recorded and do not exist still have their failed starts and their back-off. One is there from the
+    /// beginning of its start on: if it was forgotten before the end of that, it would be left over.
+    fn add_missing(&self, loaded: &Loaded, effects: &Effects, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
         for name in loaded.state.app.placements().flat_map(|placement| placement.instances()) {
+            let is_starting = effects.is_starting(&name);
             facts.entry(name.clone()).or_insert_with(|| InstanceFact {
-                state: InstanceSeen::Missing,
+                state: if is_starting { InstanceSeen::Created } else { InstanceSeen::Missing },
                 health: Default::default(),
                 start_error: self.start_errors.get(&name).cloned(),
                 restart_at: self.backoffs.get(&name).map(|backoff| backoff.restart_at).unwrap_or_default(),
