@@ -14,7 +14,7 @@ fn b1_twenty_deploys_and_twenty_rollbacks_on_docker_lose_no_request_of_a_hundred
     let folder = App::new("zero-loss", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    let load = Load::of_all_kinds(host.address(), 900);
+    let load = Load::of_all_kinds(host.address(), 800);
     for _ in 0..20 {
         gapless.ok(["deploy", "--force"]);
         gapless.ok(["rollback"]);
