@@ -74,7 +74,7 @@ impl Outcome {
     }
 }
 
-/// Kills at random, round after round, on [`HOSTS`] hosts beside each other, since most of a round is waiting. Each has a
+/// Kills at random, round after round, on several hosts beside each other, since most of a round is waiting. Each has a
 /// seed of its own, from that of the settings on, and its share of the rounds.
 ///
 /// # Panics
