@@ -1,9 +1,14 @@
 //! The `gapless` command, as a user runs it.
 
+use gapless_core::Deployment;
 use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LATEST: [&str; 4] = ["history", "--json", "-n", "1"];
+const POLL: Duration = Duration::from_millis(10);
 
 /// The `gapless` binary, speaking to one server.
 #[derive(Debug, Clone)]
@@ -58,6 +63,21 @@ impl Gapless {
         serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
     }
 
+    /// The newest deployment of the application in its folder.
+    ///
+    /// # Panics
+    /// If there is none, or the server does not tell.
+    #[must_use]
+    pub fn latest(&self) -> Deployment {
+        self.json::<Vec<Deployment>, _>(LATEST).remove(0)
+    }
+
+    /// The same, where there need not be one, nor a server that tells.
+    #[must_use]
+    pub fn latest_if_told(&self) -> Option<Deployment> {
+        serde_json::from_str::<Vec<Deployment>>(&self.run(LATEST).stdout).unwrap_or_default().pop()
+    }
+
     /// Begins to run it.
     pub fn spawn<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Child {
         self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gapless can be run")
@@ -69,6 +89,20 @@ impl Gapless {
         command.args(args).current_dir(&self.folder).env("GAPLESS_SOCKET", &self.socket).stdin(Stdio::null());
         command
     }
+}
+
+/// Whether a command that was begun ends in time; else it is killed.
+pub(crate) fn ends_within(command: &mut Child, deadline: Duration) -> bool {
+    let give_up_at = Instant::now() + deadline;
+    while Instant::now() < give_up_at {
+        if command.try_wait().is_ok_and(|status| status.is_some()) {
+            return true;
+        }
+        std::thread::sleep(POLL);
+    }
+    let _ = command.kill();
+    let _ = command.wait();
+    false
 }
 
 /// The build of gapless with places at which it can be made to fail: `$GAPLESS_FAILING`, else the one beside this one.

@@ -1,11 +1,11 @@
 //! The soak: deployments of all kinds under load for a long while, and whether anything grows that should not.
 
+use crate::booted::docker;
 use crate::usage::{Usage, files_below};
 use crate::{App, Gapless, Host, Load, Runtime, wait_for};
 use gapless_api::{ApplicationView, SlotState};
 use gapless_ledger::{LoadPlan, Report};
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 const RATE_PER_S: u32 = 150;
@@ -171,6 +171,5 @@ fn sample(host: &Host, at: Duration) -> Sample {
 }
 
 fn listed(words: &[&str]) -> u64 {
-    let output = Command::new("docker").args(words).output().expect("docker can be run");
-    String::from_utf8_lossy(&output.stdout).lines().count() as u64
+    docker(words).ok().lines().count() as u64
 }

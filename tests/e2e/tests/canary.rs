@@ -9,10 +9,6 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn latest(gapless: &Gapless) -> Deployment {
-    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
-}
-
 fn view(gapless: &Gapless) -> ApplicationView {
     gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
 }
@@ -51,7 +47,7 @@ fn a_canary_gets_its_share_step_by_step_and_no_request_is_lost() {
     {
         assert!(ran.stdout.contains(words), "{words:?} is missing: {}", ran.stdout);
     }
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     let compared = deployment.receipt.canary.as_ref().expect("there was a canary");
     assert!(compared.new.requests > 100 && compared.old.requests > 100 && compared.breach.is_none(), "{compared:?}");
     assert!(compared.old.p50_us > 0 && compared.new.p99_us >= compared.new.p50_us, "{compared:?}");
@@ -85,7 +81,7 @@ fn people_pause_a_canary_set_its_weight_and_let_it_go_on() {
     gapless.ok(["promote"]);
     weight(50);
     gapless.ok(["canary", "skip"]);
-    wait_for("it is live", DEADLINE, || (latest(&gapless).phase.name() == "succeeded").then_some(()));
+    wait_for("it is live", DEADLINE, || (gapless.latest().phase.name() == "succeeded").then_some(()));
     let late = gapless.run(["promote"]);
     assert!(late.code == 1 && said(&late).contains("no deployment of"), "{late:?}");
 }
@@ -101,7 +97,7 @@ fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_nu
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(said(&ran).contains("requests failed") && said(&ran).contains("of the old release 0 of"), "{ran:?}");
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     assert_eq!(reverted(&deployment).cause, Cause::Judged);
     let seen = deployment.receipt.canary.unwrap();
     assert!(seen.new.errors > 5 && seen.old.errors == 0, "{seen:?}");
@@ -124,7 +120,7 @@ fn a_release_that_answers_its_health_check_and_nobody_else_is_taken_back_while_o
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     assert_eq!(reverted(&deployment).cause, Cause::Judged, "{ran:?}");
     assert!(report.failed > 0 && report.failed < 400, "{}", report.failed);
 }
@@ -138,7 +134,7 @@ fn a_release_that_crashes_right_after_its_cutover_costs_no_idempotent_request() 
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
-    let cause = reverted(&latest(&gapless)).cause;
+    let cause = reverted(&gapless.latest()).cause;
     assert!(matches!(cause, Cause::Exited | Cause::Unreachable), "{cause:?}");
     assert_eq!(report.failed, 0, "{:#?}", report.failures);
 }
@@ -161,14 +157,14 @@ fn the_way_back_is_the_fastest_one_and_is_said() {
         let load = Load::idempotent(host.address(), 300);
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were parked and went on"), "{ran:?}");
-        assert_eq!(latest(&gapless).way, Some(Way::Parked));
-        wait_for("it is over", DEADLINE, || latest(&gapless).phase.is_end().then_some(()));
+        assert_eq!(gapless.latest().way, Some(Way::Parked));
+        wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
 
         second("0s");
         wait_for("it is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were started again"), "{ran:?}");
-        assert_eq!(latest(&gapless).way, Some(Way::Started));
+        assert_eq!(gapless.latest().way, Some(Way::Started));
         let report = load.stop();
         assert_eq!(report.failed, 0, "{:#?}", report.failures);
     }
@@ -180,7 +176,7 @@ fn what_is_live_already_is_not_deployed_again() {
     let (_, gapless) = first_release(&host, Runtime::Process);
     let ran = gapless.ok(["deploy"]);
     assert!(ran.stdout.contains("release 1 is live already"), "{ran:?}");
-    assert_eq!(latest(&gapless).phase.name(), "unchanged");
+    assert_eq!(gapless.latest().phase.name(), "unchanged");
     assert_eq!(view(&gapless).slots.len(), 1);
     let ran = gapless.ok(["deploy", "--force"]);
     assert!(ran.stdout.contains("release 3 is live"), "{ran:?}");

@@ -1,7 +1,6 @@
 //! G1, G2, A1: whatever is killed, fails or hangs, wherever: one release is live, no request is lost, nothing is left over,
 //! and the next deployment succeeds. All of it: `./scripts/scenario crash-matrix` and `kills`; here a part that is short.
 
-use gapless_core::Deployment;
 use gapless_e2e::crash::kills::{self, Settings};
 use gapless_e2e::crash::matrix::{self, Selection};
 use gapless_e2e::crash::{Excusing, Site};
@@ -66,9 +65,7 @@ fn a9_a_signal_at_each_phase_leaves_no_half_state() {
             site.gapless.ok(["deploy", "--force", "--detach"]);
             // It may have gone past that phase before it is seen in it: then it is signalled right after.
             wait_for(phase, Duration::from_secs(30), || {
-                let latest: Vec<Deployment> = site.gapless.json(["history", "--json", "-n", "1"]);
-                let now = latest[0].phase.name();
-                (place(now) >= place(phase)).then_some(())
+                (place(site.gapless.latest().phase.name()) >= place(phase)).then_some(())
             });
             site.host.signal_server(signal);
             wait_for("the server ends", Duration::from_secs(20), || site.host.server_ended());
@@ -76,8 +73,7 @@ fn a9_a_signal_at_each_phase_leaves_no_half_state() {
             assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", site.told());
             let seen = load.stop();
             assert!(seen.failed.is_empty() && seen.requests > 0, "{signal:?} while {phase}: {seen:#?}");
-            let latest: Vec<Deployment> = site.gapless.json(["history", "--json", "-n", "1"]);
-            assert_eq!(latest[0].phase.name(), "succeeded", "{signal:?} while {phase}");
+            assert_eq!(site.gapless.latest().phase.name(), "succeeded", "{signal:?} while {phase}");
         }
     }
 }

@@ -1,17 +1,13 @@
 //! Hooks and migrations on the real components: at their points, once each, with requests held where that is asked for;
 //! and the page of an application under maintenance.
 
+use gapless_core::Phase;
 use gapless_core::deployment::{Cause, Outcome};
-use gapless_core::{Deployment, Phase};
 use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, image, wait_for};
 use std::path::Path;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
-
-fn latest(gapless: &Gapless) -> Deployment {
-    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
-}
 
 fn said(ran: &Ran) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
@@ -62,7 +58,7 @@ fn hooks_and_migrations_are_done_once_each_at_their_points() {
     gapless.ok(["deploy"]);
     let noted = std::fs::read_to_string(&path).unwrap();
     assert_eq!(noted, "start 2 1\nschema 2 1\ncut 2 1\nover 2 2\ndone 2 2\n");
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     let done: Vec<_> = deployment.hooks.iter().map(|hook| hook.name.as_str()).collect();
     assert_eq!(done, ["start", "schema", "cut", "over", "in-image", "done"]);
     assert!(deployment.hooks.iter().all(|hook| hook.result.as_ref().unwrap().passed), "{:?}", deployment.hooks);
@@ -83,7 +79,7 @@ fn a_migration_with_a_way_back_is_undone_by_a_rollback() {
     let gapless = second_release(&host, Runtime::Process, &(table + &back));
     gapless.ok(["deploy"]);
     gapless.ok(["rollback"]);
-    wait_for("it is over", DEADLINE, || latest(&gapless).phase.is_end().then_some(()));
+    wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "schema 2 1\nback\n");
 }
 
@@ -100,7 +96,7 @@ fn a_hook_that_fails_leaves_the_live_release_alone_and_says_its_last_lines() {
     for words in ["the hook broken (before-cutover) failed", "no such table", "release 1 is live in blue, as before"] {
         assert!(said(&ran).contains(words), "{words:?} is missing: {ran:?}");
     }
-    let Phase::Ended(Outcome::Failed(reason)) = latest(&gapless).phase else { panic!("not failed") };
+    let Phase::Ended(Outcome::Failed(reason)) = gapless.latest().phase else { panic!("not failed") };
     assert_eq!(reason.cause, Cause::Hook);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "tell 2 1\n");
 }
@@ -115,7 +111,7 @@ fn b_a_migration_with_requests_held_fails_none_of_them() {
     gapless.ok(["deploy"]);
     let report = load.stop();
     assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
-    let receipt = latest(&gapless).receipt;
+    let receipt = gapless.latest().receipt;
     assert!(receipt.held > 300 && receipt.held_longest_us >= 1_900_000, "{receipt:?}");
     assert!(gapless.ok(["show", "2"]).stdout.contains("held             "));
 }

@@ -30,10 +30,6 @@ fn release(nginx: &Nginx, host: &str, headers: &str) -> Result<String, u16> {
     if status == 200 { Ok(release.expect("the release is told")) } else { Err(status) }
 }
 
-fn latest(gapless: &Gapless) -> Deployment {
-    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
-}
-
 #[test]
 fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
     let (nginx, host) = host();
@@ -44,7 +40,7 @@ fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
         gapless.ok(["deploy", "--force"]);
     }
     gapless.ok(["rollback"]);
-    let last = latest(&gapless).release.to_string();
+    let last = gapless.latest().release.to_string();
     wait_for("the load has seen the last release", DEADLINE, || {
         load.snapshot().by_release.contains_key(&last).then_some(())
     });
@@ -96,7 +92,7 @@ fn n3_nginx_is_killed_and_started_again_and_deploys_go_on() {
     nginx.run();
     assert_eq!(release(&nginx, "shop.test", ""), Ok("1".to_owned()));
     wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
-    let now = latest(&gapless).release.to_string();
+    let now = gapless.latest().release.to_string();
     assert_eq!(release(&nginx, "shop.test", ""), Ok(now));
 }
 

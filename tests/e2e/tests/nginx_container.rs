@@ -1,6 +1,5 @@
 //! nginx in a container as the data plane: `./scripts/test` builds its image from this host's own nginx.
 
-use gapless_core::Deployment;
 use gapless_e2e::{App, Gapless, Host, Load, NginxContainer, Runtime, free_port, get, wait_for};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -33,7 +32,7 @@ fn told(host: &Host, parts: &[&str]) {
 /// Waits until a deployment succeeds, and its release answers.
 fn deploys_again(gapless: &Gapless, address: SocketAddr) {
     wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
-    let latest = gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
+    let latest = gapless.latest();
     assert_eq!(release(address, "shop.test"), Some(latest.release.to_string()));
 }
 

@@ -10,10 +10,6 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn latest(gapless: &Gapless) -> Deployment {
-    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
-}
-
 fn said(ran: &Ran) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
@@ -86,7 +82,7 @@ fn gates_of_every_kind_test_the_new_release_before_anybody_sees_it() {
     let ran = gapless.ok(["deploy"]);
     assert!(ran.stdout.contains("answers | GET /up: as expected"), "{}", ran.stdout);
     assert!(ran.stdout.contains("testing"), "{}", ran.stdout);
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     let names: Vec<_> = deployment.gates.iter().map(|gate| gate.name.as_str()).collect();
     assert_eq!(names.len(), 4, "{names:?}");
     assert_eq!(names[2..], ["answers", "stress"], "groups run in order");
@@ -109,7 +105,7 @@ fn a_gate_that_fails_ends_the_deployment_and_the_live_release_never_noticed() {
     for words in ["the gate answers failed", "answered 200, expected 204", "release 1 is live in blue, as before"] {
         assert!(said(&ran).contains(words), "{words:?} is missing: {ran:?}");
     }
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     assert_eq!(deployment.gates[0].attempts, 2);
     assert_eq!((release_of(&host, ""), deployment.receipt.cutover_at), ("1".to_owned(), None));
     wait_for("nothing of it is left", DEADLINE, || {
@@ -129,7 +125,7 @@ fn a_command_runs_in_a_clean_environment_as_nobody_and_is_ended_with_its_childre
     let ran = gapless.run(["deploy"]);
     assert_eq!(ran.code, 4, "{ran:?}");
     assert!(said(&ran).contains("the gate for-ever failed: not done within 2 s"), "{ran:?}");
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     let (who, what) = (&deployment.gates[0].result.lines, &deployment.gates[1].result.lines);
     assert!(who[0].contains("(nobody)") && !who[0].contains("(root)"), "{who:?}");
     let names: Vec<_> = what.iter().filter_map(|line| line.split_once('=')).map(|(name, _)| name).collect();
@@ -146,7 +142,7 @@ fn while_it_waits_for_approval_only_the_token_leads_to_it() {
     let ran = gapless.run(["deploy", "--wait", "100ms"]);
     assert_eq!(ran.code, 7, "{ran:?}");
     assert!(said(&ran).contains("gapless approve 2"), "{ran:?}");
-    let deployment = latest(&gapless);
+    let deployment = gapless.latest();
     let token = &deployment.preview_token;
     assert!(token.len() == 32, "{token}");
     assert_eq!(release_of(&host, ""), "1");
@@ -174,7 +170,7 @@ fn a_deployment_can_be_refused_and_nobody_approves_their_own_where_others_must()
     gapless.ok(["reject", "--reason", "not on a Friday"]);
     let ran = gapless.run(["show", "2", "--follow"]);
     assert!(ran.code == 7 && said(&ran).contains("refused it: not on a Friday"), "{ran:?}");
-    let Phase::Ended(Outcome::Failed(reason)) = latest(&gapless).phase else { panic!("it goes on") };
+    let Phase::Ended(Outcome::Failed(reason)) = gapless.latest().phase else { panic!("it goes on") };
     assert_eq!((reason.cause, release_of(&host, "")), (Cause::Rejected, "1".to_owned()));
 }
 

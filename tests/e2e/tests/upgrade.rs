@@ -1,7 +1,6 @@
 //! Another version takes the place of the one that runs, while requests go on.
 
 use gapless_api::ServerInfo;
-use gapless_core::Deployment;
 use gapless_e2e::{App, Host, Load, Runtime, wait_for};
 use std::time::Duration;
 
@@ -27,10 +26,7 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
         assert_eq!(before.pid, after.pid, "the server is the same process");
         assert_ne!(before.started_at, after.started_at);
         seen.push(proxy_of(&after));
-        wait_for("the deployment ends", Duration::from_secs(60), || {
-            let latest = gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
-            latest.phase.is_end().then_some(())
-        });
+        wait_for("the deployment ends", Duration::from_secs(60), || gapless.latest().phase.is_end().then_some(()));
         gapless.ok(["rollback"]);
     }
     let report = load.stop();

@@ -98,7 +98,7 @@ fn deploy() -> Vec<Row> {
         for turn in 0..DEPLOYS_PER_ROUND {
             floor.push(tokio.block_on(engine_floor(&docker, &format!("gapless-bench-{round}-{turn}"), &data)));
             cold.ok(["deploy", "--force"]);
-            let latest = latest(&cold);
+            let latest = cold.latest();
             let cutover_at = latest.receipt.cutover_at.expect("it was cut over");
             cutovers_few.push(cutover_us(&latest));
             ours.push(cutover_at.since(latest.requested_at).0 as f64 + cutover_us(&latest) / 1000.0);
@@ -156,7 +156,7 @@ fn cutovers_among_many(host: &Host) -> Vec<f64> {
     let mut cutovers = Vec::new();
     for _ in 0..ROUNDS * DEPLOYS_PER_ROUND {
         gapless.ok(["deploy", "--force"]);
-        cutovers.push(cutover_us(&latest(&gapless)));
+        cutovers.push(cutover_us(&gapless.latest()));
     }
     cutovers
 }
@@ -181,10 +181,6 @@ fn idle() -> Vec<Row> {
         row(&format!("server idle with {IDLE_APPLICATIONS} applications, memory (Pss)"), pss_mib(server), "MiB"),
         row(&format!("proxy idle with {IDLE_APPLICATIONS} applications, memory (Pss)"), pss_mib(proxy), "MiB"),
     ]
-}
-
-fn latest(gapless: &gapless_e2e::Gapless) -> Deployment {
-    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
 }
 
 fn cutover_us(deployment: &Deployment) -> f64 {

@@ -3,6 +3,7 @@
 
 use super::{Excusing, Site, world};
 use crate::chance::Chance;
+use crate::cli::ends_within;
 use crate::{App, Gapless, Runtime};
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -14,7 +15,6 @@ const RATE_PER_S: u32 = 150;
 const KILLED_WITHIN_MS: u64 = 1800;
 /// How long a command may go on after all is as it should be.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(10);
 
 /// How much of it, and by which chance.
 #[derive(Debug, Clone, Copy)]
@@ -147,7 +147,7 @@ fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String 
         site.revive();
     }
     let mut wrong = site.settle();
-    if !has_ended(&mut command) {
+    if !ends_within(&mut command, COMMAND_DEADLINE) {
         wrong.push("the command goes on for ever".to_owned());
     }
     let seen = load.stop();
@@ -208,17 +208,4 @@ fn kill(site: &mut Site, victim: Victim, chance: &mut Chance, load: &mut Excusin
         load.killed_at(at);
     }
     Some(format!("{victim:?} {} {} killed", process.pid, process.instance.as_deref().unwrap_or("")))
-}
-
-fn has_ended(command: &mut Child) -> bool {
-    let give_up_at = Instant::now() + COMMAND_DEADLINE;
-    while Instant::now() < give_up_at {
-        if command.try_wait().is_ok_and(|status| status.is_some()) {
-            return true;
-        }
-        std::thread::sleep(POLL);
-    }
-    let _ = command.kill();
-    let _ = command.wait();
-    false
 }

@@ -9,7 +9,7 @@ use super::trace::{self, Change, Event, Syncs};
 use crate::crash::{Site, world};
 use crate::{App, Host, Runtime, free_port, wait_for};
 use gapless_core::application::Desired;
-use gapless_core::{Application, Deployment, Phase, RouteTable};
+use gapless_core::{Application, Phase, RouteTable};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -114,7 +114,7 @@ fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
     // A sync may fail them.
     let done =
         |arguments: &[&str]| wait_for("it is done", DEADLINE, || (gapless.run(arguments).code == 0).then(log_bytes));
-    let newest = || gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0);
+    let newest = || gapless.latest();
     let mut tell = |log_bytes: u64, what: &'static str, is_routed: bool, is_so: IsSo| {
         told.push(Told { what, log_bytes, is_so, is_routed });
     };

@@ -3,9 +3,9 @@
 
 use super::{Fault, FaultySocket, OwnEngine, Rule};
 use crate::chance::Chance;
+use crate::cli::ends_within;
 use crate::crash::{Excusing, Site};
 use crate::{App, Runtime, image};
-use gapless_core::Deployment;
 use gapless_core::deployment::{Outcome as End, Phase};
 use std::collections::BTreeMap;
 use std::process::Child;
@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 const RATE_PER_S: u32 = 100;
 /// How long a deployment may take that meets a fault: the deadlines of all its phases, and a call that hangs in each.
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
-const POLL: Duration = Duration::from_millis(10);
 const APP: &str = "sick";
 /// A container that is nobody's business.
 const STRANGER: &str = "stranger";
@@ -182,11 +181,11 @@ impl Sick {
         let mut wrong = Vec::new();
         let before = self.live();
         let load = Excusing::start(&self.site.host, RATE_PER_S);
-        let number = self.latest().map_or(0, |latest| latest.number);
+        let number = self.site.gapless.latest_if_told().map_or(0, |latest| latest.number);
         self.socket.arm(rule);
         let began = Instant::now();
         let mut command = self.begin(story);
-        if !has_ended(&mut command) {
+        if !ends_within(&mut command, ENDS_WITHIN) {
             wrong.push(format!("the deployment goes on after {ENDS_WITHIN:?}"));
         }
         let took = began.elapsed().as_secs_f64();
@@ -197,7 +196,7 @@ impl Sick {
         wrong.extend(self.site.settle());
         let struck = self.socket.heal();
         let wrong_stops: Vec<_> = self.not_left_alone(&before);
-        let end = self.latest().filter(|latest| latest.number > number).map(|latest| latest.phase);
+        let end = self.site.gapless.latest_if_told().filter(|latest| latest.number > number).map(|latest| latest.phase);
         let end = self.judge(&name, story, end, &mut wrong, outcome);
         let live = self.live();
         self.site.misbehave(None);
@@ -269,11 +268,6 @@ impl Sick {
         }
     }
 
-    fn latest(&self) -> Option<Deployment> {
-        let ran = self.site.gapless.run(["history", "--json", "-n", "1"]);
-        serde_json::from_str::<Vec<Deployment>>(&ran.stdout).unwrap_or_default().pop()
-    }
-
     /// The containers that nothing may be done to but freezing, and which run of them that is.
     fn live(&self) -> BTreeMap<String, String> {
         let views = self.site.views();
@@ -301,17 +295,4 @@ fn app() -> App {
     let short =
         "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\nstart_timeout = \"30s\"\nprepare_timeout = \"30s\"\n";
     App { deploy: short.to_owned(), tables: format!("{services}{gate}"), ..App::new(APP, Runtime::Docker) }
-}
-
-fn has_ended(command: &mut Child) -> bool {
-    let give_up_at = Instant::now() + ENDS_WITHIN;
-    while Instant::now() < give_up_at {
-        if command.try_wait().is_ok_and(|status| status.is_some()) {
-            return true;
-        }
-        std::thread::sleep(POLL);
-    }
-    let _ = command.kill();
-    let _ = command.wait();
-    false
 }

@@ -1,12 +1,12 @@
 //! A Docker Engine of a test's own: its images and containers on a small disk in memory, its networks and its firewall in a
 //! namespace that the test is in, too. It takes root.
 
-use crate::cli::Ran;
+use crate::Namespace;
+use crate::cli::{Ran, ends_within};
 use crate::server::wait_for;
 use std::fs::File;
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,8 @@ const POLL: Duration = Duration::from_millis(10);
 pub struct OwnEngine {
     folder: tempfile::TempDir,
     process: Option<Child>,
-    namespace: Child,
+    /// What it is in; gone after it.
+    _namespace: Namespace,
 }
 
 impl OwnEngine {
@@ -31,9 +32,9 @@ impl OwnEngine {
     /// If that is not allowed here.
     #[must_use]
     pub fn start(images: &[&str]) -> Self {
-        let namespace = enter_namespace();
+        let namespace = Namespace::entered("engine");
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut engine = OwnEngine { folder, process: None, namespace };
+        let mut engine = OwnEngine { folder, process: None, _namespace: namespace };
         std::fs::create_dir(engine.disk()).expect("a folder can be made");
         let disk = engine.disk().display().to_string();
         run("mount", &["-t", "tmpfs", "-o", &format!("size={DISK}"), "gapless-sick", &disk]);
@@ -114,12 +115,7 @@ impl OwnEngine {
         // It may have ended already.
         let _ =
             rustix::process::kill_process(rustix::process::Pid::from_child(&process), rustix::process::Signal::TERM);
-        let give_up_at = Instant::now() + DEADLINE;
-        while process.try_wait().is_ok_and(|status| status.is_none()) && Instant::now() < give_up_at {
-            std::thread::sleep(POLL);
-        }
-        let _ = process.kill();
-        let _ = process.wait();
+        ends_within(&mut process, DEADLINE);
     }
 
     /// Stops it as it is, or lets it go on: it accepts connections, and does nothing.
@@ -209,25 +205,7 @@ impl Drop for OwnEngine {
         let _ = self.docker(&all);
         self.stop();
         let _ = Command::new("umount").arg("--recursive").arg(self.disk()).status();
-        let _ = self.namespace.kill();
-        let _ = self.namespace.wait();
     }
-}
-
-/// A network namespace with nothing but loopback, for as long as the process that has it lives; this thread is in it.
-fn enter_namespace() -> Child {
-    let holder = Command::new("unshare").args(["--net", "sleep", "infinity"]).stdin(Stdio::null()).spawn();
-    let holder = holder.expect("unshare can be run: install util-linux");
-    let namespace = |pid: &str| std::fs::read_link(Path::new("/proc").join(pid).join("ns/net")).ok();
-    let (own, pid) = (namespace("thread-self"), holder.id().to_string());
-    wait_for("there is a network namespace (it takes root)", DEADLINE, || {
-        namespace(&pid).is_some_and(|its| Some(its) != own).then_some(())
-    });
-    let file = File::open(format!("/proc/{pid}/ns/net")).expect("the namespace is there");
-    let kind = rustix::thread::LinkNameSpaceType::Network;
-    rustix::thread::move_into_link_name_space(file.as_fd(), Some(kind)).expect("this thread may enter a namespace");
-    run("ip", &["link", "set", "lo", "up"]);
-    holder
 }
 
 fn run(program: &str, words: &[&str]) {

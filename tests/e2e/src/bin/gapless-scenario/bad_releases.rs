@@ -1,7 +1,6 @@
 //! Bad releases of every kind, one after the other, under load: each ends with a true reason, and the users of the live
 //! one hardly notice.
 
-use crate::latest;
 use gapless_core::deployment::{Cause, Outcome, Phase};
 use gapless_core::{Deployment, ServiceName};
 use gapless_e2e::{App, Host, Load, Runtime, wait_for};
@@ -123,7 +122,7 @@ pub fn run() -> Value {
     let folder = app.write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy"]);
-    let live = latest(&gapless).release;
+    let live = gapless.latest().release;
     let deaths = Deaths::watch();
     let load = Load::idempotent(host.address(), RATE_PER_S);
     wait_for("the load runs", DEADLINE, || (load.requests() > 200).then_some(()));
@@ -139,9 +138,9 @@ pub fn run() -> Value {
         }
         std::fs::write(folder.join("gapless.toml"), format!("{}{text}", release.top)).expect("a file can be written");
         let failed = load.snapshot().failed;
-        let before = latest(&gapless).number;
+        let before = gapless.latest().number;
         let ran = gapless.run(["deploy", "--force"]);
-        let deployment = latest(&gapless);
+        let deployment = gapless.latest();
         assert!(deployment.number > before, "{} was not deployed: {}{}", release.name, ran.stdout, ran.stderr);
         // Those that are under way still come to their end.
         std::thread::sleep(Duration::from_millis(500));

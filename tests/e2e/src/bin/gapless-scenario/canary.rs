@@ -1,6 +1,6 @@
 //! A canary of 10 %: what share it gets of many requests, and whether visitors stay where they are.
 
-use crate::{latest, view};
+use crate::view;
 use gapless_core::Phase;
 use gapless_e2e::{App, Gapless, Host, Runtime, wait_for};
 use serde_json::{Value, json};
@@ -24,13 +24,13 @@ pub fn run() -> Value {
         let tables = format!("[strategy]\nby = \"{by}\"\nsteps = [{{ weight = {WEIGHT} }}]\n");
         App { tables, ..app.clone() }.write(host.folder());
         gapless.ok(["deploy", "--force", "--detach"]);
-        let release = latest(&gapless).release.to_string();
+        let release = gapless.latest().release.to_string();
         wait_for_weight(&gapless, WEIGHT);
         release
     };
     let end = || {
         gapless.ok(["abort"]);
-        wait_for("it is taken back", DEADLINE, || latest(&gapless).phase.is_end().then_some(()));
+        wait_for("it is taken back", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
     };
 
     let release = begin("random");

@@ -34,9 +34,7 @@ impl CrashOptions {
     pub fn minutes(&self, unless_told: u64) -> u64 {
         self.minutes.unwrap_or(unless_told)
     }
-}
 
-impl CrashOptions {
     /// Which faults alone.
     pub fn faults(&self) -> &[String] {
         &self.faults

@@ -1,6 +1,5 @@
 //! A migration that takes two seconds, with requests held: none fails, and they are let go at once.
 
-use crate::latest;
 use gapless_e2e::{App, Host, Runtime};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -37,7 +36,7 @@ pub fn run() -> Value {
     // Those that are under way come to their end.
     std::thread::sleep(Duration::from_secs(1));
 
-    let receipt = latest(&gapless).receipt;
+    let receipt = gapless.latest().receipt;
     let cutover_ms = receipt.cutover_at.map_or(0.0, |at| at.0 as f64);
     let sent = sent.lock().expect("nobody panicked");
     let failed = sent.iter().filter(|request| !request.is_good).count();

@@ -20,7 +20,6 @@ mod zero_loss;
 
 use clap::{Parser, ValueEnum};
 use gapless_api::ApplicationView;
-use gapless_core::Deployment;
 use gapless_e2e::Gapless;
 
 /// Shows what gapless promises, on the real components.
@@ -110,10 +109,6 @@ fn main() {
     } else {
         println!("{figures:#}");
     }
-}
-
-fn latest(gapless: &Gapless) -> Deployment {
-    gapless.json::<Vec<Deployment>, _>(["history", "--json", "-n", "1"]).remove(0)
 }
 
 fn view(gapless: &Gapless) -> ApplicationView {

@@ -1,6 +1,6 @@
 //! Rollbacks by each way there is, timed at the command line.
 
-use crate::{latest, view};
+use crate::view;
 use bollard::Docker;
 use gapless_api::SlotState;
 use gapless_core::deployment::Way;
@@ -56,8 +56,8 @@ fn timed(gapless: &Gapless, way: Way) -> f64 {
     let began = Instant::now();
     gapless.ok(["rollback"]);
     let took = began.elapsed().as_secs_f64() * 1000.0;
-    wait_for("it is over", DEADLINE, || latest(gapless).phase.is_end().then_some(()));
-    assert_eq!(latest(gapless).way, Some(way));
+    wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
+    assert_eq!(gapless.latest().way, Some(way));
     println!("{way:?}: {took:.1} ms");
     took
 }

@@ -1,7 +1,6 @@
 //! A release's whole way: tested, gated, approved, shifted in steps, observed, live; and a bad one's way back.
 
-use crate::latest;
-use gapless_core::{Deployment, Phase};
+use gapless_core::Phase;
 use gapless_e2e::{App, Host, Load, Runtime, wait_for};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -50,9 +49,7 @@ pub fn run() -> Value {
         let following = gapless.spawn(promote);
         wait_for("it waits for an approval", DEADLINE, || {
             // At first there is no such application.
-            let ran = gapless.run(["history", "--json", "-n", "1"]);
-            let history: Vec<Deployment> = serde_json::from_str(&ran.stdout).unwrap_or_default();
-            history.first().is_some_and(|latest| latest.phase == Phase::Approving).then_some(())
+            gapless.latest_if_told().is_some_and(|latest| latest.phase == Phase::Approving).then_some(())
         });
         println!("$ gapless {}", promote.join(" "));
         say(&["approve"]);
@@ -64,7 +61,7 @@ pub fn run() -> Value {
     app.misbehaving("hold").write(host.folder());
     let load = Load::idempotent(host.address(), 200);
     release();
-    let walked = latest(&gapless);
+    let walked = gapless.latest();
     let phases: Vec<_> = walked.passed.iter().map(|passed| passed.phase.clone()).collect();
     say(&["show", &walked.number.to_string()]);
     let failed = load.stop().failed;
@@ -73,7 +70,7 @@ pub fn run() -> Value {
     app.misbehaving("errors-share=20").write(host.folder());
     let load = Load::idempotent(host.address(), 200);
     release();
-    let reverted = latest(&gapless);
+    let reverted = gapless.latest();
     say(&["show", &reverted.number.to_string()]);
     let report = load.stop();
     json!({

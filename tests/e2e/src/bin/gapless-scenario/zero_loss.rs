@@ -1,7 +1,6 @@
 //! A hundred deployments, fifty rollbacks and fifty upgrades of proxy and server, under a load of requests of all kinds,
 //! until they are a million.
 
-use crate::latest;
 use gapless_e2e::{App, Host, Load, Runtime, wait_for};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -32,7 +31,7 @@ pub fn run() -> Value {
             gapless.ok(["deploy", "--force", "--detach"]);
             gapless.ok(["upgrade"]);
             upgrades += 1;
-            wait_for("the deployment ends", Duration::from_secs(60), || latest(&gapless).phase.is_end().then_some(()));
+            wait_for("the deployment ends", Duration::from_secs(60), || gapless.latest().phase.is_end().then_some(()));
         } else {
             gapless.ok(["deploy", "--force"]);
             if is_upgraded {
@@ -40,7 +39,7 @@ pub fn run() -> Value {
                 upgrades += 1;
             }
         }
-        deploys += u32::from(latest(&gapless).phase.name() == "succeeded");
+        deploys += u32::from(gapless.latest().phase.name() == "succeeded");
         if round % 2 == 1 && rollbacks < ROLLBACKS {
             gapless.ok(["rollback"]);
             rollbacks += 1;
