@@ -16,8 +16,6 @@ const STRANGERS: usize = 6;
 const SOME: u64 = 150;
 /// How long an Engine stands still: longer than a call of it may take.
 const STANDS_STILL: Duration = Duration::from_secs(12);
-/// What is left on a full disk.
-const FULL: u64 = 0;
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
@@ -240,7 +238,7 @@ impl Going<'_> {
                 self.pair.host.start_server();
             }
             Episode::Full => {
-                self.pair.engine.fill(FULL);
+                let full = self.pair.engine.fill();
                 for app in APPS {
                     let ran = self.pair.gapless(app).run(["deploy", "--force"]);
                     if ran.code == 0 || !ran.stdout.contains("no space left") && !ran.stderr.contains("no space left") {
@@ -248,7 +246,7 @@ impl Going<'_> {
                     }
                 }
                 self.askers.hear(SOME);
-                self.pair.engine.empty();
+                drop(full);
             }
             Episode::Needs(registry) => {
                 self.pair.write_image(APPS[0], &Registry::image(registry.start()));

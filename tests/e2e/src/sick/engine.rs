@@ -8,6 +8,8 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// How much its disk holds.
@@ -147,18 +149,29 @@ impl OwnEngine {
         self.ok(words).lines().map(str::to_owned).collect()
     }
 
-    /// Fills its disk until so many bytes are left.
-    pub fn fill(&self, left: u64) {
-        let free = rustix::fs::statvfs(self.disk()).expect("it can be asked");
-        let free = free.f_bavail * free.f_frsize;
-        let filler = File::create(self.disk().join("filler")).expect("a file can be made");
-        let length = free.saturating_sub(left);
-        rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, length).expect("there is room");
-    }
-
-    /// Makes room again.
-    pub fn empty(&self) {
-        std::fs::remove_file(self.disk().join("filler")).expect("it was filled");
+    /// Fills its disk to the last byte, and keeps it full while its Engine removes things, until the answer is dropped.
+    #[must_use]
+    pub fn fill(&self) -> Full {
+        let (over, is_over) = std::sync::mpsc::channel::<()>();
+        let disk = self.disk();
+        let file = disk.join("filler");
+        let filler = File::create(&file).expect("a file can be made");
+        let mut length = 0;
+        let mut fill = move || {
+            let free = rustix::fs::statvfs(&disk).map_or(0, |free| free.f_bavail * free.f_frsize);
+            // Somebody may have taken it in between; what is left is taken the next time.
+            if free > 0 && rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), length, free).is_ok() {
+                length += free;
+            }
+            free
+        };
+        while fill() > 0 {}
+        let filling = std::thread::spawn(move || {
+            while is_over.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
+                fill();
+            }
+        });
+        Full { file, over: Some(over), filling: Some(filling) }
     }
 
     /// The value of `DOCKER_HOST` that names it.
@@ -189,6 +202,23 @@ impl OwnEngine {
             });
             let _ = std::fs::remove_file(file);
         }
+    }
+}
+
+/// A disk that is kept full.
+pub struct Full {
+    file: PathBuf,
+    over: Option<Sender<()>>,
+    filling: Option<JoinHandle<()>>,
+}
+
+impl Drop for Full {
+    fn drop(&mut self) {
+        drop(self.over.take());
+        if let Some(filling) = self.filling.take() {
+            let _ = filling.join();
+        }
+        let _ = std::fs::remove_file(&self.file);
     }
 }
 
