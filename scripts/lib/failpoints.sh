@@ -5,8 +5,10 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=target/debug
 [ "${1:-}" = --release ] && folder=target/release
-# What is not changed by the feature is built once for both; the usual one is put back by the next usual build.
-cargo build --quiet --package gapless --bin gapless --features failpoints "$@"
+# With the workspace and a test, so that what both builds and all tests have in common is built once, with the same features.
+build() { cargo build --quiet --workspace --bin gapless --test words "$@"; }
+build --features gapless/failpoints "$@"
 cp "$folder/gapless" "$folder/gapless-failpoints.new"
 mv "$folder/gapless-failpoints.new" "$folder/gapless-failpoints"
-cargo build --quiet --package gapless --bin gapless "$@"
+# The usual one is put back into its place.
+build "$@"

@@ -14,6 +14,7 @@ mod which;
 use args::{Cli, Command};
 use clap::Parser;
 use exit::Failure;
+use gapless_effect::{Point, step};
 use gapless_server::Ended;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -80,7 +81,9 @@ fn serve(args: args::Server, socket: Option<PathBuf>) -> Result<ExitCode, Failur
         Ended::Stopped => Ok(ExitCode::SUCCESS),
         // The same process with nothing in it of what it was doing.
         Ended::BeginsAnew => {
-            Err(Failure::other(std::process::Command::new(program).args(std::env::args_os().skip(1)).exec()))
+            let mut anew = std::process::Command::new(program);
+            anew.args(std::env::args_os().skip(1));
+            step(Point::ServerExec, || Err(anew.exec())).map_err(Failure::other)
         }
     }
 }

@@ -111,6 +111,62 @@ points! {
     ProcessThawed = "process.thawed",
     /// The folder of an instance is removed.
     ProcessRemove = "process.remove",
+    /// The server starts the proxy.
+    ProxyStart = "proxy.start",
+    /// The proxy is given its listening sockets.
+    ProxyGive = "proxy.give",
+    /// The proxy starts the one that is to take its place.
+    ProxySuccessor = "proxy.successor",
+    /// The control socket of a proxy that is replaced gets another name.
+    ProxyAside = "proxy.aside",
+    /// A socket of the proxy's is renamed into its place.
+    ProxySocket = "proxy.socket",
+    /// The server's socket is renamed into its place.
+    ServerSocket = "server.socket",
+    /// Who the server is, is noted.
+    ServerId = "server.id",
+    /// The server executes itself anew.
+    ServerExec = "server.exec",
+    /// The file of the state is created beside its place.
+    StateCreate = "state.create",
+    /// What is in an empty state is written.
+    StateWrite = "state.write",
+    /// The file of the state is synced.
+    StateSync = "state.sync",
+    /// The file of the state is renamed into its place.
+    StateRename = "state.rename",
+    /// The folder of the state is synced.
+    StateFolder = "state.folder",
+    /// A file of nginx's configuration is created beside its place.
+    NginxCreate = "nginx.create",
+    /// A file of nginx's configuration is written.
+    NginxWrite = "nginx.write",
+    /// A file of nginx's configuration is synced.
+    NginxSync = "nginx.sync",
+    /// A file of nginx's configuration is renamed into its place.
+    NginxRename = "nginx.rename",
+    /// A file of nginx's configuration is removed.
+    NginxRemove = "nginx.remove",
+    /// The folder of nginx's configuration is synced.
+    NginxFolder = "nginx.folder",
+    /// nginx is told to read its configuration anew.
+    NginxReload = "nginx.reload",
+    /// A unit file of systemd's, or its variables, is created beside its place.
+    UnitCreate = "unit.create",
+    /// A unit file is written.
+    UnitWrite = "unit.write",
+    /// A unit file is synced.
+    UnitSync = "unit.sync",
+    /// A unit file is renamed into its place.
+    UnitRename = "unit.rename",
+    /// A unit file is removed.
+    UnitRemove = "unit.remove",
+    /// The folder of an instance that systemd ran is removed.
+    UnitFolder = "unit.folder",
+    /// systemd is told something.
+    SystemdCall = "systemd.call",
+    /// systemd begins to start or to stop a unit.
+    SystemdJob = "systemd.job",
 }
 
 /// Carries out a write or an outside effect.
@@ -134,4 +190,30 @@ pub fn step<T>(point: Point, effect: impl FnOnce() -> io::Result<T>) -> io::Resu
     let done = effect()?;
     trip(point, "after")?;
     Ok(done)
+}
+
+/// Carries out an asynchronous write or outside effect. A fault is an error that `failed` makes one of the effect's own.
+///
+/// # Errors
+/// The effect's own, or that of a fault that a test has asked for.
+#[cfg(not(feature = "failpoints"))]
+pub async fn step_async<T, E>(
+    _: Point,
+    _: impl Fn(io::Error) -> E,
+    effect: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    effect.await
+}
+
+/// Carries out an asynchronous write or outside effect. A fault is an error that `failed` makes one of the effect's own.
+///
+/// # Errors
+/// The effect's own, or that of a fault that a test has asked for.
+#[cfg(feature = "failpoints")]
+pub async fn step_async<T, E>(
+    point: Point,
+    failed: impl Fn(io::Error) -> E,
+    effect: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    around(point, |fault| failed(fault.into()), effect).await
 }

@@ -6,6 +6,7 @@ use crate::handover;
 use crate::plane::Plane;
 use crate::process::{ProxyConfig, ProxyError};
 use futures_util::future::join_all;
+use gapless_effect::{Point, step};
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -52,25 +53,15 @@ impl Predecessor {
     ///
     /// # Errors
     /// If it does not say who it is, or its socket cannot be linked.
-    pub(crate) async fn put_aside(self, control_socket: &Path) -> Result<Self, ProxyError> {
+    pub(crate) async fn put_aside(self, control_socket: &Path) -> Result<(), ProxyError> {
         let status = self.0.status().await.map_err(|error| ProxyError::Start(io::Error::other(error)))?;
         let mut aside = control_socket.as_os_str().to_owned();
         aside.push(format!("{YIELDED}{}-{}", status.pid, status.started_at.0));
         let aside = PathBuf::from(aside);
         // Left by one that did not come to take its place.
         let _ = fs::remove_file(&aside);
-        fs::hard_link(control_socket, &aside).map_err(|source| ProxyError::Socket { socket: aside.clone(), source })?;
-        Ok(Predecessor(Client::new(aside)))
-    }
-
-    /// Has it yield to `plane`: from then on it takes tables from that one only, so the one that it goes by is the newest.
-    /// Connections wait in the listening sockets meanwhile.
-    pub(crate) async fn yield_to(self, plane: &Plane) {
-        match self.0.yield_now().await {
-            // One that is older than the present one changes nothing.
-            Ok(table) => drop(plane.put(&table).await),
-            Err(error) => tracing::warn!(%error, "the data plane that is replaced does not answer"),
-        }
+        let linked = step(Point::ProxyAside, || fs::hard_link(control_socket, &aside));
+        linked.map_err(|source| ProxyError::Socket { socket: aside.clone(), source })
     }
 }
 
@@ -133,14 +124,24 @@ impl Predecessors {
     }
 }
 
-/// Follows all data planes that have yielded and not ended, whoever they yielded to: only the newest one does.
-pub(crate) fn follow_all(plane: &Arc<Plane>, control_socket: &Path) {
-    yielded(control_socket).into_iter().for_each(|socket| follow(plane, socket));
+/// Has all data planes yield to `plane` that were put aside and have not ended, by whomever: one that was killed right then
+/// has not asked them. From then on they take tables from that one only, so the newest one is among those they go by; and
+/// they are followed until they have ended. Connections wait in the listening sockets meanwhile.
+pub(crate) async fn follow_all(plane: &Arc<Plane>, control_socket: &Path) {
+    let yielding = yielded(control_socket).into_iter().map(async |socket| {
+        let client = Arc::new(Client::new(socket));
+        match client.yield_now().await {
+            // One that is older than the present one changes nothing.
+            Ok(table) => drop(plane.put(&table).await),
+            Err(error) => tracing::warn!(%error, "the data plane that is replaced does not answer"),
+        }
+        follow(plane, client);
+    });
+    join_all(yielding).await;
 }
 
-/// Follows a data plane by its control socket until it has ended.
-fn follow(plane: &Arc<Plane>, socket: PathBuf) {
-    let client = Arc::new(Client::new(socket));
+/// Follows a data plane until it has ended.
+fn follow(plane: &Arc<Plane>, client: Arc<Client>) {
     plane.predecessors.change(|all| all.push(client.clone()));
     let plane = Arc::clone(plane);
     tokio::spawn(async move {
@@ -160,7 +161,7 @@ fn follow(plane: &Arc<Plane>, socket: PathBuf) {
     });
 }
 
-/// The control sockets of those that have yielded and not ended.
+/// The control sockets of those that were put aside and have not ended.
 fn yielded(control_socket: &Path) -> Vec<PathBuf> {
     let (Some(folder), Some(name)) = (control_socket.parent(), control_socket.file_name()) else { return Vec::new() };
     let mut begins = name.to_os_string();
@@ -177,7 +178,7 @@ fn yielded(control_socket: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether nobody listens there: the kernel says so itself.
-fn is_gone(socket: &Path) -> bool {
+pub(crate) fn is_gone(socket: &Path) -> bool {
     let gone = [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound];
     UnixStream::connect(socket).is_err_and(|error| gone.contains(&error.kind()))
 }

@@ -6,10 +6,11 @@ use crate::table_file::{self, Loaded};
 use crate::worker::{self, Order};
 use crate::{Limits, control, handover};
 use gapless_core::routes::RouteTable;
+use gapless_effect::{Point, step};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -106,7 +107,7 @@ pub fn run(config: ProxyConfig, mut successor: Command) -> Result<(), ProxyError
 
 /// Starts a successor. Where it cannot take this one's place, this one goes on.
 fn begin(successor: &mut Command) {
-    let mut child = match successor.spawn() {
+    let mut child = match step(Point::ProxySuccessor, || successor.spawn()) {
         Ok(child) => child,
         Err(error) => return tracing::error!(%error, "a successor cannot be started; going on as before"),
     };
@@ -143,21 +144,17 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
             let _ = plane.put(&table).await;
         }
         // Whoever asks from now on waits for this one's answer, and gets it once it listens.
-        let yielding = match predecessor {
-            Some(predecessor) => Some(predecessor.put_aside(&config.control_socket).await?),
-            None => None,
-        };
-        let control = bind_unix(&config.control_socket)?;
-        let handover = bind_unix(&handover::socket_path(&config.control_socket))?;
-        if let Some(predecessor) = yielding {
-            predecessor.yield_to(&plane).await;
+        if let Some(predecessor) = predecessor {
+            predecessor.put_aside(&config.control_socket).await?;
         }
-        predecessor::follow_all(&plane, &config.control_socket);
+        let sockets = Sockets::bind(&config.control_socket)?;
+        predecessor::follow_all(&plane, &config.control_socket).await;
         for listener in listeners {
             plane.listen(listener).map_err(ProxyError::Start)?;
         }
-        tokio::spawn(handover::serve(handover, Arc::clone(&plane)));
-        tokio::spawn(control::server::serve(control, Arc::clone(&plane)));
+        sockets.serve(&plane);
+        let own = inode(&config.control_socket);
+        tokio::spawn(keep_sockets(Arc::clone(&plane), config.control_socket.clone(), own));
         let mut stopping = plane.stopping.subscribe();
         tokio::select! {
             () = stop => plane.stop(),
@@ -264,6 +261,53 @@ async fn persist(plane: Arc<Plane>, file: PathBuf) {
     }
 }
 
+/// Where it is asked.
+struct Sockets {
+    control: UnixListener,
+    handover: UnixListener,
+}
+
+impl Sockets {
+    fn bind(control_socket: &Path) -> Result<Self, ProxyError> {
+        let control = bind_unix(control_socket)?;
+        Ok(Sockets { control, handover: bind_unix(&handover::socket_path(control_socket))? })
+    }
+
+    fn serve(self, plane: &Arc<Plane>) {
+        tokio::spawn(handover::serve(self.handover, Arc::clone(plane)));
+        tokio::spawn(control::server::serve(self.control, Arc::clone(plane)));
+    }
+}
+
+/// How often is looked whether somebody answers at the control socket.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Sees to it that somebody answers at the control socket for as long as nobody has taken this data plane's place. One that
+/// was killed while it took it, or somebody who removed the file, leaves a place at which nobody does.
+async fn keep_sockets(plane: Arc<Plane>, control_socket: PathBuf, mut own: Option<u64>) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if plane.has_yielded.load(Ordering::Acquire) {
+            return;
+        }
+        if inode(&control_socket) == own || !predecessor::is_gone(&control_socket) {
+            continue;
+        }
+        match Sockets::bind(&control_socket) {
+            Ok(sockets) => {
+                tracing::warn!("nobody answered at the control socket any more; this data plane does again");
+                sockets.serve(&plane);
+                own = inode(&control_socket);
+            }
+            Err(error) => tracing::error!(%error, "nobody answers at the control socket"),
+        }
+    }
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
+}
+
 /// A Unix socket for this user only, at a path where a dead process may have left one.
 fn bind_unix(path: &Path) -> Result<UnixListener, ProxyError> {
     let fail = |source| ProxyError::Socket { socket: path.to_owned(), source };
@@ -274,7 +318,7 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ProxyError> {
     let _ = fs::remove_file(&new);
     let listener = UnixListener::bind(&new).map_err(fail)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    fs::rename(&new, path).map_err(fail)?;
+    step(Point::ProxySocket, || fs::rename(&new, path)).map_err(fail)?;
     Ok(listener)
 }
 

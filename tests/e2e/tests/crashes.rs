@@ -10,17 +10,27 @@ use std::time::Duration;
 
 /// The cutover's commit, the first write of a start, the step at which a table is in its place, and what the crash matrix
 /// has found.
-const POINTS: [&str; 6] =
-    ["store.application", "runtime.start", "plane.change", "process.rename", "process.remove", "table.rename"];
+const POINTS: [&str; 8] = [
+    "store.application",
+    "runtime.start",
+    "plane.change",
+    "process.rename",
+    "process.remove",
+    "table.rename",
+    "proxy.start",
+    "proxy.give",
+];
 
 #[test]
 fn a1_where_a_process_is_killed_all_is_as_it_should_be_afterwards() {
     for points in POINTS {
         let selection = Selection {
             runtime: Runtime::Process,
+            is_behind_nginx: false,
             points: points.to_owned(),
             faults: vec!["kill".to_owned(), "error".to_owned()],
             times: 1,
+            is_in_each_story: false,
         };
         let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
         assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
@@ -33,9 +43,11 @@ fn a1_where_a_process_is_killed_all_is_as_it_should_be_afterwards() {
 fn a1_a_commit_that_is_told_of_late_brings_no_old_routes_back() {
     let selection = Selection {
         runtime: Runtime::Process,
+        is_behind_nginx: false,
         points: "store.application".to_owned(),
         faults: vec!["hang".to_owned()],
         times: 2,
+        is_in_each_story: false,
     };
     let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
     assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");

@@ -8,7 +8,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gapless-core", &[]),
     ("gapless-api", &["gapless-core"]),
     ("gapless-config", &["gapless-core"]),
-    ("gapless-store", &[]),
+    ("gapless-store", &["gapless-effect"]),
     ("gapless-effect", &[]),
     ("gapless-runtime", &["gapless-core", "gapless-effect"]),
     ("gapless-proxy", &["gapless-core", "gapless-effect"]),

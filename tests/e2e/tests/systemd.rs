@@ -188,8 +188,9 @@ fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does
     });
     assert_eq!(report["failed"], 0, "{report:#}");
     println!("{} requests over two deployments and a rollback, 0 failed", report["requests"]);
-    let before = instances(&host);
-    assert_eq!(before.len(), 2, "{before:?}");
+    // What stood where the last deployment went is stopped beside it.
+    let before =
+        wait_for("both slots have an instance", DEADLINE, || Some(instances(&host)).filter(|all| all.len() == 2));
     let enabled = |unit: &str| host.run(&["systemctl", "is-enabled", "--quiet", unit]).code == 0;
     let live: Vec<_> = before.iter().map(|(unit, _)| unit).filter(|unit| enabled(unit)).collect();
     assert_eq!(live.len(), 1, "{before:?}");

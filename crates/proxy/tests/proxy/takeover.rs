@@ -219,6 +219,23 @@ fn a_replaced_data_plane_goes_by_each_table_of_its_successor() {
 }
 
 #[test]
+fn a_data_plane_whose_successor_was_killed_in_the_middle_answers_again() {
+    let origin = Origin::named("blue");
+    let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
+    // It had put its sockets in place, and not asked the one before to yield.
+    for place in [handover::socket_path(&proxy.config.control_socket), proxy.config.control_socket.clone()] {
+        let beside = place.with_extension("killed");
+        drop(std::os::unix::net::UnixListener::bind(&beside).unwrap());
+        std::fs::rename(&beside, &place).unwrap();
+    }
+    let taken = wait_for("it answers", || handover::take(&proxy.config.control_socket).ok());
+    assert_eq!(taken.len(), 1);
+    let table = shop(2, vec![live(BLUE, &[origin.address])]);
+    proxy.control.call(|client| client.put_table(&table)).unwrap();
+    assert_eq!(proxy.connect().get("/").status(), 200);
+}
+
+#[test]
 fn held_requests_of_a_replaced_data_plane_go_on_with_the_table_of_its_successor() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let mut first = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], HoldSettings::default()));

@@ -1,10 +1,12 @@
 //! systemd's own interface on D-Bus (org.freedesktop.systemd1(5)): the calls that gapless makes, each with a deadline.
 
 use futures_util::StreamExt;
+use gapless_effect::{Point, step_async};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use zbus::zvariant::{DynamicType, Type};
@@ -158,7 +160,8 @@ impl Manager {
             let path: OwnedObjectPath = manager.call(method, &(unit, "replace")).await?;
             Ok(Job { unit: unit.to_owned(), path, removed })
         });
-        begun.await?.map_err(|error: zbus::Error| refused(method, unit, &error))
+        let begun = async { begun.await?.map_err(|error: zbus::Error| refused(method, unit, &error)) };
+        step_async(Point::SystemdJob, away, Box::pin(begun)).await
     }
 
     /// Sends a signal to all processes of a unit.
@@ -230,7 +233,8 @@ impl Manager {
             let answer = connection.call_method(Some(DESTINATION), PATH, Some(MANAGER), method, body).await?;
             answer.body().deserialize::<R>()
         });
-        called.await?.map_err(|error| refused(method, subject, &error))
+        let called = async { called.await?.map_err(|error| refused(method, subject, &error)) };
+        step_async(Point::SystemdCall, away, Box::pin(called)).await
     }
 
     /// The connection, made anew where the bus went away.
@@ -305,6 +309,11 @@ async fn manager(connection: &Connection) -> zbus::Result<Proxy<'static>> {
 
 async fn within<T>(method: &'static str, deadline: Duration, work: impl Future<Output = T>) -> Result<T, ManagerError> {
     tokio::time::timeout(deadline, work).await.map_err(|_| ManagerError::Slow { method, deadline })
+}
+
+/// What is not so much as asked.
+fn away(error: io::Error) -> ManagerError {
+    ManagerError::Away(error.to_string())
 }
 
 fn refused(method: &'static str, subject: &str, error: &zbus::Error) -> ManagerError {

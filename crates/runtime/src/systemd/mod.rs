@@ -20,6 +20,7 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use gapless_core::spec::{Process, Workload};
 use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
+use gapless_effect::{Point, step};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -175,7 +176,8 @@ impl Runtime for SystemdRuntime {
             self.remove_unit(name, &unit, grace).await?;
         }
         // Last, because what has a folder is an instance.
-        removed(fs::remove_dir_all(&folder)).map_err(|error| failed(&folder, &error))?;
+        let remove = || removed(fs::remove_dir_all(&folder));
+        step(Point::UnitFolder, remove).map_err(|error| failed(&folder, &error))?;
         self.folders.release(&name.placement)
     }
 
@@ -267,7 +269,8 @@ impl SystemdRuntime {
             self.manager.reset_failed(unit).await
         };
         forgotten.await.map_err(|error| told(&doing, &error))?;
-        removed(fs::remove_file(&path)).map_err(|error| failed(&path, &error))?;
+        let remove = || removed(fs::remove_file(&path));
+        step(Point::UnitRemove, remove).map_err(|error| failed(&path, &error))?;
         self.manager.reload().await.map_err(|error| told(&doing, &error))
     }
 
@@ -310,8 +313,9 @@ fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let beside = path.with_extension("new");
     removed(fs::remove_file(&beside))?;
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    let make = || fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside);
+    let mut file = step(Point::UnitCreate, make)?;
+    step(Point::UnitWrite, || file.write_all(text.as_bytes()))?;
+    step(Point::UnitSync, || file.sync_all())?;
+    step(Point::UnitRename, || fs::rename(&beside, path))
 }

@@ -3,6 +3,7 @@
 use super::LEASE_TTL;
 use crate::run::{Place, ServerConfig, ServerError};
 use gapless_core::Timestamp;
+use gapless_effect::{Point, step};
 use gapless_store::{EtcdStore, Session, Store, StoreError, Txn};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -120,7 +121,8 @@ fn id(state_dir: &Path) -> Result<String, ServerError> {
         _ => {
             let id = crate::http::secret();
             let fresh = state_dir.join("server-id.new");
-            std::fs::write(&fresh, &id).and_then(|()| std::fs::rename(&fresh, &path)).map_err(unusable)?;
+            let note = || std::fs::write(&fresh, &id).and_then(|()| std::fs::rename(&fresh, &path));
+            step(Point::ServerId, note).map_err(unusable)?;
             Ok(id)
         }
     }

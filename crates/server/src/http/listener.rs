@@ -2,6 +2,7 @@
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
+use gapless_effect::{Point, step};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ impl Listener {
         let _ = std::fs::remove_file(&fresh);
         let listener = UnixListener::bind(&fresh).map_err(io)?;
         std::fs::set_permissions(&fresh, Permissions::from_mode(SOCKET_MODE)).map_err(io)?;
-        std::fs::rename(&fresh, path).map_err(io)?;
+        step(Point::ServerSocket, || std::fs::rename(&fresh, path)).map_err(io)?;
         Ok(listener)
     }
 }

@@ -3,8 +3,10 @@
 //! runs the proxy, such as systemd, all of that is left to it.
 
 use gapless_api::PlaneInfo;
-use gapless_proxy::control::Client;
+use gapless_effect::{Point, step_async};
+use gapless_proxy::control::{Client, PlaneStatus};
 use gapless_proxy::handover;
+use std::convert::identity;
 use std::fs::OpenOptions;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -118,6 +120,8 @@ impl Supervisor {
         }
         loop {
             match self.client.status().await {
+                // It was started, and then something failed before it had them.
+                Ok(status) if self.lacks_sockets(&status) => tracing::warn!("the proxy has no listening sockets yet"),
                 Ok(status) => {
                     // One that is replaced ends later than another one answers.
                     let ended = tokio::time::timeout(LOOK_EVERY, wait_for_end(status.pid)).await;
@@ -133,6 +137,12 @@ impl Supervisor {
                 tokio::time::sleep(START_RETRY_AFTER).await;
             }
         }
+    }
+
+    /// Whether it does not listen on what is held for it.
+    fn lacks_sockets(&self, status: &PlaneStatus) -> bool {
+        let mut held = self.held().into_iter().filter_map(|socket| socket.local_addr().ok());
+        !status.stopping && held.any(|address| !status.listen.contains(&address))
     }
 
     /// Whether another process than that one answers.
@@ -154,12 +164,16 @@ impl Supervisor {
     /// Sees to it that a proxy answers and has the sockets.
     async fn ensure(&self) -> Result<(), SupervisorError> {
         if self.client.status().await.is_err() {
-            let child = self.spawn().map_err(|error| self.cannot_start(error.to_string()))?;
+            let started = step_async(Point::ProxyStart, identity, async { self.spawn() }).await;
+            let child = started.map_err(|error| self.cannot_start(error.to_string()))?;
             self.wait_until_it_answers(child).await?;
         }
         let sockets = self.held().iter().map(|socket| socket.try_clone()).collect::<io::Result<Vec<_>>>();
         let given = match sockets {
-            Ok(sockets) => self.handover(move |socket| handover::give(&socket, &sockets)).await,
+            Ok(sockets) => {
+                let give = self.handover(move |socket| handover::give(&socket, &sockets));
+                step_async(Point::ProxyGive, identity, give).await
+            }
             Err(error) => Err(error),
         };
         given.map_err(|error| self.cannot_start(format!("it does not take its listening sockets: {error}")))

@@ -6,6 +6,7 @@ use super::schema;
 use super::trouble::{Trouble, advice, advice_io};
 use super::{backup, beside};
 use crate::StoreError;
+use gapless_effect::{Point, step};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
@@ -79,7 +80,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
             _ => {}
         }
     }
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(io)?;
+    let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
+    step(Point::StateCreate, make).map_err(io)?;
     let write = || -> Result<(), Trouble> {
         let mut connection = connect(&new)?;
         schema::migrate(&mut connection)?;
@@ -87,15 +89,15 @@ fn create(path: &Path) -> Result<(), StoreError> {
         connection.close().map_err(|(_, error)| error)?;
         Ok(())
     };
-    write().map_err(|trouble| explain(path, trouble))?;
+    step(Point::StateWrite, || Ok(write())).map_err(io)?.map_err(|trouble| explain(path, trouble))?;
     put_in_place(&new, path).map_err(io)
 }
 
 /// Gives the finished file `from` the name `to`, durably.
 pub(super) fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
-    File::open(from)?.sync_all()?;
-    fs::rename(from, to)?;
-    File::open(super::folder(to))?.sync_all()
+    step(Point::StateSync, || File::open(from)?.sync_all())?;
+    step(Point::StateRename, || fs::rename(from, to))?;
+    step(Point::StateFolder, || File::open(super::folder(to))?.sync_all())
 }
 
 /// Looks at the file without SQLite, which would take an empty one for a new one.

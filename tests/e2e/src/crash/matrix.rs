@@ -1,33 +1,42 @@
 //! The crash matrix: at each place before and after a durable write or an outside effect, the process is killed there,
 //! the call fails, or it hangs; then all is as it should be, no request was lost, and the next deployment succeeds.
 
+use super::site::Seen;
 use super::{Excusing, Site, world};
-use crate::cli::failing_program;
-use crate::{App, Runtime};
+use crate::cli::{ends_within, failing_program};
+use crate::{App, Runtime, get};
+use gapless_ledger::Mix;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long a process may take to come to a place.
 const STRUCK_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 const RATE_PER_S: u32 = 150;
-const FAULTS: [&str; 3] = ["kill", "error", "hang"];
+/// What happens at a place.
+pub const FAULTS: [&str; 3] = ["kill", "error", "hang"];
+/// How long a command may go on after all is as it should be.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
 
 /// What is run of the matrix.
 #[derive(Debug, Clone)]
 pub struct Selection {
     /// What runs the application.
     pub runtime: Runtime,
+    /// Whether nginx is the data plane.
+    pub is_behind_nginx: bool,
     /// Which points: `runtime.*`, say.
     pub points: String,
     /// Which faults; none means all.
     pub faults: Vec<String>,
     /// How many of the times that a deployment comes to a place are struck, from the first on.
     pub times: u32,
+    /// Whether a place is struck in each story that comes to it, and not in the first of them alone.
+    pub is_in_each_story: bool,
 }
 
 /// What came of it.
@@ -58,10 +67,19 @@ pub struct Outcome {
 enum Story {
     Deploy,
     Rollback,
+    /// The server is killed, and started again.
     Restart,
+    /// The proxy is killed.
+    ProxyDies,
+    /// Proxy and server are replaced.
+    Upgrade,
+    /// The first server of a host starts.
+    First,
 }
 
-const STORIES: [Story; 3] = [Story::Deploy, Story::Rollback, Story::Restart];
+const STORIES: [Story; 5] = [Story::Deploy, Story::Rollback, Story::Restart, Story::ProxyDies, Story::Upgrade];
+/// What happens to a data plane that is nobody's of gapless is not for gapless to mend.
+const STORIES_BEHIND_NGINX: [Story; 3] = [Story::Deploy, Story::Rollback, Story::Restart];
 
 /// The points that the binary names.
 ///
@@ -76,40 +94,28 @@ pub fn points() -> Vec<String> {
 /// Runs what is selected of the matrix.
 #[must_use]
 pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
-    let mut matrix = Matrix::new(selection.runtime);
+    let mut matrix = Matrix::new(selection);
     let reached = matrix.explore();
     let mut outcome = Outcome::default();
     let mut struck = BTreeSet::new();
     for point in points().into_iter().filter(|point| matches(&selection.points, point)) {
         for side in ["before", "after"] {
             let place = format!("{point}:{side}");
-            let Some((story, times)) = reached.get(&place).copied() else { continue };
+            let Some(stories) = reached.get(&place) else { continue };
             outcome.places += 1;
             struck.insert(point.clone());
-            for fault in FAULTS {
-                if !selection.faults.is_empty() && !selection.faults.iter().any(|wanted| wanted == fault) {
-                    continue;
-                }
+            let stories = if selection.is_in_each_story { &stories[..] } else { &stories[..1] };
+            let faults = selection.faults();
+            let each = stories.iter().flat_map(|story| faults.iter().map(move |fault| (*story, *fault)));
+            for ((story, times), fault) in each {
                 for skip in 0..times.min(selection.times) {
                     let case = format!("{place} {fault} {skip}");
                     let began = Instant::now();
                     let (wrong, seen) = matrix.strike(story, &case);
                     outcome.faults += 1;
                     *outcome.by_fault.entry(fault.to_owned()).or_default() += 1;
-                    outcome.requests += seen.requests;
-                    outcome.excused += seen.excused;
-                    let verdict = if wrong.is_empty() && seen.failed.is_empty() { "well" } else { "VIOLATED" };
-                    let (failed, excused) = (seen.failed.len(), seen.excused);
-                    let took = began.elapsed().as_secs_f64();
-                    tell(&format!("{case} ({story:?}): {verdict}, {failed} failed, {excused} excused, {took:.1} s"));
-                    for what in &wrong {
-                        tell(&format!("    {what}"));
-                    }
-                    for what in seen.failed.iter().take(5) {
-                        tell(&format!("    {what}"));
-                    }
-                    outcome.violations.extend(wrong.into_iter().map(|what| format!("{case}: {what}")));
-                    outcome.failed.extend(seen.failed.into_iter().map(|what| format!("{case}: {what}")));
+                    let told = outcome.add(&case, wrong, seen);
+                    tell(&format!("{case} ({story:?}): {told}, {:.1} s", began.elapsed().as_secs_f64()));
                 }
             }
         }
@@ -121,8 +127,32 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
     outcome
 }
 
+impl Selection {
+    /// The faults that are wanted.
+    pub(super) fn faults(&self) -> Vec<&'static str> {
+        let is_wanted = |fault: &&str| self.faults.is_empty() || self.faults.iter().any(|wanted| wanted == fault);
+        FAULTS.into_iter().filter(is_wanted).collect()
+    }
+}
+
+impl Outcome {
+    /// Adds what a case showed: the verdict, for people.
+    pub(super) fn add(&mut self, case: &str, wrong: Vec<String>, seen: Seen) -> String {
+        self.requests += seen.requests;
+        self.excused += seen.excused;
+        let verdict = if wrong.is_empty() && seen.failed.is_empty() { "well" } else { "VIOLATED" };
+        let mut told = format!("{verdict}, {} failed, {} excused", seen.failed.len(), seen.excused);
+        for what in wrong.iter().chain(seen.failed.iter().take(5)) {
+            told.push_str(&format!("\n    {what}\n   "));
+        }
+        self.violations.extend(wrong.into_iter().map(|what| format!("{case}: {what}")));
+        self.failed.extend(seen.failed.into_iter().map(|what| format!("{case}: {what}")));
+        told
+    }
+}
+
 /// Whether a name is of a pattern with `*` for anything.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(super) fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((before, after)) => name
@@ -133,50 +163,77 @@ fn matches(pattern: &str, name: &str) -> bool {
 
 struct Matrix {
     site: Site,
+    app: App,
+    variables: [String; 1],
     faults: PathBuf,
+    is_behind_nginx: bool,
     _folder: tempfile::TempDir,
 }
 
 impl Matrix {
-    fn new(runtime: Runtime) -> Matrix {
+    fn new(selection: &Selection) -> Matrix {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let faults = folder.path().to_owned();
-        let name = if runtime == Runtime::Docker { "crashed-container" } else { "crashed-process" };
+        let name = if selection.runtime == Runtime::Docker { "crashed-container" } else { "crashed-process" };
         let app = App {
             deploy: "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
+            hosts: vec!["production.example".to_owned()],
             tables: "[[hooks]]\nname = \"noted\"\nat = \"before-start\"\ncommand = [\"/bin/true\"]\n".to_owned(),
-            ..App::new(name, runtime)
+            ..App::new(name, selection.runtime)
         };
         let variables = [format!("GAPLESS_FAULTS={}", faults.display())];
-        let site = Site::new(app, Some(&failing_program()), &variables);
-        Matrix { site, faults, _folder: folder }
+        let site = if selection.is_behind_nginx { Site::behind_nginx } else { Site::new };
+        let site = site(app.clone(), Some(&failing_program()), &variables);
+        Matrix { site, app, variables, faults, is_behind_nginx: selection.is_behind_nginx, _folder: folder }
     }
 
-    /// Which places are come to, by which story, and how often in it.
-    fn explore(&mut self) -> BTreeMap<String, (Story, u32)> {
+    /// Which places are come to, by which stories, and how often in each.
+    fn explore(&mut self) -> BTreeMap<String, Vec<(Story, u32)>> {
         // Once without being looked at, so that both slots are in use as they are later.
-        self.act(Story::Deploy);
+        self.act(Story::Deploy, None);
         let mut reached = BTreeMap::new();
-        for story in STORIES {
+        let stories: &[Story] = if self.is_behind_nginx { &STORIES_BEHIND_NGINX } else { &STORIES };
+        for story in stories {
             let wrong = self.site.settle();
             assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
-            let trace = self.faults.join("trace");
-            fs::write(&trace, "").expect("a file can be written");
-            self.act(story);
+            self.trace();
+            let command = self.act(*story, None);
             let wrong = self.site.settle();
             assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
-            let text = fs::read_to_string(&trace).expect("it was written");
-            let _ = fs::remove_file(&trace);
-            let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-            text.lines().for_each(|place| *counts.entry(place.to_owned()).or_default() += 1);
-            for (place, count) in counts {
-                reached.entry(place).or_insert((story, count));
-            }
+            assert!(command.is_none_or(|mut command| ends_within(&mut command, COMMAND_DEADLINE)), "{story:?}");
+            self.traced(*story, &mut reached);
+        }
+        if !self.is_behind_nginx {
+            self.trace();
+            let mut first = self.unbegun();
+            first.host.start_server();
+            self.traced(Story::First, &mut reached);
         }
         reached
     }
 
-    fn act(&mut self, story: Story) {
+    /// From now on is noted who comes where.
+    fn trace(&self) {
+        fs::write(self.faults.join("trace"), "").expect("a file can be written");
+    }
+
+    fn traced(&self, story: Story, reached: &mut BTreeMap<String, Vec<(Story, u32)>>) {
+        let text = fs::read_to_string(self.faults.join("trace")).expect("it was written");
+        let _ = fs::remove_file(self.faults.join("trace"));
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        text.lines().for_each(|place| *counts.entry(place.to_owned()).or_default() += 1);
+        for (place, count) in counts {
+            reached.entry(place).or_default().push((story, count));
+        }
+    }
+
+    /// Another host, with no server yet.
+    fn unbegun(&self) -> Site {
+        Site::unbegun(self.app.clone(), Some(&failing_program()), &self.variables)
+    }
+
+    /// Carries it out; the command that may not have ended yet.
+    fn act(&mut self, story: Story, load: Option<&mut Excusing>) -> Option<Child> {
         match story {
             Story::Deploy => {
                 self.site.build();
@@ -188,37 +245,80 @@ impl Matrix {
                 self.site.host.kill_server();
                 self.site.revive();
             }
+            Story::ProxyDies => {
+                if let Some(load) = load {
+                    load.killed_at(SystemTime::now());
+                }
+                self.site.host.kill_proxy();
+            }
+            Story::Upgrade => return Some(self.site.gapless.spawn(["upgrade"])),
+            Story::First => self.site.host.spawn_server(),
         }
+        None
     }
 
     /// One case: what was not as it should be, and what the load saw.
-    fn strike(&mut self, story: Story, case: &str) -> (Vec<String>, super::site::Seen) {
+    fn strike(&mut self, story: Story, case: &str) -> (Vec<String>, Seen) {
         for entry in fs::read_dir(&self.faults).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
-        let mut load = Excusing::start(&self.site.host, RATE_PER_S);
-        fs::write(self.faults.join("armed.new"), case).expect("a file can be written");
-        fs::rename(self.faults.join("armed.new"), self.faults.join("armed")).expect("it can be renamed");
-        self.act(story);
+        if story == Story::First {
+            return (self.strike_first(case), Seen::default());
+        }
+        // nginx closes the connections that are kept to it at each reload.
+        let mix = if self.is_behind_nginx { Mix::GetForgiving } else { Mix::All };
+        let mut load = Excusing::of(mix, &self.site.host, RATE_PER_S);
+        self.arm(case);
+        let command = self.act(story, Some(&mut load));
         let mut wrong = Vec::new();
-        match self.struck() {
-            None => {
-                let _ = fs::remove_file(self.faults.join("armed"));
-                wrong.push("nothing came there".to_owned());
+        if let Some((pid, at)) = self.struck(&mut wrong)
+            && case.contains(" kill ")
+        {
+            // The proxy itself, which serves.
+            if case.starts_with("table.") || case.starts_with("proxy.successor") {
+                load.killed_at(at);
             }
-            Some((pid, at)) if case.contains(" kill ") => {
-                if case.starts_with("table.") {
-                    load.killed_at(at);
-                }
-                // Nothing is looked at before it is gone.
-                let give_up_at = Instant::now() + STRUCK_WITHIN;
-                while world::is_alive(pid) && Instant::now() < give_up_at {
-                    std::thread::sleep(POLL);
-                }
+            // Nothing is looked at before it is gone.
+            wait_until_gone(pid);
+            if story == Story::ProxyDies && self.site.host.server_pid() == Some(pid) {
+                self.answers_again(&mut load, at);
             }
-            Some(_) => {}
         }
         wrong.extend(self.site.settle());
+        if let Some(mut command) = command
+            && !ends_within(&mut command, COMMAND_DEADLINE)
+        {
+            wrong.push("the command goes on for ever".to_owned());
+        }
+        self.go_on(&mut wrong);
+        (wrong, load.stop())
+    }
+
+    /// The same with the first server of a host.
+    fn strike_first(&mut self, case: &str) -> Vec<String> {
+        self.arm(case);
+        let mut first = self.unbegun();
+        std::mem::swap(&mut self.site, &mut first);
+        self.act(Story::First, None);
+        let mut wrong = Vec::new();
+        if let Some((pid, _)) = self.struck(&mut wrong)
+            && case.contains(" kill ")
+        {
+            wait_until_gone(pid);
+        }
+        let give_up_at = Instant::now() + STRUCK_WITHIN;
+        while self.site.gapless.run(["status"]).code != 0 && Instant::now() < give_up_at {
+            self.site.revive();
+            std::thread::sleep(POLL);
+        }
+        self.go_on(&mut wrong);
+        self.site.host.end();
+        std::mem::swap(&mut self.site, &mut first);
+        wrong
+    }
+
+    /// The next deployment succeeds, and all is as it should be after it, too.
+    fn go_on(&mut self, wrong: &mut Vec<String>) {
         self.site.build();
         let next = self.site.gapless.run(["deploy", "--force"]);
         if next.code != 0 {
@@ -228,24 +328,56 @@ impl Matrix {
         if !wrong.is_empty() {
             wrong.extend(self.site.told());
         }
-        (wrong, load.stop())
     }
 
-    /// The process that was struck, and when.
-    fn struck(&mut self) -> Option<(u32, SystemTime)> {
+    fn arm(&self, case: &str) {
+        fs::write(self.faults.join("armed.new"), case).expect("a file can be written");
+        fs::rename(self.faults.join("armed.new"), self.faults.join("armed")).expect("it can be renamed");
+    }
+
+    /// Without proxy and server there is nobody who holds the listening sockets, until the server is started again.
+    fn answers_again(&mut self, load: &mut Excusing, killed_at: SystemTime) {
+        self.site.revive();
         let give_up_at = Instant::now() + STRUCK_WITHIN;
-        while Instant::now() < give_up_at {
-            for entry in fs::read_dir(&self.faults).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let pid = name.to_str().and_then(|name| name.strip_prefix("struck.")?.parse().ok());
-                if let (Some(pid), Ok(file)) = (pid, entry.metadata()) {
-                    let since =
-                        Duration::new(file.ctime().unsigned_abs(), u32::try_from(file.ctime_nsec()).unwrap_or(0));
-                    return Some((pid, SystemTime::UNIX_EPOCH + since));
-                }
-            }
+        while get(self.site.host.address(), "/", "Host: production.example\r\n").is_none()
+            && Instant::now() < give_up_at
+        {
             std::thread::sleep(POLL);
         }
-        None
+        load.down(killed_at, SystemTime::now());
+    }
+
+    /// The process that was struck, and when; that nothing came there is wrong.
+    fn struck(&self, wrong: &mut Vec<String>) -> Option<(u32, SystemTime)> {
+        let struck = struck(&self.faults);
+        if struck.is_none() {
+            let _ = fs::remove_file(self.faults.join("armed"));
+            wrong.push("nothing came there".to_owned());
+        }
+        struck
+    }
+}
+
+/// Waits for the process that is struck, and tells when it was.
+pub(super) fn struck(faults: &Path) -> Option<(u32, SystemTime)> {
+    let give_up_at = Instant::now() + STRUCK_WITHIN;
+    while Instant::now() < give_up_at {
+        for entry in fs::read_dir(faults).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix("struck.")?.parse().ok());
+            if let (Some(pid), Ok(file)) = (pid, entry.metadata()) {
+                let since = Duration::new(file.ctime().unsigned_abs(), u32::try_from(file.ctime_nsec()).unwrap_or(0));
+                return Some((pid, SystemTime::UNIX_EPOCH + since));
+            }
+        }
+        std::thread::sleep(POLL);
+    }
+    None
+}
+
+fn wait_until_gone(pid: u32) {
+    let give_up_at = Instant::now() + STRUCK_WITHIN;
+    while world::is_alive(pid) && Instant::now() < give_up_at {
+        std::thread::sleep(POLL);
     }
 }

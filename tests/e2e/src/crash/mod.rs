@@ -1,5 +1,6 @@
 //! Crashes at places of one's choice, and at random: what is promised whatever is killed, whenever, looked at from outside.
 
+pub mod booted;
 pub mod kills;
 pub mod matrix;
 mod site;

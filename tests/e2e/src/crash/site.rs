@@ -1,7 +1,7 @@
 //! A host with an application on it, under load: the one that crashes happen to, and whether all is as it should be.
 
 use super::world;
-use crate::{App, Gapless, Host, Load, Runtime, example_program, free_port, get};
+use crate::{App, Gapless, Host, Load, Nginx, Runtime, example_program, free_port, get};
 use gapless_api::{ApplicationView, SlotState, SlotView};
 use gapless_core::Deployment;
 use gapless_ledger::{Failure, LoadPlan, Mix, Report};
@@ -33,33 +33,55 @@ pub struct Site {
     builds: u32,
     /// The value of `DOCKER_HOST` that names the Engine of its containers; without one it is the usual one.
     engine: Option<String>,
+    /// Its data plane, where that is not gapless's own proxy. Ends after the host.
+    nginx: Option<Nginx>,
 }
 
 impl Site {
     /// A host whose server is `program` (the usual one, if none) with `variables`, and release 1 live on it.
     #[must_use]
     pub fn new(app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
-        if let Some(program) = program {
-            host.program(program);
-        }
-        let starter: Vec<&str> = std::iter::once("env").chain(variables.iter().map(String::as_str)).collect();
-        host.starter(&starter);
-        Site::on(host, app)
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Site::on(host(address, program, variables), app)
+    }
+
+    /// The same, with nginx as the data plane.
+    #[must_use]
+    pub fn behind_nginx(app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        let nginx = Nginx::start();
+        let mut site = Site::prepared(host(nginx.address(), program, variables), app, Some(nginx));
+        site.begin();
+        site
     }
 
     /// The same on a host that is prepared, with its server started as that says.
     #[must_use]
-    pub fn on(mut host: Host, app: App) -> Self {
-        host.configure("[registry]\nenabled = true\n");
-        host.start_server();
+    pub fn on(host: Host, app: App) -> Self {
+        let mut site = Site::prepared(host, app, None);
+        site.begin();
+        site
+    }
+
+    /// The same with no server yet, and nothing that one has written.
+    #[must_use]
+    pub fn unbegun(app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        Site::prepared(host(address, program, variables), app, None)
+    }
+
+    fn prepared(host: Host, app: App, nginx: Option<Nginx>) -> Self {
+        let data_plane = nginx.as_ref().map(Nginx::server_config).unwrap_or_default();
+        host.configure(&format!("{data_plane}[registry]\nenabled = true\n"));
         let program = host.folder().join("program");
         fs::copy(example_program(), &program).expect("the program can be copied");
         let gapless = host.gapless().within(&host.folder().join(&app.name));
-        let mut site = Site { host, gapless, app, program, builds: 0, engine: None };
-        site.build();
-        site.gapless.ok(["deploy", "--force"]);
-        site
+        Site { host, gapless, app, program, builds: 0, engine: None, nginx }
+    }
+
+    fn begin(&mut self) {
+        self.host.start_server();
+        self.build();
+        self.gapless.ok(["deploy", "--force"]);
     }
 
     /// Has its containers be looked for on that Engine, named as in `DOCKER_HOST`.
@@ -174,10 +196,12 @@ impl Site {
             }
         }
         let proxies = processes.iter().filter(|process| process.is("proxy")).count();
-        if proxies != 1 {
+        if proxies != usize::from(self.nginx.is_none()) {
             wrong.push(format!("{proxies} proxies"));
         }
-        wrong.extend(world::unfinished(&state).into_iter().map(|file| format!("{file} is left over")));
+        let mut unfinished = world::unfinished(&state);
+        unfinished.extend(self.nginx.iter().flat_map(|nginx| world::unfinished(&nginx.config_dir())));
+        wrong.extend(unfinished.into_iter().map(|file| format!("{file} is left over")));
         wrong
     }
 
@@ -212,8 +236,7 @@ impl Site {
         if let Some(other) = view.slots.iter().find(|slot| !is_settled(slot)) {
             wrong.push(format!("{env}: {} is {:?}", other.slot, other.state));
         }
-        let host = if env.to_string() == "test" { "Host: test.example\r\n" } else { "" };
-        let answered = get(self.host.address(), "/", host);
+        let answered = get(self.host.address(), "/", &format!("Host: {env}.example\r\n"));
         let release = format!("x-release: {}\r\n", live.release);
         if !answered.as_ref().is_some_and(|(status, text)| *status == 200 && text.to_lowercase().contains(&release)) {
             let head = answered.map(|(_, text)| text.lines().take(8).collect::<Vec<_>>().join(" | "));
@@ -234,13 +257,25 @@ impl Site {
     }
 }
 
+/// A host whose server is `program` (the usual one, if none) with `variables`, and does not run yet.
+fn host(address: SocketAddr, program: Option<&Path>, variables: &[String]) -> Host {
+    let mut host = Host::prepared(address);
+    if let Some(program) = program {
+        host.program(program);
+    }
+    let starter: Vec<&str> = std::iter::once("env").chain(variables.iter().map(String::as_str)).collect();
+    host.starter(&starter);
+    host
+}
+
 /// A load, and when things were killed under it.
 pub struct Excusing {
     load: Load,
     /// The load's own clock began between these two.
     began: SystemTime,
     begun: SystemTime,
-    kills: Vec<SystemTime>,
+    /// In flight between these two it may have failed.
+    kills: Vec<(SystemTime, SystemTime)>,
 }
 
 /// What a load saw.
@@ -258,9 +293,15 @@ impl Excusing {
     /// GET and POST on kept and fresh connections, and slow downloads.
     #[must_use]
     pub fn start(host: &Host, rate_per_s: u32) -> Self {
+        Excusing::of(Mix::All, host, rate_per_s)
+    }
+
+    /// Of that mix.
+    #[must_use]
+    pub fn of(mix: Mix, host: &Host, rate_per_s: u32) -> Self {
         let plan = LoadPlan {
             rate_per_s,
-            mix: Mix::All,
+            mix,
             websockets: 0,
             event_streams: 0,
             host: "production.example".to_owned(),
@@ -279,7 +320,12 @@ impl Excusing {
 
     /// Requests that are in flight at that moment may fail: what had them was killed then.
     pub fn killed_at(&mut self, at: SystemTime) {
-        self.kills.push(at);
+        self.kills.push((at, at + KILLED_WITHIN));
+    }
+
+    /// Between these two nobody listened.
+    pub fn down(&mut self, from: SystemTime, to: SystemTime) {
+        self.kills.push((from, to));
     }
 
     /// Ends the load: what it saw.
@@ -290,7 +336,7 @@ impl Excusing {
         let is_excused = |failure: &Failure| {
             let sent = began + Duration::from_micros(failure.at_us);
             let ended = begun + Duration::from_micros(failure.at_us + failure.after_us);
-            kills.iter().any(|killed| sent <= *killed + KILLED_WITHIN && ended >= *killed)
+            kills.iter().any(|(from, to)| sent <= *to && ended >= *from)
         };
         let (excused, failed): (Vec<_>, Vec<_>) = report.failures.iter().partition(|failure| is_excused(failure));
         let mut failed: Vec<String> = failed.iter().map(|failure| format!("{failure:?}")).collect();

@@ -73,11 +73,17 @@ pub(crate) fn is_alive(pid: u32) -> bool {
 
 /// The instances that the process runtime has a folder of.
 pub(crate) fn instance_folders(state: &Path) -> BTreeSet<String> {
-    let entries = fs::read_dir(state.join("processes/instances")).into_iter().flatten().flatten();
+    instance_folders_of(&state.join("processes"))
+}
+
+/// The instances that there is a folder of in that runtime's own.
+pub(crate) fn instance_folders_of(root: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(root.join("instances")).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Files that nothing finishes any more, once all has settled: what is written beside its place, and half-copied programs.
+/// Files that nothing finishes any more, once all has settled: what is written beside its place, half-copied programs, and
+/// what is left of nginx's files.
 pub(crate) fn unfinished(state: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![state.to_owned()];
@@ -86,7 +92,7 @@ pub(crate) fn unfinished(state: &Path) -> BTreeSet<String> {
             let name = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(entry.path());
-            } else if name.ends_with(".new") || name.starts_with("new-") {
+            } else if name.ends_with(".new") || name.starts_with("new-") || name.starts_with(".gapless-") {
                 found.insert(entry.path().display().to_string());
             }
         }

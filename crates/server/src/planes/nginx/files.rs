@@ -2,6 +2,7 @@
 //! removed. No other file is ever touched.
 
 use gapless_core::AppKey;
+use gapless_effect::{Point, step};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -38,6 +39,9 @@ pub(super) enum FilesError {
     NotOwn(PathBuf),
 }
 
+/// How the name of a file begins that is not in its place yet.
+const UNFINISHED: &str = ".gapless-";
+
 fn is_ours(name: &str) -> bool {
     name == GAPLESS_FILE || (name.starts_with("app-") && (name.ends_with(".conf") || name.ends_with(".html")))
 }
@@ -59,8 +63,15 @@ pub(super) fn read(folder: &Path) -> Result<Files, FilesError> {
     let mut files = Files::new();
     for entry in fs::read_dir(folder).map_err(failed(folder))? {
         let entry = entry.map_err(failed(folder))?;
-        let Some(name) = entry.file_name().to_str().filter(|name| is_ours(name)).map(str::to_owned) else { continue };
         let path = entry.path();
+        let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
+        if name.starts_with(UNFINISHED) {
+            // Left by a server that was killed. nginx does not read it, so nothing depends on its removal.
+            let _ = fs::remove_file(&path);
+        }
+        if !is_ours(&name) {
+            continue;
+        }
         let metadata = entry.metadata().map_err(failed(&path))?;
         if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
             return Err(FilesError::NotOwn(path));
@@ -84,26 +95,27 @@ pub(super) fn write(folder: &Path, present: &Files, wanted: &Files) -> Result<()
     }
     for name in present.keys().filter(|name| !wanted.contains_key(*name)) {
         let path = folder.join(name);
-        match fs::remove_file(&path) {
+        match step(Point::NginxRemove, || fs::remove_file(&path)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(FilesError::Io { path, error }),
             _ => is_changed = true,
         }
     }
     if is_changed {
-        let synced = File::open(folder).and_then(|folder| folder.sync_all());
+        let synced = step(Point::NginxFolder, || File::open(folder)?.sync_all());
         synced.map_err(|error| FilesError::Io { path: folder.to_owned(), error })?;
     }
     Ok(())
 }
 
 fn put(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".gapless-").tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
+    let new = || tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder);
+    let mut file = step(Point::NginxCreate, new)?;
+    step(Point::NginxWrite, || file.write_all(text.as_bytes()))?;
     // nginx's workers serve pages as a user of their own.
     let mode = if path.extension().is_some_and(|extension| extension == "html") { 0o644 } else { 0o640 };
     file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
+    step(Point::NginxSync, || file.as_file().sync_all())?;
+    step(Point::NginxRename, || file.persist(path).map_err(|error| error.error))?;
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! nginx's processes: the master that is told to reload, and its workers, of which old ones say in their title that they
 //! are ending.
 
+use gapless_effect::{Point, step};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,8 +71,8 @@ impl Master {
     /// Tells it to read its configuration anew.
     pub(super) fn reload(self) -> Result<(), MasterError> {
         let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
-        let told = pid.ok_or(rustix::io::Errno::SRCH).and_then(|pid| kill_process(pid, Signal::HUP));
-        told.map_err(|error| MasterError::Signal { pid: self.0, why: error.to_string() })
+        let tell = || Ok(kill_process(pid.ok_or(rustix::io::Errno::SRCH)?, Signal::HUP)?);
+        step(Point::NginxReload, tell).map_err(|error| MasterError::Signal { pid: self.0, why: error.to_string() })
     }
 
     /// Its workers.

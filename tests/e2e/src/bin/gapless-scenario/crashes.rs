@@ -2,7 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use gapless_e2e::Runtime;
-use gapless_e2e::crash::{kills, matrix};
+use gapless_e2e::crash::{booted, kills, matrix};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -15,12 +15,18 @@ pub struct CrashOptions {
     /// Of the crash matrix: what runs the application
     #[arg(long, value_enum, default_value = "process")]
     runtime: Kind,
+    /// Of the crash matrix: what the data plane is
+    #[arg(long, value_enum, default_value = "proxy")]
+    data_plane: Plane,
     /// Of the crash matrix: only these faults (kill, error, hang); of a sick Docker, too (404, half+, ...)
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
     /// Of the crash matrix: so many of the times that a deployment comes to a place, from the first on
     #[arg(long, default_value_t = 1)]
     times: u32,
+    /// Of the crash matrix: in each story (deployment, rollback, restart, ...) that comes to a place, not in the first alone
+    #[arg(long)]
+    each_story: bool,
     /// Of random kills: how many rounds at most
     #[arg(long, default_value_t = 100)]
     rounds: u64,
@@ -45,20 +51,28 @@ impl CrashOptions {
 enum Kind {
     Process,
     Docker,
+    /// On a host that it has booted; the places that only it has.
+    Systemd,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Plane {
+    Proxy,
+    Nginx,
 }
 
 pub fn matrix(options: &CrashOptions) -> Value {
-    let runtime = match options.runtime {
-        Kind::Process => Runtime::Process,
-        Kind::Docker => Runtime::Docker,
-    };
+    let runtime = if matches!(options.runtime, Kind::Docker) { Runtime::Docker } else { Runtime::Process };
     let selection = matrix::Selection {
         runtime,
+        is_behind_nginx: options.data_plane == Plane::Nginx,
         points: options.points.clone(),
         faults: options.faults.clone(),
         times: options.times,
+        is_in_each_story: options.each_story,
     };
-    let outcome = matrix::run(&selection, &mut |line| eprintln!("{line}"));
+    let run = if matches!(options.runtime, Kind::Systemd) { booted::run } else { matrix::run };
+    let outcome = run(&selection, &mut |line| eprintln!("{line}"));
     json!({
         "points": outcome.points,
         "places": outcome.places,

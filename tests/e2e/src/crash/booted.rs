@@ -1,0 +1,193 @@
+//! The crash matrix where systemd runs the instances: the places of its unit files, and of what it is told, on a host that
+//! it has booted.
+
+use super::matrix::{Outcome, Selection, matches, points, struck};
+use super::site::Seen;
+use super::world;
+use crate::{Booted, wait_for};
+use gapless_api::{ApplicationView, SlotState};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+/// The server, which systemd starts again whenever it ends.
+const SERVER: &[&str] = &[
+    "systemd-run",
+    "--unit=gapless-under-test",
+    "--property=Restart=always",
+    "--property=RestartSec=50ms",
+    "--property=StartLimitIntervalSec=0",
+    // What it has started goes on when it is killed.
+    "--property=KillMode=process",
+    "--setenv=GAPLESS_FAULTS=/srv/faults",
+    "/opt/gapless/gapless-failpoints",
+    "server",
+    "--state-dir",
+    "/srv/state",
+    "--listen",
+    "127.0.0.1:80",
+];
+const APPLICATION: &str = "name = \"shop\"\nruntime = \"systemd\"\ncommand = [\"/opt/gapless/bdd-assistant\"]\n\
+    [env]\nDATA_DIR = \"/srv/data\"\n[deploy]\nobserve = \"300ms\"\nkeep_warm = \"10m\"\npark = true\n";
+const GAPLESS: &str = "/opt/gapless/gapless";
+
+/// What makes the server come to a place.
+const STORIES: [&[&str]; 2] = [&[GAPLESS, "deploy", "--force", "--detach"], &[GAPLESS, "rollback", "--detach"]];
+
+/// Runs what is selected of the places that only systemd has.
+#[must_use]
+pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
+    let host = Host::start();
+    let reached = host.explore();
+    let mut outcome = Outcome::default();
+    let is_systemds = |point: &String| point.starts_with("unit.") || point.starts_with("systemd.");
+    let points: Vec<String> = points().into_iter().filter(is_systemds).collect();
+    for point in points.into_iter().filter(|point| matches(&selection.points, point)) {
+        let places = ["before", "after"].map(|side| format!("{point}:{side}"));
+        let mut is_struck = false;
+        for (place, (story, times)) in places.iter().filter_map(|place| Some((place, *reached.get(place)?))) {
+            outcome.places += 1;
+            is_struck = true;
+            for fault in selection.faults() {
+                for skip in 0..times.min(selection.times) {
+                    let case = format!("{place} {fault} {skip}");
+                    let began = Instant::now();
+                    let (wrong, seen) = host.strike(story, &case);
+                    outcome.faults += 1;
+                    *outcome.by_fault.entry(fault.to_owned()).or_default() += 1;
+                    let told = outcome.add(&case, wrong, seen);
+                    tell(&format!("{case}: {told}, {:.1} s", began.elapsed().as_secs_f64()));
+                }
+            }
+        }
+        outcome.points += usize::from(is_struck);
+        if !is_struck {
+            outcome.unreached.push(point);
+        }
+    }
+    outcome
+}
+
+struct Host(Booted);
+
+impl Host {
+    fn start() -> Self {
+        let host = Host(Booted::start("crashes"));
+        for folder in ["faults", "data"] {
+            fs::create_dir(host.0.folder().join(folder)).expect("a folder can be made");
+        }
+        fs::write(host.0.folder().join("gapless.toml"), APPLICATION).expect("a file can be written");
+        host.0.ok(SERVER);
+        let answers = || (host.0.run(&[GAPLESS, "status"]).code == 0).then_some(());
+        wait_for("the server answers", SETTLE_DEADLINE, answers);
+        // Twice, so that both slots are in use as they are later.
+        for _ in 0..2 {
+            host.0.gapless(&["deploy", "--force"]);
+        }
+        host
+    }
+
+    fn faults(&self) -> PathBuf {
+        self.0.folder().join("faults")
+    }
+
+    fn explore(&self) -> BTreeMap<String, (&'static [&'static str], u32)> {
+        let mut reached = BTreeMap::new();
+        let trace = self.faults().join("trace");
+        for story in STORIES {
+            fs::write(&trace, "").expect("a file can be written");
+            self.0.ok(story);
+            let wrong = self.settle();
+            assert!(wrong.is_empty(), "{wrong:?}");
+            let text = fs::read_to_string(&trace).expect("it was written");
+            let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+            text.lines().for_each(|place| *counts.entry(place.to_owned()).or_default() += 1);
+            for (place, count) in counts {
+                reached.entry(place).or_insert((story, count));
+            }
+        }
+        let _ = fs::remove_file(&trace);
+        reached
+    }
+
+    fn strike(&self, story: &[&str], case: &str) -> (Vec<String>, Seen) {
+        for entry in fs::read_dir(self.faults()).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+        let mut wrong = Vec::new();
+        let report = self.0.under_load("all", || {
+            fs::write(self.faults().join("armed.new"), case).expect("a file can be written");
+            fs::rename(self.faults().join("armed.new"), self.faults().join("armed")).expect("it can be renamed");
+            // A server that is killed before it has recorded it has refused it.
+            let _ = self.0.run(story);
+            if struck(&self.faults()).is_none() {
+                let _ = fs::remove_file(self.faults().join("armed"));
+                wrong.push("nothing came there".to_owned());
+            }
+            wrong.extend(self.settle());
+            let next = self.0.run(&[GAPLESS, "deploy", "--force"]);
+            if next.code != 0 {
+                wrong.push(format!("the next deployment: {next:?}"));
+            }
+            wrong.extend(self.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
+        });
+        if !wrong.is_empty() {
+            let journal = self.0.run(&["journalctl", "--unit=gapless-under-test", "--no-pager", "--lines=30"]);
+            wrong.extend(journal.stdout.lines().map(|line| format!("log: {line}")));
+        }
+        let failures = report["failures"].as_array().cloned().unwrap_or_default();
+        let mut failed: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        let untold = report["failed"].as_u64().unwrap_or_default().saturating_sub(failed.len() as u64);
+        failed.extend((0..untold).map(|_| "a failure that the ledger did not tell".to_owned()));
+        (wrong, Seen { requests: report["requests"].as_u64().unwrap_or_default(), failed, excused: 0 })
+    }
+
+    /// Waits until all is as it should be: what is not, at the deadline.
+    fn settle(&self) -> Vec<String> {
+        let give_up_at = Instant::now() + SETTLE_DEADLINE;
+        loop {
+            let wrong = self.wrong();
+            if wrong.is_empty() || Instant::now() >= give_up_at {
+                return wrong;
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
+    /// What is not as it should be just now: one live slot, and units, folders and files as the record says.
+    fn wrong(&self) -> Vec<String> {
+        let said = self.0.run(&[GAPLESS, "status", "--json"]).stdout;
+        let views: Vec<ApplicationView> = serde_json::from_str(&said).unwrap_or_default();
+        let [view] = views.as_slice() else { return vec![format!("the server tells of {} applications", views.len())] };
+        let mut wrong = Vec::new();
+        if view.active.is_some() || !view.queue.is_empty() || !view.planes_behind.is_empty() {
+            wrong.push("a deployment has not ended".to_owned());
+        }
+        let live: Vec<_> = view.slots.iter().filter(|slot| slot.state == SlotState::Live).collect();
+        if live.len() != 1 || live[0].instances.iter().any(|instance| !instance.in_rotation) {
+            wrong.push(format!("the live slots are {live:?}"));
+        }
+        let is_there = |state: SlotState| matches!(state, SlotState::Live | SlotState::Parked | SlotState::Standby);
+        let slots = view.slots.iter().filter(|slot| is_there(slot.state)).flat_map(|slot| &slot.instances);
+        let recorded: BTreeSet<String> = slots.map(|instance| instance.name.clone()).collect();
+        let folders = world::instance_folders_of(&self.0.folder().join("state/systemd"));
+        if folders != recorded {
+            wrong.push(format!("folders of {folders:?}, recorded {recorded:?}"));
+        }
+        let listed = |words: &[&str]| self.0.run(words).stdout.lines().count();
+        let files = listed(&["find", "/etc/systemd/system", "-maxdepth", "1", "-name", "shop-*.service"]);
+        let active = ["systemctl", "list-units", "--state=active", "--plain", "--no-legend", "shop-*.service"];
+        let active = listed(&active);
+        if files != recorded.len() || active != recorded.len() {
+            wrong.push(format!("{files} unit files, {active} active units, {} instances", recorded.len()));
+        }
+        let unfinished = listed(&["find", "/etc/systemd/system", "/srv/state", "-name", "*.new"]);
+        if unfinished > 0 {
+            wrong.push(format!("{unfinished} unfinished files"));
+        }
+        wrong
+    }
+}
