@@ -31,7 +31,8 @@ const SERVER: &[&str] = &[
     "127.0.0.1:80",
 ];
 const APPLICATION: &str = "name = \"shop\"\nruntime = \"systemd\"\ncommand = [\"/opt/gapless/bdd-assistant\"]\n\
-    [env]\nDATA_DIR = \"/srv/data\"\n[deploy]\nobserve = \"300ms\"\nkeep_warm = \"10m\"\npark = true\n";
+    [env]\nDATA_DIR = \"/srv/data\"\n[deploy]\nobserve = \"300ms\"\nkeep_warm = \"10m\"\npark = true\n\
+    drain_timeout = \"2s\"\n";
 const GAPLESS: &str = "/opt/gapless/gapless";
 
 /// What makes the server come to a place.

@@ -307,7 +307,7 @@ impl Matrix {
             wait_until_gone(pid);
         }
         let give_up_at = Instant::now() + STRUCK_WITHIN;
-        while self.site.gapless.run(["status"]).code != 0 && Instant::now() < give_up_at {
+        while self.site.host.gapless().run(["status"]).code != 0 && Instant::now() < give_up_at {
             self.site.revive();
             std::thread::sleep(POLL);
         }

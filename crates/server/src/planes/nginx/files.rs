@@ -119,13 +119,12 @@ fn put(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// What tells two sets of files apart: FNV-1a, over names and contents.
+/// What tells two sets of files apart.
 pub(super) fn digest(files: &Files) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for (name, text) in files {
-        for byte in name.bytes().chain([0]).chain(text.bytes()).chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-    hash
+    hash(files.iter().flat_map(|(name, text)| name.bytes().chain([0]).chain(text.bytes()).chain([0])))
+}
+
+/// FNV-1a.
+pub(super) fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }

@@ -60,11 +60,16 @@ pub(super) fn pages(key: &AppKey, group: &RouteGroup) -> Files {
     written.collect()
 }
 
+/// How long the name may be that an application's variables begin with, in bytes. With what follows it (`_stripped_999`) a
+/// name has 46 of them at most: more do not fit into nginx's `variables_hash_bucket_size` as it is without being set.
+const VARIABLE_BYTES_MAX: usize = 33;
+
 /// The name that an application's variables begin with. No two applications have the same one: names have no
-/// underscores.
+/// underscores, and a long one is told apart by its hash.
 pub(super) fn variable(key: &AppKey) -> String {
     let part = |text: &str| text.replace('-', "_d");
-    format!("gapless_{}_s{}", part(key.app.as_str()), part(key.env.as_str()))
+    let name = format!("gapless_{}_s{}", part(key.app.as_str()), part(key.env.as_str()));
+    if name.len() <= VARIABLE_BYTES_MAX { name } else { format!("gapless_{:016x}", files::hash(name.bytes())) }
 }
 
 /// The name of an upstream; `slot` can be a variable.

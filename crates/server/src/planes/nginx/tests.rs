@@ -164,3 +164,14 @@ fn services_have_upstreams_of_their_own() {
     }
     assert!(!text.contains("blue-6"), "a fallback gets nothing: {text}");
 }
+
+#[tokio::test]
+async fn an_application_with_a_long_name_is_taken() {
+    let key: AppKey = "the-shop-of-the-north/production-of-europe".parse().unwrap();
+    let other: AppKey = "the-shop-of-the-south/production-of-europe".parse().unwrap();
+    assert_ne!(generate::variable(&key), generate::variable(&other));
+    for group in [group(), maintained(), canary(Choose::Hash { header: "X-User".into() })] {
+        let files = generate::application(&key, &group, &settings());
+        program::test_apart(&Place::Host, &settings(), &files).await.unwrap();
+    }
+}
