@@ -15,6 +15,7 @@ use arc_swap::{ArcSwap, Cache};
 use gapless_core::AppKey;
 use hyper::server::conn::http1;
 use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::TcpListener;
@@ -34,6 +35,12 @@ const POOL_CLEANING: Duration = Duration::from_secs(1);
 /// How long an idle connection may still send a request when the data plane stops: closing it at once could cross with
 /// one.
 const STOP_IDLE: Duration = Duration::from_secs(2);
+
+/// Connections that rested for less are not ended to make room for others: the client may be about to send.
+const RESTED_MIN: Duration = Duration::from_secs(1);
+
+/// For how many connections a core makes room at a time.
+const ROOM: usize = 32;
 
 /// How many requests that were held are under way at once, on all cores, when they are let go: fewer than the 511 or 512
 /// connections that many servers and kernels queue. With 800, some waited a second for the kernel's second try.
@@ -121,6 +128,19 @@ impl Worker {
     pub(crate) fn idle_left(&self, since: Duration) -> Duration {
         let left = self.limits.keep_alive_timeout.saturating_sub(since);
         if self.is_stopping() { left.min(STOP_IDLE) } else { left }
+    }
+
+    /// Ends connections that have rested longest, so that others can be accepted: as nginx does where it has no more.
+    fn make_room(&self) {
+        let resting = RefCell::new(Vec::new());
+        self.deadlines.for_each(|session| {
+            if session.phase() == Phase::Idle && session.rested_for() >= RESTED_MIN {
+                resting.borrow_mut().push(Rc::clone(session));
+            }
+        });
+        let mut resting = resting.into_inner();
+        resting.sort_by_key(|session| Reverse(session.rested_for()));
+        resting.iter().take(ROOM).for_each(|session| session.expire());
     }
 
     fn table_changed(&self, changed: &Changed) {
@@ -221,6 +241,7 @@ async fn change_table(worker: &Worker, changed: &Changed, done: oneshot::Sender<
 async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
     loop {
         if !worker.plane.may_accept() {
+            worker.make_room();
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         }
@@ -234,6 +255,7 @@ async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
+                worker.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

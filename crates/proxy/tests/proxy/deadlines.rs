@@ -210,6 +210,24 @@ fn connections_beyond_the_limit_wait_and_are_not_refused() {
 }
 
 #[test]
+fn connections_that_have_rested_longest_make_room_at_the_limit() {
+    let origin = Origin::named("blue");
+    let table = shop(1, vec![live(BLUE, &[origin.address])]);
+    let proxy = Proxy::configured(&table, |config| (config.limits.connections_max, config.workers) = (2, 1));
+    let mut rested = proxy.connect();
+    assert_eq!(rested.get("/").status(), 200);
+    let mut busy = proxy.connect();
+    let mut waiting = proxy.connect();
+    waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    // It is used all the time, so it is not the one.
+    while rested.is_quiet_for(Duration::from_millis(100)) {
+        assert_eq!(busy.get("/").status(), 200);
+    }
+    assert_eq!(waiting.answer().status(), 200);
+    assert_eq!(busy.get("/").status(), 200);
+}
+
+#[test]
 fn a_client_that_goes_away_ends_its_request() {
     let (gone, is_gone) = std::sync::mpsc::channel();
     let origin = Origin::raw(move |conn, _| {

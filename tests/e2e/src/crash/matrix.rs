@@ -312,7 +312,7 @@ impl Matrix {
             std::thread::sleep(POLL);
         }
         self.go_on(&mut wrong);
-        self.site.host.end();
+        // What it runs ends with it.
         std::mem::swap(&mut self.site, &mut first);
         wrong
     }
