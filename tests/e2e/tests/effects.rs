@@ -66,10 +66,7 @@ const EXEMPT: &[(&str, &str)] = &[
     // Why a shim failed, for people.
     ("shim/mod.rs", "fs::write(folder.join(\"failure\")"),
     // Inside a step, through a closure of its own.
-    ("predecessor.rs", "step(Point::ProxyAside"),
     ("member.rs", "let note = "),
-    ("systemd/mod.rs", "let remove = "),
-    ("systemd/mod.rs", "let make = "),
     ("supervisor.rs", ".spawn()"),
     // Questions: they change nothing.
     ("nginx/own.rs", "stream.write_all(request"),

@@ -176,8 +176,7 @@ impl Runtime for SystemdRuntime {
             self.remove_unit(name, &unit, grace).await?;
         }
         // Last, because what has a folder is an instance.
-        let remove = || removed(fs::remove_dir_all(&folder));
-        step(Point::UnitFolder, remove).map_err(|error| failed(&folder, &error))?;
+        step(Point::UnitFolder, || removed(fs::remove_dir_all(&folder))).map_err(|error| failed(&folder, &error))?;
         self.folders.release(&name.placement)
     }
 
@@ -269,8 +268,7 @@ impl SystemdRuntime {
             self.manager.reset_failed(unit).await
         };
         forgotten.await.map_err(|error| told(&doing, &error))?;
-        let remove = || removed(fs::remove_file(&path));
-        step(Point::UnitRemove, remove).map_err(|error| failed(&path, &error))?;
+        step(Point::UnitRemove, || removed(fs::remove_file(&path))).map_err(|error| failed(&path, &error))?;
         self.manager.reload().await.map_err(|error| told(&doing, &error))
     }
 

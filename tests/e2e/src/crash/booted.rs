@@ -1,14 +1,14 @@
 //! The crash matrix where systemd runs the instances: the places of its unit files, and of what it is told, on a host that
 //! it has booted.
 
-use super::matrix::{Outcome, Selection, matches, points, struck};
+use super::faults::Faults;
+use super::matrix::{Outcome, Selection, matches, points};
 use super::site::Seen;
 use super::world;
 use crate::{Booted, wait_for};
 use gapless_api::{ApplicationView, SlotState};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
@@ -52,17 +52,7 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
         for (place, (story, times)) in places.iter().filter_map(|place| Some((place, *reached.get(place)?))) {
             outcome.places += 1;
             is_struck = true;
-            for fault in selection.faults() {
-                for skip in 0..times.min(selection.times) {
-                    let case = format!("{place} {fault} {skip}");
-                    let began = Instant::now();
-                    let (wrong, seen) = host.strike(story, &case);
-                    outcome.faults += 1;
-                    *outcome.by_fault.entry(fault.to_owned()).or_default() += 1;
-                    let told = outcome.add(&case, wrong, seen);
-                    tell(&format!("{case}: {told}, {:.1} s", began.elapsed().as_secs_f64()));
-                }
-            }
+            outcome.strike(selection, place, times, tell, |case| host.strike(story, case));
         }
         outcome.points += usize::from(is_struck);
         if !is_struck {
@@ -91,43 +81,32 @@ impl Host {
         host
     }
 
-    fn faults(&self) -> PathBuf {
-        self.0.folder().join("faults")
+    fn faults(&self) -> Faults {
+        Faults::at(&self.0.folder().join("faults"))
     }
 
     fn explore(&self) -> BTreeMap<String, (&'static [&'static str], u32)> {
         let mut reached = BTreeMap::new();
-        let trace = self.faults().join("trace");
         for story in STORIES {
-            fs::write(&trace, "").expect("a file can be written");
+            self.faults().trace();
             self.0.ok(story);
             let wrong = self.settle();
             assert!(wrong.is_empty(), "{wrong:?}");
-            let text = fs::read_to_string(&trace).expect("it was written");
-            let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-            text.lines().for_each(|place| *counts.entry(place.to_owned()).or_default() += 1);
-            for (place, count) in counts {
+            for (place, count) in self.faults().traced() {
                 reached.entry(place).or_insert((story, count));
             }
         }
-        let _ = fs::remove_file(&trace);
         reached
     }
 
     fn strike(&self, story: &[&str], case: &str) -> (Vec<String>, Seen) {
-        for entry in fs::read_dir(self.faults()).into_iter().flatten().flatten() {
-            let _ = fs::remove_file(entry.path());
-        }
+        self.faults().clear();
         let mut wrong = Vec::new();
         let report = self.0.under_load("all", || {
-            fs::write(self.faults().join("armed.new"), case).expect("a file can be written");
-            fs::rename(self.faults().join("armed.new"), self.faults().join("armed")).expect("it can be renamed");
+            self.faults().arm(case);
             // A server that is killed before it has recorded it has refused it.
             let _ = self.0.run(story);
-            if struck(&self.faults()).is_none() {
-                let _ = fs::remove_file(self.faults().join("armed"));
-                wrong.push("nothing came there".to_owned());
-            }
+            let _ = self.faults().struck(&mut wrong);
             wrong.extend(self.settle());
             let next = self.0.run(&[GAPLESS, "deploy", "--force"]);
             if next.code != 0 {

@@ -1,24 +1,22 @@
 //! The crash matrix: at each place before and after a durable write or an outside effect, the process is killed there,
 //! the call fails, or it hangs; then all is as it should be, no request was lost, and the next deployment succeeds.
 
+use super::faults::{Faults, wait_until_gone};
 use super::site::Seen;
-use super::{Excusing, Site, world};
+use super::{Excusing, Site};
 use crate::cli::{ends_within, failing_program};
 use crate::{App, Runtime, get};
 use gapless_ledger::Mix;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a process may take to come to a place.
-const STRUCK_WITHIN: Duration = Duration::from_secs(30);
+/// How long a host may take until it answers again.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 const RATE_PER_S: u32 = 150;
 /// What happens at a place.
-pub const FAULTS: [&str; 3] = ["kill", "error", "hang"];
+const FAULTS: [&str; 3] = ["kill", "error", "hang"];
 /// How long a command may go on after all is as it should be.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
 
@@ -105,18 +103,9 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
             outcome.places += 1;
             struck.insert(point.clone());
             let stories = if selection.is_in_each_story { &stories[..] } else { &stories[..1] };
-            let faults = selection.faults();
-            let each = stories.iter().flat_map(|story| faults.iter().map(move |fault| (*story, *fault)));
-            for ((story, times), fault) in each {
-                for skip in 0..times.min(selection.times) {
-                    let case = format!("{place} {fault} {skip}");
-                    let began = Instant::now();
-                    let (wrong, seen) = matrix.strike(story, &case);
-                    outcome.faults += 1;
-                    *outcome.by_fault.entry(fault.to_owned()).or_default() += 1;
-                    let told = outcome.add(&case, wrong, seen);
-                    tell(&format!("{case} ({story:?}): {told}, {:.1} s", began.elapsed().as_secs_f64()));
-                }
+            for (story, times) in stories {
+                let tell = &mut |line: &str| tell(&format!("{story:?}: {line}"));
+                outcome.strike(selection, &place, *times, tell, |case| matrix.strike(*story, case));
             }
         }
         if !struck.contains(&point) {
@@ -127,17 +116,33 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
     outcome
 }
 
-impl Selection {
-    /// The faults that are wanted.
-    pub(super) fn faults(&self) -> Vec<&'static str> {
-        let is_wanted = |fault: &&str| self.faults.is_empty() || self.faults.iter().any(|wanted| wanted == fault);
-        FAULTS.into_iter().filter(is_wanted).collect()
-    }
-}
-
 impl Outcome {
+    /// Carries out all cases that are wanted of a place that is come to so many times, and adds what they showed.
+    pub(super) fn strike(
+        &mut self,
+        selection: &Selection,
+        place: &str,
+        times: u32,
+        tell: &mut dyn FnMut(&str),
+        mut strike: impl FnMut(&str) -> (Vec<String>, Seen),
+    ) {
+        let is_wanted =
+            |fault: &&str| selection.faults.is_empty() || selection.faults.iter().any(|wanted| wanted == fault);
+        for fault in FAULTS.into_iter().filter(is_wanted) {
+            for skip in 0..times.min(selection.times) {
+                let case = format!("{place} {fault} {skip}");
+                let began = Instant::now();
+                let (wrong, seen) = strike(&case);
+                self.faults += 1;
+                *self.by_fault.entry(fault.to_owned()).or_default() += 1;
+                let told = self.add(&case, wrong, seen);
+                tell(&format!("{case}: {told}, {:.1} s", began.elapsed().as_secs_f64()));
+            }
+        }
+    }
+
     /// Adds what a case showed: the verdict, for people.
-    pub(super) fn add(&mut self, case: &str, wrong: Vec<String>, seen: Seen) -> String {
+    fn add(&mut self, case: &str, wrong: Vec<String>, seen: Seen) -> String {
         self.requests += seen.requests;
         self.excused += seen.excused;
         let verdict = if wrong.is_empty() && seen.failed.is_empty() { "well" } else { "VIOLATED" };
@@ -165,7 +170,7 @@ struct Matrix {
     site: Site,
     app: App,
     variables: [String; 1],
-    faults: PathBuf,
+    faults: Faults,
     is_behind_nginx: bool,
     _folder: tempfile::TempDir,
 }
@@ -173,7 +178,6 @@ struct Matrix {
 impl Matrix {
     fn new(selection: &Selection) -> Matrix {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let faults = folder.path().to_owned();
         let name = if selection.runtime == Runtime::Docker { "crashed-container" } else { "crashed-process" };
         let app = App {
             deploy: "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
@@ -181,9 +185,10 @@ impl Matrix {
             tables: "[[hooks]]\nname = \"noted\"\nat = \"before-start\"\ncommand = [\"/bin/true\"]\n".to_owned(),
             ..App::new(name, selection.runtime)
         };
-        let variables = [format!("GAPLESS_FAULTS={}", faults.display())];
+        let variables = [format!("GAPLESS_FAULTS={}", folder.path().display())];
         let site = if selection.is_behind_nginx { Site::behind_nginx } else { Site::new };
         let site = site(app.clone(), Some(&failing_program()), &variables);
+        let faults = Faults::at(folder.path());
         Matrix { site, app, variables, faults, is_behind_nginx: selection.is_behind_nginx, _folder: folder }
     }
 
@@ -196,7 +201,7 @@ impl Matrix {
         for story in stories {
             let wrong = self.site.settle();
             assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
-            self.trace();
+            self.faults.trace();
             let command = self.act(*story, None);
             let wrong = self.site.settle();
             assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
@@ -204,7 +209,7 @@ impl Matrix {
             self.traced(*story, &mut reached);
         }
         if !self.is_behind_nginx {
-            self.trace();
+            self.faults.trace();
             let mut first = self.unbegun();
             first.host.start_server();
             self.traced(Story::First, &mut reached);
@@ -212,17 +217,8 @@ impl Matrix {
         reached
     }
 
-    /// From now on is noted who comes where.
-    fn trace(&self) {
-        fs::write(self.faults.join("trace"), "").expect("a file can be written");
-    }
-
     fn traced(&self, story: Story, reached: &mut BTreeMap<String, Vec<(Story, u32)>>) {
-        let text = fs::read_to_string(self.faults.join("trace")).expect("it was written");
-        let _ = fs::remove_file(self.faults.join("trace"));
-        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
-        text.lines().for_each(|place| *counts.entry(place.to_owned()).or_default() += 1);
-        for (place, count) in counts {
+        for (place, count) in self.faults.traced() {
             reached.entry(place).or_default().push((story, count));
         }
     }
@@ -259,26 +255,23 @@ impl Matrix {
 
     /// One case: what was not as it should be, and what the load saw.
     fn strike(&mut self, story: Story, case: &str) -> (Vec<String>, Seen) {
-        for entry in fs::read_dir(&self.faults).into_iter().flatten().flatten() {
-            let _ = fs::remove_file(entry.path());
-        }
+        self.faults.clear();
         if story == Story::First {
             return (self.strike_first(case), Seen::default());
         }
         // nginx closes the connections that are kept to it at each reload.
         let mix = if self.is_behind_nginx { Mix::GetForgiving } else { Mix::All };
         let mut load = Excusing::of(mix, &self.site.host, RATE_PER_S);
-        self.arm(case);
+        self.faults.arm(case);
         let command = self.act(story, Some(&mut load));
         let mut wrong = Vec::new();
-        if let Some((pid, at)) = self.struck(&mut wrong)
+        if let Some((pid, at)) = self.faults.struck(&mut wrong)
             && case.contains(" kill ")
         {
             // The proxy itself, which serves.
             if case.starts_with("table.") || case.starts_with("proxy.successor") {
                 load.killed_at(at);
             }
-            // Nothing is looked at before it is gone.
             wait_until_gone(pid);
             if story == Story::ProxyDies && self.site.host.server_pid() == Some(pid) {
                 self.answers_again(&mut load, at);
@@ -296,17 +289,17 @@ impl Matrix {
 
     /// The same with the first server of a host.
     fn strike_first(&mut self, case: &str) -> Vec<String> {
-        self.arm(case);
+        self.faults.arm(case);
         let mut first = self.unbegun();
         std::mem::swap(&mut self.site, &mut first);
         self.act(Story::First, None);
         let mut wrong = Vec::new();
-        if let Some((pid, _)) = self.struck(&mut wrong)
+        if let Some((pid, _)) = self.faults.struck(&mut wrong)
             && case.contains(" kill ")
         {
             wait_until_gone(pid);
         }
-        let give_up_at = Instant::now() + STRUCK_WITHIN;
+        let give_up_at = Instant::now() + ANSWERS_WITHIN;
         while self.site.host.gapless().run(["status"]).code != 0 && Instant::now() < give_up_at {
             self.site.revive();
             std::thread::sleep(POLL);
@@ -330,54 +323,15 @@ impl Matrix {
         }
     }
 
-    fn arm(&self, case: &str) {
-        fs::write(self.faults.join("armed.new"), case).expect("a file can be written");
-        fs::rename(self.faults.join("armed.new"), self.faults.join("armed")).expect("it can be renamed");
-    }
-
     /// Without proxy and server there is nobody who holds the listening sockets, until the server is started again.
     fn answers_again(&mut self, load: &mut Excusing, killed_at: SystemTime) {
         self.site.revive();
-        let give_up_at = Instant::now() + STRUCK_WITHIN;
+        let give_up_at = Instant::now() + ANSWERS_WITHIN;
         while get(self.site.host.address(), "/", "Host: production.example\r\n").is_none()
             && Instant::now() < give_up_at
         {
             std::thread::sleep(POLL);
         }
         load.down(killed_at, SystemTime::now());
-    }
-
-    /// The process that was struck, and when; that nothing came there is wrong.
-    fn struck(&self, wrong: &mut Vec<String>) -> Option<(u32, SystemTime)> {
-        let struck = struck(&self.faults);
-        if struck.is_none() {
-            let _ = fs::remove_file(self.faults.join("armed"));
-            wrong.push("nothing came there".to_owned());
-        }
-        struck
-    }
-}
-
-/// Waits for the process that is struck, and tells when it was.
-pub(super) fn struck(faults: &Path) -> Option<(u32, SystemTime)> {
-    let give_up_at = Instant::now() + STRUCK_WITHIN;
-    while Instant::now() < give_up_at {
-        for entry in fs::read_dir(faults).into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix("struck.")?.parse().ok());
-            if let (Some(pid), Ok(file)) = (pid, entry.metadata()) {
-                let since = Duration::new(file.ctime().unsigned_abs(), u32::try_from(file.ctime_nsec()).unwrap_or(0));
-                return Some((pid, SystemTime::UNIX_EPOCH + since));
-            }
-        }
-        std::thread::sleep(POLL);
-    }
-    None
-}
-
-fn wait_until_gone(pid: u32) {
-    let give_up_at = Instant::now() + STRUCK_WITHIN;
-    while world::is_alive(pid) && Instant::now() < give_up_at {
-        std::thread::sleep(POLL);
     }
 }

@@ -224,7 +224,6 @@ impl Drop for Full {
 
 impl Drop for OwnEngine {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(self.disk().join("filler"));
         if self.process.is_none() {
             // What runs is ended by the Engine that finds it.
             self.start_again();
