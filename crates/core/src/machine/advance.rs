@@ -2,8 +2,9 @@
 
 use super::State;
 use super::hooks::Hooks;
-use crate::application::{Application, Desired, Idle, KeptRelease, Placement, Promotion, Replica};
-use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Traffic, Way};
+use super::signs::{RUNTIME_IS_AWAY, exit_cause};
+use crate::application::{Application, Desired, Idle, Placement};
+use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Way};
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate::{self, GateReport};
 use crate::hook::HookPoint;
@@ -31,9 +32,6 @@ pub(super) fn advance(state: &mut State, facts: &Facts) {
         Phase::Ended(_) => {}
     }
 }
-
-/// What is said beside a deadline that passed while nothing was known of the instances.
-const RUNTIME_IS_AWAY: &str = "; what runs them does not answer: `gapless doctor` says why";
 
 /// A deployment at a moment.
 pub(super) struct At<'a> {
@@ -177,29 +175,6 @@ impl At<'_> {
             });
             self.towards_cutover();
         }
-    }
-
-    /// Until when an instance that has not passed its checks yet has to, and what was seen of it.
-    fn is_ill(&self, placement: &Placement, replica: &Replica) -> Option<(Millis, String)> {
-        let check = &placement.service(&replica.service)?.health;
-        let fact = self.facts.instance(&placement.name_of(replica));
-        let is_well = match &fact {
-            // A pass of before this phase does not count: a slot that was kept for rollback is checked anew.
-            Some(fact) if check.path.is_some() => {
-                let is_new = fact.health.passed_at >= self.deployment.phase_since || planted::is(Bug::OldPassCounts);
-                fact.health.passes >= check.passes && is_new
-            }
-            Some(fact) => matches!(fact.state, InstanceSeen::Running { .. }) && self.is_late(check.settle),
-            None => false,
-        };
-        if fact.is_none() {
-            return Some((check.deadline, format!("nothing was seen of it{RUNTIME_IS_AWAY}")));
-        }
-        let seen = fact.and_then(|fact| fact.health.last_failure).unwrap_or_else(|| match check.path {
-            Some(_) => "no check was answered".to_owned(),
-            None => "it does not run".to_owned(),
-        });
-        (!is_well && !planted::is(Bug::CutoverUnchecked)).then_some((check.deadline, seen))
     }
 
     /// What has to come before the cutover, or the cutover itself. A rollback goes to what has been there before.
@@ -424,7 +399,7 @@ impl At<'_> {
         self.deployment.enter(phase, self.facts.now);
     }
 
-    fn is_late(&self, limit: Millis) -> bool {
+    pub(super) fn is_late(&self, limit: Millis) -> bool {
         self.facts.now >= self.deployment.phase_since.after(limit)
     }
 
@@ -433,7 +408,7 @@ impl At<'_> {
         Some(Reason::new(Cause::Aborted, format!("{} by {}", abort.verb, abort.by)))
     }
 
-    fn placement(&self) -> Option<&Placement> {
+    pub(super) fn placement(&self) -> Option<&Placement> {
         self.app.slots.get(&self.deployment.slot?)
     }
 
@@ -476,183 +451,4 @@ impl At<'_> {
         let is_wanted = self.deployment.kind == Kind::Rollback || self.deployment.forced;
         (is_same && !is_wanted).then_some(live.release)
     }
-
-    /// What speaks against the slot that requests go to now, unless a person put it there.
-    pub(super) fn judgement(&self) -> Option<Reason> {
-        if self.deployment.kind == Kind::Rollback {
-            return None;
-        }
-        let placement = self.placement()?;
-        // While the runtime is away, or what it has ended is not back, what requests meet says nothing of the release.
-        let is_interrupted =
-            |name| self.facts.instance(&name).is_none_or(|fact| matches!(fact.state, InstanceSeen::Interrupted));
-        if placement.instances().any(is_interrupted) {
-            return None;
-        }
-        self.bad_sign(placement, true).or_else(|| self.given_up(placement)).or_else(|| {
-            let breach = self.facts.judged.as_ref()?.breach.clone()?;
-            Some(Reason::new(Cause::Judged, breach))
-        })
-    }
-
-    /// Whether a data plane has given it up, because requests could not be sent there.
-    fn given_up(&self, placement: &Placement) -> Option<Reason> {
-        // Where none of it is in rotation, there is nothing to send requests to.
-        if !placement.replicas.iter().any(|replica| replica.in_rotation) {
-            return None;
-        }
-        let wanted = RouteGroup::derive(self.app);
-        let views = self.facts.planes.iter().filter_map(|plane| plane.view.as_ref());
-        // Each table is a new chance.
-        let views = views.filter(|view| view.group.as_deref() == wanted.as_ref());
-        let count = views.filter_map(|view| view.given_up.get(&placement.id)).max()?;
-        let message = format!("{count} requests in a row could not be sent to it; they went to the old release");
-        Some(Reason::new(Cause::Unreachable, message))
-    }
-
-    /// The first sign that an instance of the placement is not well. Failed health checks count once it is live; before
-    /// that they are what a start looks like.
-    fn bad_sign(&self, placement: &Placement, is_live: bool) -> Option<Reason> {
-        let is_for_users = self.app.live == Some(placement.id.slot) || placement.share.is_some();
-        placement.replicas.iter().find_map(|replica| {
-            let name = placement.name_of(replica);
-            let fact = self.facts.instance(&name)?;
-            let failures_max = placement.service(&replica.service).map_or(u16::MAX, |it| it.health.failures);
-            match fact.state {
-                InstanceSeen::Exited { out_of_memory, story } => Some(Reason::new(exit_cause(out_of_memory), story)),
-                InstanceSeen::Missing => Some(Reason::new(Cause::Exited, format!("{name} is gone"))),
-                InstanceSeen::Created => Some(Reason::new(Cause::Exited, format!("{name} does not run any more"))),
-                // It was parked, and is about to go on.
-                InstanceSeen::Frozen { .. } => None,
-                // The runtime's doing; it is about to be started again.
-                InstanceSeen::Interrupted if is_for_users => None,
-                InstanceSeen::Interrupted => {
-                    Some(Reason::new(Cause::Exited, format!("{name} was ended by what runs it, which was away")))
-                }
-                InstanceSeen::Running { run, .. } if replica.run.as_ref().is_some_and(|known| *known != run) => {
-                    Some(Reason::new(Cause::Exited, format!("{name} exited and was started again")))
-                }
-                InstanceSeen::Running { .. } if is_live && fact.health.failures >= failures_max => {
-                    let seen = fact.health.last_failure.unwrap_or_default();
-                    let failures = fact.health.failures;
-                    Some(Reason::new(
-                        Cause::Unhealthy,
-                        format!("{name} failed {failures} health checks in a row: {seen}"),
-                    ))
-                }
-                InstanceSeen::Running { .. } => None,
-            }
-        })
-    }
-
-    pub(super) fn fail(&mut self, cause: Cause, message: impl Into<String>) {
-        self.end_before_cutover(Outcome::Failed(Reason::new(cause, message)));
-    }
-
-    fn end_before_cutover(&mut self, outcome: Outcome) {
-        if let Some(slot) = self.deployment.slot {
-            self.app.vacate(slot);
-        }
-        self.end(outcome);
-    }
-
-    /// Takes the cutover back: what was live is live again, in the same one change of the record.
-    pub(super) fn revert(&mut self, mut reason: Reason) {
-        let Some(slot) = self.deployment.slot else { return };
-        if let Some(names) = self.migrations_that_stay() {
-            reason.message.push_str(&format!(" (migrations that stay carried out: {names})"));
-        }
-        self.count_traffic();
-        self.app.vacate(slot);
-        if let Some(previous) = self.deployment.previous
-            && self.app.slots.contains_key(&previous.slot)
-            && !planted::is(Bug::RevertForgetsLive)
-        {
-            self.app.live = Some(previous.slot);
-        }
-        self.enter(Phase::Reverting(reason));
-    }
-
-    fn succeed(&mut self, warning: Option<String>) {
-        let previous = self.deployment.previous.map(|previous| previous.release);
-        if previous.is_some_and(|release| release != self.release.number) {
-            self.app.previous_release = previous;
-        }
-        self.keep_release();
-        self.note_promotions();
-        self.end(Outcome::Succeeded { warning });
-    }
-
-    /// It goes on by itself to where that is wanted.
-    fn note_promotions(&mut self) {
-        if self.deployment.kind == Kind::Deploy {
-            let here = &self.app.key.env;
-            let then = self.release.then.iter().filter(|spec| spec.requires.contains(here));
-            let release = self.release.number;
-            self.app.promotions = then.map(|spec| Promotion { to: spec.env.clone(), release }).collect();
-        }
-    }
-
-    /// What has become live stays on the host, and so do some releases before it.
-    fn keep_release(&mut self) {
-        let Some(artifacts) = self.release.artifacts.clone() else { return };
-        let (release, spec) = (self.release.number, &self.release.spec);
-        let runtime = spec.runtime().to_owned();
-        self.app.kept.retain(|kept| kept.release != release);
-        self.app.kept.insert(0, KeptRelease { release, runtime, artifacts });
-        self.app.kept.truncate(usize::from(spec.timing.keep).max(1));
-    }
-
-    fn traffic_of_previous(&self) -> Traffic {
-        let previous = self.deployment.previous.map(|previous| PlacementId {
-            key: self.app.key.clone(),
-            slot: previous.slot,
-            deployment: previous.deployment,
-        });
-        previous.and_then(|id| self.facts.traffic.get(&id).copied()).unwrap_or_default()
-    }
-
-    fn traffic_of_new(&self) -> Traffic {
-        let id = self.placement().map(|placement| &placement.id);
-        id.and_then(|id| self.facts.traffic.get(id).copied()).unwrap_or_default()
-    }
-
-    fn in_flight_at_previous(&self) -> Option<u64> {
-        let id = self.deployment.previous.map(|previous| PlacementId {
-            key: self.app.key.clone(),
-            slot: previous.slot,
-            deployment: previous.deployment,
-        })?;
-        let views = self.facts.planes.iter().filter_map(|plane| plane.view.as_ref()?.in_flight.as_ref());
-        Some(views.map(|counts| counts.get(&id).copied().unwrap_or(0)).sum())
-    }
-
-    fn count_traffic(&mut self) {
-        self.deployment.receipt.artifacts.clone_from(&self.release.artifacts);
-        let judged = self.facts.judged.clone();
-        match self.deployment.phase {
-            Phase::Canary => self.deployment.receipt.canary = judged,
-            Phase::Observing => self.deployment.receipt.observed = judged,
-            _ => {}
-        }
-        let (old, new) = (self.traffic_of_previous(), self.traffic_of_new());
-        let held = self.facts.held;
-        let has_held = self.deployment.hooks.iter().any(|report| report.at == HookPoint::Held);
-        let receipt = &mut self.deployment.receipt;
-        if has_held && held.count > receipt.baseline_held {
-            receipt.held = held.count - receipt.baseline_held;
-            (receipt.held_longest_us, receipt.held_release_us) = (held.longest_us, held.release_us);
-        }
-        // Counts begin anew when a data plane does: what was seen before stays.
-        if old != Traffic::default() {
-            receipt.old = old.since(receipt.baseline_old);
-        }
-        if new != Traffic::default() {
-            receipt.new = new.since(receipt.baseline_new);
-        }
-    }
-}
-
-const fn exit_cause(out_of_memory: bool) -> Cause {
-    if out_of_memory { Cause::OutOfMemory } else { Cause::Exited }
 }

@@ -7,7 +7,10 @@
 mod advance;
 mod canary;
 mod duties;
+mod ends;
 mod hooks;
+mod receipt;
+mod signs;
 mod upkeep;
 
 #[cfg(test)]
