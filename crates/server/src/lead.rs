@@ -86,7 +86,7 @@ impl Parts {
         clock.not_before_records(&records, &apps).await?;
         let wake = {
             let bells = bells.clone();
-            move |key: &_| bells.ring(key)
+            move |key: Option<&_>| bells.ring(key)
         };
         let shared = Arc::new(Shared {
             records,
@@ -165,7 +165,7 @@ impl ControlPlane {
             }
         };
         let router = parts.api(place, proxy, about);
-        let Parts { shared, controllers, operations, apps, promotions_asked, .. } = parts;
+        let Parts { shared, controllers, operations, apps, docker, promotions_asked, .. } = parts;
 
         let keeper = shared.planes.clone();
         tasks.spawn(keeper.keep(failing::plane(plane), shared.tables.clone(), shared.records.clone()));
@@ -178,6 +178,7 @@ impl ControlPlane {
             async move { controllers.follow_records(store).await }
         });
         tasks.spawn(stop_left_over(shared.clone()));
+        tasks.spawn(async move { docker.remove_left_jobs().await });
         tasks.spawn(registry.keep(shared.changes.subscribe()));
         apps.iter().for_each(|app| controllers.wake(&app.key));
         let by = {

@@ -6,18 +6,18 @@ use super::network;
 use super::observe::label;
 use crate::{ProgressSink, RuntimeError};
 use bollard::container::LogOutput;
-use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How long the Engine may take to remove a container.
+/// How long the Engine may take to list or to remove a container.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(20);
 /// How often, and after how long, it is asked again where it could not: for ten minutes at least.
 const REMOVE_TRIES_MAX: u32 = 300;
@@ -38,18 +38,29 @@ pub struct Job {
     pub folder: (PathBuf, String),
 }
 
+/// The names of the jobs that are under way. A container of a job that is not among them is left over: its server was killed,
+/// or the Engine said that it was gone when it was not.
+pub(super) type UnderWay = Arc<Mutex<BTreeSet<String>>>;
+
 /// Runs a job; `told` gets what it writes, in pieces as they come. It ends with the future.
-pub(super) async fn run(engine: &Connection, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
+pub(super) async fn run(
+    engine: &Connection,
+    under_way: &UnderWay,
+    job: &Job,
+    told: impl Fn(&[u8]),
+) -> Result<i64, RuntimeError> {
     let nothing: ProgressSink = Arc::new(|_| {});
     let image = image::resolve(engine, &job.image, nothing).await?;
     network::ensure(engine, false).await?;
     let docker = engine.docker().await?.clone();
     let doing = |what: &str| format!("{what} {}", job.name);
+    let left_over = LeftOver::new(engine, &docker, under_way);
+    under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(job.name.clone());
+    let _removed_at_the_end = Removed { left_over, name: job.name.clone() };
     remove(&docker, &job.name).await;
     let options = CreateContainerOptionsBuilder::new().name(&job.name).build();
     let creating = docker.create_container(Some(options), body(engine, job, image));
     let id = engine.call(&doing("creating"), creating).await.map_err(Problem::into_error)?.id;
-    let _removed_at_the_end = Removed { docker: docker.clone(), name: job.name.clone() };
     // Attached before it starts, so that nothing that it writes is missed.
     let options = AttachContainerOptionsBuilder::new().stdout(true).stderr(true).stream(true).logs(true).build();
     let attaching = docker.attach_container(&id, Some(options));
@@ -97,33 +108,74 @@ pub(super) async fn gateway(engine: &Connection) -> Result<Option<String>, Runti
     Ok(ipam.into_iter().find_map(|config| config.gateway))
 }
 
-/// Removes the container, if there is one; whether that is so now.
-async fn remove(docker: &bollard::Docker, name: &str) -> bool {
-    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    match tokio::time::timeout(REMOVE_DEADLINE, docker.remove_container(name, Some(options))).await {
-        // 409: it is being removed.
-        Ok(Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) | Ok(())) => true,
-        Ok(Err(_)) | Err(_) => false,
+/// Removes what jobs of an earlier server left, once the Engine answers.
+pub(super) async fn remove_left_over(engine: &Connection, under_way: &UnderWay) {
+    for _ in 0..REMOVE_TRIES_MAX {
+        if let Ok(docker) = engine.docker().await {
+            return LeftOver::new(engine, docker, under_way).remove().await;
+        }
+        tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
     }
 }
 
-/// Removes the container, however its job ends. An Engine that cannot now is asked again.
-struct Removed {
+/// Asks the Engine to remove a container. What it says to that proves nothing.
+async fn remove(docker: &bollard::Docker, name: &str) {
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    let _ = tokio::time::timeout(REMOVE_DEADLINE, docker.remove_container(name, Some(options))).await;
+}
+
+/// The containers of this owner's jobs that are not under way.
+#[derive(Clone)]
+struct LeftOver {
     docker: bollard::Docker,
+    owner: String,
+    under_way: UnderWay,
+}
+
+impl LeftOver {
+    fn new(engine: &Connection, docker: &bollard::Docker, under_way: &UnderWay) -> Self {
+        LeftOver { docker: docker.clone(), owner: engine.config().owner.clone(), under_way: under_way.clone() }
+    }
+
+    /// Removes them. An Engine that cannot now is asked again; they are gone once it lists none, and that not at the first
+    /// look: one may just be being created.
+    async fn remove(&self) {
+        for attempt in 0..REMOVE_TRIES_MAX {
+            match self.list().await {
+                Some(ids) if ids.is_empty() && attempt > 0 => return,
+                // By their ids, since another job of the same name may begin meanwhile.
+                Some(ids) => futures_util::future::join_all(ids.iter().map(|id| remove(&self.docker, id))).await,
+                None => Vec::new(),
+            };
+            tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
+        }
+        tracing::warn!("containers of gates could not be removed");
+    }
+
+    /// Their ids; `None` where the Engine does not say.
+    async fn list(&self) -> Option<Vec<String>> {
+        let filters = HashMap::from([("label".to_owned(), vec![format!("{}={}", label::JOB, self.owner)])]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let listing = self.docker.list_containers(Some(options));
+        let listed = tokio::time::timeout(REMOVE_DEADLINE, listing).await.ok()?.ok()?;
+        // Looked at after they were listed: a job is under way before it has a container.
+        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_under_way = |names: &[String]| names.iter().any(|name| under_way.contains(name.trim_start_matches('/')));
+        let left = listed.into_iter().filter(|container| !is_under_way(container.names.as_deref().unwrap_or_default()));
+        Some(left.filter_map(|container| container.id).collect())
+    }
+}
+
+/// A job that is under way; its container is removed however it ends.
+struct Removed {
+    left_over: LeftOver,
     name: String,
 }
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        let (docker, name) = (self.docker.clone(), std::mem::take(&mut self.name));
-        tokio::spawn(async move {
-            for _ in 0..REMOVE_TRIES_MAX {
-                if remove(&docker, &name).await {
-                    return;
-                }
-                tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
-            }
-            tracing::warn!(container = name, "it could not be removed");
-        });
+        let left_over = self.left_over.clone();
+        left_over.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        tokio::spawn(async move { left_over.remove().await });
     }
 }

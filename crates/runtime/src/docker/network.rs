@@ -9,6 +9,7 @@ use bollard::models::{
     EndpointIpamConfig, EndpointSettings, Ipam, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
     NetworkInspect,
 };
+use bollard::query_parameters::ListNetworksOptionsBuilder;
 use gapless_core::{InstanceName, PlacementId};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -49,7 +50,15 @@ async fn own(engine: &Connection) -> Result<Option<Addresses>, RuntimeError> {
 /// The network of that name.
 async fn inspect(engine: &Connection, name: &str) -> Result<Option<NetworkInspect>, RuntimeError> {
     let docker = engine.docker().await?;
-    match engine.call(&format!("looking for the network {name}"), docker.inspect_network(name, None)).await {
+    let doing = format!("looking for the network {name}");
+    let looked = match engine.call(&doing, docker.inspect_network(name, None)).await {
+        Err(problem) if is_ambiguous(&problem) => {
+            remove_each(engine, name).await?;
+            engine.call(&doing, docker.inspect_network(name, None)).await
+        }
+        looked => looked,
+    };
+    match looked {
         Ok(network) => Ok(Some(network)),
         Err(problem) if problem.status() == Some(404) => Ok(None),
         Err(problem) => Err(problem.into_error()),
@@ -72,8 +81,33 @@ async fn create(engine: &Connection, name: &str, ipam: Option<Ipam>) -> Result<(
 
 async fn remove(engine: &Connection, name: &str) -> Result<(), RuntimeError> {
     let docker = engine.docker().await?;
-    // 403: something is in it.
-    super::ignore(engine.call(&format!("removing the network {name}"), docker.remove_network(name)).await, &[403, 404])
+    match engine.call(&format!("removing the network {name}"), docker.remove_network(name)).await {
+        Err(problem) if is_ambiguous(&problem) => remove_each(engine, name).await,
+        // 403: something is in it.
+        removed => super::ignore(removed, &[403, 404]),
+    }
+}
+
+/// Whether there are several networks of one name: before version 1.44 of its API an Engine makes another one where it has
+/// said that there is none.
+fn is_ambiguous(problem: &Problem) -> bool {
+    problem.message().contains("is ambiguous")
+}
+
+/// Removes all own networks of that name in which nothing is.
+async fn remove_each(engine: &Connection, name: &str) -> Result<(), RuntimeError> {
+    let docker = engine.docker().await?;
+    let label = format!("{}={}", label::NETWORK, engine.config().owner);
+    let filters = HashMap::from([("name".to_owned(), vec![name.to_owned()]), ("label".to_owned(), vec![label])]);
+    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    let listed = engine.call("listing networks", docker.list_networks(Some(options))).await;
+    // The filter takes whatever has that in its name.
+    let of_the_name = listed.map_err(Problem::into_error)?.into_iter().filter(|it| it.name.as_deref() == Some(name));
+    for id in of_the_name.filter_map(|network| network.id) {
+        let removed = engine.call(&format!("removing a network {name}"), docker.remove_network(&id)).await;
+        super::ignore(removed, &[403, 404])?;
+    }
+    Ok(())
 }
 
 /// The network of a placement's services.

@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod images;
+mod jobs;
 mod pull;
 
 use bollard::Docker;
-use bollard::models::RestartPolicyNameEnum;
+use bollard::models::{NetworkCreateRequest, RestartPolicyNameEnum};
 use gapless_core::spec::{Container, LogRotation, Resources, Service, Volume, Workload};
 use gapless_core::{AppKey, Artifacts, Millis, PlacementId, ServiceName, Slot};
 use gapless_runtime::conformance::{Subject, exited, running};
@@ -14,7 +15,7 @@ use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::{InstancePlan, InstanceState, Runtime};
 use images::image;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 const GRACE: Millis = Millis(3_000);
@@ -165,6 +166,26 @@ async fn a_network_that_was_removed_is_made_again() {
         runtime.stop(&plan.name, GRACE).await.unwrap();
         docker.remove_network(&network).await.unwrap();
     }
+}
+
+/// nothing could be started or stopped until somebody removed one of them.
+#[tokio::test]
+async fn a_network_that_is_there_twice_is_made_one() {
+    let (owner, network) = (owner("twice"), format!("gapless-twice-{}", std::process::id()));
+    let docker = Docker::connect_with_unix_defaults().unwrap();
+    for _ in 0..2 {
+        let labels = HashMap::from([("dev.gapless.network".to_owned(), owner.clone())]);
+        let request = NetworkCreateRequest { name: network.clone(), labels: Some(labels), ..Default::default() };
+        // Newer Engines refuse the second one.
+        let _ = docker.create_network(request).await;
+    }
+    let config = DockerConfig { owner, network: network.clone(), ..DockerConfig::default() };
+    let runtime = DockerRuntime::connect(config).unwrap();
+    let plan = plan(&runtime, "test-twice", service(image())).await;
+    runtime.start(&plan).await.unwrap();
+    running(&runtime, &plan.name).await;
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    docker.remove_network(&network).await.unwrap();
 }
 
 #[tokio::test]
