@@ -207,7 +207,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
     });
     let wake = {
         let bells = bells.clone();
-        move |key: &_| bells.ring(key)
+        move |key: Option<&_>| bells.ring(key)
     };
     let shared = Arc::new(Shared {
         records: records.clone(),

@@ -22,10 +22,12 @@ const RECORDS_RETRY_AFTER: Duration = Duration::from_millis(500);
 pub struct Bells(Arc<Mutex<BTreeMap<AppKey, Arc<Bell>>>>);
 
 impl Bells {
-    /// The record or a data plane of that application has news.
-    pub fn ring(&self, key: &AppKey) {
-        if let Some(bell) = self.lock().get(key) {
-            bell.ring();
+    /// The record or a data plane of that application has news; or any of them may have some.
+    pub fn ring(&self, key: Option<&AppKey>) {
+        let bells = self.lock();
+        match key {
+            Some(key) => bells.get(key).iter().for_each(|bell| bell.ring()),
+            None => bells.values().for_each(|bell| bell.ring()),
         }
     }
 

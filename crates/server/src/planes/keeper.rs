@@ -30,12 +30,14 @@ const REJECTED_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A drain deadline is never longer than this.
 const LEFT_REMEMBERED: Millis = Millis::from_secs(24 * 3600);
 
+/// Told whose facts changed: an application's, or any's.
+type Wake = dyn Fn(Option<&AppKey>) + Send + Sync;
+
 /// All registered data planes, as they are known.
 #[derive(Clone)]
 pub struct Planes {
     known: Arc<Mutex<Vec<Known>>>,
-    /// Told which applications' facts changed.
-    wake: Arc<dyn Fn(&AppKey) + Send + Sync>,
+    wake: Arc<Wake>,
     /// Told of each acknowledgement.
     acknowledgements: Arc<Notify>,
     clock: Clock,
@@ -66,8 +68,8 @@ struct Acknowledged {
 }
 
 impl Planes {
-    /// No data plane yet; `wake` is told which applications have news.
-    pub fn new(clock: Clock, wake: impl Fn(&AppKey) + Send + Sync + 'static) -> Self {
+    /// No data plane yet; `wake` is told which application has news, or that any may have some.
+    pub fn new(clock: Clock, wake: impl Fn(Option<&AppKey>) + Send + Sync + 'static) -> Self {
         Planes { known: Arc::default(), wake: Arc::new(wake), acknowledgements: Arc::default(), clock }
     }
 
@@ -240,7 +242,7 @@ impl Planes {
             let acknowledged = known[index].acknowledged.as_mut();
             acknowledged.map(|acknowledged| news(acknowledged.status.replace(status.clone()).as_ref(), &status, wanted))
         };
-        news.into_iter().flatten().for_each(|key| (self.wake)(&key));
+        news.into_iter().flatten().for_each(|key| (self.wake)(Some(&key)));
         if is_new {
             self.wake_changed(has.as_deref(), wanted);
         }
@@ -278,8 +280,9 @@ impl Planes {
 
     fn wake_changed(&self, before: Option<&RouteTable>, after: &RouteTable) {
         match before {
-            Some(before) => difference(before, after).groups.keys().for_each(|key| (self.wake)(key)),
-            None => after.groups.keys().for_each(|key| (self.wake)(key)),
+            Some(before) => difference(before, after).groups.keys().for_each(|key| (self.wake)(Some(key))),
+            // Also those that have no routes any more: they wait for their instances to be drained.
+            None => (self.wake)(None),
         }
     }
 
