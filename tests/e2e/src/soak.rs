@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const RATE_PER_S: u32 = 150;
+/// Rounds before anything is counted: pools and pages fill up in them, and five hundred deployments of each application are
+/// recorded, of which two are made in each round; more than that are not kept.
+const ROUNDS_BEFORE: u64 = 250;
 /// How long all may take to come to rest after a round.
 const REST_DEADLINE: Duration = Duration::from_secs(60);
 /// Every so manieth round has these.
@@ -37,13 +40,13 @@ pub struct Sample {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Rounds.
+    /// Rounds that count.
     pub rounds: u64,
     /// What was done, and how often.
     pub done: BTreeMap<&'static str, u64>,
     /// A sample of each round.
     pub samples: Vec<Sample>,
-    /// Requests of both applications.
+    /// Requests of both applications, those of the rounds before among them.
     pub requests: u64,
     /// Those that failed.
     pub failed: u64,
@@ -52,8 +55,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// By how many per cent the memory of a process is greater in the last third than in the one before. The first third
-    /// does not count: pools and pages fill up in it.
+    /// By how many per cent the memory of a process is greater in the last third than in the first.
     #[must_use]
     pub fn memory_growth_percent(&self, of: impl Fn(&Sample) -> Usage) -> f64 {
         let median = |samples: &[Sample]| {
@@ -61,25 +63,25 @@ impl Outcome {
             all.sort_unstable();
             all.get(all.len() / 2).copied().unwrap_or_default() as f64
         };
-        let (middle, last) = self.thirds();
-        100.0 * (median(last) / median(middle).max(1.0) - 1.0)
+        let (first, last) = self.thirds();
+        100.0 * (median(last) / median(first).max(1.0) - 1.0)
     }
 
-    /// By how much the most of something in the last third is above the most in the one before.
+    /// By how much the most of something in the last third is above the most in the first.
     #[must_use]
     pub fn growth(&self, of: impl Fn(&Sample) -> u64) -> i64 {
         let most = |samples: &[Sample]| samples.iter().map(&of).max().unwrap_or_default();
-        let (middle, last) = self.thirds();
-        most(last).cast_signed() - most(middle).cast_signed()
+        let (first, last) = self.thirds();
+        most(last).cast_signed() - most(first).cast_signed()
     }
 
     fn thirds(&self) -> (&[Sample], &[Sample]) {
         let third = self.samples.len() / 3;
-        (&self.samples[third..2 * third], &self.samples[2 * third..])
+        (&self.samples[..third], &self.samples[2 * third..])
     }
 }
 
-/// Goes on for that long.
+/// Goes on for that long, after the rounds that do not count.
 #[must_use]
 pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> Outcome {
     let host = Host::start();
@@ -91,17 +93,25 @@ pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> Outcome {
     // It has no load of its own: while it is stopped there is nothing to answer its requests.
     let (aside, _) = deployed(&host, "soak-aside");
     let mut outcome = Outcome::default();
-    let began = Instant::now();
-    while began.elapsed() < lasting {
+    let one = |outcome: &mut Outcome| {
         outcome.rounds += 1;
         for (gapless, app) in &apps {
-            round(gapless, app, &host, &mut outcome);
+            round(gapless, app, &host, outcome);
         }
         if outcome.rounds.is_multiple_of(STOP_EVERY) {
             ["stop", "start"].iter().for_each(|command| drop(aside.ok([*command])));
             *outcome.done.entry("stops").or_default() += 1;
         }
         wait_for("all has come to rest", REST_DEADLINE, || rests(&host.gapless()).then_some(()));
+    };
+    let mut before = Outcome::default();
+    while before.rounds < ROUNDS_BEFORE {
+        one(&mut before);
+        tell(&format!("round {} of those before: {:?}", before.rounds, sample(&host, Duration::ZERO)));
+    }
+    let began = Instant::now();
+    while began.elapsed() < lasting {
+        one(&mut outcome);
         let sample = sample(&host, began.elapsed());
         tell(&format!("round {}: {sample:?}", outcome.rounds));
         outcome.samples.push(sample);

@@ -23,32 +23,41 @@ const POINTS: [&str; 8] = [
 
 #[test]
 fn a1_where_a_process_is_killed_all_is_as_it_should_be_afterwards() {
-    for points in POINTS {
-        let selection = Selection {
-            runtime: Runtime::Process,
-            is_behind_nginx: false,
-            points: points.to_owned(),
-            faults: vec!["kill".to_owned(), "error".to_owned()],
-            times: 1,
-            is_in_each_story: false,
-        };
+    let selection = Selection { faults: vec!["kill".to_owned(), "error".to_owned()], ..at(&POINTS) };
+    let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
+    assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
+    assert!(outcome.points == POINTS.len() && outcome.faults == 4 * POINTS.len() as u64, "{outcome:#?}");
+}
+
+/// The two places that other hosts alone have: which server this is, where etcd has the records, and a file of nginx's that
+/// is removed with its application.
+#[test]
+fn a1_so_it_is_on_etcd_and_behind_nginx() {
+    let on_etcd = Selection { is_on_etcd: true, ..at(&["server.id"]) };
+    let behind_nginx = Selection { is_behind_nginx: true, ..at(&["nginx.remove"]) };
+    for selection in [on_etcd, behind_nginx] {
         let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
         assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
-        assert!(outcome.points == 1 && outcome.faults == 4, "{outcome:#?}");
+        assert!(outcome.points == 1 && outcome.faults == 6, "{outcome:#?}");
+    }
+}
+
+fn at(points: &[&str]) -> Selection {
+    Selection {
+        runtime: Runtime::Process,
+        is_behind_nginx: false,
+        is_on_etcd: false,
+        points: points.iter().map(|point| (*point).to_owned()).collect(),
+        faults: Vec::new(),
+        times: 1,
+        is_in_each_story: false,
     }
 }
 
 /// The routes of before came back when an operation told of its commit after a deployment had gone on.
 #[test]
 fn a1_a_commit_that_is_told_of_late_brings_no_old_routes_back() {
-    let selection = Selection {
-        runtime: Runtime::Process,
-        is_behind_nginx: false,
-        points: "store.application".to_owned(),
-        faults: vec!["hang".to_owned()],
-        times: 2,
-        is_in_each_story: false,
-    };
+    let selection = Selection { faults: vec!["hang".to_owned()], times: 2, ..at(&["store.application"]) };
     let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
     assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
 }

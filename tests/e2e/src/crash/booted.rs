@@ -2,7 +2,7 @@
 //! it has booted.
 
 use super::faults::Faults;
-use super::matrix::{Outcome, Selection, matches, points};
+use super::matrix::{Outcome, Selection, points};
 use super::site::Seen;
 use super::world;
 use crate::{Booted, wait_for};
@@ -46,7 +46,7 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
     let mut outcome = Outcome::default();
     let is_systemds = |point: &String| point.starts_with("unit.") || point.starts_with("systemd.");
     let points: Vec<String> = points().into_iter().filter(is_systemds).collect();
-    for point in points.into_iter().filter(|point| matches(&selection.points, point)) {
+    for point in points.into_iter().filter(|point| selection.has(point)) {
         let places = ["before", "after"].map(|side| format!("{point}:{side}"));
         let mut is_struck = false;
         for (place, (story, times)) in places.iter().filter_map(|place| Some((place, *reached.get(place)?))) {

@@ -2,10 +2,11 @@
 //! the call fails, or it hangs; then all is as it should be, no request was lost, and the next deployment succeeds.
 
 use super::faults::{Faults, wait_until_gone};
-use super::site::Seen;
+use super::site::{Footing, Seen};
 use super::{Excusing, Site};
 use crate::cli::{ends_within, failing_program};
-use crate::{App, Runtime, get};
+use crate::render::Etcd;
+use crate::{App, Gapless, Nginx, Runtime, get};
 use gapless_ledger::Mix;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command};
@@ -27,14 +28,22 @@ pub struct Selection {
     pub runtime: Runtime,
     /// Whether nginx is the data plane.
     pub is_behind_nginx: bool,
+    /// Whether etcd has the records.
+    pub is_on_etcd: bool,
     /// Which points: `runtime.*`, say.
-    pub points: String,
+    pub points: Vec<String>,
     /// Which faults; none means all.
     pub faults: Vec<String>,
     /// How many of the times that a deployment comes to a place are struck, from the first on.
     pub times: u32,
     /// Whether a place is struck in each story that comes to it, and not in the first of them alone.
     pub is_in_each_story: bool,
+}
+
+impl Selection {
+    pub(super) fn has(&self, point: &str) -> bool {
+        self.points.iter().any(|pattern| matches(pattern, point))
+    }
 }
 
 /// What came of it.
@@ -71,13 +80,16 @@ enum Story {
     ProxyDies,
     /// Proxy and server are replaced.
     Upgrade,
+    /// Another application is removed.
+    Remove,
     /// The first server of a host starts.
     First,
 }
 
-const STORIES: [Story; 5] = [Story::Deploy, Story::Rollback, Story::Restart, Story::ProxyDies, Story::Upgrade];
+const STORIES: [Story; 6] =
+    [Story::Deploy, Story::Rollback, Story::Restart, Story::Remove, Story::ProxyDies, Story::Upgrade];
 /// What happens to a data plane that is nobody's of gapless is not for gapless to mend.
-const STORIES_BEHIND_NGINX: [Story; 3] = [Story::Deploy, Story::Rollback, Story::Restart];
+const STORIES_BEHIND_NGINX: [Story; 4] = [Story::Deploy, Story::Rollback, Story::Restart, Story::Remove];
 
 /// The points that the binary names.
 ///
@@ -96,7 +108,7 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
     let reached = matrix.explore();
     let mut outcome = Outcome::default();
     let mut struck = BTreeSet::new();
-    for point in points().into_iter().filter(|point| matches(&selection.points, point)) {
+    for point in points().into_iter().filter(|point| selection.has(point)) {
         for side in ["before", "after"] {
             let place = format!("{point}:{side}");
             let Some(stories) = reached.get(&place) else { continue };
@@ -157,7 +169,7 @@ impl Outcome {
 }
 
 /// Whether a name is of a pattern with `*` for anything.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
         Some((before, after)) => name
@@ -172,6 +184,7 @@ struct Matrix {
     variables: [String; 1],
     faults: Faults,
     is_behind_nginx: bool,
+    is_on_etcd: bool,
     _folder: tempfile::TempDir,
 }
 
@@ -186,24 +199,26 @@ impl Matrix {
             ..App::new(name, selection.runtime)
         };
         let variables = [format!("GAPLESS_FAULTS={}", folder.path().display())];
-        let site = if selection.is_behind_nginx { Site::behind_nginx } else { Site::new };
-        let site = site(app.clone(), Some(&failing_program()), &variables);
+        let Selection { is_behind_nginx, is_on_etcd, .. } = *selection;
+        let footing = Footing { nginx: is_behind_nginx.then(Nginx::start), etcd: is_on_etcd.then(Etcd::start) };
+        let site = Site::upon(footing, app.clone(), Some(&failing_program()), &variables);
         let faults = Faults::at(folder.path());
-        Matrix { site, app, variables, faults, is_behind_nginx: selection.is_behind_nginx, _folder: folder }
+        Matrix { site, app, variables, faults, is_behind_nginx, is_on_etcd, _folder: folder }
     }
 
     /// Which places are come to, by which stories, and how often in each.
     fn explore(&mut self) -> BTreeMap<String, Vec<(Story, u32)>> {
         // Once without being looked at, so that both slots are in use as they are later.
-        self.act(Story::Deploy, None);
+        self.act(Story::Deploy, None, None);
         let mut reached = BTreeMap::new();
         let stories: &[Story] = if self.is_behind_nginx { &STORIES_BEHIND_NGINX } else { &STORIES };
         for story in stories {
             let wrong = self.site.settle();
             assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
+            let aside = self.aside(*story);
             self.faults.trace();
-            let command = self.act(*story, None);
-            let wrong = self.site.settle();
+            let command = self.act(*story, aside.as_ref(), None);
+            let wrong = self.settle(aside.as_ref());
             assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
             assert!(command.is_none_or(|mut command| ends_within(&mut command, COMMAND_DEADLINE)), "{story:?}");
             self.traced(*story, &mut reached);
@@ -225,11 +240,24 @@ impl Matrix {
 
     /// Another host, with no server yet.
     fn unbegun(&self) -> Site {
-        Site::unbegun(self.app.clone(), Some(&failing_program()), &self.variables)
+        let footing = Footing { nginx: None, etcd: self.is_on_etcd.then(Etcd::start) };
+        Site::unbegun(footing, self.app.clone(), Some(&failing_program()), &self.variables)
+    }
+
+    /// The other application of a story that has one.
+    fn aside(&self, story: Story) -> Option<Gapless> {
+        (story == Story::Remove).then(|| self.site.another())
+    }
+
+    /// Waits until all is as it should be: what is not, at the deadline.
+    fn settle(&mut self, aside: Option<&Gapless>) -> Vec<String> {
+        let mut wrong = aside.map(|aside| self.site.settle_without(aside)).unwrap_or_default();
+        wrong.extend(self.site.settle());
+        wrong
     }
 
     /// Carries it out; the command that may not have ended yet.
-    fn act(&mut self, story: Story, load: Option<&mut Excusing>) -> Option<Child> {
+    fn act(&mut self, story: Story, aside: Option<&Gapless>, load: Option<&mut Excusing>) -> Option<Child> {
         match story {
             Story::Deploy => {
                 self.site.build();
@@ -248,6 +276,7 @@ impl Matrix {
                 self.site.host.kill_proxy();
             }
             Story::Upgrade => return Some(self.site.gapless.spawn(["upgrade"])),
+            Story::Remove => return aside.map(|aside| aside.spawn(["remove", "--yes"])),
             Story::First => self.site.host.spawn_server(),
         }
         None
@@ -261,9 +290,10 @@ impl Matrix {
         }
         // nginx closes the connections that are kept to it at each reload.
         let mix = if self.is_behind_nginx { Mix::GetForgiving } else { Mix::All };
+        let aside = self.aside(story);
         let mut load = Excusing::of(mix, &self.site.host, RATE_PER_S);
         self.faults.arm(case);
-        let command = self.act(story, Some(&mut load));
+        let command = self.act(story, aside.as_ref(), Some(&mut load));
         let mut wrong = Vec::new();
         if let Some((pid, at)) = self.faults.struck(&mut wrong)
             && case.contains(" kill ")
@@ -277,7 +307,7 @@ impl Matrix {
                 self.answers_again(&mut load, at);
             }
         }
-        wrong.extend(self.site.settle());
+        wrong.extend(self.settle(aside.as_ref()));
         if let Some(mut command) = command
             && !ends_within(&mut command, COMMAND_DEADLINE)
         {
@@ -292,7 +322,7 @@ impl Matrix {
         self.faults.arm(case);
         let mut first = self.unbegun();
         std::mem::swap(&mut self.site, &mut first);
-        self.act(Story::First, None);
+        self.act(Story::First, None, None);
         let mut wrong = Vec::new();
         if let Some((pid, _)) = self.faults.struck(&mut wrong)
             && case.contains(" kill ")

@@ -1,19 +1,24 @@
 //! A host with an application on it, under load: the one that crashes happen to, and whether all is as it should be.
 
 use super::world;
+use crate::render::Etcd;
 use crate::{App, Gapless, Host, Load, Nginx, Runtime, example_program, free_port, get};
 use gapless_api::{ApplicationView, SlotState, SlotView};
 use gapless_core::Deployment;
+use gapless_core::application::Desired;
 use gapless_ledger::{Failure, LoadPlan, Mix, Report};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How long all may take to be as it should be, after whatever happened.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
+/// How long a removed application may be there. Sooner than a controller looks by itself, so that it is told when it can go on.
+const REMOVED_WITHIN: Duration = Duration::from_secs(20);
 /// How much of the server's log is told where something is wrong.
 const LOG_LINES: usize = 30;
 /// How long it may take until nothing is left of what was killed.
@@ -33,23 +38,45 @@ pub struct Site {
     builds: u32,
     /// The value of `DOCKER_HOST` that names the Engine of its containers; without one it is the usual one.
     engine: Option<String>,
-    /// Its data plane, where that is not gapless's own proxy. Ends after the host.
-    nginx: Option<Nginx>,
+    /// What of others' it stands on. Ends after the host.
+    footing: Footing,
+}
+
+/// What of others' a host stands on.
+#[derive(Default)]
+pub struct Footing {
+    /// Its data plane, where that is not gapless's own proxy.
+    pub nginx: Option<Nginx>,
+    /// Where its records are, where that is not SQLite.
+    pub etcd: Option<Etcd>,
+}
+
+impl Footing {
+    /// Where users' requests go.
+    fn address(&self) -> SocketAddr {
+        self.nginx.as_ref().map_or_else(|| SocketAddr::from(([127, 0, 0, 1], free_port())), Nginx::address)
+    }
+
+    /// What the server's configuration says of it.
+    fn server_config(&self) -> String {
+        let nginx = self.nginx.as_ref().map(Nginx::server_config).unwrap_or_default();
+        let etcd = self.etcd.as_ref().map(Etcd::node);
+        let etcd = etcd.map(|node| format!("[store]\nkind = \"etcd\"\nendpoints = [\"{node}\"]\n"));
+        nginx + &etcd.unwrap_or_default()
+    }
 }
 
 impl Site {
     /// A host whose server is `program` (the usual one, if none) with `variables`, and release 1 live on it.
     #[must_use]
     pub fn new(app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        Site::on(host(address, program, variables), app)
+        Site::upon(Footing::default(), app, program, variables)
     }
 
-    /// The same, with nginx as the data plane.
+    /// The same upon what others have made.
     #[must_use]
-    pub fn behind_nginx(app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        let nginx = Nginx::start();
-        let mut site = Site::prepared(host(nginx.address(), program, variables), app, Some(nginx));
+    pub fn upon(footing: Footing, app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        let mut site = Site::unbegun(footing, app, program, variables);
         site.begin();
         site
     }
@@ -57,25 +84,23 @@ impl Site {
     /// The same on a host that is prepared, with its server started as that says.
     #[must_use]
     pub fn on(host: Host, app: App) -> Self {
-        let mut site = Site::prepared(host, app, None);
+        let mut site = Site::prepared(host, app, Footing::default());
         site.begin();
         site
     }
 
     /// The same with no server yet, and nothing that one has written.
     #[must_use]
-    pub fn unbegun(app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        Site::prepared(host(address, program, variables), app, None)
+    pub fn unbegun(footing: Footing, app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        Site::prepared(host(footing.address(), program, variables), app, footing)
     }
 
-    fn prepared(host: Host, app: App, nginx: Option<Nginx>) -> Self {
-        let data_plane = nginx.as_ref().map(Nginx::server_config).unwrap_or_default();
-        host.configure(&format!("{data_plane}[registry]\nenabled = true\n"));
+    fn prepared(host: Host, app: App, footing: Footing) -> Self {
+        host.configure(&format!("{}[registry]\nenabled = true\n", footing.server_config()));
         let program = host.folder().join("program");
         fs::copy(example_program(), &program).expect("the program can be copied");
         let gapless = host.gapless().within(&host.folder().join(&app.name));
-        Site { host, gapless, app, program, builds: 0, engine: None, nginx }
+        Site { host, gapless, app, program, builds: 0, engine: None, footing }
     }
 
     fn begin(&mut self) {
@@ -124,6 +149,50 @@ impl Site {
             all.is_empty().then_some(())
         });
         self.host.kill_server();
+    }
+
+    /// Another small application, which is live; the command line in its folder.
+    #[must_use]
+    pub fn another(&self) -> Gapless {
+        let name = self.name_of_another();
+        let app = App {
+            hosts: vec![format!("{name}.example")],
+            // Where nothing is known of what is in flight, its drain deadline is waited for.
+            deploy: "observe = \"100ms\"\ndrain_timeout = \"1s\"\n".to_owned(),
+            ..App::new(&name, self.app.runtime)
+        };
+        let gapless = self.host.gapless().within(&app.write(self.host.folder()));
+        gapless.ok(["deploy", "--force"]);
+        gapless
+    }
+
+    fn name_of_another(&self) -> String {
+        format!("{}-aside", self.app.name)
+    }
+
+    /// Waits until that one is gone: what of it is not, at the deadline. It is removed once more only where no removal was
+    /// recorded, since that was refused.
+    pub fn settle_without(&mut self, another: &Gapless) -> Vec<String> {
+        let give_up_at = Instant::now() + REMOVED_WITHIN;
+        let mut again: Option<Child> = None;
+        loop {
+            self.revive();
+            let ran = another.run(["status", "--json"]);
+            let mut views: Option<Vec<ApplicationView>> = serde_json::from_str(&ran.stdout).ok();
+            views.iter_mut().for_each(|views| views.retain(|view| view.app.as_str() == self.name_of_another()));
+            let is_asking = again.as_mut().is_some_and(|command| matches!(command.try_wait(), Ok(None)));
+            match views {
+                Some(views) if views.is_empty() => return Vec::new(),
+                Some(views) if !is_asking && views.iter().any(|view| view.desired != Desired::Removed) => {
+                    again = Some(another.spawn(["remove", "--yes"]));
+                }
+                _ => {}
+            }
+            if Instant::now() >= give_up_at {
+                return vec![format!("{} was removed and is still there: {ran:?}", self.name_of_another())];
+            }
+            std::thread::sleep(POLL);
+        }
     }
 
     /// All environments of the application.
@@ -196,11 +265,11 @@ impl Site {
             }
         }
         let proxies = processes.iter().filter(|process| process.is("proxy")).count();
-        if proxies != usize::from(self.nginx.is_none()) {
+        if proxies != usize::from(self.footing.nginx.is_none()) {
             wrong.push(format!("{proxies} proxies"));
         }
         let mut unfinished = world::unfinished(&state);
-        unfinished.extend(self.nginx.iter().flat_map(|nginx| world::unfinished(&nginx.config_dir())));
+        unfinished.extend(self.footing.nginx.iter().flat_map(|nginx| world::unfinished(&nginx.config_dir())));
         wrong.extend(unfinished.into_iter().map(|file| format!("{file} is left over")));
         wrong
     }

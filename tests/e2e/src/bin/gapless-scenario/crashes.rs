@@ -10,14 +10,17 @@ use std::time::Duration;
 #[derive(Args)]
 pub struct CrashOptions {
     /// Of the crash matrix: only these points, such as `store.*`
-    #[arg(long, default_value = "*")]
-    points: String,
+    #[arg(long, value_delimiter = ',', default_value = "*")]
+    points: Vec<String>,
     /// Of the crash matrix: what runs the application
     #[arg(long, value_enum, default_value = "process")]
     runtime: Kind,
     /// Of the crash matrix: what the data plane is
     #[arg(long, value_enum, default_value = "proxy")]
     data_plane: Plane,
+    /// Of the crash matrix: what has the records
+    #[arg(long, value_enum, default_value = "sqlite")]
+    store: Store,
     /// Of the crash matrix: only these faults (kill, error, hang); of a sick Docker, too (404, half+, ...)
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
@@ -61,11 +64,18 @@ enum Plane {
     Nginx,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Store {
+    Sqlite,
+    Etcd,
+}
+
 pub fn matrix(options: &CrashOptions) -> Value {
     let runtime = if matches!(options.runtime, Kind::Docker) { Runtime::Docker } else { Runtime::Process };
     let selection = matrix::Selection {
         runtime,
         is_behind_nginx: options.data_plane == Plane::Nginx,
+        is_on_etcd: options.store == Store::Etcd,
         points: options.points.clone(),
         faults: options.faults.clone(),
         times: options.times,
