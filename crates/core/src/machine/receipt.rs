@@ -6,12 +6,14 @@ use crate::deployment::{Phase, Traffic};
 use crate::hook::HookPoint;
 
 impl At<'_> {
+    /// What was live when this began.
+    fn previous_placement(&self) -> Option<PlacementId> {
+        let previous = self.deployment.previous?;
+        Some(PlacementId { key: self.app.key.clone(), slot: previous.slot, deployment: previous.deployment })
+    }
+
     pub(super) fn traffic_of_previous(&self) -> Traffic {
-        let previous = self.deployment.previous.map(|previous| PlacementId {
-            key: self.app.key.clone(),
-            slot: previous.slot,
-            deployment: previous.deployment,
-        });
+        let previous = self.previous_placement();
         previous.and_then(|id| self.facts.traffic.get(&id).copied()).unwrap_or_default()
     }
 
@@ -21,11 +23,7 @@ impl At<'_> {
     }
 
     pub(super) fn in_flight_at_previous(&self) -> Option<u64> {
-        let id = self.deployment.previous.map(|previous| PlacementId {
-            key: self.app.key.clone(),
-            slot: previous.slot,
-            deployment: previous.deployment,
-        })?;
+        let id = self.previous_placement()?;
         let views = self.facts.planes.iter().filter_map(|plane| plane.view.as_ref()?.in_flight.as_ref());
         Some(views.map(|counts| counts.get(&id).copied().unwrap_or(0)).sum())
     }

@@ -190,7 +190,7 @@ impl Supervisor {
             .arg(control_socket)
             .arg("--table-file")
             .arg(table_file)
-            // Its allocator would take huge pages for what fits into a few small ones: half of its memory at rest.
+            // Where the kernel gives huge pages to everybody it refuses them: they are half of its memory at rest.
             .env("MIMALLOC_ALLOW_THP", "0")
             // What systemd is told is for the server to say.
             .env_remove("NOTIFY_SOCKET")
