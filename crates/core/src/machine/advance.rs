@@ -199,10 +199,7 @@ impl At<'_> {
 
     /// Sends requests to the new slot: a share of them where there is an old one to compare it with, or all.
     pub(super) fn shift(&mut self) {
-        // Tests were no users.
-        if self.deployment.kind == Kind::Deploy {
-            self.deployment.receipt.baseline_new = self.traffic_of_new();
-        }
+        self.count_from_here();
         let is_served = self.app.desired == Desired::Running && self.app.live_placement().is_some();
         match self.release.spec.strategy.canary().cloned() {
             Some(canary) if self.deployment.kind == Kind::Deploy && is_served => self.begin_canary(&canary),

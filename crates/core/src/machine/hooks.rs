@@ -116,7 +116,10 @@ impl At<'_> {
         match self.hooks(HookPoint::Held) {
             Hooks::UnderWay => {}
             Hooks::Failed(reason) => self.fail(reason.cause, reason.message),
-            Hooks::Done => self.cutover(),
+            Hooks::Done => {
+                self.count_from_here();
+                self.cutover();
+            }
         }
     }
 

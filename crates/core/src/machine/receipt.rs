@@ -2,7 +2,7 @@
 
 use super::advance::At;
 use crate::PlacementId;
-use crate::deployment::{Phase, Traffic};
+use crate::deployment::{Kind, Phase, Traffic};
 use crate::hook::HookPoint;
 
 impl At<'_> {
@@ -20,6 +20,13 @@ impl At<'_> {
     pub(super) fn traffic_of_new(&self) -> Traffic {
         let id = self.placement().map(|placement| &placement.id);
         id.and_then(|id| self.facts.traffic.get(id).copied()).unwrap_or_default()
+    }
+
+    /// The requests of a new release so far were its tests', from here on they are its users'.
+    pub(super) fn count_from_here(&mut self) {
+        if self.deployment.kind == Kind::Deploy {
+            self.deployment.receipt.baseline_new = self.traffic_of_new();
+        }
     }
 
     pub(super) fn in_flight_at_previous(&self) -> Option<u64> {

@@ -348,6 +348,20 @@ fn a_first_and_a_second_deployment_succeed_and_the_old_slot_stands_by() {
 }
 
 #[test]
+fn a_deployment_that_is_asked_about_while_another_one_is_active_is_not_begun() {
+    let mut world = World::new();
+    let first = world.deploy(1);
+    world.settle();
+    let second = world.deploy(1);
+    let (deployment, release) = (world.deployments[&second].clone(), world.releases[&2].clone());
+    let state = State { app: world.app.clone(), deployment: Some(deployment), release: Some(release) };
+    if let Step::Commit(next) = step(&state, &world.facts) {
+        assert_eq!(next.app.active.map(|claim| claim.deployment), Some(first));
+        assert_eq!(next.deployment, state.deployment);
+    }
+}
+
+#[test]
 fn a_rollback_to_a_slot_that_still_runs_starts_nothing() {
     let mut world = World::new();
     for _ in 0..2 {

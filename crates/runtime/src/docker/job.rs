@@ -3,21 +3,21 @@
 use super::connection::{Connection, Problem};
 use super::image;
 use super::network;
-use super::observe::label;
+use super::observe::{self, label};
 use crate::{ProgressSink, RuntimeError};
 use bollard::container::LogOutput;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long the Engine may take to list or to remove a container.
+/// How long the Engine may take to remove a container.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(20);
 /// How often, and after how long, it is asked again where it could not: for ten minutes at least.
 const REMOVE_TRIES_MAX: u32 = 300;
@@ -38,26 +38,25 @@ pub struct Job {
     pub folder: (PathBuf, String),
 }
 
-/// The names of the jobs that are under way. A container of a job that is not among them is left over: its server was killed,
-/// or the Engine said that it was gone when it was not.
-pub(super) type UnderWay = Arc<Mutex<BTreeSet<String>>>;
+/// The jobs of this owner. A container of a job that is not under way is left over: its server was killed, or the Engine said
+/// that it was gone when it was not.
+#[derive(Clone)]
+pub(super) struct Jobs {
+    engine: Arc<Connection>,
+    /// The names of those that are.
+    under_way: Arc<Mutex<BTreeSet<String>>>,
+}
 
 /// Runs a job; `told` gets what it writes, in pieces as they come. It ends with the future.
-pub(super) async fn run(
-    engine: &Connection,
-    under_way: &UnderWay,
-    job: &Job,
-    told: impl Fn(&[u8]),
-) -> Result<i64, RuntimeError> {
+pub(super) async fn run(jobs: &Jobs, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
+    let engine = &*jobs.engine;
     let nothing: ProgressSink = Arc::new(|_| {});
     let image = image::resolve(engine, &job.image, nothing).await?;
     network::ensure(engine, false).await?;
-    let docker = engine.docker().await?.clone();
+    let docker = engine.docker().await?;
     let doing = |what: &str| format!("{what} {}", job.name);
-    let left_over = LeftOver::new(engine, &docker, under_way);
-    under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(job.name.clone());
-    let _removed_at_the_end = Removed { left_over, name: job.name.clone() };
-    remove(&docker, &job.name).await;
+    let _removed_at_the_end = jobs.begin(&job.name);
+    remove(engine, &job.name).await;
     let options = CreateContainerOptionsBuilder::new().name(&job.name).build();
     let creating = docker.create_container(Some(options), body(engine, job, image));
     let id = engine.call(&doing("creating"), creating).await.map_err(Problem::into_error)?.id;
@@ -108,74 +107,71 @@ pub(super) async fn gateway(engine: &Connection) -> Result<Option<String>, Runti
     Ok(ipam.into_iter().find_map(|config| config.gateway))
 }
 
-/// Removes what jobs of an earlier server left, once the Engine answers.
-pub(super) async fn remove_left_over(engine: &Connection, under_way: &UnderWay) {
-    for _ in 0..REMOVE_TRIES_MAX {
-        if let Ok(docker) = engine.docker().await {
-            return LeftOver::new(engine, docker, under_way).remove().await;
-        }
-        tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
-    }
-}
-
 /// Asks the Engine to remove a container. What it says to that proves nothing.
-async fn remove(docker: &bollard::Docker, name: &str) {
+async fn remove(engine: &Connection, name: &str) {
+    let Ok(docker) = engine.docker().await else { return };
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-    let _ = tokio::time::timeout(REMOVE_DEADLINE, docker.remove_container(name, Some(options))).await;
+    let removing = docker.remove_container(name, Some(options));
+    let _ = engine.within(REMOVE_DEADLINE, &format!("removing {name}"), removing).await;
 }
 
-/// The containers of this owner's jobs that are not under way.
-#[derive(Clone)]
-struct LeftOver {
-    docker: bollard::Docker,
-    owner: String,
-    under_way: UnderWay,
-}
-
-impl LeftOver {
-    fn new(engine: &Connection, docker: &bollard::Docker, under_way: &UnderWay) -> Self {
-        LeftOver { docker: docker.clone(), owner: engine.config().owner.clone(), under_way: under_way.clone() }
+impl Jobs {
+    pub(super) fn new(engine: Arc<Connection>) -> Self {
+        Jobs { engine, under_way: Arc::default() }
     }
 
-    /// Removes them. An Engine that cannot now is asked again; they are gone once it lists none, and that not at the first
-    /// look: one may just be being created.
-    async fn remove(&self) {
+    fn under_way(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, name: &str) -> UnderWay {
+        self.under_way().insert(name.to_owned());
+        UnderWay { jobs: self.clone(), name: name.to_owned() }
+    }
+
+    /// Removes what is left over. An Engine that cannot now is asked again; the containers are gone once it lists none, and
+    /// that not at the first look: one may just be being created.
+    pub(super) async fn remove_left_over(&self) {
+        let mut left = Vec::new();
         for attempt in 0..REMOVE_TRIES_MAX {
-            match self.list().await {
-                Some(ids) if ids.is_empty() && attempt > 0 => return,
+            if let Ok(ids) = self.left_over().await {
+                if ids.is_empty() && attempt > 0 {
+                    return;
+                }
                 // By their ids, since another job of the same name may begin meanwhile.
-                Some(ids) => futures_util::future::join_all(ids.iter().map(|id| remove(&self.docker, id))).await,
-                None => Vec::new(),
-            };
+                join_all(ids.iter().map(|id| remove(&self.engine, id))).await;
+                left = ids;
+            }
             tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
         }
-        tracing::warn!("containers of gates could not be removed");
+        // Where there is no Docker nothing is left either.
+        if !left.is_empty() {
+            tracing::warn!(containers = left.join(", "), "containers of gates could not be removed");
+        }
     }
 
-    /// Their ids; `None` where the Engine does not say.
-    async fn list(&self) -> Option<Vec<String>> {
-        let filters = HashMap::from([("label".to_owned(), vec![format!("{}={}", label::JOB, self.owner)])]);
-        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let listing = self.docker.list_containers(Some(options));
-        let listed = tokio::time::timeout(REMOVE_DEADLINE, listing).await.ok()?.ok()?;
+    /// The ids of the containers that are.
+    async fn left_over(&self) -> Result<Vec<String>, RuntimeError> {
+        let of_jobs = vec![format!("{}={}", label::JOB, self.engine.config().owner)];
+        let listed = observe::labelled(&self.engine, of_jobs).await?;
         // Looked at after they were listed: a job is under way before it has a container.
-        let under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = self.under_way();
         let is_under_way = |names: &[String]| names.iter().any(|name| under_way.contains(name.trim_start_matches('/')));
         let left = listed.into_iter().filter(|container| !is_under_way(container.names.as_deref().unwrap_or_default()));
-        Some(left.filter_map(|container| container.id).collect())
+        Ok(left.filter_map(|container| container.id).collect())
     }
 }
 
 /// A job that is under way; its container is removed however it ends.
-struct Removed {
-    left_over: LeftOver,
+struct UnderWay {
+    jobs: Jobs,
     name: String,
 }
 
-impl Drop for Removed {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        let left_over = self.left_over.clone();
-        left_over.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-        tokio::spawn(async move { left_over.remove().await });
+        let jobs = self.jobs.clone();
+        jobs.under_way().remove(&self.name);
+        tokio::spawn(async move { jobs.remove_left_over().await });
     }
 }

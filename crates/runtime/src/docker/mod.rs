@@ -24,6 +24,7 @@ use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
 use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the Engine may take beyond an instance's own time to stop.
@@ -31,8 +32,8 @@ const STOP_MARGIN: Duration = Duration::from_secs(20);
 
 /// Runs instances as containers on the Docker Engine of this host.
 pub struct DockerRuntime {
-    engine: Connection,
-    jobs: job::UnderWay,
+    engine: Arc<Connection>,
+    jobs: job::Jobs,
 }
 
 impl DockerRuntime {
@@ -41,7 +42,8 @@ impl DockerRuntime {
     /// # Errors
     /// If the configuration names no socket that could ever be one.
     pub fn connect(config: DockerConfig) -> Result<Self, RuntimeError> {
-        Ok(DockerRuntime { engine: Connection::new(config)?, jobs: Default::default() })
+        let engine = Arc::new(Connection::new(config)?);
+        Ok(DockerRuntime { jobs: job::Jobs::new(engine.clone()), engine })
     }
 
     /// Runs a container to its end and says its exit code; `told` gets what it writes, in pieces as they come. It ends
@@ -50,13 +52,13 @@ impl DockerRuntime {
     /// # Errors
     /// If it cannot be run.
     pub async fn run_job(&self, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
-        job::run(&self.engine, &self.jobs, job, told).await
+        job::run(&self.jobs, job, told).await
     }
 
     /// Removes the containers of jobs that are not under way, such as those of a server that was killed. An Engine that
     /// cannot is asked again, for ten minutes at least.
     pub async fn remove_left_jobs(&self) {
-        job::remove_left_over(&self.engine, &self.jobs).await;
+        self.jobs.remove_left_over().await;
     }
 
     /// How a container of somebody else's is.

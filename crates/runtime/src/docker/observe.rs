@@ -2,7 +2,7 @@
 
 use super::connection::{Connection, Problem};
 use crate::{Exit, InstanceState, InstanceStatus, RuntimeError, RuntimeEvent};
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, EventMessage};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EventMessage};
 use bollard::query_parameters::{EventsOptionsBuilder, ListContainersOptionsBuilder};
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -56,16 +56,21 @@ pub(super) async fn list(engine: &Connection, key: Option<&AppKey>) -> Result<Ve
 }
 
 async fn ids(engine: &Connection, key: Option<&AppKey>) -> Result<Vec<String>, RuntimeError> {
-    let docker = engine.docker().await?;
     let mut labels = vec![format!("{}={}", label::OWNER, engine.config().owner)];
     if let Some(key) = key {
         labels.push(format!("{}={}", label::APP, key.app));
         labels.push(format!("{}={}", label::ENVIRONMENT, key.env));
     }
+    Ok(labelled(engine, labels).await?.into_iter().filter_map(|container| container.id).collect())
+}
+
+/// The containers that have all of these labels, whether they run or not.
+pub(super) async fn labelled(engine: &Connection, labels: Vec<String>) -> Result<Vec<ContainerSummary>, RuntimeError> {
+    let docker = engine.docker().await?;
     let filters = HashMap::from([("label".to_owned(), labels)]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let listed = engine.call("listing containers", docker.list_containers(Some(options))).await;
-    Ok(listed.map_err(Problem::into_error)?.into_iter().filter_map(|container| container.id).collect())
+    listed.map_err(Problem::into_error)
 }
 
 /// What became of looking at a container.

@@ -4,7 +4,7 @@ use super::folder::Folders;
 use crate::instance::peer_variable;
 use crate::{InstancePlan, RuntimeError, port_holder};
 use gapless_core::InstanceName;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Where ports are taken from: below those that the kernel gives to outgoing connections (32768 and up), so that none of
 /// these takes an instance's port between its being chosen and its being listened on.
@@ -70,6 +70,37 @@ fn choose(folders: &Folders, name: &InstanceName, fixed: Option<u16>) -> Result<
     })
 }
 
+/// Whether nobody has the port, at any address. Bound only, not listened on: a process that is being started by another
+/// thread has what is open here until its program runs, and would be where somebody's connection ends up.
 fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() && TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok()
+    let bound = || -> rustix::io::Result<()> {
+        let (family, flags) = (rustix::net::AddressFamily::INET, rustix::net::SocketFlags::CLOEXEC);
+        let socket = rustix::net::socket_with(family, rustix::net::SocketType::STREAM, flags, None)?;
+        // As those who listen do: connections that have ended, and sockets like this one, are in nobody's way then.
+        rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+        rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
+    };
+    bound().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_free;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn nobody_can_connect_to_a_port_because_it_is_looked_at() {
+        // Below those of instances, and those that the kernel gives to outgoing connections.
+        let port = 19_000 + u16::try_from(std::process::id() % 1_000).unwrap();
+        let looks = std::thread::spawn(move || (0..5_000).all(|_| is_free(port)));
+        while !looks.is_finished() {
+            assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody listened");
+        }
+        assert!(looks.join().unwrap());
+
+        for address in ["127.0.0.1", "0.0.0.0"] {
+            let _listener = TcpListener::bind((address, port)).unwrap();
+            assert!(!is_free(port));
+        }
+    }
 }

@@ -208,10 +208,13 @@ fn a_receipt_has_what_was_counted_during_its_deployment_and_no_more() {
     world.facts.traffic.insert(old.clone(), count(100, 7));
     world.facts.held = HeldSeen { count: 5, longest_us: 10, release_us: 1 };
     let number = world.deploy(1);
+    world.go_on_until_phase(number, "checking");
+    let new = world.app.slots[&world.app.idle_slot()].id.clone();
+    // Of its tests, before it had users.
+    world.facts.traffic.insert(new.clone(), count(5, 3));
     world.go_on_until_phase(number, "observing");
-    let new = world.app.live_placement().unwrap().id.clone();
     world.facts.traffic.insert(old, count(130, 8));
-    world.facts.traffic.insert(new, count(40, 2));
+    world.facts.traffic.insert(new, count(45, 5));
     world.facts.held = HeldSeen { count: 8, longest_us: 20, release_us: 2 };
     world.go_on_until_over();
     let receipt = &world.deployments[&number].receipt;

@@ -64,6 +64,51 @@ fn gates_run_group_by_group_against_the_preview_and_then_people_decide() {
     assert_eq!(RouteGroup::derive(&world.app).unwrap().preview, None);
 }
 
+/// A deployment that waits: for its gates, or for people.
+fn waiting(phase: &str) -> (World, u64) {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    match phase {
+        "testing" => world.gates = demanding().0,
+        _ => world.approval = demanding().1,
+    }
+    let number = world.deploy(1);
+    world.go_on_until_phase(number, phase);
+    world.apply_routes();
+    (world, number)
+}
+
+#[test]
+fn a_gate_that_has_passed_does_not_stand_for_the_others() {
+    let (mut world, number) = waiting("testing");
+    let actions = world.settle();
+    assert_eq!(gates_asked_for(&actions), [("a", 1), ("b", 1)]);
+    world.obey(&actions[..1]);
+    assert_eq!(gates_asked_for(&actions[..1]), [("a", 1)]);
+    world.settle();
+    assert_eq!(world.deployments[&number].phase.name(), "testing");
+    assert_eq!(world.deployments[&number].gates.len(), 1);
+}
+
+#[test]
+fn what_waits_for_tests_or_people_ends_when_somebody_wants_that_or_it_does_not_stay_well() {
+    for phase in ["testing", "approving"] {
+        let (mut world, number) = waiting(phase);
+        let by = world.by();
+        command::abort(world.deployments.get_mut(&number).unwrap(), "aborted", &by).unwrap();
+        world.settle();
+        assert_eq!(world.deployments[&number].phase.name(), "cancelled");
+
+        let (mut world, number) = waiting(phase);
+        let candidate = world.app.slots[&world.app.idle_slot()].instances().next().unwrap();
+        world.exit(&candidate);
+        world.settle();
+        let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it waits") };
+        assert_eq!((reason.cause, world.app.live), (Cause::Exited, Some(crate::Slot::Blue)));
+    }
+}
+
 #[test]
 fn a_gate_that_fails_as_often_as_it_may_fails_the_deployment() {
     let mut world = World::new();
