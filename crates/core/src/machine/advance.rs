@@ -221,7 +221,6 @@ impl At<'_> {
             return;
         }
         let gates = &self.release.spec.gates;
-        let mut has_news = false;
         for gate in gate::due(gates, &self.deployment.gates).into_iter().map(|gate| gate.name.clone()) {
             let Some(end) = self.facts.gates.get(&gate) else { continue };
             let reports = &mut self.deployment.gates;
@@ -229,7 +228,6 @@ impl At<'_> {
             if end.attempt != known.as_ref().map_or(0, |report| report.attempts) + 1 {
                 continue;
             }
-            has_news = true;
             let (until, result) = (self.facts.now, end.result.clone());
             match known {
                 Some(report) => {
@@ -249,7 +247,7 @@ impl At<'_> {
             }
             return self.fail(Cause::Gate, message);
         }
-        if has_news && gate::all_passed(gates, &self.deployment.gates) {
+        if gate::all_passed(gates, &self.deployment.gates) {
             self.towards_cutover();
         }
     }

@@ -3,7 +3,7 @@
 use super::{State, Step, step};
 use crate::application::{Application, Desired, Idle};
 use crate::command::{self, HandedIn, Requester};
-use crate::deployment::{Cause, Deployment, Outcome, Phase};
+use crate::deployment::{Cause, Deployment, Outcome, Phase, Way};
 use crate::facts::{Facts, GateEnd, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
 use crate::gate::{Gate, GateResult};
 use crate::hook::Hook;
@@ -376,6 +376,23 @@ fn a_rollback_to_a_slot_that_still_runs_starts_nothing() {
     let names = |facts: Option<BTreeMap<InstanceName, InstanceFact>>| facts.unwrap().into_keys().collect::<Vec<_>>();
     assert_eq!(names(before), names(world.facts.instances.clone()));
     assert_eq!(world.app.previous_release, Some(2), "a rollback can be rolled back");
+}
+
+#[test]
+fn a_rollback_to_a_release_that_no_slot_has_any_more_starts_it_anew() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.deploy(1);
+        world.go_on_until_over();
+    }
+    assert_eq!(world.app.slots[&world.app.idle_slot()].release, 2, "another one stands by");
+    let by = world.by();
+    let deployment = command::redeploy(&mut world.app, &world.releases[&1], &by).unwrap();
+    let number = deployment.number;
+    world.deployments.insert(number, deployment);
+    world.go_on_until_over();
+    assert_eq!(world.deployments[&number].way, Some(Way::Started));
+    assert_eq!(world.app.live_placement().map(|live| (live.release, live.id.deployment)), Some((1, number)));
 }
 
 #[test]
