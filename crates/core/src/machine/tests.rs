@@ -18,8 +18,10 @@ mod deadlines;
 mod duties;
 mod hooks;
 mod properties;
+mod receipt;
 mod safe_releases;
 mod services;
+mod upkeep;
 
 fn spec(replicas: u16) -> Arc<Spec> {
     let command = vec!["/bin/shop".into()];

@@ -84,6 +84,18 @@ fn a_step_without_a_time_waits_for_a_person_and_not_for_ever() {
 }
 
 #[test]
+fn a_canary_that_its_runtime_ended_is_started_again_and_one_that_exits_is_taken_back() {
+    let (mut world, number) = world(&[(10, Some(60))]);
+    let name = world.app.slots[&world.app.idle_slot()].instances().next().unwrap();
+    world.interrupt(&name);
+    assert!(world.settle().contains(&Action::Start(name.clone())));
+    assert_eq!(world.phase(number), "canary");
+    world.exit(&name);
+    world.go_on_until_over();
+    assert_eq!(world.phase(number), "reverted");
+}
+
+#[test]
 fn a_paused_step_does_not_end_until_it_is_resumed() {
     let (mut world, number) = world(&[(10, Some(60))]);
     world.steer(number, Steer::Pause).unwrap();

@@ -1,10 +1,7 @@
 //! Every wait has an end: what comes of each deadline, to the millisecond, and what is said of it.
 
 use super::*;
-use crate::deployment::{Reason, Traffic};
-use crate::facts::HeldSeen;
-use crate::hook::HookPoint;
-use crate::machine::tests::hooks::hook;
+use crate::deployment::Reason;
 
 impl World {
     fn told(&self, number: u64) -> (&'static str, String) {
@@ -197,27 +194,4 @@ fn what_is_aborted_while_it_waits_is_cancelled_and_leaves_the_queue() {
     assert_eq!(world.told(first).0, "succeeded");
     assert_eq!(world.told(second).0, "cancelled");
     assert_eq!((world.app.queue.len(), world.deployments[&second].slot), (0, None), "it was never begun");
-}
-
-#[test]
-fn a_receipt_has_what_was_counted_during_its_deployment_and_no_more() {
-    let mut world = live();
-    world.hooks = vec![hook("columns", HookPoint::Held, None)];
-    let old = world.app.live_placement().unwrap().id.clone();
-    let count = |requests, errors| Traffic { requests, errors, ..Traffic::default() };
-    world.facts.traffic.insert(old.clone(), count(100, 7));
-    world.facts.held = HeldSeen { count: 5, longest_us: 10, release_us: 1 };
-    let number = world.deploy(1);
-    world.go_on_until_phase(number, "checking");
-    let new = world.app.slots[&world.app.idle_slot()].id.clone();
-    // Of its tests, before it had users.
-    world.facts.traffic.insert(new.clone(), count(5, 3));
-    world.go_on_until_phase(number, "observing");
-    world.facts.traffic.insert(old, count(130, 8));
-    world.facts.traffic.insert(new, count(45, 5));
-    world.facts.held = HeldSeen { count: 8, longest_us: 20, release_us: 2 };
-    world.go_on_until_over();
-    let receipt = &world.deployments[&number].receipt;
-    assert_eq!((receipt.old, receipt.new), (count(30, 1), count(40, 2)));
-    assert_eq!((receipt.held, receipt.held_longest_us, receipt.held_release_us), (3, 20, 2));
 }

@@ -122,6 +122,12 @@ fn health_is_asked_for_more_often_where_more_depends_on_it() {
         paces.collect()
     };
     let mut world = two(false);
+    world.strategy = in_steps(&[(10, Some(20))], 3600);
+    let number = world.deploy(1);
+    world.go_on_until_phase(number, "canary");
+    assert_eq!(paces(&mut world), [(Blue, Pace::Close), (Green, Pace::Steady)]);
+
+    let mut world = two(false);
     assert_eq!(paces(&mut world), [(Blue, Pace::Steady), (Green, Pace::Steady)]);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "checking");
@@ -223,9 +229,12 @@ fn an_application_that_is_removed_is_forgotten_when_nothing_of_it_is_left() {
 #[test]
 fn it_is_looked_at_again_when_each_phase_may_end() {
     let timing = spec(1).timing.clone();
-    for (phase, limit) in
-        [("starting", timing.start_timeout), ("shifting", timing.shift_timeout), ("observing", timing.observe)]
-    {
+    for (phase, limit) in [
+        ("starting", timing.start_timeout),
+        ("checking", HealthCheck::default().deadline),
+        ("shifting", timing.shift_timeout),
+        ("observing", timing.observe),
+    ] {
         let mut world = two(false);
         // The standby's end is later than all of them.
         let until = world.facts.now.after(Millis::from_secs(9999));
@@ -234,6 +243,10 @@ fn it_is_looked_at_again_when_each_phase_may_end() {
         let number = world.deploy(1);
         world.go_on_until_phase(number, phase);
         let since = world.deployments[&number].phase_since;
+        if phase == "checking" {
+            // Before that a drain ends.
+            world.facts.now = Timestamp(since.after(limit).0 - 1);
+        }
         assert_eq!(world.at_rest().1, Some(since.after(limit)), "{phase}");
     }
     let mut world = World::new();
@@ -255,6 +268,42 @@ fn it_is_looked_at_again_when_a_standby_ends_and_when_a_step_of_a_canary_does() 
     let by = world.by();
     command::steer(world.deployments.get_mut(&number).unwrap(), command::Steer::Pause, &by).unwrap();
     assert_ne!(world.at_rest().1, Some(since.after(Millis::from_secs(20))), "it goes on when a person says so");
+}
+
+#[test]
+fn what_stood_by_and_is_live_again_has_no_end() {
+    let mut world = two(false);
+    let Idle::Standby { until, .. } = world.app.slots[&Blue].idle else { panic!("it stands by") };
+    world.facts.now = Timestamp(until.0 - 20_000);
+    world.rollback();
+    world.go_on_until_over();
+    assert_eq!(world.app.live, Some(Blue));
+    assert!(world.facts.now < until && world.at_rest().1 > Some(until));
+    world.facts.now = until;
+    world.settle();
+    assert_eq!(world.app.live, Some(Blue));
+}
+
+#[test]
+fn a_slot_that_was_kept_is_checked_anew_before_it_is_live_again() {
+    let mut world = two(false);
+    world.facts.now = world.facts.now.after(Millis::from_secs(1));
+    world.rollback();
+    let actions = world.settle();
+    let rollback = world.deployments.values().next_back().unwrap();
+    assert_eq!((rollback.phase.name(), world.app.live), ("checking", Some(Green)), "its checks are of before that");
+    world.obey(&actions);
+    world.settle();
+    assert_eq!(world.app.live, Some(Blue));
+}
+
+#[test]
+fn a_release_is_fetched_for_a_deployment_and_at_no_other_time() {
+    let mut world = two(false);
+    world.facts.prepared = None;
+    assert!(!world.settle().contains(&Action::Prepare));
+    world.deploy(1);
+    assert!(world.settle().contains(&Action::Prepare));
 }
 
 #[test]

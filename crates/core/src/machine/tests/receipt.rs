@@ -1,0 +1,71 @@
+//! What a receipt says: what was counted during its deployment, and no more.
+
+use super::*;
+use crate::deployment::{PassedPhase, Traffic};
+use crate::facts::HeldSeen;
+use crate::hook::HookPoint;
+use crate::machine::tests::hooks::hook;
+
+fn live() -> World {
+    let mut world = World::new();
+    world.deploy(1);
+    world.go_on_until_over();
+    world
+}
+
+fn count(requests: u64, errors: u64) -> Traffic {
+    Traffic { requests, errors, ..Traffic::default() }
+}
+
+#[test]
+fn requests_count_from_the_beginning_and_those_of_tests_do_not() {
+    for hooks in [vec![], vec![hook("columns", HookPoint::Held, None)]] {
+        let mut world = live();
+        let has_held = !hooks.is_empty();
+        world.hooks = hooks;
+        let old = world.app.live_placement().unwrap().id.clone();
+        world.facts.traffic.insert(old.clone(), count(100, 7));
+        world.facts.held = HeldSeen { count: 5, longest_us: 10, release_us: 1 };
+        let number = world.deploy(1);
+        world.go_on_until_phase(number, "checking");
+        let new = world.app.slots[&world.app.idle_slot()].id.clone();
+        // Of its tests, before it had users.
+        world.facts.traffic.insert(new.clone(), count(5, 3));
+        world.go_on_until_phase(number, "observing");
+        world.facts.traffic.insert(old, count(130, 8));
+        world.facts.traffic.insert(new, count(45, 5));
+        world.facts.held = HeldSeen { count: 8, longest_us: 20, release_us: 2 };
+        world.go_on_until_over();
+        let receipt = &world.deployments[&number].receipt;
+        assert_eq!((receipt.old, receipt.new), (count(30, 1), count(40, 2)));
+        let held = (receipt.held, receipt.held_longest_us, receipt.held_release_us);
+        assert_eq!(held, if has_held { (3, 20, 2) } else { (0, 0, 0) }, "what other reasons there were to hold");
+    }
+}
+
+#[test]
+fn where_nobody_was_held_no_earlier_time_of_that_is_told() {
+    let mut world = live();
+    world.hooks = vec![hook("columns", HookPoint::Held, None)];
+    world.facts.held = HeldSeen { count: 5, longest_us: 10, release_us: 1 };
+    let number = world.deploy(1);
+    world.go_on_until_over();
+    let receipt = &world.deployments[&number].receipt;
+    assert_eq!((receipt.held, receipt.held_longest_us, receipt.held_release_us), (0, 0, 0));
+}
+
+#[test]
+fn what_was_in_flight_at_the_old_slot_is_told_and_only_phases_that_there_were() {
+    let mut world = live();
+    let old = world.app.live_placement().unwrap().id.clone();
+    let number = world.deploy(1);
+    world.go_on_until_phase(number, "shifting");
+    world.apply_routes();
+    world.facts.planes[0].view.as_mut().unwrap().in_flight = Some(BTreeMap::from([(old, 3)]));
+    world.settle();
+    assert_eq!(world.deployments[&number].receipt.in_flight_at_cutover, Some(3));
+    world.go_on_until_over();
+    let names = |passed: &[PassedPhase]| passed.iter().map(|passed| passed.phase.clone()).collect::<Vec<_>>().join(" ");
+    let passed = names(&world.deployments[&number].passed);
+    assert_eq!(passed, "queued preparing starting checking shifting observing retiring");
+}
