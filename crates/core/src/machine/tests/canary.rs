@@ -112,7 +112,14 @@ fn a_paused_step_does_not_end_until_it_is_resumed() {
 
 #[test]
 fn a_weight_set_by_hand_stays_and_the_next_step_is_one_above_it() {
-    let (mut world, number) = world(&[(10, Some(60)), (20, Some(60)), (60, Some(60))]);
+    let steps = [(10, Some(60)), (20, Some(60)), (60, Some(60))];
+    let (mut same, number) = world(&steps);
+    same.steer(number, Steer::Weight(20)).unwrap();
+    same.steer(number, Steer::Resume).unwrap();
+    same.wait(60);
+    assert_eq!(same.weights(), [(1, 40), (2, 60)], "a step that would change nothing is none");
+
+    let (mut world, number) = world(&steps);
     world.steer(number, Steer::Weight(30)).unwrap();
     world.rest();
     assert_eq!(world.weights(), [(1, 70), (2, 30)]);

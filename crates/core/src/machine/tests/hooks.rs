@@ -101,9 +101,13 @@ fn a_hook_whose_point_is_past_is_ended_and_what_is_for_failures_is_done() {
 
 #[test]
 fn requests_are_held_until_those_before_are_finished_and_let_go_with_the_cutover() {
-    let mut world = world(vec![hook("schema", HookPoint::Held, Some(Migration::default()))]);
+    let before = hook("before", HookPoint::BeforeCutover, None);
+    let mut world = world(vec![before, hook("schema", HookPoint::Held, Some(Migration::default()))]);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "migrating");
+    let actions = world.settle();
+    assert!(RouteGroup::derive(&world.app).unwrap().hold.is_none(), "not for what needs no hold");
+    world.obey(&actions);
     world.settle();
     world.apply_routes();
     assert!(RouteGroup::derive(&world.app).unwrap().hold.is_some());
@@ -171,6 +175,29 @@ fn a_revert_past_a_migration_says_that_it_stays() {
     world.go_on_until_over();
     let Phase::Ended(Outcome::Reverted(reason)) = &world.deployments[&number].phase else { panic!("not reverted") };
     assert!(reason.message.contains("migrations that stay carried out: schema"), "{reason:?}");
+}
+
+#[test]
+fn a_migration_that_failed_and_a_hook_that_is_none_are_not_said_to_stay() {
+    let hooks = vec![hook("tell", HookPoint::BeforeStart, None), hook("schema", HookPoint::BeforeCutover, None)];
+    for (schema, do_hooks_pass) in [(Some(Migration::default()), false), (None, true)] {
+        let mut hooks = hooks.clone();
+        hooks[1].migration = schema;
+        let mut world = world(hooks);
+        let number = world.deploy(1);
+        world.go_on_until_phase(number, "migrating");
+        world.do_hooks_pass = do_hooks_pass;
+        for _ in 0..3 {
+            let actions = world.settle();
+            world.obey(&actions);
+        }
+        let by = world.by();
+        // Too late where it has failed.
+        let _ = command::abort(world.deployments.get_mut(&number).unwrap(), "aborted", &by);
+        world.go_on_until_over();
+        let told = format!("{:?}", world.deployments[&number].phase);
+        assert!(!told.contains("stay carried out"), "{told}");
+    }
 }
 
 #[test]

@@ -67,6 +67,24 @@ fn a_worker_that_exits_under_observation_takes_all_services_back() {
 }
 
 #[test]
+fn a_worker_that_was_started_again_has_nothing_to_prove() {
+    let mut world = World::new();
+    world.deploy(WITH_WORKER);
+    world.go_on_until_over();
+    let name = worker_of(&world.app.live_placement().unwrap().id);
+    let is_in = |world: &World| {
+        let live = world.app.live_placement().unwrap();
+        live.replicas.iter().find(|replica| live.name_of(replica) == name).unwrap().in_rotation
+    };
+    world.exit(&name);
+    world.settle();
+    assert!(!is_in(&world));
+    world.run(&name, world.facts.now.after(Millis(1)));
+    world.settle();
+    assert!(is_in(&world));
+}
+
+#[test]
 fn the_last_instance_of_a_service_stays_in_rotation_whatever_other_services_do() {
     let mut world = World::new();
     world.deploy(WITH_WORKER);

@@ -84,18 +84,29 @@ fn the_old_slot_loses_what_exits_while_it_is_the_fallback() {
     assert_eq!(world.deployments[&number].phase.name(), "observing");
 }
 
+fn stops(actions: Vec<Action>) -> Vec<InstanceName> {
+    let names = actions.into_iter().filter_map(|action| match action {
+        Action::Stop { name, .. } => Some(name),
+        _ => None,
+    });
+    names.collect()
+}
+
 #[test]
-fn what_is_stopped_ends_when_nobody_is_sent_there_any_more() {
-    let mut world = live();
-    world.app.desired = Desired::Stopped;
-    let stops = |actions: Vec<Action>| -> Vec<InstanceName> {
-        let names = actions.into_iter().filter_map(|action| match action {
-            Action::Stop { name, .. } => Some(name),
-            _ => None,
-        });
-        names.collect()
-    };
-    assert_eq!(stops(world.settle()), []);
-    world.apply_routes();
-    assert_eq!(stops(world.settle()), world.names(Blue));
+fn what_is_stopped_ends_when_nobody_is_sent_there_and_has_finished_or_had_its_time() {
+    for is_slow in [false, true] {
+        let mut world = live();
+        let live = world.app.live_placement().unwrap().id.clone();
+        world.app.desired = Desired::Stopped;
+        assert_eq!(stops(world.settle()), [], "it is routed");
+        world.apply_routes();
+        if is_slow {
+            world.facts.planes[0].view.as_mut().unwrap().in_flight = Some(BTreeMap::from([(live, 1)]));
+            let deadline = world.facts.now.after(spec(2).timing.drain_timeout);
+            world.facts.now = Timestamp(deadline.0 - 1);
+            assert_eq!(stops(world.settle()), [], "a request is under way");
+            world.facts.now = deadline;
+        }
+        assert_eq!(stops(world.settle()), world.names(Blue));
+    }
 }
