@@ -8,6 +8,7 @@ mod check;
 pub mod conformance;
 mod etcd;
 pub mod export;
+mod limits;
 mod memory;
 mod sqlite;
 mod txn;

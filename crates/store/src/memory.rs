@@ -2,7 +2,8 @@
 //! It is deterministic: no threads, no randomness, no time.
 
 use crate::check::{check_key, check_prefix};
-use crate::watch::{Page, follow, limits};
+use crate::limits;
+use crate::watch::{Page, follow};
 use crate::{Compare, Entry, Op, Outcome, Range, Store, StoreError, Txn, WatchBatch, WatchEvent};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;

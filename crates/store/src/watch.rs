@@ -6,18 +6,6 @@ use futures_util::stream::{self, BoxStream};
 use std::future::Future;
 use tokio::sync::watch;
 
-/// How much of the history a store keeps, and how much of it is read at once.
-pub(crate) mod limits {
-    /// Revisions that the history keeps.
-    pub(crate) const HISTORY_REVISIONS_MAX: u64 = 10_000;
-
-    /// Bytes of values that the history keeps, so that large ones cannot fill the disk.
-    pub(crate) const HISTORY_BYTES_MAX: u64 = 64 << 20;
-
-    /// Revisions of one page.
-    pub(crate) const PAGE_REVISIONS_MAX: usize = 128;
-}
-
 /// A piece of the history, read from some revision on.
 pub(crate) struct Page {
     /// The batches, in the order of their revisions; those without a matching change are left out.

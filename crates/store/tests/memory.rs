@@ -1,6 +1,7 @@
 //! The store in memory.
 
-use gapless_store::{MemoryStore, Store, Txn, conformance};
+use futures_util::StreamExt;
+use gapless_store::{MemoryStore, Store, StoreError, Txn, conformance};
 
 #[tokio::test]
 async fn the_store_in_memory_does_what_every_store_must() {
@@ -14,4 +15,19 @@ async fn a_clone_is_another_handle_on_the_same_state() {
     store.commit(Txn::new().put("/a", "x")).await.unwrap();
     drop(store);
     assert_eq!(after_the_crash.get("/a").await.unwrap().unwrap().value, b"x");
+}
+
+#[tokio::test]
+async fn the_history_is_bounded_in_revisions_and_in_bytes() {
+    const MIB: usize = 1 << 20;
+    for (kept, value) in [(10_000, 1), (64, MIB)] {
+        let store = MemoryStore::new();
+        for _ in 0..kept {
+            store.commit(Txn::new().put("/a", vec![0; value])).await.unwrap();
+        }
+        let oldest = async || store.watch("", 1).await.unwrap().next().await.unwrap();
+        assert_eq!(oldest().await.unwrap().revision, 1, "{kept} revisions of {value} bytes are kept");
+        store.commit(Txn::new().put("/a", "x")).await.unwrap();
+        assert!(matches!(oldest().await, Err(StoreError::Compacted { oldest: 2, .. })), "and no more");
+    }
 }

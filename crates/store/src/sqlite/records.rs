@@ -2,7 +2,8 @@
 
 use super::trouble::Trouble;
 use super::{checksum, schema};
-use crate::watch::{Page, limits};
+use crate::limits;
+use crate::watch::Page;
 use crate::{Compare, Entry, Op, Outcome, Range, StoreError, Txn, WatchBatch, WatchEvent};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
@@ -191,12 +192,7 @@ impl Records {
 
     /// The revision to compact through so that the history is within its bounds, if it is not.
     pub(super) fn surplus(&self) -> Option<u64> {
-        let kept = self.revision - self.compacted;
-        if self.history_bytes > limits::HISTORY_BYTES_MAX {
-            // Half of it: which of the revisions are large is not known, and asking costs as much as dropping.
-            return Some(self.compacted + kept.div_ceil(2));
-        }
-        (kept > limits::HISTORY_REVISIONS_MAX).then(|| self.revision - limits::HISTORY_REVISIONS_MAX)
+        limits::surplus(self.revision, self.compacted, self.history_bytes)
     }
 }
 

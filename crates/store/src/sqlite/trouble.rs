@@ -116,3 +116,22 @@ pub(super) fn advice_io(error: &io::Error) -> String {
     };
     format!("{error}; {next}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::advice_io;
+    use std::io::{self, ErrorKind};
+
+    #[test]
+    fn what_to_do_about_a_file_depends_on_what_is_wrong() {
+        for (kind, advice) in [
+            (ErrorKind::StorageFull, "free some space"),
+            (ErrorKind::QuotaExceeded, "free some space"),
+            (ErrorKind::ReadOnlyFilesystem, "mount the disk writable"),
+            (ErrorKind::PermissionDenied, "give its folder to the user"),
+        ] {
+            let told = advice_io(&io::Error::from(kind));
+            assert!(told.contains(advice), "{told}");
+        }
+    }
+}
