@@ -184,7 +184,7 @@ fn stop(placement: &Placement, app: &Application, facts: &Facts, actions: &mut V
 /// When time alone changes something.
 pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
     let standby_ends = state.app.slots.values().filter_map(|placement| match placement.idle {
-        Idle::Standby { until, .. } if state.app.live != Some(placement.id.slot) => Some(until),
+        Idle::Standby { until, .. } => Some(until),
         _ => None,
     });
     let drains_end = state.app.placements().filter_map(|placement| drain_ends(placement, facts));

@@ -70,7 +70,6 @@ impl At<'_> {
     /// The first sign that an instance of the placement is not well. Failed health checks count once it is live; before
     /// that they are what a start looks like.
     pub(super) fn bad_sign(&self, placement: &Placement, is_live: bool) -> Option<Reason> {
-        let is_for_users = self.app.live == Some(placement.id.slot) || placement.share.is_some();
         placement.replicas.iter().find_map(|replica| {
             let name = placement.name_of(replica);
             let fact = self.facts.instance(&name)?;
@@ -81,8 +80,6 @@ impl At<'_> {
                 InstanceSeen::Created => Some(Reason::new(Cause::Exited, format!("{name} does not run any more"))),
                 // It was parked, and is about to go on.
                 InstanceSeen::Frozen { .. } => None,
-                // The runtime's doing; it is about to be started again.
-                InstanceSeen::Interrupted if is_for_users => None,
                 InstanceSeen::Interrupted => {
                     Some(Reason::new(Cause::Exited, format!("{name} was ended by what runs it, which was away")))
                 }

@@ -4,7 +4,9 @@ use super::*;
 use crate::Pace;
 use crate::Slot::{Blue, Green};
 use crate::application::Claim;
+use crate::hook::HookPoint;
 use crate::machine::tests::canary::in_steps;
+use crate::machine::tests::hooks::hook;
 use crate::spec::HostPorts;
 
 impl World {
@@ -302,8 +304,16 @@ fn a_release_is_fetched_for_a_deployment_and_at_no_other_time() {
     let mut world = two(false);
     world.facts.prepared = None;
     assert!(!world.settle().contains(&Action::Prepare));
+    world.hooks = vec![hook("start", HookPoint::BeforeStart, None)];
     world.deploy(1);
-    assert!(world.settle().contains(&Action::Prepare));
+    let actions = world.settle();
+    assert!(actions.contains(&Action::Prepare));
+    world.obey(&actions);
+    world.settle();
+    // It is recorded, so another server need not know of it.
+    world.facts.prepared = None;
+    let actions = world.settle();
+    assert!(actions.contains(&Action::RunHook("start".into())) && !actions.contains(&Action::Prepare), "{actions:?}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::*;
 use crate::deployment::{PassedPhase, Traffic};
 use crate::facts::HeldSeen;
 use crate::hook::HookPoint;
+use crate::judge::{Comparison, Summary};
 use crate::machine::tests::hooks::hook;
 
 fn live() -> World {
@@ -64,7 +65,10 @@ fn what_was_in_flight_at_the_old_slot_is_told_and_only_phases_that_there_were() 
     world.facts.planes[0].view.as_mut().unwrap().in_flight = Some(BTreeMap::from([(old, 3)]));
     world.settle();
     assert_eq!(world.deployments[&number].receipt.in_flight_at_cutover, Some(3));
+    let judged = Comparison { new: Summary { requests: 7, ..Summary::default() }, ..Comparison::default() };
+    world.facts.judged = Some(judged.clone());
     world.go_on_until_over();
+    assert_eq!(world.deployments[&number].receipt.observed, Some(judged));
     let names = |passed: &[PassedPhase]| passed.iter().map(|passed| passed.phase.clone()).collect::<Vec<_>>().join(" ");
     let passed = names(&world.deployments[&number].passed);
     assert_eq!(passed, "queued preparing starting checking shifting observing retiring");

@@ -84,6 +84,19 @@ fn the_old_slot_loses_what_exits_while_it_is_the_fallback() {
     assert_eq!(world.deployments[&number].phase.name(), "observing");
 }
 
+#[test]
+fn what_stands_by_stays_as_it_was_when_it_was_live() {
+    let mut world = live();
+    world.deploy(2);
+    world.go_on_until_over();
+    let before = world.app.slots[&Blue].replicas.clone();
+    for name in world.names(Blue) {
+        world.freeze(&name, true);
+    }
+    world.settle();
+    assert_eq!(world.app.slots[&Blue].replicas, before);
+}
+
 fn stops(actions: Vec<Action>) -> Vec<InstanceName> {
     let names = actions.into_iter().filter_map(|action| match action {
         Action::Stop { name, .. } => Some(name),
