@@ -84,6 +84,22 @@ async fn a_second_opener_is_refused_and_the_file_is_free_when_the_first_is_gone(
     drop(watch);
 }
 
+/// A program that a killed server was just starting has its open files for a moment.
+#[test]
+fn a_lock_that_is_just_being_given_up_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = state_file(&folder);
+    drop(SqliteStore::open(&path).unwrap());
+    let lock = std::fs::File::open(format!("{}.lock", path.display())).unwrap();
+    lock.try_lock().unwrap();
+    let held = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(lock);
+    });
+    SqliteStore::open(&path).unwrap();
+    held.join().unwrap();
+}
+
 #[tokio::test]
 async fn a_backup_is_a_whole_state_that_can_be_opened() {
     let folder = tempfile::tempdir().unwrap();
@@ -156,9 +172,16 @@ async fn the_history_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);
     let store = SqliteStore::open(&path).unwrap();
-    // 120 MiB of values that each replace the one before.
-    for n in 0..120_u8 {
-        store.commit(Txn::new().put("/large", vec![n; 1 << 20])).await.unwrap();
+    // 120 MiB of values that each replace the one before, half of them by an earlier process.
+    let mebibyte =
+        async |store: &SqliteStore, n| store.commit(Txn::new().put("/large", vec![n; 1 << 20])).await.unwrap();
+    for n in 0..60_u8 {
+        mebibyte(&store, n).await;
+    }
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    for n in 60..120_u8 {
+        mebibyte(&store, n).await;
     }
     let mut changes = store.watch("", 1).await.unwrap();
     let oldest = futures_util::StreamExt::next(&mut changes).await.unwrap();

@@ -82,6 +82,19 @@ async fn a_flipped_bit_in_a_value_is_found() {
     }
 }
 
+/// SQLite would give such pages to two things at once, later.
+#[tokio::test]
+async fn damage_that_no_record_shows_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = some_state(folder.path()).await;
+    let mut bytes = fs::read(&path).unwrap();
+    // How many pages are free: https://sqlite.org/fileformat.html#the_database_header
+    bytes[39] = bytes[39].wrapping_add(1);
+    fs::write(&path, &bytes).unwrap();
+    let why = refused(&path);
+    assert!(why.contains("damaged"), "{why}");
+}
+
 #[tokio::test]
 async fn a_truncated_file_is_refused_at_any_length() {
     let folder = tempfile::tempdir().unwrap();
