@@ -168,6 +168,21 @@ async fn another_program_that_reads_for_long_does_not_hold_up_commits() {
 }
 
 #[tokio::test]
+async fn what_was_committed_at_once_is_told_at_once_however_large_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&state_file(&folder)).unwrap();
+    // What is read of the history at once ends in the middle of the fourth.
+    for n in 0..8_u8 {
+        let puts = (0..4).fold(Txn::new(), |txn, key| txn.put(format!("/{key}"), vec![n; 300 << 10]));
+        store.commit(puts).await.unwrap();
+    }
+    let told = store.watch("", 1).await.unwrap();
+    let told: Vec<_> = futures_util::StreamExt::collect(futures_util::StreamExt::take(told, 8)).await;
+    let told: Vec<_> = told.into_iter().map(Result::unwrap).map(|batch| (batch.revision, batch.events.len())).collect();
+    assert_eq!(told, (1..=8).map(|revision| (revision, 4)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn the_history_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);

@@ -68,7 +68,7 @@ impl At<'_> {
     }
 
     /// The first sign that an instance of the placement is not well. Failed health checks count once it is live; before
-    /// that they are what a start looks like.
+    /// that they are what a start looks like. What its runtime ended is a sign before the cutover only: see `judgement`.
     pub(super) fn bad_sign(&self, placement: &Placement, is_live: bool) -> Option<Reason> {
         placement.replicas.iter().find_map(|replica| {
             let name = placement.name_of(replica);

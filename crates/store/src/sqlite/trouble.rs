@@ -119,8 +119,25 @@ pub(super) fn advice_io(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::advice_io;
+    use super::{advice, advice_io};
+    use rusqlite::ffi;
     use std::io::{self, ErrorKind};
+
+    #[test]
+    fn what_to_do_depends_on_what_sqlite_says() {
+        for (code, what) in [
+            (ffi::SQLITE_FULL, "free some space"),
+            (ffi::SQLITE_IOERR, "look for it in the kernel's log"),
+            (ffi::SQLITE_BUSY, "close it there"),
+            (ffi::SQLITE_LOCKED, "close it there"),
+            (ffi::SQLITE_READONLY, "give them to the user"),
+            (ffi::SQLITE_CANTOPEN, "give them to the user"),
+            (ffi::SQLITE_MISUSE, "the server's log says more"),
+        ] {
+            let told = advice(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+            assert!(told.contains(what), "{told}");
+        }
+    }
 
     #[test]
     fn what_to_do_about_a_file_depends_on_what_is_wrong() {
