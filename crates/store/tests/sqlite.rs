@@ -16,6 +16,10 @@ fn state_file(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("state.db")
 }
 
+fn log_file(path: &Path) -> PathBuf {
+    format!("{}-wal", path.display()).into()
+}
+
 #[tokio::test]
 async fn the_store_on_sqlite_does_what_every_store_must() {
     let folder = tempfile::tempdir().unwrap();
@@ -193,6 +197,9 @@ async fn the_history_is_bounded() {
     for n in 0..60_u8 {
         mebibyte(&store, n).await;
     }
+    // Each value is written twice: as it is, and into the history.
+    let log = std::fs::metadata(log_file(&path)).unwrap().len();
+    assert!(log < 90 << 20, "the log is not written from its beginning again: {log} bytes");
     drop(store);
     let store = SqliteStore::open(&path).unwrap();
     for n in 60..120_u8 {
@@ -254,6 +261,7 @@ async fn what_was_acknowledged_survives_kill_9_at_any_moment() {
         child.wait().unwrap();
 
         let store = SqliteStore::open(&path).expect("the kernel has freed the file");
+        assert_eq!(std::fs::metadata(log_file(&path)).unwrap().len(), 0, "what was in it is in the file for good");
         let range = store.range("/n/").await.unwrap();
         let have = range.entries.len() as u64;
         assert!(have == last + 1 || have == last + 2, "acknowledged up to {last}, there are {have}");

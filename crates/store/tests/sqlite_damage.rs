@@ -95,6 +95,24 @@ async fn damage_that_no_record_shows_is_found() {
     assert!(why.contains("damaged"), "{why}");
 }
 
+/// Each record is as it was written, and they were not written together.
+#[tokio::test]
+async fn a_record_of_a_later_state_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = some_state(folder.path()).await;
+    let later = folder.path().join("later.db");
+    fs::copy(&path, &later).unwrap();
+    let store = SqliteStore::open(&later).unwrap();
+    store.commit(Txn::new().put("/later", "x")).await.unwrap();
+    drop(store);
+    let both = Connection::open(&path).unwrap();
+    both.execute("ATTACH ? AS later", [later.to_str().unwrap()]).unwrap();
+    both.execute("INSERT INTO entries SELECT * FROM later.entries WHERE key = '/later'", []).unwrap();
+    both.close().unwrap();
+    let why = refused(&path);
+    assert!(why.contains("newer than the last revision"), "{why}");
+}
+
 #[tokio::test]
 async fn a_truncated_file_is_refused_at_any_length() {
     let folder = tempfile::tempdir().unwrap();

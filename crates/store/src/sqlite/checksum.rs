@@ -53,5 +53,7 @@ mod tests {
         assert_ne!(of_entry("/apps/shoq", &value, 3, 9), whole);
         assert_ne!(of_entry("/apps/shop", &value, 3, 8), whole);
         assert_ne!(of_change(1, 0, "k", None, 0), of_change(1, 0, "k", Some(b""), 0));
+        assert_ne!(of_number("revision", 3), of_number("revision", 4));
+        assert_ne!(of_number("revision", 3), of_number("compacted", 3));
     }
 }

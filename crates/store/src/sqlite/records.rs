@@ -27,9 +27,9 @@ impl Records {
         let mut records = Records { connection, revision: 0, compacted: 0, history_bytes: 0 };
         records.revision = records.number("revision")?;
         records.compacted = records.number("compacted")?;
-        let newest_entry = records.verify_entries()?;
-        let newest_change = records.verify_history()?;
-        if newest_entry > records.revision || newest_change > records.revision || records.compacted > records.revision {
+        let newest = records.verify_entries()?;
+        records.verify_history()?;
+        if newest > records.revision {
             return Err(Trouble::Damaged(format!("records are newer than the last revision, {}", records.revision)));
         }
         Ok(records)
@@ -48,6 +48,7 @@ impl Records {
         }
     }
 
+    /// The revision of the newest entry.
     fn verify_entries(&self) -> Result<u64, Trouble> {
         let mut newest = 0;
         let mut read =
@@ -59,7 +60,8 @@ impl Records {
         Ok(newest)
     }
 
-    fn verify_history(&mut self) -> Result<u64, Trouble> {
+    /// The history goes from the compacted revision to the present one without a gap.
+    fn verify_history(&mut self) -> Result<(), Trouble> {
         let (mut newest, mut bytes) = (self.compacted, 0);
         let mut read = self.connection.prepare(
             "SELECT revision, position, key, value, create_revision, checksum FROM history ORDER BY revision, position",
@@ -79,7 +81,7 @@ impl Records {
         drop(rows);
         drop(read);
         self.history_bytes = bytes;
-        Ok(newest)
+        Ok(())
     }
 
     pub(super) fn range(&self, prefix: &str) -> Result<Range, Trouble> {
