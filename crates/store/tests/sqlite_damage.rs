@@ -114,6 +114,19 @@ async fn a_record_of_a_later_state_is_found() {
 }
 
 #[tokio::test]
+async fn a_file_that_another_program_holds_is_not_said_to_be_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, range) = some_state(folder.path()).await;
+    let other = Connection::open(&path).unwrap();
+    other.pragma_update(None, "locking_mode", "EXCLUSIVE").unwrap();
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let error = SqliteStore::open(&path).unwrap_err().to_string();
+    assert!(error.contains("another program") && !error.contains("damaged"), "{error}");
+    drop(other);
+    assert_eq!(SqliteStore::open(&path).unwrap().range("").await.unwrap(), range);
+}
+
+#[tokio::test]
 async fn a_truncated_file_is_refused_at_any_length() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = some_state(folder.path()).await;
