@@ -1,7 +1,7 @@
 //! Keys and values: what is read is what was put, and a prefix finds exactly the keys that begin with it.
 
 use super::{commit, keys_under, revision};
-use crate::{Entry, KEY_BYTES_MAX, Store, StoreError, Txn, VALUE_BYTES_MAX};
+use crate::{Entry, KEY_BYTES_MAX, Store, StoreError, TXN_BYTES_MAX, Txn, VALUE_BYTES_MAX};
 
 pub(super) async fn are_read_back_as_they_were_put(store: &impl Store) {
     assert_eq!(store.get("/a").await.unwrap(), None, "a fresh store is empty");
@@ -107,8 +107,15 @@ pub(super) async fn have_values_of_any_bytes_up_to_the_limit(store: &impl Store)
     }
     let too_large = store.commit(Txn::new().put("/large", vec![0; VALUE_BYTES_MAX + 1])).await;
     assert!(matches!(too_large, Err(StoreError::Invalid(_))), "{too_large:?}");
-    let too_large =
-        store.commit(Txn::new().put("/large", vec![0; VALUE_BYTES_MAX]).put("/bytes", vec![0; VALUE_BYTES_MAX])).await;
+    let too_large = store
+        .commit(
+            Txn::new()
+                .put("/large", vec![0; VALUE_BYTES_MAX])
+                .put("/bytes", vec![0; TXN_BYTES_MAX - VALUE_BYTES_MAX + 1]),
+        )
+        .await;
     assert!(matches!(too_large, Err(StoreError::Invalid(_))), "{too_large:?}");
     assert!(store.get("/large").await.unwrap().is_some_and(|entry| entry.value == values[2].1));
+    let as_much_as_goes = Txn::new().put("/large", vec![0; VALUE_BYTES_MAX]);
+    commit(store, as_much_as_goes.put("/rest", vec![0; TXN_BYTES_MAX - VALUE_BYTES_MAX])).await;
 }

@@ -108,6 +108,9 @@ pub(super) async fn that_no_store_takes_are_refused(store: &impl Store) {
     }
     assert_eq!(revision(store).await, at);
     assert_eq!(keys_under(store, "").await, ["/a"]);
+    let as_many_as_go = (0..TXN_OPS_MAX).map(|n| format!("/many/{n}"));
+    commit(store, as_many_as_go.fold(Txn::new(), |txn, key| txn.expect(&key, 0).put(&key, "x"))).await;
+    assert_eq!(keys_under(store, "/many/").await.len(), TXN_OPS_MAX);
 }
 
 pub(super) async fn side_by_side_lose_no_increment(store: &impl Store) {

@@ -57,7 +57,7 @@ impl Trouble {
                  Routes go on being served meanwhile"
             ),
             Trouble::Damaged(why) => why,
-            Trouble::Sqlite(error) if is_io(&error) && is_read_only(Path::new(place)) => format!(
+            Trouble::Sqlite(error) if is_read_only(Path::new(place)) => format!(
                 "its disk has become read-only, as the kernel makes one that fails; look for why in the kernel's log \
                  (`dmesg`), mend it and mount it anew ({error}). Routes go on being served meanwhile"
             ),
@@ -65,10 +65,6 @@ impl Trouble {
         };
         StoreError::Unavailable { place: place.to_owned(), why }
     }
-}
-
-fn is_io(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly))
 }
 
 /// Whether nothing can be written there any more: SQLite does not say why it cannot, and the flags of the mount do not
