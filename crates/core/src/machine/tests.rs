@@ -93,6 +93,14 @@ impl World {
         }
     }
 
+    /// One in which a release of so many instances is live.
+    fn live(replicas: u16) -> Self {
+        let mut world = World::new();
+        world.deploy(replicas);
+        world.go_on_until_over();
+        world
+    }
+
     fn by(&self) -> Requester {
         Requester { name: "tester".into(), at: self.facts.now, secret: "token".into() }
     }

@@ -34,16 +34,9 @@ impl World {
     }
 }
 
-fn live() -> World {
-    let mut world = World::new();
-    world.deploy(1);
-    world.go_on_until_over();
-    world
-}
-
 #[test]
 fn a_release_that_is_not_fetched_in_time_fails() {
-    let mut world = live();
+    let mut world = World::live(1);
     let number = world.deploy(1);
     world.facts.prepared = None;
     world.settle();
@@ -55,7 +48,7 @@ fn a_release_that_is_not_fetched_in_time_fails() {
 
 #[test]
 fn instances_that_do_not_start_in_time_fail_the_deployment() {
-    let mut world = live();
+    let mut world = World::live(1);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "starting");
     world.is_over_after(number, spec(1).timing.start_timeout);
@@ -65,7 +58,7 @@ fn instances_that_do_not_start_in_time_fail_the_deployment() {
 #[test]
 fn an_instance_that_exits_while_it_is_started_says_why() {
     for (out_of_memory, cause) in [(false, Cause::Exited), (true, Cause::OutOfMemory)] {
-        let mut world = live();
+        let mut world = World::live(1);
         let number = world.deploy(1);
         world.go_on_until_phase(number, "starting");
         let name = world.app.slots[&crate::Slot::Green].instances().next().unwrap();
@@ -80,7 +73,7 @@ fn an_instance_that_exits_while_it_is_started_says_why() {
 
 #[test]
 fn a_cutover_that_no_data_plane_applies_in_time_is_taken_back() {
-    let mut world = live();
+    let mut world = World::live(1);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "shifting");
     assert_eq!(world.app.live, Some(crate::Slot::Green));
@@ -92,7 +85,7 @@ fn a_cutover_that_no_data_plane_applies_in_time_is_taken_back() {
 
 #[test]
 fn a_rollback_stands_although_a_data_plane_is_late() {
-    let mut world = live();
+    let mut world = World::live(1);
     world.deploy(1);
     world.go_on_until_over();
     world.rollback();
@@ -106,7 +99,7 @@ fn a_rollback_stands_although_a_data_plane_is_late() {
 
 #[test]
 fn a_data_plane_that_keeps_the_old_routes_is_named_and_not_waited_for() {
-    let mut world = live();
+    let mut world = World::live(1);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "observing");
     let since = world.deployments[&number].phase_since;
@@ -123,7 +116,7 @@ fn a_data_plane_that_keeps_the_old_routes_is_named_and_not_waited_for() {
 
 #[test]
 fn the_observation_lasts_as_long_as_it_says() {
-    let mut world = live();
+    let mut world = World::live(1);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "observing");
     world.is_over_after(number, spec(1).timing.observe);
@@ -137,7 +130,7 @@ fn an_instance_that_is_not_the_one_that_was_checked_takes_the_release_back() {
         (InstanceSeen::Created, "does not run any more"),
         (run("another"), "exited and was started again"),
     ] {
-        let mut world = live();
+        let mut world = World::live(1);
         let number = world.deploy(1);
         world.go_on_until_phase(number, "observing");
         let name = world.app.slots[&crate::Slot::Green].instances().next().unwrap();
@@ -149,7 +142,7 @@ fn an_instance_that_is_not_the_one_that_was_checked_takes_the_release_back() {
 
 #[test]
 fn health_checks_that_fail_take_a_live_release_back_at_their_limit() {
-    let mut world = live();
+    let mut world = World::live(1);
     let number = world.deploy(1);
     world.go_on_until_phase(number, "observing");
     let name = world.app.slots[&crate::Slot::Green].instances().next().unwrap();
@@ -166,7 +159,7 @@ fn health_checks_that_fail_take_a_live_release_back_at_their_limit() {
 
 #[test]
 fn the_last_lines_of_a_gate_that_failed_are_told() {
-    let mut world = live();
+    let mut world = World::live(1);
     (world.gates, _) = super::safe_releases::demanding();
     let number = world.deploy(1);
     world.go_on_until_phase(number, "testing");
@@ -184,7 +177,7 @@ fn the_last_lines_of_a_gate_that_failed_are_told() {
 
 #[test]
 fn what_is_aborted_while_it_waits_is_cancelled_and_leaves_the_queue() {
-    let mut world = live();
+    let mut world = World::live(1);
     let first = world.deploy(1);
     world.settle();
     let second = world.deploy(1);

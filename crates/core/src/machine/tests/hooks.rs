@@ -24,9 +24,7 @@ pub(super) fn every_point() -> Vec<Hook> {
 
 /// A world in which release 1 is live, and what comes has those hooks.
 fn world(hooks: Vec<Hook>) -> World {
-    let mut world = World::new();
-    world.deploy(1);
-    world.go_on_until_over();
+    let mut world = World::live(1);
     world.hooks = hooks;
     world
 }

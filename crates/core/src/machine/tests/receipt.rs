@@ -7,13 +7,6 @@ use crate::hook::HookPoint;
 use crate::judge::{Comparison, Summary};
 use crate::machine::tests::hooks::hook;
 
-fn live() -> World {
-    let mut world = World::new();
-    world.deploy(1);
-    world.go_on_until_over();
-    world
-}
-
 fn count(requests: u64, errors: u64) -> Traffic {
     Traffic { requests, errors, ..Traffic::default() }
 }
@@ -21,7 +14,7 @@ fn count(requests: u64, errors: u64) -> Traffic {
 #[test]
 fn requests_count_from_the_beginning_and_those_of_tests_do_not() {
     for hooks in [vec![], vec![hook("columns", HookPoint::Held, None)]] {
-        let mut world = live();
+        let mut world = World::live(1);
         let has_held = !hooks.is_empty();
         world.hooks = hooks;
         let old = world.app.live_placement().unwrap().id.clone();
@@ -46,7 +39,7 @@ fn requests_count_from_the_beginning_and_those_of_tests_do_not() {
 
 #[test]
 fn where_nobody_was_held_no_earlier_time_of_that_is_told() {
-    let mut world = live();
+    let mut world = World::live(1);
     world.hooks = vec![hook("columns", HookPoint::Held, None)];
     world.facts.held = HeldSeen { count: 5, longest_us: 10, release_us: 1 };
     let number = world.deploy(1);
@@ -57,7 +50,7 @@ fn where_nobody_was_held_no_earlier_time_of_that_is_told() {
 
 #[test]
 fn what_was_in_flight_at_the_old_slot_is_told_and_only_phases_that_there_were() {
-    let mut world = live();
+    let mut world = World::live(1);
     let old = world.app.live_placement().unwrap().id.clone();
     let number = world.deploy(1);
     world.go_on_until_phase(number, "shifting");

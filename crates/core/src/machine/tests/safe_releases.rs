@@ -66,9 +66,7 @@ fn gates_run_group_by_group_against_the_preview_and_then_people_decide() {
 
 /// A deployment that waits: for its gates, or for people.
 fn waiting(phase: &str) -> (World, u64) {
-    let mut world = World::new();
-    world.deploy(1);
-    world.go_on_until_over();
+    let mut world = World::live(1);
     match phase {
         "testing" => world.gates = demanding().0,
         _ => world.approval = demanding().1,

@@ -4,14 +4,6 @@ use super::*;
 use crate::Slot::{self, Blue};
 use crate::application::Replica;
 
-/// A release of two instances is live.
-fn live() -> World {
-    let mut world = World::new();
-    world.deploy(2);
-    world.go_on_until_over();
-    world
-}
-
 impl World {
     fn names(&self, slot: Slot) -> Vec<InstanceName> {
         self.app.slots[&slot].instances().collect()
@@ -33,7 +25,7 @@ impl World {
 
 #[test]
 fn an_instance_that_failed_its_checks_is_back_when_it_has_passed_them_and_not_before() {
-    let mut world = live();
+    let mut world = World::live(2);
     let name = world.names(Blue).remove(0);
     world.seen_with(&name, Health { failures: 3, ..Health::default() });
     assert_eq!(world.rotation(Blue), [false, true]);
@@ -47,7 +39,7 @@ fn an_instance_that_failed_its_checks_is_back_when_it_has_passed_them_and_not_be
 
 #[test]
 fn another_run_of_an_instance_passes_its_checks_before_it_gets_requests() {
-    let mut world = live();
+    let mut world = World::live(2);
     let name = world.names(Blue).remove(0);
     world.run(&name, world.facts.now.after(Millis(1)));
     world.settle();
@@ -58,7 +50,7 @@ fn another_run_of_an_instance_passes_its_checks_before_it_gets_requests() {
 
 #[test]
 fn what_is_frozen_is_known_when_it_goes_on_and_another_run_that_is_frozen_is_not() {
-    let mut world = live();
+    let mut world = World::live(2);
     let name = world.names(Blue).remove(0);
     let before = world.first().clone();
     world.freeze(&name, true);
@@ -73,7 +65,7 @@ fn what_is_frozen_is_known_when_it_goes_on_and_another_run_that_is_frozen_is_not
 
 #[test]
 fn the_old_slot_loses_what_exits_while_it_is_the_fallback() {
-    let mut world = live();
+    let mut world = World::live(2);
     let number = world.deploy(2);
     world.go_on_until_phase(number, "observing");
     assert_eq!(world.app.slots[&Blue].idle, Idle::Fallback);
@@ -86,7 +78,7 @@ fn the_old_slot_loses_what_exits_while_it_is_the_fallback() {
 
 #[test]
 fn what_stands_by_stays_as_it_was_when_it_was_live() {
-    let mut world = live();
+    let mut world = World::live(2);
     world.deploy(2);
     world.go_on_until_over();
     // One alone: the last of a service stays in rotation anyway.
@@ -106,7 +98,7 @@ fn stops(actions: Vec<Action>) -> Vec<InstanceName> {
 #[test]
 fn what_is_stopped_ends_when_nobody_is_sent_there_and_has_finished_or_had_its_time() {
     for is_slow in [false, true] {
-        let mut world = live();
+        let mut world = World::live(2);
         let live = world.app.live_placement().unwrap().id.clone();
         world.app.desired = Desired::Stopped;
         assert_eq!(stops(world.settle()), [], "it is routed");
