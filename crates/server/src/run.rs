@@ -230,9 +230,9 @@ pub(crate) async fn serve(listener: tokio::net::UnixListener, front: &Front) -> 
 }
 
 fn prepare(folder: &PathBuf) -> Result<PathBuf, ServerError> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    use std::os::unix::fs::PermissionsExt;
     let unusable = |error| ServerError::StateDir { path: folder.clone(), error };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+    gapless_store::make_folder(folder).map_err(unusable)?;
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
     std::fs::canonicalize(folder).map_err(unusable)
 }

@@ -8,6 +8,7 @@ mod check;
 pub mod conformance;
 mod etcd;
 pub mod export;
+mod folder;
 mod limits;
 mod memory;
 mod sqlite;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use check::{KEY_BYTES_MAX, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX};
 pub use etcd::{EtcdConfig, EtcdStore, EtcdTls, Held, Session};
+pub use folder::make_folder;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use txn::{Compare, Entry, Op, Outcome, Range, StoreError, Txn, WatchBatch, WatchEvent};

@@ -82,6 +82,25 @@ async fn a_flipped_bit_in_a_value_is_found() {
     }
 }
 
+/// What is read is checked, not only what is opened; all else goes on being read.
+#[tokio::test]
+async fn damage_while_it_is_open_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, _) = some_state(folder.path()).await;
+    let store = SqliteStore::open(&path).unwrap();
+    // By somebody who knows nothing of checksums.
+    let other = Connection::open(&path).unwrap();
+    assert_eq!(other.execute("UPDATE entries SET value = x'00' WHERE key = '/apps/33'", []).unwrap(), 1);
+    match store.get("/apps/33").await {
+        Err(StoreError::Unavailable { place, why }) => {
+            assert_eq!(place, path.display().to_string());
+            assert!(why.contains("damaged") && why.contains("restore a backup"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(store.get("/apps/34").await.unwrap().is_some());
+}
+
 /// SQLite would give such pages to two things at once, later.
 #[tokio::test]
 async fn damage_that_no_record_shows_is_found() {

@@ -8,9 +8,9 @@ use super::{backup, beside};
 use crate::StoreError;
 use gapless_effect::{Point, step};
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,10 +35,7 @@ const APPLICATION_ID_AT: usize = 68;
 /// Makes the folder of the state file, for its owner alone, where there is none.
 pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
     let folder = super::folder(path);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
+    crate::make_folder(folder)
         .map_err(|error| refuse(path, format!("its folder {} cannot be made: {}", folder.display(), advice_io(&error))))
 }
 

@@ -79,8 +79,6 @@ impl Disk {
                     content.truncate(number, 0);
                 }
             }
-            // The folder itself is there.
-            Change::MakeFolder { path } if path.as_os_str().is_empty() => {}
             Change::MakeFolder { path } => self.add(number, path, Node::folder()),
             Change::Write { path, at, data } => {
                 if let Some(content) = self.file(path) {

@@ -13,8 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
+/// The folder of the server, its proxy and its processes.
+pub(super) const STATE: &str = "state";
 /// Where the proxy keeps its table.
-pub(super) const TABLE: &str = "routes.json";
+pub(super) const TABLE: &str = "state/routes.json";
 
 /// What images are judged by.
 pub(super) struct Judge<'a> {
@@ -48,7 +50,7 @@ impl<'a> Judge<'a> {
 
     /// The records open, are whole, were once so, and have what was acknowledged: their revision.
     fn records(&self, folder: &Path, due: &[&Acknowledged], wrong: &mut Vec<String>) -> Option<u64> {
-        let file = folder.join("state.db");
+        let file = folder.join(STATE).join("state.db");
         let range = SqliteStore::open(&file).and_then(|store| self.tokio.block_on(store.range("")));
         let range = match range {
             Ok(range) => range,
@@ -109,7 +111,7 @@ impl<'a> Judge<'a> {
     /// The version of the newest table that the proxy had put in its place, with the folder synced, after so many events.
     fn tables(&self, events: usize) -> u64 {
         let until = self.recording.events.get(..events).unwrap_or_default();
-        let is_folder = |path: &Path| path.as_os_str().is_empty();
+        let is_folder = |path: &Path| path == Path::new(STATE);
         let is_synced =
             |event: &&Event| matches!(&event.change, Change::Sync { path, failed: false } if is_folder(path));
         let Some(synced) = until.iter().rev().find(is_synced) else { return 0 };
@@ -125,7 +127,7 @@ fn programs(image: &Image, state: &State, wrong: &mut Vec<String>) {
     let wanted: BTreeSet<&str> =
         live.iter().flat_map(|live| live.artifacts.0.values()).filter_map(|it| it.strip_prefix("sha256:")).collect();
     for checksum in wanted {
-        let folder = Path::new("processes/releases").join(checksum);
+        let folder = Path::new(STATE).join("processes/releases").join(checksum);
         let is_whole = image.iter().any(|(path, found)| path.starts_with(&folder) && *found == Found::Program);
         if !is_whole {
             wrong.push(format!("the program of the live release {checksum} is not there, or not whole"));

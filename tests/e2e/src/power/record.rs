@@ -4,7 +4,7 @@
 use super::content::Found;
 use super::disk::{Disk, Names};
 use super::history::{APP, History, State};
-use super::judge::TABLE;
+use super::judge::{STATE, TABLE};
 use super::trace::{self, Change, Event, Syncs};
 use crate::crash::{Site, world};
 use crate::{App, Host, Runtime, free_port, wait_for};
@@ -96,12 +96,13 @@ pub fn record(rounds: u32, syncs: Syncs) -> Recording {
     }
     fs::write(over, "").expect("a file can be written");
     site.power_off();
-    let state = site.host.folder().join("state");
-    let events = trace::read(&fs::read(&log).expect("the log was written"), &state);
-    let programs = site.host.folder().join("state-at-the-end");
-    fs::rename(&state, &programs).expect("a folder can be renamed");
+    let folder = site.host.folder();
+    let events = trace::read(&fs::read(&log).expect("the log was written"), folder, STATE);
+    let programs = folder.join("at-the-end");
+    fs::create_dir(&programs).expect("a folder can be made");
+    fs::rename(folder.join(STATE), programs.join(STATE)).expect("a folder can be renamed");
     is_as_recorded(&events, &programs);
-    let history = History::read(&programs);
+    let history = History::read(&programs.join(STATE));
     let acknowledged = in_the_history(told, &history, &events);
     let tables = tables(&events);
     Recording { site, programs, events, history, acknowledged, tables, syncs }
@@ -158,13 +159,13 @@ fn recorded(number: u64) -> IsSo {
 }
 
 /// The log is complete: by it the files are what they really are.
-fn is_as_recorded(events: &[Event], state: &Path) {
+fn is_as_recorded(events: &[Event], folder: &Path) {
     let mut disk = Disk::new(Names::Loose, None);
     events.iter().for_each(|event| disk.take(event));
     let live = disk.live();
     for (path, found) in &live {
         if let Found::Bytes(bytes) = found {
-            let really = fs::read(state.join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let really = fs::read(folder.join(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             assert!(
                 really == *bytes,
                 "{} is not as it was recorded: {} and {} bytes",
@@ -174,8 +175,8 @@ fn is_as_recorded(events: &[Event], state: &Path) {
             );
         }
     }
-    for path in super::files_below(state) {
-        let is_recorded = live.contains_key(path.strip_prefix(state).unwrap_or(&path));
+    for path in super::files_below(folder) {
+        let is_recorded = live.contains_key(path.strip_prefix(folder).unwrap_or(&path));
         assert!(is_recorded || path.to_string_lossy().ends_with("-shm"), "{} was not recorded", path.display());
     }
 }

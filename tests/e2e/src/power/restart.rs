@@ -1,6 +1,7 @@
 //! The real server, started on what is on the disk after the power went.
 
 use super::disk::{self, Disk, Names};
+use super::judge::STATE;
 use super::record::Recording;
 use crate::chance::Chance;
 use std::fs;
@@ -19,9 +20,9 @@ pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn 
         let mut disk = Disk::new(Names::Journal, None);
         recording.events.iter().take(moment).for_each(|event| disk.take(event));
         let image = disk.image(&mut chance);
-        let state = recording.site.host.folder().join("state");
-        let _ = fs::remove_dir_all(&state);
-        disk::write(&image, &state, Some(&recording.programs));
+        let folder = recording.site.host.folder();
+        let _ = fs::remove_dir_all(folder.join(STATE));
+        disk::write(&image, folder, Some(&recording.programs));
         let found = one(recording);
         tell(&format!("started after {moment} events: {}", if found.is_empty() { "well" } else { "VIOLATED" }));
         wrong.extend(found.into_iter().map(|what| format!("seed {seed}, started after {moment} events: {what}")));

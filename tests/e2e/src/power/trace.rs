@@ -73,12 +73,12 @@ pub(crate) struct Event {
     pub(crate) log_bytes: u64,
 }
 
-/// Reads a log: what changed below `folder`.
+/// Reads a log: what changed in `folder` of the name `name` and below that, and the syncs of `folder` itself.
 ///
 /// # Panics
 /// Where a call is not known, or a line not understood.
-pub(crate) fn read(log: &[u8], folder: &Path) -> Vec<Event> {
-    let mut reader = Reader { folder, begun: HashMap::new(), positions: HashMap::new(), events: Vec::new() };
+pub(crate) fn read(log: &[u8], folder: &Path, name: &str) -> Vec<Event> {
+    let mut reader = Reader { folder, name, begun: HashMap::new(), positions: HashMap::new(), events: Vec::new() };
     let mut log_bytes = 0;
     for line in log.split_inclusive(|byte| *byte == b'\n') {
         log_bytes += line.len() as u64;
@@ -90,6 +90,7 @@ pub(crate) fn read(log: &[u8], folder: &Path) -> Vec<Event> {
 
 struct Reader<'a> {
     folder: &'a Path,
+    name: &'a str,
     /// Calls that have begun, by thread: what is known of them, and how many events there were then.
     begun: HashMap<String, (String, usize)>,
     /// Where threads have just moved to, in which file.
@@ -190,10 +191,12 @@ impl Reader<'_> {
         self.below(descriptor(folder)?.join(string(name)?))
     }
 
-    /// The path below the folder. What maps SQLite's log (`-shm`) is made anew from the log, and needs no disk.
+    /// The path in the folder, if it is watched. What maps SQLite's log (`-shm`) is made anew from the log, and needs no
+    /// disk.
     fn below(&self, path: PathBuf) -> Option<PathBuf> {
         let path = path.strip_prefix(self.folder).ok()?.to_owned();
-        (!path.as_os_str().as_bytes().ends_with(b"-shm")).then_some(path)
+        let is_watched = path.as_os_str().is_empty() || path.starts_with(self.name);
+        (is_watched && !path.as_os_str().as_bytes().ends_with(b"-shm")).then_some(path)
     }
 }
 
@@ -278,8 +281,8 @@ mod tests {
 
     #[test]
     fn a_log_is_read_as_it_was_meant() {
-        let events = read(LOG, Path::new("/s"));
-        let (a, b) = (PathBuf::from("a"), PathBuf::from("b"));
+        let events = read(LOG, Path::new("/"), "s");
+        let (a, b) = (PathBuf::from("s/a"), PathBuf::from("s/b"));
         let write = |at, bytes: &[u8]| Change::Write { path: a.clone(), at, data: Data::Bytes(bytes.to_vec()) };
         let expected = [
             Change::Open { path: a.clone(), makes: true, empties: true },
