@@ -2,14 +2,16 @@
 //! once; a test holds the two together.
 
 mod rollout;
+mod values;
 
 use gapless_core::validate::REPLICAS_MAX;
 use rollout::{
     ApprovalTable, GateTable, HoldTable, HookTable, JudgeTable, MaintenanceTable, MigrationTable, StrategyTable,
 };
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use values::{Duration, Environments, Size, Statuses, Variables};
 
 /// The JSON Schema of `gapless.toml`.
 #[must_use]
@@ -35,51 +37,6 @@ pub(crate) fn table_of(key: &str) -> Option<String> {
     properties.iter().find(|(_, table)| has_key(table).is_some()).map(|(name, _)| name.clone())
 }
 
-fn duration(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "anyOf": [
-            { "type": "string", "pattern": "^\\s*([0-9]+(\\.[0-9]+)?(d|h|ms|m|s)\\s*)+$", "examples": ["30s", "1m30s", "500ms"] },
-            { "type": "integer", "minimum": 0, "description": "Seconds." }
-        ]
-    })
-}
-
-fn size(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "anyOf": [
-            { "type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([kKmMgGtT]?[bB]?|[kKmMgGtT][iI][bB])\\s*$", "examples": ["512m", "64 KiB"] },
-            { "type": "integer", "minimum": 0, "description": "Bytes." }
-        ]
-    })
-}
-
-fn statuses(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "$comment": "one status or range, or a list of them",
-        "anyOf": [
-            { "type": "integer", "minimum": 200, "maximum": 599 },
-            { "type": "string", "pattern": "^\\s*[0-9]{3}\\s*(-\\s*[0-9]{3}\\s*)?$" },
-            { "type": "array", "minItems": 1, "items": { "type": ["integer", "string"] } }
-        ]
-    })
-}
-
-fn variables(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" },
-        "additionalProperties": { "type": ["string", "integer", "number", "boolean"] }
-    })
-}
-
-fn environments(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "propertyNames": { "pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$" },
-        "additionalProperties": { "type": "object" }
-    })
-}
-
 /// What gapless deploys and how.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -88,53 +45,8 @@ struct File {
     /// The application's name: lower-case letters, digits and hyphens, at most 63.
     #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     name: String,
-    /// What runs it. Without it: docker where there is an `image`, else process.
-    runtime: Option<RuntimeName>,
-    /// The image to run, such as `shop:42` or `registry.example.com/shop@sha256:…`. `deploy --image` goes before it.
-    image: Option<String>,
-    /// The program and its arguments: for a process required, for a container in place of the image's command. `{port}`
-    /// in an argument of a process is replaced by the instance's port. A program with a slash is looked up from the
-    /// file's folder on, one without by PATH.
-    command: Option<Vec<String>>,
-    /// In place of the image's entrypoint.
-    entrypoint: Option<Vec<String>>,
-    /// The user that it runs as in its container: `name` or `uid[:gid]`. A process runs as the user of the server.
-    user: Option<String>,
-    /// Whether a small init runs as process 1 of the container, for images whose own ignores signals.
-    #[schemars(extend("default" = false))]
-    init: Option<bool>,
-    /// The folder that a process runs in, from the file's folder on; that folder itself without it.
-    directory: Option<String>,
-    /// The port that the application listens on in its container. A process is given its port in `PORT`.
-    #[schemars(range(min = 1, max = 65535))]
-    port: Option<u16>,
-    /// How many instances run side by side.
-    #[schemars(range(min = 1, max = REPLICAS_MAX), extend("default" = 1))]
-    replicas: Option<u16>,
-    /// The hosts whose requests are the application's: names, `*.example.com`, or `*`. Every host without it and
-    /// without `routes`.
-    hosts: Option<Vec<String>>,
-    /// Requests by host and path, where hosts alone do not say enough.
-    routes: Option<Vec<RouteTable>>,
-    /// Environment variables.
-    #[schemars(schema_with = "variables")]
-    env: Option<BTreeMap<String, Value>>,
-    /// Files of environment variables, `NAME=value` on each line, from this file's folder on. `[env]` goes before them,
-    /// later files before earlier ones.
-    env_files: Option<Vec<String>>,
-    /// Variables whose values come from the environment of the command that deploys. They are shown to nobody.
-    secrets: Option<Vec<String>>,
-    /// What is mounted in the container: `SOURCE:PATH` or `SOURCE:PATH:ro`. A source is a volume's name, an absolute
-    /// path, or one that begins with `./` from this file's folder on.
-    volumes: Option<Vec<String>>,
-    /// Limits on each instance.
-    resources: Option<ResourcesTable>,
-    /// What the output of each instance may take on disk.
-    log: Option<LogTable>,
-    /// Fixed ports on the host, one a slot, where something beside gapless needs to know them.
-    host_ports: Option<HostPortsTable>,
-    /// What says that an instance can take requests.
-    health: Option<HealthTable>,
+    #[schemars(flatten)]
+    workload: WorkloadKeys,
     /// The services that the application is made of, where it is more than one: `[services.api]` has the keys of the
     /// file that say what runs, and inherits those that it does not have. They are deployed together, and reach each
     /// other by name in their slot.
@@ -168,8 +80,7 @@ struct File {
     promote: Option<PromoteBy>,
     /// What differs from environment to environment: `[environments.test]` has the same keys as the file, apart from
     /// `name`, and inherits those that it does not have. `[env]` and the other tables are inherited key by key.
-    #[schemars(schema_with = "environments")]
-    environments: Option<BTreeMap<String, Value>>,
+    environments: Option<Environments>,
 }
 
 /// One service. It inherits the keys that it does not have from the file, `[env]` and the other tables key by key; `port`
@@ -184,46 +95,61 @@ struct ServiceTable {
     /// Whether the prefix is cut off before the request is forwarded.
     #[schemars(extend("default" = false))]
     strip: Option<bool>,
-    /// The hosts whose requests come to it; the file's own without it.
-    hosts: Option<Vec<String>>,
-    /// Requests by host and path, where hosts and one path do not say enough.
-    routes: Option<Vec<RouteTable>>,
-    /// What runs it.
+    #[schemars(flatten)]
+    workload: WorkloadKeys,
+}
+
+/// What runs, and how requests come to it: keys of the file and of each service.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[expect(dead_code, reason = "described here, read by `read`")]
+struct WorkloadKeys {
+    /// What runs it. Without it: docker where there is an `image`, else process.
     runtime: Option<RuntimeName>,
-    /// The image to run. `deploy --image NAME=IMAGE` goes before it.
+    /// The image to run, such as `shop:42` or `registry.example.com/shop@sha256:…`. `deploy --image` goes before it, for a
+    /// service `deploy --image NAME=IMAGE`.
     image: Option<String>,
-    /// The program and its arguments, or for a container what stands in place of the image's command.
+    /// The program and its arguments: for a process required, for a container in place of the image's command. `{port}`
+    /// in an argument of a process is replaced by the instance's port. A program with a slash is looked up from the
+    /// file's folder on, one without by PATH.
     command: Option<Vec<String>>,
     /// In place of the image's entrypoint.
     entrypoint: Option<Vec<String>>,
-    /// The user that it runs as in its container.
+    /// The user that it runs as in its container: `name` or `uid[:gid]`. A process runs as the user of the server.
     user: Option<String>,
-    /// Whether a small init runs as process 1 of the container.
+    /// Whether a small init runs as process 1 of the container, for images whose own ignores signals.
+    #[schemars(extend("default" = false))]
     init: Option<bool>,
-    /// The folder that a process runs in.
+    /// The folder that a process runs in, from the file's folder on; that folder itself without it.
     directory: Option<String>,
-    /// The port that it listens on in its container.
+    /// The port that it listens on in its container. A process is given its port in `PORT`.
     #[schemars(range(min = 1, max = 65535))]
     port: Option<u16>,
     /// How many instances run side by side.
     #[schemars(range(min = 1, max = REPLICAS_MAX), extend("default" = 1))]
     replicas: Option<u16>,
+    /// The hosts whose requests come to it: names, `*.example.com`, or `*`. Without it and without `routes` every host; for
+    /// a service those of the file.
+    hosts: Option<Vec<String>>,
+    /// Requests by host and path, where hosts alone do not say enough.
+    routes: Option<Vec<RouteTable>>,
     /// Environment variables.
-    #[schemars(schema_with = "variables")]
-    env: Option<BTreeMap<String, Value>>,
-    /// Files of environment variables.
+    env: Option<Variables>,
+    /// Files of environment variables, `NAME=value` on each line, from this file's folder on. `[env]` goes before them,
+    /// later files before earlier ones.
     env_files: Option<Vec<String>>,
-    /// Variables whose values come from the environment of the command that deploys.
+    /// Variables whose values come from the environment of the command that deploys. They are shown to nobody.
     secrets: Option<Vec<String>>,
-    /// What is mounted in the container.
+    /// What is mounted in the container: `SOURCE:PATH` or `SOURCE:PATH:ro`. A source is a volume's name, an absolute
+    /// path, or one that begins with `./` from this file's folder on.
     volumes: Option<Vec<String>>,
     /// Limits on each instance.
     resources: Option<ResourcesTable>,
     /// What the output of each instance may take on disk.
     log: Option<LogTable>,
-    /// Fixed ports on the host, one a slot.
+    /// Fixed ports on the host, one a slot, where something beside gapless needs to know them.
     host_ports: Option<HostPortsTable>,
-    /// What says that an instance is well.
+    /// What says that an instance is well, and can take requests.
     health: Option<HealthTable>,
 }
 
@@ -273,8 +199,7 @@ struct RouteTable {
 #[expect(dead_code, reason = "described here, read by `read`")]
 struct ResourcesTable {
     /// Memory, such as `512m`; an instance that takes more is killed. No limit without it.
-    #[schemars(schema_with = "size")]
-    memory: Option<u64>,
+    memory: Option<Size>,
     /// Processors, such as 2 or 0.5. No limit without it.
     #[schemars(range(min = 0.01))]
     cpus: Option<f64>,
@@ -286,8 +211,8 @@ struct ResourcesTable {
 #[expect(dead_code, reason = "described here, read by `read`")]
 struct LogTable {
     /// The size of one file.
-    #[schemars(schema_with = "size", extend("default" = "10m"))]
-    max_size: Option<u64>,
+    #[schemars(extend("default" = "10m"))]
+    max_size: Option<Size>,
     /// How many files are kept.
     #[schemars(range(min = 1, max = 100), extend("default" = 3))]
     max_files: Option<u16>,
@@ -315,22 +240,22 @@ struct HealthTable {
     #[schemars(regex(pattern = "^/"), extend("default" = "/up"))]
     path: Option<String>,
     /// How long an instance of a service that listens nowhere has to have run.
-    #[schemars(schema_with = "duration", extend("default" = "1s"))]
-    settle: Option<String>,
+    #[schemars(extend("default" = "1s"))]
+    settle: Option<Duration>,
     /// The port to ask, where it is not the application's.
     #[schemars(range(min = 1, max = 65535))]
     port: Option<u16>,
     /// The statuses that mean healthy: a list such as `[200, 204]`, or a range such as `"200-399"`.
-    #[schemars(schema_with = "statuses", extend("default" = "200-299"))]
-    statuses: Option<Value>,
+    #[schemars(extend("default" = "200-299"))]
+    statuses: Option<Statuses>,
     /// The Host header; the instance's address without it.
     host: Option<String>,
     /// The longest wait between two checks: while starting they begin 2 ms apart and grow to it.
-    #[schemars(schema_with = "duration", extend("default" = "1s"))]
-    interval: Option<String>,
+    #[schemars(extend("default" = "1s"))]
+    interval: Option<Duration>,
     /// How long one check may take.
-    #[schemars(schema_with = "duration", extend("default" = "5s"))]
-    timeout: Option<String>,
+    #[schemars(extend("default" = "5s"))]
+    timeout: Option<Duration>,
     /// How many must pass in a row before an instance takes requests.
     #[schemars(range(min = 1, max = 100), extend("default" = 1))]
     passes: Option<u16>,
@@ -338,8 +263,8 @@ struct HealthTable {
     #[schemars(range(min = 1, max = 100), extend("default" = 3))]
     failures: Option<u16>,
     /// How long a starting instance has until it must have passed.
-    #[schemars(schema_with = "duration", extend("default" = "30s"))]
-    deadline: Option<String>,
+    #[schemars(extend("default" = "30s"))]
+    deadline: Option<Duration>,
 }
 
 /// How requests are forwarded, and what is answered when they cannot be.
@@ -348,21 +273,21 @@ struct HealthTable {
 #[expect(dead_code, reason = "described here, read by `read`")]
 struct ProxyTable {
     /// How long connecting to an instance may take.
-    #[schemars(schema_with = "duration", extend("default" = "2s"))]
-    connect_timeout: Option<String>,
+    #[schemars(extend("default" = "2s"))]
+    connect_timeout: Option<Duration>,
     /// How long an instance may take from the end of the request to the head of its answer.
-    #[schemars(schema_with = "duration", extend("default" = "60s"))]
-    response_timeout: Option<String>,
+    #[schemars(extend("default" = "60s"))]
+    response_timeout: Option<Duration>,
     /// How long a body may rest, in either direction, without a byte moving.
-    #[schemars(schema_with = "duration", extend("default" = "60s"))]
-    idle_timeout: Option<String>,
+    #[schemars(extend("default" = "60s"))]
+    idle_timeout: Option<Duration>,
     /// Whether `X-Forwarded-*`, `Forwarded` and `X-Request-Id` of the client are believed and extended, because another
     /// proxy of yours stands in front. Otherwise they are replaced.
     #[schemars(extend("default" = false))]
     trust_forwarded: Option<bool>,
     /// What `Retry-After` says in an answer 503.
-    #[schemars(schema_with = "duration", extend("default" = "2s"))]
-    retry_after: Option<String>,
+    #[schemars(extend("default" = "2s"))]
+    retry_after: Option<Duration>,
     /// An HTML file, at most 64 KiB, for the answers 502, 503 and 504, from this file's folder on.
     error_page: Option<String>,
 }
@@ -373,26 +298,26 @@ struct ProxyTable {
 #[expect(dead_code, reason = "described here, read by `read`")]
 struct DeployTable {
     /// How long resolving and pulling may take.
-    #[schemars(schema_with = "duration", extend("default" = "10m"))]
-    prepare_timeout: Option<String>,
+    #[schemars(extend("default" = "10m"))]
+    prepare_timeout: Option<Duration>,
     /// How long creating and starting the instances may take.
-    #[schemars(schema_with = "duration", extend("default" = "1m"))]
-    start_timeout: Option<String>,
+    #[schemars(extend("default" = "1m"))]
+    start_timeout: Option<Duration>,
     /// How long the data planes may take to apply the cutover before it is taken back.
-    #[schemars(schema_with = "duration", extend("default" = "10s"))]
-    shift_timeout: Option<String>,
+    #[schemars(extend("default" = "10s"))]
+    shift_timeout: Option<Duration>,
     /// How long the new slot is watched after the cutover, with the old one ready to take over again.
-    #[schemars(schema_with = "duration", extend("default" = "10s"))]
-    observe: Option<String>,
+    #[schemars(extend("default" = "10s"))]
+    observe: Option<Duration>,
     /// How long the old slot may take to finish the requests that it has.
-    #[schemars(schema_with = "duration", extend("default" = "30s"))]
-    drain_timeout: Option<String>,
+    #[schemars(extend("default" = "30s"))]
+    drain_timeout: Option<Duration>,
     /// How long an instance has from SIGTERM to SIGKILL.
-    #[schemars(schema_with = "duration", extend("default" = "10s"))]
-    stop_timeout: Option<String>,
+    #[schemars(extend("default" = "10s"))]
+    stop_timeout: Option<Duration>,
     /// How long the old slot stays ready for rollback after the observation.
-    #[schemars(schema_with = "duration", extend("default" = "10m"))]
-    keep_warm: Option<String>,
+    #[schemars(extend("default" = "10m"))]
+    keep_warm: Option<Duration>,
     /// Whether it is frozen meanwhile, so that it takes no processor time.
     #[schemars(extend("default" = true))]
     park: Option<bool>,

@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use gapless_config::{LoadOptions, Loaded, Runtime, Secrets, TemplateOptions, load, parse, schema, template};
+use gapless_config::{LoadOptions, Loaded, Runtime, Secrets, TemplateOptions, load, parse, template};
 use gapless_core::spec::{HealthCheck, Service, Timing, Workload};
 use gapless_core::strategy::Choose;
 use gapless_core::{Millis, Spec};
 use proptest::prelude::*;
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -134,54 +133,6 @@ fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
     }
 }
 
-/// The keys of a table in the schema, with those of the tables in it.
-fn schema_keys(schema: &Value, table: &Value, prefix: &str, keys: &mut BTreeSet<String>) {
-    for (key, value) in table["properties"].as_object().unwrap() {
-        let reference = [&value["$ref"], &value["anyOf"][0]["$ref"], &value["items"]["$ref"]];
-        let name = reference.iter().find_map(|reference| reference.as_str()?.strip_prefix("#/$defs/"));
-        match name.map(|name| &schema["$defs"][name]).filter(|table| table.get("properties").is_some()) {
-            Some(table) => schema_keys(schema, table, &format!("{prefix}{key}."), keys),
-            None => drop(keys.insert(format!("{prefix}{key}"))),
-        }
-    }
-}
-
-/// Tables whose keys are the user's own.
-const OWN_KEYS: [&str; 5] = ["env", "environments", "headers", "expect_headers", "json"];
-
-fn file_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
-    for (key, value) in table {
-        let path = format!("{prefix}{key}");
-        match value {
-            toml::Value::Table(environments) if key == "environments" => {
-                keys.insert(path);
-                environments.values().for_each(|environment| file_keys(environment.as_table().unwrap(), "", keys));
-            }
-            toml::Value::Table(table) if !OWN_KEYS.contains(&key.as_str()) => {
-                file_keys(table, &format!("{path}."), keys)
-            }
-            toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
-                items.iter().for_each(|item| file_keys(item.as_table().unwrap(), &format!("{path}."), keys));
-            }
-            _ => drop(keys.insert(path)),
-        }
-    }
-}
-
-#[test]
-fn the_schema_has_the_keys_that_are_read() {
-    let schema = schema();
-    let (mut described, mut read) = (BTreeSet::new(), BTreeSet::new());
-    schema_keys(&schema, &schema, "", &mut described);
-    // That file is also read above, so each of its keys is one.
-    file_keys(&fs::read_to_string("tests/every_key.toml").unwrap().parse().unwrap(), "", &mut read);
-    // The one key that does not fit beside the others: it is a process's.
-    read.insert("directory".to_owned());
-    // These stand in place of `routes`, in a file of their own.
-    read.insert("services".to_owned());
-    assert_eq!(described, read);
-}
-
 #[test]
 fn services_inherit_what_runs_and_only_those_that_are_asked_listen() {
     let folder = tempfile::tempdir().unwrap();
@@ -241,39 +192,12 @@ fn the_value_of_a_secret_reaches_the_instances_and_nobody_else() {
 }
 
 #[test]
-fn the_schema_has_the_keys_of_a_service() {
-    let schema = schema();
-    let described: BTreeSet<_> =
-        schema["$defs"]["ServiceTable"]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
-    let file: toml::Table = fs::read_to_string("tests/services.toml").unwrap().parse().unwrap();
-    let services = file["services"].as_table().unwrap().values().map(|service| service.as_table().unwrap());
-    let mut read: BTreeSet<_> = services.flat_map(|service| service.keys().map(String::as_str)).collect();
-    read.insert("directory");
-    assert_eq!(described, read);
-}
-
-#[test]
 fn an_image_for_a_service_that_is_not_there_is_refused() {
     let options =
         LoadOptions { images: BTreeMap::from([("api".parse().unwrap(), "x:1".to_owned())]), ..LoadOptions::default() };
     let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
     let error = parse(text, "gapless.toml", Path::new("/"), &options).unwrap_err();
     assert!(error.problems()[0].message().contains("no [services.api]"), "{error:?}");
-}
-
-#[test]
-fn the_schema_in_docs_is_current() {
-    let path = "../../docs/gapless.schema.json";
-    let now = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        fs::create_dir_all("../../docs").unwrap();
-        fs::write(path, &now).unwrap();
-    }
-    let committed = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == now,
-        "docs/gapless.schema.json is not current: run this test with UPDATE_SCHEMA=1, and commit it"
-    );
 }
 
 /// Keys and values that are nearly right, so that more than the syntax is reached.

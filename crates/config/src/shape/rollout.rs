@@ -1,5 +1,6 @@
 //! The tables that say how a release gets from its start to all requests.
 
+use super::values::{Duration, Percent, Size};
 use schemars::JsonSchema;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -24,8 +25,8 @@ pub(super) struct GateTable {
     /// A stress test.
     load: Option<GateLoadTable>,
     /// How long one attempt may take.
-    #[schemars(schema_with = "super::duration", extend("default" = "5m"))]
-    timeout: Option<String>,
+    #[schemars(extend("default" = "5m"))]
+    timeout: Option<Duration>,
     /// How often it is tried again after it has failed.
     #[schemars(range(min = 0, max = 10), extend("default" = 0))]
     retries: Option<u16>,
@@ -59,8 +60,7 @@ pub(super) struct GateRequestTable {
     /// Values of the body, which is JSON, by JSON Pointer: `"/status" = "ok"`.
     json: Option<BTreeMap<String, Value>>,
     /// How long the answer may take.
-    #[schemars(schema_with = "super::duration")]
-    within: Option<String>,
+    within: Option<Duration>,
 }
 
 /// A stress test.
@@ -74,23 +74,20 @@ pub(super) struct GateLoadTable {
     #[schemars(range(min = 1, max = 1000), extend("default" = 16))]
     connections: Option<u16>,
     /// How long.
-    #[schemars(schema_with = "super::duration", extend("default" = "10s"))]
-    duration: Option<String>,
+    #[schemars(extend("default" = "10s"))]
+    duration: Option<Duration>,
     /// What is asked for, in turn: paths, or methods and paths such as `HEAD /`.
     #[schemars(extend("default" = ["/"]))]
     requests: Option<Vec<String>>,
     /// The most that may fail (no answer, or a status from 500), in per cent.
-    #[schemars(range(min = 0, max = 100), extend("default" = 1))]
-    errors_max: Option<f64>,
+    #[schemars(extend("default" = 1))]
+    errors_max: Option<Percent>,
     /// The most that the median latency may be.
-    #[schemars(schema_with = "super::duration")]
-    p50_max: Option<String>,
+    p50_max: Option<Duration>,
     /// The most that the latency of the slowest twentieth may be.
-    #[schemars(schema_with = "super::duration")]
-    p95_max: Option<String>,
+    p95_max: Option<Duration>,
     /// The most that the latency of the slowest hundredth may be.
-    #[schemars(schema_with = "super::duration")]
-    p99_max: Option<String>,
+    p99_max: Option<Duration>,
     /// The least requests a second that have to be answered.
     throughput_min: Option<u32>,
 }
@@ -107,8 +104,8 @@ pub(super) struct ApprovalTable {
     #[schemars(extend("default" = false))]
     by_others: Option<bool>,
     /// How long it waits for them.
-    #[schemars(schema_with = "super::duration", extend("default" = "24h"))]
-    expires: Option<String>,
+    #[schemars(extend("default" = "24h"))]
+    expires: Option<Duration>,
 }
 
 /// How requests come to a new release: all at one instant, or a share of them first.
@@ -128,8 +125,8 @@ pub(super) struct StrategyTable {
     /// release.
     steps: Option<Vec<StepTable>>,
     /// How long a step waits for a person.
-    #[schemars(schema_with = "super::duration", extend("default" = "24h"))]
-    expires: Option<String>,
+    #[schemars(extend("default" = "24h"))]
+    expires: Option<Duration>,
 }
 
 /// How requests come to a new release.
@@ -179,11 +176,9 @@ struct MatchTable {
 #[expect(dead_code, reason = "described here, read by `read`")]
 struct StepTable {
     /// The share of the requests, such as `"10%"`, in whole per cent.
-    #[schemars(extend("examples" = ["10%", 50]))]
-    weight: Option<Value>,
+    weight: Option<Percent>,
     /// How long the step lasts; without it until `gapless promote`.
-    #[schemars(schema_with = "super::duration")]
-    pause: Option<String>,
+    pause: Option<Duration>,
 }
 
 /// What speaks against a new release while it is watched, and sends requests back to the old one.
@@ -193,29 +188,25 @@ struct StepTable {
 pub(super) struct JudgeTable {
     /// How often, in per cent of the rollouts, a release that is as good as the old one may be taken back by mistake.
     /// 0 compares nothing.
-    #[schemars(range(min = 0, max = 50), extend("default" = 1))]
-    false_alarms: Option<f64>,
+    #[schemars(extend("default" = 1))]
+    false_alarms: Option<Percent>,
     /// How much slower, in per cent, its quantiles of latency may be than those of the old one in the same time.
     #[schemars(range(min = 0, max = 10_000), extend("default" = 50))]
     slower_percent: Option<u16>,
     /// And by how much at least.
-    #[schemars(schema_with = "super::duration", extend("default" = "10ms"))]
-    slower_by: Option<String>,
+    #[schemars(extend("default" = "10ms"))]
+    slower_by: Option<Duration>,
     /// Requests that it must have answered before anything is held against it.
     #[schemars(range(min = 1), extend("default" = 20))]
     requests_min: Option<u32>,
     /// The most of its requests that may fail (no answer, or a status from 500), in per cent.
-    #[schemars(range(min = 0, max = 100))]
-    errors_max: Option<f64>,
+    errors_max: Option<Percent>,
     /// The most that its median latency may be.
-    #[schemars(schema_with = "super::duration")]
-    p50_max: Option<String>,
+    p50_max: Option<Duration>,
     /// The most that the latency of its slowest twentieth may be.
-    #[schemars(schema_with = "super::duration")]
-    p95_max: Option<String>,
+    p95_max: Option<Duration>,
     /// The most that the latency of its slowest hundredth may be.
-    #[schemars(schema_with = "super::duration")]
-    p99_max: Option<String>,
+    p99_max: Option<Duration>,
 }
 
 /// Something that is done once in each deployment: a `command`, or a container of an `image`.
@@ -235,8 +226,8 @@ pub(super) struct HookTable {
     /// The image to run to its end.
     image: Option<String>,
     /// How long it may take.
-    #[schemars(schema_with = "super::duration", extend("default" = "5m"))]
-    timeout: Option<String>,
+    #[schemars(extend("default" = "5m"))]
+    timeout: Option<Duration>,
 }
 
 /// The points of a deployment.
@@ -276,8 +267,7 @@ pub(super) struct MigrationTable {
     /// The image to run to its end.
     image: Option<String>,
     /// How long it may take: without it 5m, and 30s where requests are held.
-    #[schemars(schema_with = "super::duration")]
-    timeout: Option<String>,
+    timeout: Option<Duration>,
 }
 
 /// When a migration is done.
@@ -299,17 +289,17 @@ enum MigrateWhen {
 #[expect(dead_code, reason = "described here, read by `read`")]
 pub(super) struct HoldTable {
     /// How long a request waits at most; then it is answered 503. The migration has to be done by then.
-    #[schemars(schema_with = "super::duration", extend("default" = "30s"))]
-    timeout: Option<String>,
+    #[schemars(extend("default" = "30s"))]
+    timeout: Option<Duration>,
     /// How long requests that came before have to be finished, before the migration begins without that.
-    #[schemars(schema_with = "super::duration", extend("default" = "5s"))]
-    drain: Option<String>,
+    #[schemars(extend("default" = "5s"))]
+    drain: Option<Duration>,
     /// How many requests are held; further ones are answered 503.
     #[schemars(range(min = 1), extend("default" = 10_000))]
     requests_max: Option<u32>,
     /// What their heads may take together. Bodies are not read while requests wait.
-    #[schemars(schema_with = "super::size", extend("default" = "64m"))]
-    bytes_max: Option<u64>,
+    #[schemars(extend("default" = "64m"))]
+    bytes_max: Option<Size>,
 }
 
 /// What `gapless maintenance on` answers.

@@ -1,7 +1,7 @@
 //! The shim: supervises one process. It outlives the server, keeps what the process writes in files of bounded size,
 //! notes how it ended, and leaves nothing of it behind. It restarts nothing: that is decided elsewhere.
 
-mod output;
+pub(super) mod output;
 
 use super::cgroup;
 use super::folder::{self, Plan, State};

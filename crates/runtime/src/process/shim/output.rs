@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// The files of an instance's output: `log.0` is the newest.
-pub(super) struct Output {
+pub(crate) struct Output {
     folder: PathBuf,
     rotation: LogRotation,
     current: Mutex<Current>,
@@ -24,7 +24,7 @@ struct Current {
 }
 
 impl Output {
-    pub(super) fn open(folder: &Path, rotation: &LogRotation) -> io::Result<Self> {
+    pub(crate) fn open(folder: &Path, rotation: &LogRotation) -> io::Result<Self> {
         let file = OpenOptions::new().create(true).append(true).open(folder.join("log.0"))?;
         let bytes = file.metadata()?.len();
         Ok(Output {
@@ -35,7 +35,7 @@ impl Output {
     }
 
     /// Writes a line. An error, such as a full disk, costs the line and nothing else: the process must not stall for it.
-    fn write(&self, stream: LogStream, text: &[u8]) {
+    pub(crate) fn write(&self, stream: LogStream, text: &[u8]) {
         let mark = match stream {
             LogStream::Stdout => 'o',
             LogStream::Stderr => 'e',
@@ -57,12 +57,14 @@ impl Output {
 
     fn rotate(&self) -> io::Result<File> {
         let name = |index: u16| self.folder.join(format!("log.{index}"));
-        for index in (1..self.rotation.file_count.max(1)).rev() {
-            match fs::rename(name(index - 1), name(index)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
+        let unless_missing = |done: io::Result<()>| match done {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        let oldest = self.rotation.file_count.max(1) - 1;
+        // Never written over: who follows it may have some of it left to read.
+        unless_missing(fs::remove_file(name(oldest)))?;
+        (1..=oldest).rev().try_for_each(|index| unless_missing(fs::rename(name(index - 1), name(index))))?;
         OpenOptions::new().create(true).write(true).truncate(true).open(name(0))
     }
 }
@@ -72,10 +74,13 @@ pub(super) fn pump(mut pipe: impl Read + Send + 'static, stream: LogStream, outp
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         let mut line = Vec::new();
-        while let Ok(count) = pipe.read(&mut buffer) {
-            if count == 0 {
-                break;
-            }
+        loop {
+            let count = match pipe.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            };
             for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
                 let text = part.strip_suffix(b"\n").unwrap_or(part);
                 // Of a longer line the rest is dropped.
