@@ -188,9 +188,10 @@ pub async fn run(
     ready: impl FnOnce(),
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Ended, ServerError> {
+    let state_dir = prepare(&config.state_dir)?;
     let place = Place {
-        state_dir: prepare(&config.state_dir)?,
-        host_dir: prepare(config.host_dir.as_ref().unwrap_or(&config.state_dir))?,
+        host_dir: config.host_dir.as_ref().map_or_else(|| Ok(state_dir.clone()), prepare)?,
+        state_dir,
         started_at: crate::clock::Clock::system().now(),
     };
     match &config.store {

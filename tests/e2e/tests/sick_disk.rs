@@ -49,8 +49,10 @@ fn recovers(site: &mut Site, load: Option<Excusing>, server: Option<u32>) {
     if server.is_some() {
         assert_eq!(site.host.server_pid(), server, "nothing was started anew");
     }
-    if let Some(seen) = load.map(Excusing::stop) {
-        assert!(seen.requests > 20 && seen.failed.is_empty(), "{seen:?}");
+    if let Some(load) = load {
+        wait_for("there was load all the while", DEADLINE, || (load.requests() > 100).then_some(()));
+        let seen = load.stop();
+        assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
     }
 }
 
@@ -177,7 +179,7 @@ fn on_a_disk_that_becomes_read_only() {
     let before = load.requests();
     wait_for("requests are answered all the same", DEADLINE, || (load.requests() > before + 100).then_some(()));
     let seen = load.stop();
-    assert!(seen.requests > 20 && seen.failed.is_empty(), "{seen:?}");
+    assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
 
     // Such a disk is never made writable again: all that uses it ends, it is unmounted, checked and mounted anew.
     site.power_off();
