@@ -1,5 +1,9 @@
 //! Floating-point numbers in decimal, as Go's `strconv.FormatFloat` writes them.
 
+/// Beyond so many decimals of any number there are only zeros, 1074 being those of the least one. And Rust's `format!`
+/// panics where it is asked for more than 65,535.
+const DECIMALS_MAX: usize = 1100;
+
 /// `form` is one of `e`, `f` and `g`; without a precision, as few digits as tell the number from all others. Without a
 /// sign for positive numbers.
 pub fn float(value: f64, form: char, precision: Option<usize>) -> String {
@@ -13,9 +17,17 @@ pub fn float(value: f64, form: char, precision: Option<usize>) -> String {
     }
     let written = match (form, precision) {
         ('f', None) => format!("{value}"),
-        ('f', Some(precision)) => format!("{value:.precision$}"),
+        ('f', Some(precision)) => {
+            let exact = precision.min(DECIMALS_MAX);
+            format!("{value:.exact$}{}", "0".repeat(precision - exact))
+        }
         ('e', None) => scientific(&format!("{value:e}")),
-        ('e', Some(precision)) => scientific(&format!("{value:.precision$e}")),
+        ('e', Some(precision)) => {
+            let exact = precision.min(DECIMALS_MAX);
+            let written = format!("{value:.exact$e}");
+            let (mantissa, exponent) = written.split_once('e').unwrap_or((&written, "0"));
+            scientific(&format!("{mantissa}{}e{exponent}", "0".repeat(precision - exact)))
+        }
         _ => general(value, precision),
     };
     format!("{sign}{written}")
@@ -33,7 +45,7 @@ fn scientific(written: &str) -> String {
 fn general(value: f64, precision: Option<usize>) -> String {
     let written = match precision {
         None => format!("{value:e}"),
-        Some(precision) => format!("{value:.*e}", precision.max(1) - 1),
+        Some(precision) => format!("{value:.*e}", (precision.max(1) - 1).min(DECIMALS_MAX)),
     };
     let (mantissa, exponent) = written.split_once('e').unwrap_or((&written, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);

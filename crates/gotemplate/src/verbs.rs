@@ -275,12 +275,12 @@ fn integer(value: i64, directive: &Directive, output: &mut String) {
     let sign = sign(value < 0, directive);
     if let Some(precision) = directive.precision {
         // A precision is the fewest digits; with one, zeros do not fill the width.
-        let digits = if precision == 0 && value == 0 { String::new() } else { format!("{digits:0>precision$}") };
+        let digits = if precision == 0 && value == 0 { String::new() } else { filled(&digits, precision) };
         return pad(&format!("{sign}{prefix}{digits}"), &Directive { zero: false, ..directive.clone() }, output);
     }
     if directive.zero && !directive.minus {
         let width = directive.width.unwrap_or(0).saturating_sub(sign.len());
-        let _ = write!(output, "{sign}{prefix}{digits:0>width$}");
+        let _ = write!(output, "{sign}{prefix}{}", filled(&digits, width));
         return;
     }
     pad(&format!("{sign}{prefix}{digits}"), directive, output);
@@ -312,7 +312,7 @@ fn float(value: f64, directive: &Directive, output: &mut String) {
     let sign = sign(negative, directive);
     if directive.zero && !directive.minus {
         let width = directive.width.unwrap_or(0).saturating_sub(sign.len());
-        let _ = write!(output, "{sign}{digits:0>width$}");
+        let _ = write!(output, "{sign}{}", filled(digits, width));
         return;
     }
     pad(&format!("{sign}{digits}"), directive, output);
@@ -347,6 +347,11 @@ fn string(text: &str, directive: &Directive, output: &mut String) {
         }
         _ => bad(&Value::from(text), directive, output),
     }
+}
+
+/// The digits with zeros in front of them, up to that many. `format!` would panic where those are more than 65,535.
+fn filled(digits: &str, width: usize) -> String {
+    "0".repeat(width.saturating_sub(digits.len())) + digits
 }
 
 /// The text, filled up to the width.

@@ -174,3 +174,20 @@ proptest! {
         let _ = gapless_gotemplate::format(&format, &values);
     }
 }
+
+#[test]
+fn numbers_are_as_wide_and_as_precise_as_go_lets_them_be() {
+    let print = |format: &str| {
+        let limits = Limits { output_bytes: 3_000_000, ..Limits::default() };
+        let text =
+            format!("{{{{printf {format:?} 1.5}}}}|{{{{printf {:?} -7}}}}", format.replace(['f', 'e', 'g'], "d"));
+        Template::parse("t", &text, &functions()).unwrap().execute(&Value::Nil, &functions(), &limits).unwrap()
+    };
+    for count in [1_200, 65_535, 65_536, 1_000_000] {
+        let zeros = |less: usize| "0".repeat(count - less);
+        assert_eq!(print(&format!("%0{count}f")), format!("{}1.500000|-{}7", zeros(8), zeros(2)));
+        assert_eq!(print(&format!("%.{count}f")), format!("1.5{}|-{}7", zeros(1), zeros(1)));
+        assert_eq!(print(&format!("%.{count}e")), format!("1.5{}e+00|-{}7", zeros(1), zeros(1)));
+        assert_eq!(print(&format!("%.{count}g")), format!("1.5|-{}7", zeros(1)));
+    }
+}
