@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 tag=${1:-bdd-assistant:latest}
 triple="$(uname -m)-unknown-linux-gnu"
+# What is built is looked for in target/.
+unset CARGO_TARGET_DIR
 
 # With --target the flags reach this program alone, and no build script.
 RUSTFLAGS="-Ctarget-feature=+crt-static" cargo build --release --quiet --package bdd-assistant --target "$triple"

@@ -1,5 +1,8 @@
 # What the scripts install: sourced, not run.
 
+# They look in target/ for what they have built.
+unset CARGO_TARGET_DIR
+
 # Runs a command as root.
 as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
