@@ -14,8 +14,8 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Header lines of a request; more is answered 431.
     pub header_count_max: usize,
-    /// Client connections of the process. At the limit those that have rested longest are ended, a second at least; where
-    /// none rests, others wait in the socket's queue.
+    /// Client connections of the process, at most half as many as it may open files. At the limit those that have rested
+    /// longest are ended, a second at least; where none rests, others wait in the socket's queue.
     pub connections_max: usize,
     /// Idle upstream connections that each core keeps for one instance.
     pub pool_idle_max: usize,

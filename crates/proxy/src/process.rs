@@ -23,6 +23,10 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+/// Descriptors that the process needs for itself: its sockets, files and logs; and each of its threads.
+const OWN_FILES: usize = 16;
+const OWN_FILES_OF_A_WORKER: usize = 8;
+
 /// What a data plane is started with.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
@@ -128,9 +132,10 @@ fn begin(successor: &mut Command) {
 /// # Errors
 /// Where it cannot start.
 pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), ProxyError> {
-    raise_file_limit();
+    let workers = config.workers.max(1);
+    let connections_max = config.limits.connections_max.min(connections_by_files(raise_file_limit(), workers));
     let predecessor = Predecessor::find(&config)?;
-    let (plane, orders) = Plane::new(config.limits.clone(), config.workers.max(1));
+    let (plane, orders) = Plane::new(Limits { connections_max, ..config.limits.clone() }, workers);
     let table = load_table(&config.table_file)?;
     let listeners = listeners(&config, predecessor.as_ref())?;
     let cores = start_cores(&plane, orders)?;
@@ -322,10 +327,21 @@ fn bind_unix(path: &Path) -> Result<UnixListener, ProxyError> {
     Ok(listener)
 }
 
-/// Each client takes a descriptor, and one to an instance: as many as the system allows.
-fn raise_file_limit() {
+/// Has as many descriptors as the system allows; how many those are.
+fn raise_file_limit() -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        tracing::warn!(%error, "cannot raise the limit of open files");
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => limit.maximum,
+        Err(error) => {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+            limit.current
+        }
     }
+}
+
+/// How many clients there are descriptors for: each takes one, and its request another one to an instance. Who was taken in
+/// without that would get an error; who waits in the socket's queue is answered in the end.
+fn connections_by_files(files: Option<u64>, workers: usize) -> usize {
+    let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else { return usize::MAX };
+    (files.saturating_sub(OWN_FILES + OWN_FILES_OF_A_WORKER * workers) / 2).max(1)
 }
