@@ -15,7 +15,7 @@ use gapless_runtime::RuntimeEvent;
 use gapless_server::clock::Clock;
 use gapless_server::controller::{Bells, Controllers, Shared};
 use gapless_server::gates::{GateRun, GateRunner};
-use gapless_server::health::{ProbeFailure, Prober};
+use gapless_server::health::{ProbeFailure, ProbeFailureKind, Prober};
 use gapless_server::operations::Operations;
 use gapless_server::planes::Planes;
 use gapless_server::records::{RecordError, Records};
@@ -262,7 +262,7 @@ fn prober(outside: &Outside, pause: &Pause) -> Prober {
                     instance.has_passed = true;
                     Ok(())
                 }
-                _ => Err(ProbeFailure { is_refused: true, message: "connection refused".to_owned() }),
+                _ => Err(ProbeFailure { kind: ProbeFailureKind::Refused, message: "connection refused".to_owned() }),
             }
         })
     })

@@ -10,6 +10,7 @@ mod error;
 mod instance;
 mod pidfd;
 mod port;
+pub mod proc;
 pub mod process;
 pub mod systemd;
 pub mod user;

@@ -2,50 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use gapless_core::spec::{LogRotation, Process, Service, Workload};
-use gapless_core::{AppKey, InstanceName, Millis, PlacementId, ServiceName, Slot};
+mod support;
+
+use gapless_core::spec::LogRotation;
+use gapless_core::{AppKey, Artifacts, Millis};
 use gapless_runtime::conformance::{Subject, exited, running, until};
-use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
-use gapless_runtime::{InstancePlan, InstanceState, LogQuery, Runtime};
+use gapless_runtime::{InstanceState, LogQuery, Runtime};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use support::{example, key, plan, runtime, service};
 
 const GRACE: Millis = Millis(3_000);
-
-/// An example of this crate, which cargo builds beside its tests.
-fn example(name: &str) -> PathBuf {
-    let mut folder = std::env::current_exe().unwrap();
-    folder.pop();
-    folder.pop();
-    folder.join("examples").join(name)
-}
-
-fn service(program: &Path) -> Service {
-    let command = vec![program.display().to_string()];
-    let workload = Workload::Process(Process { command, directory: "/".into(), user: None });
-    Service::new(workload, 0)
-}
-
-fn runtime(root: &Path) -> ProcessRuntime {
-    let config = ProcessConfig {
-        root: root.join("processes"),
-        owner: "test".into(),
-        shim: vec![example("shim").into_os_string()],
-    };
-    ProcessRuntime::new(config).unwrap()
-}
-
-fn key() -> AppKey {
-    "conformance/production".parse().unwrap()
-}
-
-async fn plan(runtime: &ProcessRuntime, service: Service) -> InstancePlan {
-    let name: InstanceName =
-        PlacementId { key: key(), slot: Slot::Green, deployment: 1 }.instance(&ServiceName::default(), 1);
-    let artifact = runtime.prepare(&service.workload, Arc::new(|_| {})).await.unwrap();
-    InstancePlan { name, release: 1, service, artifact, host_port: None, peers: BTreeMap::new() }
-}
 
 #[tokio::test]
 async fn the_process_runtime_conforms() {
@@ -262,4 +231,56 @@ async fn what_a_shim_started_that_was_killed_before_it_noted_it_is_ended() {
         assert!(!is_running, "the first one runs still");
     }
     runtime.stop(&plan.name, GRACE).await.unwrap();
+}
+
+#[tokio::test]
+async fn a6_programs_that_no_release_needs_go_and_none_goes_while_it_is_not_known_which_are_needed() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let processes = folder.path().join("processes");
+    let prepare = async |text: &str| {
+        let program = folder.path().join("program");
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let artifact = runtime.prepare(&service(&program).workload, Arc::new(|_| {})).await.unwrap();
+        let release = processes.join("releases").join(artifact.strip_prefix("sha256:").unwrap());
+        // Longer ago than a deployment may take to say that it needs it.
+        let long_ago = SystemTime::now() - Duration::from_secs(2 * 3600);
+        std::fs::File::open(&release).unwrap().set_modified(long_ago).unwrap();
+        (Artifacts::only(artifact), release)
+    };
+    let (shop, blog): (AppKey, AppKey) = ("shop/production".parse().unwrap(), "blog/production".parse().unwrap());
+    let (of_shop, shops) = prepare("the shop's").await;
+    let (of_blog, blogs) = prepare("the blog's").await;
+    let (_, nobodys) = prepare("nobody's").await;
+    let blogs_kept = [(1, of_blog)].into();
+    runtime.keep(&shop, &[(1, of_shop)].into()).await.unwrap();
+    assert!(shops.exists() && !blogs.exists() && !nobodys.exists(), "only what is said to be needed stays");
+    prepare("the blog's").await;
+    runtime.keep(&blog, &blogs_kept).await.unwrap();
+    assert!(shops.exists() && blogs.exists());
+
+    // What the shop needs is half there; beside it is what a crash left unfinished.
+    std::fs::write(processes.join("kept/shop.production.json"), r#"{"1":{"web":"sha"#).unwrap();
+    std::fs::write(processes.join("kept/blog.production.new"), "").unwrap();
+    prepare("nobody's").await;
+    runtime.keep(&blog, &blogs_kept).await.unwrap();
+    assert!(shops.exists() && blogs.exists() && nobodys.exists());
+    // An application that is removed takes back what it said, however that reads.
+    runtime.keep(&shop, &BTreeMap::new()).await.unwrap();
+    assert!(!shops.exists() && blogs.exists() && !nobodys.exists());
+}
+
+#[tokio::test]
+async fn a_program_may_have_a_name_that_the_kernel_cuts_within_a_letter() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    // Of fifteen bytes that the kernel keeps (proc(5), `comm`) the last is the first half of a letter.
+    let program = folder.path().join("ein-programme-ä");
+    std::fs::copy(example("probe"), &program).unwrap();
+    let plan = plan(&runtime, service(&program)).await;
+    runtime.start(&plan).await.unwrap();
+    running(&runtime, &plan.name).await;
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+    assert_eq!(runtime.list(&key()).await.unwrap(), []);
 }

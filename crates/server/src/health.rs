@@ -7,6 +7,8 @@ use http::{Request, Uri, header};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -20,10 +22,21 @@ pub type Prober =
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ProbeFailure {
-    /// Whether nothing listened on the port, so that it is worth telling what is listened on.
-    pub is_refused: bool,
+    /// What kind of failure it is.
+    pub kind: ProbeFailureKind,
     /// What was seen, and the remedy where it is plain.
     pub message: String,
+}
+
+/// What a check that did not pass says of the instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeFailureKind {
+    /// Nothing listened on the port, so it is worth telling what is listened on.
+    Refused,
+    /// It did not answer as it should.
+    Unwell,
+    /// Nothing: this host is short of something that the check needs, such as open files or ports of its own.
+    Unasked,
 }
 
 /// The prober of real instances.
@@ -63,12 +76,7 @@ async fn get(address: SocketAddr, path: &str, check: &HealthCheck) -> Result<Ans
 
 async fn get_without_deadline(address: SocketAddr, path: &str, host: Option<&str>) -> Result<Answer, ProbeFailure> {
     let port = address.port();
-    let stream = TcpStream::connect(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => {
-            ProbeFailure { is_refused: true, message: format!("connection refused on port {port}") }
-        }
-        _ => failure(format!("cannot connect to {address}: {error}")),
-    })?;
+    let stream = TcpStream::connect(address).await.map_err(|error| not_connected(address, &error))?;
     let broke = |error: hyper::Error| {
         failure(format!("GET {path} on port {port} got no answer that is HTTP ({error}); does it expect TLS?"))
     };
@@ -85,6 +93,20 @@ async fn get_without_deadline(address: SocketAddr, path: &str, host: Option<&str
     let answer = sender.send_request(request).await.map_err(broke)?;
     let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(Answer { status: answer.status().as_u16(), location })
+}
+
+fn not_connected(address: SocketAddr, error: &io::Error) -> ProbeFailure {
+    match Errno::from_io_error(error) {
+        Some(Errno::CONNREFUSED) => ProbeFailure {
+            kind: ProbeFailureKind::Refused,
+            message: format!("connection refused on port {}", address.port()),
+        },
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL) => ProbeFailure {
+            kind: ProbeFailureKind::Unasked,
+            message: format!("{address} was not asked, for want of something of this host's own: {error}"),
+        },
+        _ => failure(format!("cannot connect to {address}: {error}")),
+    }
 }
 
 /// The remedy, where what was seen is a well-known mistake.
@@ -110,11 +132,29 @@ async fn hint(answer: &Answer, path: &str, address: SocketAddr, check: &HealthCh
 }
 
 fn failure(message: String) -> ProbeFailure {
-    ProbeFailure { is_refused: false, message }
+    ProbeFailure { kind: ProbeFailureKind::Unwell, message }
 }
 
 /// The wait before the next eager check: 2 ms at first, growing by half to the check's interval.
 #[must_use]
 pub fn next_eager(last: Millis, check: &HealthCheck) -> Millis {
     Millis((last.0 + last.0.div_ceil(2)).clamp(2, check.interval.0.max(2)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_host_is_short_of_says_nothing_of_the_instance() {
+        let kinds = [
+            (Errno::CONNREFUSED, ProbeFailureKind::Refused),
+            (Errno::HOSTUNREACH, ProbeFailureKind::Unwell),
+            (Errno::MFILE, ProbeFailureKind::Unasked),
+            (Errno::ADDRNOTAVAIL, ProbeFailureKind::Unasked),
+        ];
+        for (error, kind) in kinds {
+            assert_eq!(not_connected(([127, 0, 0, 1], 80).into(), &error.into()).kind, kind, "{error}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use gapless_api::ApplicationView;
 use gapless_e2e::{App, Gapless, Host, Load, Namespace, Runtime, get, wait_for};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -125,8 +126,47 @@ fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
     // The control plane has descriptors of its own.
     gapless.ok(["deploy", "--force"]);
     drop(crowd);
+
+    // A request takes two: nobody is taken in who cannot be answered.
+    let mut clients: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut client = TcpStream::connect(host.address()).unwrap();
+            client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            client
+                .write_all(b"GET /slow?ms=100 HTTP/1.1\r\nHost: few-files.test\r\nConnection: close\r\n\r\n")
+                .unwrap();
+            client
+        })
+        .collect();
+    let statuses: Vec<u16> = clients.iter_mut().map(status).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+
     let load = Load::idempotent(host.address(), 100);
     wait_for("requests are answered", Duration::from_secs(20), || (load.requests() > 100).then_some(()));
+    let report = load.stop();
+    assert_eq!(report.failed, 0, "{:?}", report.failures);
+}
+
+#[test]
+fn a21_a_server_without_open_files_takes_nothing_for_dead() {
+    let host = Host::start();
+    let app = App { deploy: "observe = \"6s\"\n".to_owned(), ..App::new("no-files", Runtime::Process) };
+    let gapless = host.gapless().within(&app.write(host.folder()));
+    gapless.ok(["deploy"]);
+    let load = Load::idempotent(host.address(), 100);
+    let server = Pid::from_raw(i32::try_from(host.server_info().pid).unwrap());
+    let deploying = gapless.spawn(["deploy", "--force"]);
+    wait_for("it is observed", Duration::from_secs(20), || {
+        let views: Vec<ApplicationView> = gapless.json(["status", "--json"]);
+        views.first()?.active.clone().filter(|active| active.phase.name() == "observing")
+    });
+    // For several checks of its health, and more than one look at what runs.
+    let few = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
+    let before = prlimit(server, Resource::Nofile, few).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    prlimit(server, Resource::Nofile, before).unwrap();
+    let deployed = deploying.wait_with_output().unwrap();
+    assert!(deployed.status.success(), "{deployed:?}");
     let report = load.stop();
     assert_eq!(report.failed, 0, "{:?}", report.failures);
 }

@@ -2,7 +2,7 @@
 //! `log.*`, what it wrote. A file is written beside, synced and renamed: it is there whole or not at all.
 
 use super::{freeze, identity};
-use crate::{Exit, InstancePlan, InstanceState, InstanceStatus, RuntimeError};
+use crate::{Exit, InstancePlan, InstanceState, InstanceStatus, RuntimeError, proc};
 use gapless_core::spec::{LogRotation, Resources};
 use gapless_core::{AppKey, InstanceName, PlacementId, Timestamp};
 use gapless_effect::{Point, step};
@@ -104,21 +104,25 @@ impl Folders {
     }
 
     /// What runs of an instance, or last ran.
-    pub(crate) fn state(&self, name: &InstanceName) -> Option<State> {
+    pub(crate) fn state(&self, name: &InstanceName) -> Result<Option<State>, RuntimeError> {
         read(&self.of(name).join("state.json"))
     }
 
     /// The ports that instances were given.
     pub(crate) fn ports(&self) -> Result<Vec<(InstanceName, u16)>, RuntimeError> {
-        let plans = self.names()?.into_iter().filter_map(|name| read::<Plan>(&self.plan(&name)));
-        let reserved = fs::read_dir(self.reservations()).map_err(|error| failed(&self.root, &error))?;
-        let reserved = reserved.flatten().filter_map(|entry| read::<BTreeMap<InstanceName, u16>>(&entry.path()));
-        Ok(plans.map(|plan| (plan.name, plan.port)).chain(reserved.flatten()).collect())
+        let mut ports = Vec::new();
+        for name in self.names()? {
+            ports.extend(read::<Plan>(&self.plan(&name))?.map(|plan| (plan.name, plan.port)));
+        }
+        for entry in fs::read_dir(self.reservations()).map_err(|error| failed(&self.root, &error))?.flatten() {
+            ports.extend(read::<BTreeMap<InstanceName, u16>>(&entry.path())?.into_iter().flatten());
+        }
+        Ok(ports)
     }
 
     /// The ports of the instances of a placement of several services, as far as they are chosen.
-    pub(crate) fn reserved(&self, placement: &PlacementId) -> BTreeMap<InstanceName, u16> {
-        read(&self.reservation(placement)).unwrap_or_default()
+    pub(crate) fn reserved(&self, placement: &PlacementId) -> Result<BTreeMap<InstanceName, u16>, RuntimeError> {
+        Ok(read(&self.reservation(placement))?.unwrap_or_default())
     }
 
     /// Notes the ports of the instances of a placement.
@@ -161,28 +165,26 @@ impl Folders {
         let mut names = self.names()?;
         names.retain(|name| key.is_none_or(|key| name.placement.key == *key));
         names.sort();
-        Ok(names.into_iter().filter_map(|name| self.status(name)).collect())
+        names.into_iter().filter_map(|name| self.status(name).transpose()).collect()
     }
 
-    pub(crate) fn status(&self, name: InstanceName) -> Option<InstanceStatus> {
+    pub(crate) fn status(&self, name: InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
         let folder = self.of(&name);
         // One without a plan was just being planned or removed when the server was killed: it is there to be removed.
-        let (Some(plan), Some(state)) = (read::<Plan>(&self.plan(&name)), self.state(&name)) else {
+        let (Some(plan), Some(state)) = (read::<Plan>(&self.plan(&name))?, self.state(&name)?) else {
             let created = InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 };
-            return folder.is_dir().then_some(created);
+            return Ok(folder.is_dir().then_some(created));
         };
         let id = state.main.to_string();
-        let instance_state = match exit(&folder, &state) {
+        let instance_state = match exit(&folder, &state)? {
             Some(exit) => InstanceState::Exited(exit),
-            None if state.main.is_alive() && freeze::is_frozen(&folder) => InstanceState::Frozen { since: state.since },
-            None if state.main.is_alive() => InstanceState::Running {
+            None if freeze::is_frozen(&folder) => InstanceState::Frozen { since: state.since },
+            None => InstanceState::Running {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)),
                 since: state.since,
             },
-            // The shim was killed, too, before it could note the end.
-            None => InstanceState::Exited(Exit { code: None, out_of_memory: false, at: state.since }),
         };
-        Some(InstanceStatus { name, id, state: instance_state, restarts: 0 })
+        Ok(Some(InstanceStatus { name, id, state: instance_state, restarts: 0 }))
     }
 
     /// All instances that there is a folder of.
@@ -218,22 +220,37 @@ impl Plan {
 }
 
 /// How the instance ended, if it did. The shim notes that a moment after the end, and is waited for.
-fn exit(folder: &Path, state: &State) -> Option<Exit> {
+fn exit(folder: &Path, state: &State) -> Result<Option<Exit>, RuntimeError> {
+    let unknown = |error: io::Error| unseen(folder, &error);
     let give_up_at = Instant::now() + NOTE_DEADLINE;
     loop {
-        let is_over = state.main.is_alive() || !state.shim.is_alive() || Instant::now() >= give_up_at;
+        let is_alive = state.main.is_alive().map_err(unknown)?;
+        let is_over = state.shim.has_ended() || Instant::now() >= give_up_at;
         // Read after that was seen: what is noted in between must not be missed.
-        let exit = read(&folder.join("exit.json"));
-        if exit.is_some() || is_over {
-            return exit;
+        match read(&folder.join("exit.json"))? {
+            Some(exit) => return Ok(Some(exit)),
+            None if is_alive => return Ok(None),
+            // The shim was killed, too, before it could note the end.
+            None if is_over => return Ok(Some(Exit { code: None, out_of_memory: false, at: state.since })),
+            None => std::thread::sleep(NOTE_POLL),
         }
-        std::thread::sleep(NOTE_POLL);
     }
 }
 
 /// Reads a file; nothing where it is missing or not whole.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+///
+/// # Errors
+/// If this process is short of something: what the file says is not known then.
+pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RuntimeError> {
+    match fs::read(path) {
+        Err(error) if proc::is_shortage(&error) => Err(unseen(path, &error)),
+        read => Ok(read.ok().and_then(|text| serde_json::from_slice(&text).ok())),
+    }
+}
+
+/// That something could not be looked at, in words.
+pub(super) fn unseen(what: &Path, error: &io::Error) -> RuntimeError {
+    RuntimeError::Failed { doing: format!("looking at {}", what.display()), why: error.to_string() }
 }
 
 /// Writes a file so that it survives: beside, synced, renamed, and the folder synced.

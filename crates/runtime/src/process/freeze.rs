@@ -1,14 +1,14 @@
 //! Freezing an instance: by the cgroup's freezer where there is one of version 2, otherwise by SIGSTOP to each of its
 //! processes, which none of them can catch.
 
-use super::folder::{Folders, failed};
+use super::folder::{Folders, failed, unseen};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::InstanceName;
 use gapless_effect::{Point, step};
 use rustix::process::{Signal, kill_process};
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
 
 /// Says that the instance is frozen, or was being frozen or thawed when something went wrong: all of that is frozen.
 const MARKER: &str = "frozen";
@@ -23,13 +23,17 @@ pub(super) fn is_frozen(folder: &Path) -> bool {
 /// Freezes the instance, if it runs.
 pub(super) fn freeze(folders: &Folders, name: &InstanceName) -> Result<(), RuntimeError> {
     let folder = folders.of(name);
-    let Some(state) = folders.state(name).filter(|state| state.main.is_alive()) else { return Ok(()) };
+    let Some(state) = folders.state(name)? else { return Ok(()) };
+    let unknown = |error: io::Error| unseen(&folder, &error);
+    if !state.main.is_alive().map_err(unknown)? {
+        return Ok(());
+    }
     // First: a server that is killed on the way leaves none that stands still and is said to run.
     step(Point::ProcessFrozen, || fs::write(folder.join(MARKER), "")).map_err(|error| failed(&folder, &error))?;
     if !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, true)) {
         let mut stopped = Vec::new();
         for _ in 0..ROUNDS_MAX {
-            let mut tree = identity::tree(&state);
+            let mut tree = identity::tree(&state).map_err(unknown)?;
             tree.retain(|pid| !stopped.contains(pid));
             if tree.is_empty() {
                 break;
@@ -47,10 +51,10 @@ pub(super) fn thaw(folders: &Folders, name: &InstanceName) -> Result<(), Runtime
     if !is_frozen(&folder) {
         return Ok(());
     }
-    if let Some(state) = folders.state(name)
+    if let Some(state) = folders.state(name)?
         && !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, false))
     {
-        signal(&identity::tree(&state), Signal::CONT);
+        signal(&identity::tree(&state).map_err(|error| unseen(&folder, &error))?, Signal::CONT);
     }
     step(Point::ProcessThawed, || fs::remove_file(folder.join(MARKER))).map_err(|error| failed(&folder, &error))
 }

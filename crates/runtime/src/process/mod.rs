@@ -89,7 +89,7 @@ impl Runtime for ProcessRuntime {
             let _one_at_a_time = self.choosing_port.lock().await;
             let work = move |folders: &Folders| {
                 let folder = folders.of(&plan.name);
-                if folder.is_dir() && folders.state(&plan.name).is_none() {
+                if folder.is_dir() && folders.state(&plan.name)?.is_none() {
                     // The server or the shim was killed in an earlier start, and that may be going on.
                     stop::end_unnoted(folders, &folder, &plan.name)?;
                 }
@@ -164,8 +164,8 @@ impl Runtime for ProcessRuntime {
     async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
         let name = name.clone();
         let ports = self.folders.blocking(move |folders| {
-            let tree = folders.state(&name).map(|state| identity::tree(&state)).unwrap_or_default();
-            Ok(port::ports_of(&tree))
+            let tree = folders.state(&name)?.and_then(|state| identity::tree(&state).ok());
+            Ok(port::ports_of(&tree.unwrap_or_default()))
         });
         ports.await.unwrap_or_default()
     }

@@ -19,7 +19,7 @@ pub(super) fn of(folders: &Folders, plan: &InstancePlan) -> Result<(u16, Vec<(St
         return Ok((choose(folders, &plan.name, plan.host_port)?, Vec::new()));
     }
     let placement = &plan.name.placement;
-    let mut reserved = folders.reserved(placement);
+    let mut reserved = folders.reserved(placement)?;
     for (service, peer) in &plan.peers {
         for name in (1..=peer.replicas).map(|replica| placement.instance(service, replica)) {
             if !reserved.contains_key(&name) {

@@ -83,7 +83,7 @@ pub(crate) fn remove_unfinished(folders: &Folders, begins: bool) {
             name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)?.split('-').next()?.parse::<u32>().ok());
         let is_gone = |pid| match pid == std::process::id() {
             true => begins,
-            false => !Identity::of(pid).is_some_and(|maker| maker.is_alive()),
+            false => Identity::of(pid).is_ok_and(|maker| maker.is_none_or(|maker| maker.has_ended())),
         };
         if maker.is_some_and(is_gone) {
             let _ = fs::remove_file(entry.path());
@@ -138,12 +138,7 @@ pub(crate) fn keep_only(
     });
     noted.map_err(|error| failed(&kept, &error))?;
     remove_unfinished(folders, false);
-    let mut needed = BTreeSet::new();
-    for entry in fs::read_dir(&kept).map_err(|error| failed(&kept, &error))?.flatten() {
-        let releases = super::folder::read::<BTreeMap<u64, Artifacts>>(&entry.path()).unwrap_or_default();
-        let artifacts = releases.into_values().flat_map(|artifacts| artifacts.0.into_values());
-        needed.extend(artifacts.filter_map(|artifact| Some(artifact.strip_prefix("sha256:")?.to_owned())));
-    }
+    let Some(needed) = needed(&kept).map_err(|error| failed(&kept, &error))? else { return Ok(()) };
     let releases = folders.releases();
     for entry in fs::read_dir(&releases).map_err(|error| failed(&releases, &error))?.flatten() {
         let is_needed = entry.file_name().to_str().is_none_or(|name| needed.contains(name));
@@ -154,6 +149,31 @@ pub(crate) fn keep_only(
         }
     }
     Ok(())
+}
+
+/// The checksums of all programs that some release needs. Nothing where a file that says so cannot be read: what an
+/// application needs is not known then, and its live release may be started again from it.
+fn needed(kept: &Path) -> io::Result<Option<BTreeSet<String>>> {
+    let mut needed = BTreeSet::new();
+    for entry in fs::read_dir(kept)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|ending| ending != "json") {
+            // Not whole yet, or never to be.
+            continue;
+        }
+        let releases: BTreeMap<u64, Artifacts> = match fs::read(&path).map(|text| serde_json::from_slice(&text)) {
+            Ok(Ok(releases)) => releases,
+            // Its application has just been removed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            _ => {
+                tracing::warn!(file = %path.display(), "which programs are needed cannot be read; none is removed");
+                return Ok(None);
+            }
+        };
+        let artifacts = releases.into_values().flat_map(|artifacts| artifacts.0.into_values());
+        needed.extend(artifacts.filter_map(|artifact| Some(artifact.strip_prefix("sha256:")?.to_owned())));
+    }
+    Ok(Some(needed))
 }
 
 fn file_name(program: &Path) -> PathBuf {

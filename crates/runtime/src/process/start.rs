@@ -21,7 +21,7 @@ const START_POLL: Duration = Duration::from_millis(1);
 /// Writes the instance's plan; nothing where it runs already.
 pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) -> Result<Option<PathBuf>, RuntimeError> {
     let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
-    if folders.status(plan.name.clone()).is_some_and(|status| status.is_there()) {
+    if folders.status(plan.name.clone())?.is_some_and(|status| status.is_there()) {
         return Ok(None);
     }
     let program = program::kept(folders, &plan.artifact, process).filter(|path| path.exists());
@@ -57,7 +57,8 @@ pub(super) async fn run(shim: &[OsString], folder: &Path) -> Result<(), RuntimeE
     let mut child = step(Point::ProcessShim, || command.spawn()).map_err(|error| failed_to(error.to_string()))?;
     let give_up_at = tokio::time::Instant::now() + START_DEADLINE;
     loop {
-        if folder::read::<State>(&folder.join("state.json")).is_some() {
+        // Where that cannot be looked at for a moment, the next look is as good.
+        if let Ok(Some(_)) = folder::read::<State>(&folder.join("state.json")) {
             // Reaped when it ends; it is no child of the next server.
             tokio::spawn(async move { child.wait().await });
             return Ok(());

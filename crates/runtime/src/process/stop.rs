@@ -1,11 +1,12 @@
 //! Stopping an instance: SIGTERM to its group, SIGKILL to everything that came of it, and its folder is removed.
 
-use super::folder::{Folders, State, failed, removed};
+use super::folder::{Folders, State, failed, removed, unseen};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::{InstanceName, Millis};
 use gapless_effect::{Point, step};
 use rustix::process::{Signal, kill_process_group};
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -17,14 +18,14 @@ const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// Stops the instance and removes what is left of it. Nothing happens where there is none.
 pub(super) async fn stop(folders: &Folders, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
     let folder = folders.of(name);
-    if let Some(state) = folders.state(name) {
-        if state.main.is_alive() {
-            signal_group(&state, Signal::TERM);
-            wait_until(Instant::now() + grace.to_duration(), || !state.main.is_alive()).await;
+    if let Some(state) = folders.state(name)? {
+        if !state.main.has_ended() {
+            signal_group(&state, Signal::TERM).map_err(|error| unseen(&folder, &error))?;
+            wait_until(Instant::now() + grace.to_duration(), || state.main.has_ended()).await;
         }
         let give_up_at = Instant::now() + KILL_DEADLINE;
         let is_gone = wait_until(give_up_at, || {
-            let tree = identity::tree(&state);
+            let Ok(tree) = identity::tree(&state) else { return false };
             tree.iter().filter_map(|pid| identity::raw(*pid)).for_each(identity::kill);
             if let Some(cgroup) = &state.cgroup {
                 cgroup::kill(cgroup);
@@ -33,8 +34,8 @@ pub(super) async fn stop(folders: &Folders, name: &InstanceName, grace: Millis) 
         })
         .await;
         // Without anything below it the shim notes the end and goes by itself.
-        wait_until(Instant::now() + KILL_DEADLINE, || !state.shim.is_alive()).await;
-        if !is_gone || state.shim.is_alive() {
+        wait_until(Instant::now() + KILL_DEADLINE, || state.shim.has_ended()).await;
+        if !is_gone || !state.shim.has_ended() {
             let why = "its processes do not die; is a disk or a network file system stuck?".to_owned();
             return Err(RuntimeError::Failed { doing: format!("stopping {name}"), why });
         }
@@ -56,10 +57,13 @@ pub(super) fn end_unnoted(folders: &Folders, folder: &Path, name: &InstanceName)
     loop {
         // Again and again: a shim may have started its program since.
         let left = identity::unnoted(folder, &folders.releases(), &name.to_string());
+        let left = left.map_err(|error| unseen(folder, &error))?;
         if left.is_empty() {
             return Ok(());
         }
-        left.iter().for_each(|process| process.signal(Signal::KILL));
+        for process in left {
+            process.signal(Signal::KILL).map_err(|error| unseen(folder, &error))?;
+        }
         if std::time::Instant::now() >= give_up_at {
             let why = "what an earlier start left does not die".to_owned();
             return Err(RuntimeError::Failed { doing: format!("stopping {name}"), why });
@@ -68,12 +72,15 @@ pub(super) fn end_unnoted(folders: &Folders, folder: &Path, name: &InstanceName)
     }
 }
 
-/// The main process leads a group of its own; it is alive, so the group is its own still.
-fn signal_group(state: &State, signal: Signal) {
-    match identity::raw(state.main.pid) {
-        Some(group) if state.main.is_alive() => drop(kill_process_group(group, signal)),
-        _ => state.main.signal(signal),
+/// The main process leads a group of its own; while it is alive the group is its own still.
+fn signal_group(state: &State, signal: Signal) -> io::Result<()> {
+    if state.main.is_alive()?
+        && let Some(group) = identity::raw(state.main.pid)
+    {
+        // It may just have ended.
+        let _ = kill_process_group(group, signal);
     }
+    Ok(())
 }
 
 async fn wait_until(deadline: Instant, mut condition: impl FnMut() -> bool) -> bool {

@@ -7,11 +7,14 @@ use futures_util::stream::BoxStream;
 use gapless_core::InstanceName;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
 /// Events that a follower may be behind before it misses some.
 const EVENTS_WAITING_MAX: usize = 1024;
+/// How soon a process that cannot be waited for is looked at again.
+const UNWATCHED_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 pub(super) struct Watch {
@@ -43,9 +46,14 @@ impl Watch {
         }
         let (watch, name) = (self.clone(), name.clone());
         tokio::spawn(async move {
-            if let Some(pidfd) = process.pidfd() {
-                // If it cannot be waited for, the hint comes early, and whoever looks sees that it still runs.
-                let _ = crate::ended(pidfd).await;
+            let awaited = match process.pidfd() {
+                Ok(Some(pidfd)) => crate::ended(pidfd).await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if awaited.is_err() {
+                // The hint comes early then, and whoever looks sees that it still runs: but not without end at once.
+                tokio::time::sleep(UNWATCHED_FOR).await;
             }
             watch.lock().remove(&id);
             watch.happened(&name, "die");

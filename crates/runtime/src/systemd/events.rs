@@ -60,8 +60,12 @@ fn told(message: &Message) -> Option<(String, &'static str)> {
 
 /// The instance of that unit.
 fn instance(folders: &Folders, unit: &str) -> Result<Option<InstanceName>, RuntimeError> {
-    let mut plans = folders.names()?.into_iter().filter_map(|name| folder::read::<Plan>(&folders.plan(&name)));
-    Ok(plans.find(|plan| unit::name(plan) == unit).map(|plan| plan.name))
+    for name in folders.names()? {
+        if folder::read::<Plan>(&folders.plan(&name))?.is_some_and(|plan| unit::name(&plan) == unit) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 /// The name that a label in an object's path stands for: `_2e` is a full stop.

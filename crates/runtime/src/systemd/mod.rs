@@ -65,19 +65,19 @@ impl SystemdRuntime {
 
     async fn status(&self, name: &InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
         // What has a folder and no plan is told of as with processes, and so removed.
-        let Some(plan) = self.plan(name) else { return Ok(self.folders.status(name.clone())) };
+        let Some(plan) = self.plan(name)? else { return self.folders.status(name.clone()) };
         let doing = format!("looking at {name}");
         let properties = self.manager.service(&unit::name(&plan)).await.map_err(|error| told(&doing, &error))?;
         Ok(Some(status::of(&plan, &properties)))
     }
 
-    fn plan(&self, name: &InstanceName) -> Option<Plan> {
+    fn plan(&self, name: &InstanceName) -> Result<Option<Plan>, RuntimeError> {
         folder::read(&self.folders.plan(name))
     }
 
     /// The unit of an instance, where there is one.
-    fn unit(&self, name: &InstanceName) -> Option<String> {
-        self.plan(name).map(|plan| unit::name(&plan))
+    fn unit(&self, name: &InstanceName) -> Result<Option<String>, RuntimeError> {
+        Ok(self.plan(name)?.map(|plan| unit::name(&plan)))
     }
 
     fn path(&self, unit: &str) -> PathBuf {
@@ -127,9 +127,9 @@ impl Runtime for SystemdRuntime {
         let process = process_of(&plan.service.workload).cloned();
         let process = process.ok_or_else(|| cannot("it is no program".to_owned()))?;
         let of = plan.clone();
-        let before = self.unit(&plan.name);
+        let before = self.unit(&plan.name)?;
         self.folders.blocking(move |folders| start::plan(folders, &of, &process)).await?;
-        let written = self.plan(&plan.name).ok_or_else(|| cannot("its plan was not written".to_owned()))?;
+        let written = self.plan(&plan.name)?.ok_or_else(|| cannot("its plan was not written".to_owned()))?;
         let unit = unit::name(&written);
         let comes_back = before.as_ref().is_some_and(|before| unit::comes_back(&self.path(before)));
         // Its port was taken by somebody else since.
@@ -172,7 +172,7 @@ impl Runtime for SystemdRuntime {
             return Ok(());
         }
         let _one_at_a_time = self.changing.lock().await;
-        if let Some(unit) = self.unit(name) {
+        if let Some(unit) = self.unit(name)? {
             self.remove_unit(name, &unit, grace).await?;
         }
         // Last, because what has a folder is an instance.
@@ -181,7 +181,7 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
-        let Some(unit) = self.unit(name) else { return Ok(()) };
+        let Some(unit) = self.unit(name)? else { return Ok(()) };
         if !self.status(name).await?.is_some_and(|status| status.is_running()) {
             return Ok(());
         }
@@ -190,7 +190,7 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
-        let Some(unit) = self.unit(name) else { return Ok(()) };
+        let Some(unit) = self.unit(name)? else { return Ok(()) };
         if !self.status(name).await?.is_some_and(|status| status.is_there() && !status.is_running()) {
             return Ok(());
         }
@@ -205,7 +205,7 @@ impl Runtime for SystemdRuntime {
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
         let _one_at_a_time = self.changing.lock().await;
-        let Some(plan) = self.plan(name) else { return Ok(()) };
+        let Some(plan) = self.plan(name)? else { return Ok(()) };
         let unit = unit::name(&plan);
         let path = self.path(&unit);
         if !path.exists() || unit::comes_back(&path) == comes_back {
@@ -232,7 +232,7 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
-        let Some(unit) = self.unit(name) else { return Vec::new() };
+        let Ok(Some(unit)) = self.unit(name) else { return Vec::new() };
         let processes = self.manager.processes(&unit).await.unwrap_or_default();
         port::ports_of(&processes)
     }

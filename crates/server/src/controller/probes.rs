@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::effects::News;
-use crate::health::next_eager;
+use crate::health::{ProbeFailure, ProbeFailureKind, next_eager};
 use gapless_core::facts::Health;
 use gapless_core::spec::HealthCheck;
 use gapless_core::{Action, InstanceName, Millis, Pace, Placement, Spec};
@@ -100,16 +100,15 @@ impl Checking {
         let mut wait = Millis(0);
         loop {
             let seen = (self.shared.prober)(self.address, check.clone()).await;
-            let failure = match seen {
-                Ok(()) => None,
+            let has_passed = seen.is_ok();
+            let seen = match seen {
                 // Looking costs more than a check does, so not while an instance may be just about to listen.
-                Err(failure) if failure.is_refused && wait >= WAITS_LONG => {
-                    Some(self.with_listening_ports(failure.message).await)
+                Err(failure) if failure.kind == ProbeFailureKind::Refused && wait >= WAITS_LONG => {
+                    Err(ProbeFailure { message: self.with_listening_ports(failure.message).await, ..failure })
                 }
-                Err(failure) => Some(failure.message),
+                seen => seen,
             };
-            let has_passed = failure.is_none();
-            if self.note(failure) && self.news.send(News::Health { has_passed }).await.is_err() {
+            if self.note(seen) && self.news.send(News::Health { has_passed }).await.is_err() {
                 return;
             }
             wait = match self.pace {
@@ -122,20 +121,25 @@ impl Checking {
     }
 
     /// Notes what was seen; whether it may change a decision.
-    fn note(&self, failure: Option<String>) -> bool {
+    fn note(&self, seen: Result<(), ProbeFailure>) -> bool {
         let now = self.shared.clock.now();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        match failure {
-            None => {
+        match seen {
+            Ok(()) => {
                 let is_news = health.passes < self.check.passes || self.pace == Pace::Eager;
                 let passes = health.passes.saturating_add(1);
                 *health = Health { passes, passed_at: now, failures: 0, last_failure: None };
                 is_news
             }
-            Some(seen) => {
+            // Told if the deadline passes, and nobody's failure.
+            Err(failure) if failure.kind == ProbeFailureKind::Unasked => {
+                health.last_failure = Some(failure.message);
+                false
+            }
+            Err(failure) => {
                 let failures = health.failures.saturating_add(1);
                 let is_news = failures == self.check.failures || health.passes > 0;
-                *health = Health { passes: 0, failures, last_failure: Some(seen), ..*health };
+                *health = Health { passes: 0, failures, last_failure: Some(failure.message), ..*health };
                 is_news
             }
         }

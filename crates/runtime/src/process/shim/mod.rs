@@ -35,7 +35,9 @@ pub fn run(folder: &Path) -> ExitCode {
 }
 
 fn supervise(folder: &Path) -> Result<(), String> {
-    let plan: Plan = folder::read(&folder.join("plan.json")).ok_or("there is no plan in the folder")?;
+    let plan: Plan = folder::read(&folder.join("plan.json"))
+        .map_err(|error| error.to_string())?
+        .ok_or("there is no plan in the folder")?;
     // A session of its own: no terminal and no signal of the server's reaches it. It leads one already if it was
     // started that way.
     let _ = setsid();
@@ -45,7 +47,10 @@ fn supervise(folder: &Path) -> Result<(), String> {
     let output =
         Arc::new(Output::open(folder, &plan.log).map_err(|error| format!("its log cannot be written: {error}"))?);
     let mut child = spawn(&plan)?;
-    let identify = |pid| Identity::of(pid).ok_or("the process ended before it was looked at");
+    let identify = |pid| match Identity::of(pid) {
+        Ok(seen) => seen.ok_or_else(|| "the process ended before it was looked at".to_owned()),
+        Err(error) => Err(format!("the process cannot be looked at: {error}")),
+    };
     let (main, shim) = (identify(child.id())?, identify(std::process::id())?);
     let state = State { shim, main, since: now(), cgroup: group.clone() };
     folder::write(&folder.join("state.json"), &state)
@@ -108,9 +113,9 @@ fn wait_for(main: u32) -> Option<i64> {
 fn kill_descendants() {
     for _ in 0..KILL_ROUNDS_MAX {
         let left = identity::descendants(std::process::id());
-        left.iter().filter_map(|pid| identity::raw(*pid)).for_each(identity::kill);
+        left.iter().flatten().filter_map(|pid| identity::raw(*pid)).for_each(identity::kill);
         while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
-        if left.is_empty() {
+        if left.is_ok_and(|left| left.is_empty()) {
             return;
         }
         std::thread::sleep(KILL_ROUND);

@@ -4,7 +4,7 @@
 use super::files::{self, Files, FilesError, GAPLESS_FILE};
 use super::generate;
 use super::generations::{self, Generations};
-use super::master::Master;
+use super::master::{Master, MasterError};
 use super::own::{self, Marker};
 use super::place::{Place, PlaceError, Running};
 use super::program;
@@ -52,6 +52,8 @@ struct Good {
 pub(super) enum ApplyError {
     #[error(transparent)]
     Place(#[from] PlaceError),
+    #[error(transparent)]
+    Master(#[from] MasterError),
     #[error(transparent)]
     Files(#[from] FilesError),
     #[error(
@@ -248,7 +250,7 @@ async fn reload(
 ) -> Result<(), ApplyError> {
     let Running { master, status } = running;
     wait_for_generations(settings, known, master).await?;
-    let before = master.workers();
+    let before = master.workers()?;
     place.reload(master).await?;
     // From here on they may be replaced, whatever else comes.
     known.generations.replaced(&before, known.routed.take());
@@ -272,7 +274,7 @@ async fn reload(
 async fn wait_for_generations(settings: &NginxConfig, known: &mut Known, master: Master) -> Result<(), ApplyError> {
     let deadline = Instant::now() + GENERATIONS_DEADLINE;
     loop {
-        known.generations.look(&master.workers());
+        known.generations.look(&master.workers()?);
         let count = known.generations.count();
         if count < settings.worker_generations_max {
             return Ok(());
@@ -288,7 +290,7 @@ async fn wait_for_generations(settings: &NginxConfig, known: &mut Known, master:
 async fn settle(master: Master, known: &mut Known) -> Result<(), ApplyError> {
     let deadline = Instant::now() + RELOAD_DEADLINE;
     loop {
-        let seen = master.workers();
+        let seen = master.workers()?;
         known.generations.look(&seen);
         let ending: Vec<_> = seen.iter().filter(|seen| seen.is_ending).copied().collect();
         if seen.iter().any(|seen| !seen.is_ending) && known.generations.all_in(&ending) {

@@ -2,12 +2,15 @@
 //! are ending.
 
 use gapless_effect::{Point, step};
+use gapless_runtime::proc;
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 /// What a master process calls itself.
 const TITLE: &str = "nginx: master process";
+/// How often the list of a process's children is read until it has said the same twice.
+const CHILDREN_READ_MAX: usize = 8;
 
 /// Why nginx cannot be told anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +23,14 @@ pub(super) enum MasterError {
         "nginx (process {pid}) cannot be told to reload: {why}; run gapless as root, or as the user that runs nginx"
     )]
     Signal { pid: u32, why: String },
+    #[error("nginx's processes cannot be looked at: {0}")]
+    Unseen(String),
+}
+
+impl MasterError {
+    pub(super) fn unseen(error: &io::Error) -> Self {
+        MasterError::Unseen(error.to_string())
+    }
 }
 
 /// The master process.
@@ -45,7 +56,7 @@ impl Master {
     pub(super) fn find(pid_file: &Path) -> Result<Self, MasterError> {
         let text = fs::read_to_string(pid_file).unwrap_or_default();
         let pid: u32 = text.trim().parse().map_err(|_| MasterError::NotRunning(pid_file.to_owned()))?;
-        match title(pid) {
+        match title(pid).map_err(|error| MasterError::unseen(&error))? {
             Some(title) if title.contains(TITLE) => Ok(Master(pid)),
             Some(title) if !title.is_empty() => Err(MasterError::OtherProcess { pid, file: pid_file.to_owned() }),
             _ => Err(MasterError::NotRunning(pid_file.to_owned())),
@@ -53,19 +64,23 @@ impl Master {
     }
 
     /// The one among a container's first process and those that it started.
-    pub(super) fn among(first: u32) -> Option<Self> {
-        let is_master = |pid: &u32| title(*pid).is_some_and(|title| title.contains(TITLE));
-        std::iter::once(first).chain(children(first)).find(is_master).map(Master)
+    pub(super) fn among(first: u32) -> io::Result<Option<Self>> {
+        for pid in std::iter::once(first).chain(all_children(first)?) {
+            if title(pid)?.is_some_and(|title| title.contains(TITLE)) {
+                return Ok(Some(Master(pid)));
+            }
+        }
+        Ok(None)
     }
 
-    /// When it was started, in ticks since the host was.
+    /// When it was started, in ticks since the host was; nothing where it has ended, or that cannot be told.
     pub(super) fn started(self) -> Option<u64> {
-        started(self.0)
+        started(self.0).ok().flatten()
     }
 
-    /// Whether it is the one that was started then, and runs.
+    /// Whether it is known to be the one that was started then, and to run.
     pub(super) fn is_still(self, then: u64) -> bool {
-        self.started() == Some(then) && title(self.0).is_some_and(|title| title.contains(TITLE))
+        self.started() == Some(then) && matches!(title(self.0), Ok(Some(title)) if title.contains(TITLE))
     }
 
     /// Tells it to read its configuration anew.
@@ -76,49 +91,77 @@ impl Master {
     }
 
     /// Its workers.
-    pub(super) fn workers(self) -> Vec<Seen> {
-        let seen = children(self.0).into_iter().filter_map(|pid| {
-            let title = title(pid)?;
+    pub(super) fn workers(self) -> Result<Vec<Seen>, MasterError> {
+        self.look_at_workers().map_err(|error| MasterError::unseen(&error))
+    }
+
+    fn look_at_workers(self) -> io::Result<Vec<Seen>> {
+        let mut seen = Vec::new();
+        for pid in children(self.0)? {
             // In this order: nginx sets the title right before it closes its sockets.
-            let started = started(pid)?;
-            let is_worker = title.contains("nginx: worker process");
-            is_worker.then(|| Seen { worker: Worker { pid, started }, is_ending: title.contains("is shutting down") })
-        });
-        seen.collect()
+            if let (Some(title), Some(started)) = (title(pid)?, started(pid)?)
+                && title.contains("nginx: worker process")
+            {
+                seen.push(Seen { worker: Worker { pid, started }, is_ending: title.contains("is shutting down") });
+            }
+        }
+        Ok(seen)
     }
 }
 
 /// What a process calls itself.
-fn title(pid: u32) -> Option<String> {
-    let bytes = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    Some(String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned())
+fn title(pid: u32) -> io::Result<Option<String>> {
+    let bytes = proc::read(pid, "cmdline")?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()))
 }
 
 /// When it was started, in ticks since the host was.
-fn started(pid: u32) -> Option<u64> {
-    field(pid, 22)
+fn started(pid: u32) -> io::Result<Option<u64>> {
+    Ok(proc::stat(pid)?.map(|stat| stat.began))
 }
 
-/// A number of /proc/PID/stat, counted from 1 (proc(5)). The second one is a name, and may hold anything.
-fn field(pid: u32, number: usize) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_whitespace().nth(number - 3)?.parse().ok()
-}
-
-fn children(parent: u32) -> Vec<u32> {
-    if let Ok(text) = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")) {
-        return text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+/// The processes that the first thread of one started. The kernel's list of them may lack some where others end while it is
+/// read ("some children might be skipped", the kernel's `filesystems/proc.rst`, 3.7), and old workers end together: so it
+/// has to say the same twice.
+fn children(parent: u32) -> io::Result<Vec<u32>> {
+    let mut before = None;
+    for _ in 0..CHILDREN_READ_MAX {
+        let Some(listed) = proc::read(parent, &format!("task/{parent}/children"))? else { break };
+        if before.as_ref() == Some(&listed) {
+            let text = String::from_utf8_lossy(&listed);
+            return Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect());
+        }
+        before = Some(listed);
     }
-    // A kernel without that file.
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| field(*pid, 4) == Some(u64::from(parent))).collect()
+    // It changes all the time, or the kernel has no such list.
+    all_children(parent)
+}
+
+/// The processes that one started, whatever thread of it did.
+fn all_children(parent: u32) -> io::Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for pid in proc::pids()? {
+        if proc::stat(pid)?.is_some_and(|stat| stat.parent == parent) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::CommandExt;
+
+    #[test]
+    fn a_master_is_found_whichever_thread_of_the_containers_first_process_started_it() {
+        let start = || std::process::Command::new("sleep").arg0(TITLE).arg("600").spawn().unwrap();
+        let mut master = std::thread::spawn(start).join().unwrap();
+        let found = Master::among(std::process::id()).unwrap();
+        master.kill().unwrap();
+        master.wait().unwrap();
+        assert_eq!(found, Some(Master(master.id())));
+    }
 
     #[test]
     fn a_process_that_is_not_nginx_is_not_told_to_reload() {

@@ -150,7 +150,7 @@ impl DataPlane for Nginx {
             self.place.doubt();
             away(apply::unanswered(&self.settings, running.status, &why))
         })?;
-        known.generations.look(&running.master.workers());
+        known.generations.look(&running.master.workers().map_err(|error| away(error.to_string()))?);
         let in_flight = known.generations.in_flight();
         // With a configuration of another time it goes by no table that is known.
         let version =
@@ -170,8 +170,9 @@ impl DataPlane for Nginx {
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(every.min(within)).await;
             let Ok(running) = self.place.find(&self.settings).await else { return };
+            let Ok(seen) = running.master.workers() else { return };
             let mut known = self.known.lock().await;
-            known.generations.look(&running.master.workers());
+            known.generations.look(&seen);
             if known.generations.count() != before {
                 return;
             }

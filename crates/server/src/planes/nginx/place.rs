@@ -155,7 +155,8 @@ async fn look(container: &NginxContainer, docker: &DockerRuntime, status: Socket
         ForeignNetwork::Own(address) => SocketAddr::new(address, status.port()),
         ForeignNetwork::Nowhere => return Err(PlaceError::NoNetwork(name())),
     };
-    let master = Master::among(pid).ok_or_else(|| PlaceError::NoMaster(name()))?;
+    let master = Master::among(pid).map_err(|error| MasterError::unseen(&error))?;
+    let master = master.ok_or_else(|| PlaceError::NoMaster(name()))?;
     Ok(Running { master, status })
 }
 
