@@ -6,7 +6,7 @@ use super::network;
 use super::observe::{self, label};
 use crate::{ProgressSink, RuntimeError};
 use bollard::container::LogOutput;
-use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerCreateBody, ContainerStateStatusEnum as Status, HostConfig};
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
@@ -22,6 +22,9 @@ const REMOVE_DEADLINE: Duration = Duration::from_secs(20);
 /// How often, and after how long, it is asked again where it could not: for ten minutes at least.
 const REMOVE_TRIES_MAX: u32 = 300;
 const REMOVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether one has ended of which nothing tells that.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A container to run to its end.
 #[derive(Debug, Clone)]
@@ -73,10 +76,20 @@ pub(super) async fn run(jobs: &Jobs, job: &Job, told: impl Fn(&[u8])) -> Result<
             LogOutput::StdIn { .. } => {}
         }
     }
-    // Its output has ended, and so has it.
-    let inspected = engine.call(&doing("inspecting"), docker.inspect_container(&id, None)).await;
-    let state = inspected.map_err(Problem::into_error)?.state.unwrap_or_default();
-    Ok(state.exit_code.unwrap_or(-1))
+    // Its output has ended, and so has it, unless the Engine has broken that off: while it runs, its exit code is 0.
+    loop {
+        let inspected = engine.call(&doing("inspecting"), docker.inspect_container(&id, None)).await;
+        let state = inspected.map_err(Problem::into_error)?.state.unwrap_or_default();
+        match (state.status, state.exit_code) {
+            (Some(Status::EXITED | Status::DEAD), Some(code)) => return Ok(code),
+            (Some(Status::RUNNING | Status::PAUSED), _) => tokio::time::sleep(LOOK_EVERY).await,
+            (status, _) => {
+                let status = status.map_or("unknown".to_owned(), |status| status.to_string());
+                let why = format!("its output has ended, and its state is {status}");
+                return Err(RuntimeError::Failed { doing: doing("running"), why });
+            }
+        }
+    }
 }
 
 fn body(engine: &Connection, job: &Job, image: String) -> ContainerCreateBody {

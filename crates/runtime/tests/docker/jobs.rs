@@ -3,10 +3,16 @@
 use super::{images::image, owner, runtime};
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
-use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
-use gapless_runtime::docker::Job;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use gapless_runtime::docker::{DockerConfig, DockerRuntime, Job};
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -25,13 +31,7 @@ async fn what_jobs_of_a_killed_server_left_is_removed_and_nothing_else() {
     }
     let runtime = Arc::new(runtime(&own));
     let folder = tempfile::tempdir().unwrap();
-    let job = Job {
-        name: named("under-way"),
-        image: image().to_owned(),
-        command: None,
-        variables: vec![("PORT".to_owned(), "9000".to_owned()), ("DATA_DIR".to_owned(), "/".to_owned())],
-        folder: (folder.path().to_owned(), "/results".to_owned()),
-    };
+    let job = job(named("under-way"), folder.path());
     let under_way = tokio::spawn({
         let runtime = runtime.clone();
         async move { runtime.run_job(&job, |_| {}).await }
@@ -48,6 +48,77 @@ async fn what_jobs_of_a_killed_server_left_is_removed_and_nothing_else() {
     until(&docker, &named("under-way"), false).await;
     let options = RemoveContainerOptionsBuilder::new().force(true).build();
     docker.remove_container(&named("foreign"), Some(options)).await.unwrap();
+}
+
+/// what it says of a container that runs is an exit code of 0.
+#[tokio::test]
+async fn a_job_whose_output_the_engine_breaks_off_has_not_ended() {
+    let docker = Docker::connect_with_unix_defaults().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let asked = listen_in_front(&socket);
+    let config = DockerConfig { socket: Some(socket), owner: owner("broken-off"), ..DockerConfig::default() };
+    let runtime = DockerRuntime::connect(config).unwrap();
+    let name = format!("test-job-broken-off-{}", std::process::id());
+    let job = job(name.clone(), folder.path());
+    let (tell, told) = mpsc::channel();
+    let running = tokio::spawn(async move { runtime.run_job(&job, |text| drop(tell.send(text.to_vec()))).await });
+    let breaking_off = tokio::task::spawn_blocking(move || {
+        let is = |what: &'static str| move |(line, _): &(String, UnixStream)| line.contains(what);
+        let next = |what| std::iter::from_fn(|| asked.recv_timeout(DEADLINE).ok()).find(is(what)).unwrap().1;
+        let attached = next("/attach");
+        assert_eq!(told.recv_timeout(DEADLINE).unwrap(), b"it begins\n");
+        attached.shutdown(Shutdown::Both).unwrap();
+        next("/json");
+    });
+    breaking_off.await.unwrap();
+    let options = KillContainerOptionsBuilder::new().signal("KILL").build();
+    docker.kill_container(&name, Some(options)).await.unwrap();
+    assert_eq!(running.await.unwrap(), Ok(137));
+}
+
+/// A socket in front of the Engine's. It tells what the Engine is asked, each time with the connection.
+fn listen_in_front(path: &Path) -> mpsc::Receiver<(String, UnixStream)> {
+    let (tell, asked) = mpsc::channel();
+    let listener = UnixListener::bind(path).unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
+            let (mut from, mut to) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
+            std::thread::spawn(move || {
+                let _ = io::copy(&mut from, &mut to);
+                let _ = to.shutdown(Shutdown::Both);
+            });
+            let tell = tell.clone();
+            std::thread::spawn(move || pass(client, engine, &tell));
+        }
+    });
+    asked
+}
+
+fn pass(mut client: UnixStream, mut engine: UnixStream, tell: &mpsc::Sender<(String, UnixStream)>) {
+    let mut piece = [0; 4096];
+    while let Ok(count @ 1..) = client.read(&mut piece) {
+        let text = String::from_utf8_lossy(&piece[..count]);
+        if let Some(line) = text.lines().next().filter(|line| line.ends_with(" HTTP/1.1")) {
+            let _ = tell.send((line.to_owned(), client.try_clone().unwrap()));
+        }
+        if engine.write_all(&piece[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = engine.shutdown(Shutdown::Both);
+}
+
+/// A job that goes on until it is killed.
+fn job(name: String, folder: &Path) -> Job {
+    Job {
+        name,
+        image: image().to_owned(),
+        command: None,
+        variables: vec![("PORT".to_owned(), "9000".to_owned()), ("DATA_DIR".to_owned(), "/".to_owned())],
+        folder: (folder.to_owned(), "/results".to_owned()),
+    }
 }
 
 async fn exists(docker: &Docker, name: &str) -> bool {
