@@ -239,6 +239,7 @@ async fn change_table(worker: &Worker, changed: &Changed, done: oneshot::Sender<
 }
 
 async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
+    let mut cannot = false;
     loop {
         if !worker.plane.may_accept() {
             worker.make_room();
@@ -247,6 +248,7 @@ async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
         }
         match listener.accept().await {
             Ok((stream, peer)) => {
+                cannot = false;
                 spawn_local(connection::serve(&worker, stream, peer));
                 // Another core may be less busy: let it have the next one.
                 yield_now().await;
@@ -254,7 +256,10 @@ async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
             // The client gave up in the queue.
             Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted) => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                // Told once, however long it lasts.
+                if !std::mem::replace(&mut cannot, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 worker.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
