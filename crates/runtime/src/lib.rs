@@ -8,6 +8,7 @@ pub mod conformance;
 pub mod docker;
 mod error;
 mod instance;
+mod lines;
 mod pidfd;
 mod port;
 pub mod proc;
@@ -19,6 +20,7 @@ pub use error::RuntimeError;
 pub use instance::{
     Exit, InstancePlan, InstanceState, InstanceStatus, LogLine, LogQuery, LogStream, Peer, Progress, RuntimeEvent,
 };
+pub use lines::Lines;
 pub use pidfd::ended;
 pub use port::port_holder;
 

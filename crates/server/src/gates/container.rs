@@ -1,12 +1,12 @@
 //! A gate that is a container, run to its end on gapless's network.
 
 use super::target::from_this_host;
-use super::{GateRun, failed, junit, result};
+use super::{GateRun, Output, failed, junit, result};
 use gapless_core::gate::{GateContainer, GateResult};
 use gapless_runtime::docker::{DockerRuntime, Job};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 /// Where its reports go.
 const RESULTS: &str = "/gapless/results";
@@ -46,9 +46,14 @@ async fn run_container(
         variables: variables.collect(),
         folder: (folder.path().to_owned(), RESULTS.to_owned()),
     };
-    let lines = Lines { run, rest: Mutex::default() };
-    let code = docker.run_job(&job, |piece| lines.take(piece)).await.map_err(|error| error.to_string())?;
-    lines.end();
+    let lines = Mutex::new(Output::lines());
+    let take = |piece: &[u8]| {
+        if let Ok(mut lines) = lines.lock() {
+            run.output.piece(&mut lines, piece);
+        }
+    };
+    let code = docker.run_job(&job, take).await.map_err(|error| error.to_string())?;
+    run.output.end(lines.into_inner().unwrap_or_else(PoisonError::into_inner));
     let summary = if code == 0 { "done".to_owned() } else { format!("exited with code {code}") };
     let reported = junit::read(folder.path());
     Ok(junit::judge(result(code == 0, summary, &run.output), reported))
@@ -63,30 +68,5 @@ fn url(run: &GateRun, gateway: Option<&str>, listen: &[SocketAddr]) -> String {
         (_, _, Some(address), _) => format!("http://{}", from_this_host(*address)),
         (_, _, _, Some(instance)) => format!("http://{}", instance.1),
         _ => String::new(),
-    }
-}
-
-/// Lines of what comes in pieces.
-struct Lines<'a> {
-    run: &'a GateRun,
-    rest: Mutex<Vec<u8>>,
-}
-
-impl Lines<'_> {
-    fn take(&self, piece: &[u8]) {
-        let Ok(mut rest) = self.rest.lock() else { return };
-        rest.extend_from_slice(piece);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            self.run.output.line(&String::from_utf8_lossy(&line));
-        }
-    }
-
-    fn end(&self) {
-        if let Ok(rest) = self.rest.lock()
-            && !rest.is_empty()
-        {
-            self.run.output.line(&String::from_utf8_lossy(&rest));
-        }
     }
 }

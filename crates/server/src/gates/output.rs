@@ -1,12 +1,15 @@
 //! What a gate says: told at once to who follows, and its last lines kept.
 
 use gapless_core::gate::LINES_KEPT;
+use gapless_runtime::Lines;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// The longest line that is kept, in bytes.
 const LINE_BYTES_MAX: usize = 4096;
+/// How much is read at once.
+const PIECE_BYTES: usize = 16 << 10;
 
 /// Where the lines of one attempt go.
 #[derive(Clone)]
@@ -40,12 +43,27 @@ impl Output {
     }
 
     /// Takes everything that comes from `source`.
-    pub(super) async fn take(&self, source: impl AsyncRead + Unpin) {
-        let mut source = BufReader::new(source);
-        let mut bytes = Vec::new();
-        while let Ok(1..) = source.read_until(b'\n', &mut bytes).await {
-            self.line(&String::from_utf8_lossy(&bytes));
-            bytes.clear();
+    pub(super) async fn take(&self, mut source: impl AsyncRead + Unpin) {
+        let mut lines = Output::lines();
+        let mut piece = vec![0; PIECE_BYTES];
+        while let Ok(count @ 1..) = source.read(&mut piece).await {
+            self.piece(&mut lines, &piece[..count]);
         }
+        self.end(lines);
+    }
+
+    /// What [`Output::piece`] puts lines together in.
+    pub(super) const fn lines() -> Lines {
+        Lines::of_at_most(LINE_BYTES_MAX)
+    }
+
+    /// Takes a piece of what comes.
+    pub(super) fn piece(&self, lines: &mut Lines, piece: &[u8]) {
+        lines.take(piece, |line| self.line(&String::from_utf8_lossy(line)));
+    }
+
+    /// Nothing more comes.
+    pub(super) fn end(&self, lines: Lines) {
+        lines.end(|line| self.line(&String::from_utf8_lossy(line)));
     }
 }

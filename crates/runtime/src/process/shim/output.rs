@@ -3,7 +3,7 @@
 //! A line of a file is `MILLISECONDS o|e TEXT`.
 
 use super::now;
-use crate::{LogLine, LogStream};
+use crate::{Lines, LogLine, LogStream};
 use gapless_core::spec::LogRotation;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -73,27 +73,15 @@ impl Output {
 pub(super) fn pump(mut pipe: impl Read + Send + 'static, stream: LogStream, output: Arc<Output>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
-        let mut line = Vec::new();
+        let mut lines = Lines::of_at_most(LogLine::BYTES_MAX);
         loop {
-            let count = match pipe.read(&mut buffer) {
+            match pipe.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(count) => lines.take(&buffer[..count], |line| output.write(stream, line)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => break,
-            };
-            for part in buffer[..count].split_inclusive(|byte| *byte == b'\n') {
-                let text = part.strip_suffix(b"\n").unwrap_or(part);
-                // Of a longer line the rest is dropped.
-                let room = LogLine::BYTES_MAX.saturating_sub(line.len());
-                line.extend_from_slice(&text[..text.len().min(room)]);
-                if text.len() < part.len() {
-                    output.write(stream, &line);
-                    line.clear();
-                }
             }
         }
-        if !line.is_empty() {
-            output.write(stream, &line);
-        }
+        lines.end(|line| output.write(stream, line));
     })
 }
