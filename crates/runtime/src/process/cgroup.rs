@@ -1,10 +1,11 @@
 //! Control groups: limits on an instance, and all of its processes in one place. Where there are none that this user may
 //! write, there are no limits, and `gapless doctor` says so.
 
+use crate::proc;
 use gapless_core::InstanceName;
 use gapless_core::spec::Resources;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 const ROOT: &str = "/sys/fs/cgroup";
 /// The period of processor shares, in microseconds.
@@ -65,10 +66,17 @@ pub(super) fn out_of_memory_kills(group: &Path) -> u64 {
     lines.find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Freezes the group, or lets it go on; whether it has a freezer.
-pub(super) fn set_frozen(group: &Path, is_frozen: bool) -> bool {
+/// Freezes the group, or lets it go on; whether it has a freezer. That must have the same answer for both: what is not
+/// frozen by it is stopped by signals, and goes on by signals alone.
+pub(super) fn set_frozen(group: &Path, is_frozen: bool) -> io::Result<bool> {
     let value = if is_frozen { "1" } else { "0" };
-    is_unified() && fs::write(group.join("cgroup.freeze"), value).is_ok()
+    if !is_unified() {
+        return Ok(false);
+    }
+    match fs::write(group.join("cgroup.freeze"), value) {
+        Err(error) if proc::is_shortage(&error) => Err(error),
+        written => Ok(written.is_ok()),
+    }
 }
 
 /// Kills everything in the group, where the kernel can do that at once.

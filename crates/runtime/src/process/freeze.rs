@@ -1,7 +1,7 @@
 //! Freezing an instance: by the cgroup's freezer where there is one of version 2, otherwise by SIGSTOP to each of its
 //! processes, which none of them can catch.
 
-use super::folder::{Folders, failed, unseen};
+use super::folder::{Folders, State, failed, unseen};
 use super::{cgroup, identity};
 use crate::RuntimeError;
 use gapless_core::InstanceName;
@@ -30,7 +30,7 @@ pub(super) fn freeze(folders: &Folders, name: &InstanceName) -> Result<(), Runti
     }
     // First: a server that is killed on the way leaves none that stands still and is said to run.
     step(Point::ProcessFrozen, || fs::write(folder.join(MARKER), "")).map_err(|error| failed(&folder, &error))?;
-    if !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, true)) {
+    if !set_frozen(&state, true).map_err(unknown)? {
         let mut stopped = Vec::new();
         for _ in 0..ROUNDS_MAX {
             let mut tree = identity::tree(&state).map_err(unknown)?;
@@ -51,12 +51,18 @@ pub(super) fn thaw(folders: &Folders, name: &InstanceName) -> Result<(), Runtime
     if !is_frozen(&folder) {
         return Ok(());
     }
+    let unknown = |error: io::Error| unseen(&folder, &error);
     if let Some(state) = folders.state(name)?
-        && !state.cgroup.as_deref().is_some_and(|group| cgroup::set_frozen(group, false))
+        && !set_frozen(&state, false).map_err(unknown)?
     {
-        signal(&identity::tree(&state).map_err(|error| unseen(&folder, &error))?, Signal::CONT);
+        signal(&identity::tree(&state).map_err(unknown)?, Signal::CONT);
     }
     step(Point::ProcessThawed, || fs::remove_file(folder.join(MARKER))).map_err(|error| failed(&folder, &error))
+}
+
+/// Whether its group has a freezer; then that is done.
+fn set_frozen(state: &State, is_frozen: bool) -> io::Result<bool> {
+    state.cgroup.as_deref().map_or(Ok(false), |group| cgroup::set_frozen(group, is_frozen))
 }
 
 fn signal(pids: &[u32], signal: Signal) {
