@@ -293,6 +293,11 @@ impl Plane {
         }
     }
 
+    /// Whether that is this data plane's own status.
+    pub(crate) fn is_that_of(&self, status: &PlaneStatus) -> bool {
+        (status.pid, status.started_at) == (std::process::id(), self.started_at)
+    }
+
     pub(crate) fn status(&self) -> PlaneStatus {
         let mut state = self.state();
         let routes = self.routes.load_full();

@@ -7,7 +7,10 @@ use crate::worker::{self, Order};
 use crate::{Limits, control, handover};
 use gapless_core::routes::RouteTable;
 use gapless_effect::{Point, step};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::fs::File;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -16,7 +19,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 use tokio::net::UnixListener;
 use tokio::runtime::Builder;
@@ -132,6 +135,7 @@ fn begin(successor: &mut Command) {
 /// # Errors
 /// Where it cannot start.
 pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), ProxyError> {
+    let alone = begin_alone(&config.control_socket);
     let workers = config.workers.max(1);
     let connections_max = config.limits.connections_max.min(connections_by_files(raise_file_limit(), workers));
     let predecessor = Predecessor::find(&config)?;
@@ -153,6 +157,8 @@ pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), 
             predecessor.put_aside(&config.control_socket).await?;
         }
         let sockets = Sockets::bind(&config.control_socket)?;
+        // From here on another one finds this one.
+        drop(alone);
         predecessor::follow_all(&plane, &config.control_socket).await;
         for listener in listeners {
             plane.listen(listener).map_err(ProxyError::Start)?;
@@ -284,27 +290,72 @@ impl Sockets {
     }
 }
 
+/// How long one that begins waits for another one that does, before it goes on beside it.
+const BEGIN_ALONE_WITHIN: Duration = Duration::from_secs(3);
+
+/// Held while a data plane begins: of two that began at once, such as a successor and the one that the server starts in the
+/// place of a predecessor that has died, each would find nobody, and both would take the place.
+fn begin_alone(control_socket: &Path) -> Option<File> {
+    let folder = match control_socket.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let folder = File::open(folder).ok()?;
+    let give_up_at = Instant::now() + BEGIN_ALONE_WITHIN;
+    loop {
+        match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(folder),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < give_up_at => thread::sleep(END_POLL),
+            Err(error) => {
+                tracing::warn!(%error, "another data plane has not begun for long; this one goes on beside it");
+                return None;
+            }
+        }
+    }
+}
+
 /// How often is looked whether somebody answers at the control socket.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// In how many looks in a row another data plane has to answer there that has not said that it takes this one's place.
+/// One that does says so well before.
+const DISPLACED_LOOKS: u32 = 8;
 
 /// Sees to it that somebody answers at the control socket for as long as nobody has taken this data plane's place. One that
-/// was killed while it took it, or somebody who removed the file, leaves a place at which nobody does.
+/// was killed while it took it, or somebody who removed the file, leaves a place at which nobody does. And where two have
+/// it, this one ends if it is the one that is not told of any table: the other one gets its listening sockets.
 async fn keep_sockets(plane: Arc<Plane>, control_socket: PathBuf, mut own: Option<u64>) {
+    let there = control::Client::new(&control_socket);
+    let mut displaced = 0;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if plane.has_yielded.load(Ordering::Acquire) {
             return;
         }
-        if inode(&control_socket) == own || !predecessor::is_gone(&control_socket) {
-            continue;
-        }
-        match Sockets::bind(&control_socket) {
-            Ok(sockets) => {
-                tracing::warn!("nobody answered at the control socket any more; this data plane does again");
-                sockets.serve(&plane);
-                own = inode(&control_socket);
+        if inode(&control_socket) == own {
+            displaced = 0;
+        } else if predecessor::is_gone(&control_socket) {
+            match Sockets::bind(&control_socket) {
+                Ok(sockets) => {
+                    tracing::warn!("nobody answered at the control socket any more; this data plane does again");
+                    sockets.serve(&plane);
+                    own = inode(&control_socket);
+                }
+                Err(error) => tracing::error!(%error, "nobody answers at the control socket"),
             }
-            Err(error) => tracing::error!(%error, "nobody answers at the control socket"),
+        } else {
+            let is_another = there.status().await.is_ok_and(|there| !plane.is_that_of(&there));
+            displaced = if is_another { displaced + 1 } else { 0 };
+        }
+        if displaced >= DISPLACED_LOOKS && !plane.has_yielded.load(Ordering::Acquire) {
+            let (giver, to) = (Arc::clone(&plane), control_socket.clone());
+            let given = tokio::task::spawn_blocking(move || handover::give(&to, &giver.listeners()?)).await;
+            match given.unwrap_or_else(|error| Err(io::Error::other(error))) {
+                Ok(()) => {
+                    tracing::error!("another data plane has this one's place: it gets the listening sockets");
+                    return plane.stop();
+                }
+                Err(error) => tracing::error!(%error, "another data plane has this one's place"),
+            }
         }
     }
 }

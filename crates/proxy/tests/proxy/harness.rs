@@ -109,6 +109,11 @@ impl Proxy {
         }
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
+    }
+
     pub fn put(&self, table: &RouteTable) -> Applied {
         self.control.call(|client| client.put_table(table)).unwrap()
     }

@@ -109,6 +109,49 @@ fn a_second_data_plane_at_the_same_control_socket_is_refused() {
 }
 
 #[test]
+fn of_two_data_planes_that_begin_at_once_one_takes_the_place() {
+    for _ in 0..40 {
+        let mut proxy = Proxy::empty(|config| config.listen.clear());
+        proxy.end();
+        let (tell, ended) = std::sync::mpsc::channel();
+        let stops: Vec<_> = (0..2)
+            .map(|_| {
+                let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+                let (tell, config) = (tell.clone(), proxy.config.clone());
+                std::thread::spawn(move || {
+                    let served = gapless_proxy::serve(config, async { drop(stopped.await) });
+                    tell.send(served.map_err(|error| error.to_string())).unwrap();
+                });
+                stop
+            })
+            .collect();
+        let refused = ended.recv_timeout(PATIENCE).unwrap().unwrap_err();
+        assert!(refused.contains("another data plane answers"), "{refused}");
+        wait_for("the other one", || proxy.control.try_status());
+        drop(stops);
+        assert_eq!(ended.recv_timeout(PATIENCE).unwrap(), Ok(()));
+    }
+}
+
+#[test]
+fn a_data_plane_that_another_one_has_displaced_gives_it_the_listening_sockets_and_ends() {
+    let origin = Origin::named("blue");
+    let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
+    let place = &proxy.config.control_socket;
+    let aside = place.with_extension("aside");
+    let other = proxy.beside(|config| {
+        config.listen.clear();
+        (config.control_socket, config.table_file) = (aside.clone(), aside.with_extension("json"));
+    });
+    other.put(&shop(1, vec![live(BLUE, &[origin.address])]));
+    std::fs::rename(handover::socket_path(&aside), handover::socket_path(place)).unwrap();
+    std::fs::rename(&aside, place).unwrap();
+    wait_for("its end", || proxy.has_ended().then_some(()));
+    assert_eq!(other.status().listen, [proxy.address]);
+    assert_eq!(proxy.get("a", "/").status(), 200);
+}
+
+#[test]
 fn a_port_that_is_taken_is_an_error_with_its_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::empty(|_| {});
