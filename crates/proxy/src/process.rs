@@ -391,8 +391,22 @@ fn raise_file_limit() -> Option<u64> {
 }
 
 /// How many clients there are descriptors for: each takes one, and its request another one to an instance. Who was taken in
-/// without that would get an error; who waits in the socket's queue is answered in the end.
+/// without that would get an error; who waits in the socket's queue is answered in the end. Connections to instances that
+/// rest are not counted, so with very few descriptors there are errors all the same.
 fn connections_by_files(files: Option<u64>, workers: usize) -> usize {
     let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else { return usize::MAX };
     (files.saturating_sub(OWN_FILES + OWN_FILES_OF_A_WORKER * workers) / 2).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connections_by_files;
+
+    #[test]
+    fn each_client_that_is_taken_in_has_a_descriptor_for_its_request() {
+        assert_eq!(connections_by_files(Some(64), 2), 16);
+        assert_eq!(connections_by_files(Some(4), 2), 1);
+        assert!(connections_by_files(Some(1_048_576), 64) > 500_000);
+        assert_eq!(connections_by_files(None, 2), usize::MAX);
+    }
 }
