@@ -347,9 +347,8 @@ async fn keep_sockets(plane: Arc<Plane>, control_socket: PathBuf, mut own: Optio
             displaced = if is_another { displaced + 1 } else { 0 };
         }
         if displaced >= DISPLACED_LOOKS && !plane.has_yielded.load(Ordering::Acquire) {
-            let (giver, to) = (Arc::clone(&plane), control_socket.clone());
-            let given = tokio::task::spawn_blocking(move || handover::give(&to, &giver.listeners()?)).await;
-            match given.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            displaced = 0;
+            match give_sockets(&plane, &control_socket).await {
                 Ok(()) => {
                     tracing::error!("another data plane has this one's place: it gets the listening sockets");
                     return plane.stop();
@@ -358,6 +357,13 @@ async fn keep_sockets(plane: Arc<Plane>, control_socket: PathBuf, mut own: Optio
             }
         }
     }
+}
+
+/// Gives the listening sockets to the data plane that answers at the control socket.
+async fn give_sockets(plane: &Arc<Plane>, control_socket: &Path) -> io::Result<()> {
+    let (plane, to) = (Arc::clone(plane), control_socket.to_owned());
+    let giving = tokio::task::spawn_blocking(move || handover::give(&to, &plane.listeners()?));
+    giving.await.map_err(io::Error::other)?
 }
 
 fn inode(path: &Path) -> Option<u64> {

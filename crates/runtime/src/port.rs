@@ -1,5 +1,6 @@
 //! Who listens where, as the kernel tells it (proc(5), `/proc/net/tcp`).
 
+use crate::proc;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -15,8 +16,7 @@ const LISTEN: &str = "0A";
 pub fn port_holder(port: u16) -> Option<String> {
     let listening = listening(Path::new("/proc/net"));
     let inodes: BTreeSet<_> = listening.into_iter().filter(|(_, on)| *on == port).map(|(inode, _)| inode).collect();
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let mut pids = proc::pids().ok()?.into_iter();
     let pid = pids.find(|pid| sockets_of(*pid).iter().any(|inode| inodes.contains(inode)))?;
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     Some(format!("{} (process {pid})", name.trim()))
