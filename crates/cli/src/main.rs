@@ -15,7 +15,7 @@ use args::{Cli, Command};
 use clap::Parser;
 use exit::Failure;
 use gapless_effect::{Point, step};
-use gapless_server::Ended;
+use listenfd::ListenFd;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -70,20 +70,21 @@ const FILE_THREADS_MAX: usize = 32;
 const SERVER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 fn serve(args: args::Server, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    // Before there is another thread: it is taken out of the environment.
+    let inherited = ListenFd::from_env().take_unix_listener(0).ok().flatten();
     let mut tokio = tokio::runtime::Builder::new_multi_thread();
     let tokio = tokio.worker_threads(2).max_blocking_threads(FILE_THREADS_MAX).enable_all().build();
     let tokio = tokio.map_err(Failure::other)?;
     // By its path from now on, at which another version may be when it begins anew.
     let program = std::env::current_exe().map_err(Failure::other)?;
-    let ended = tokio.block_on(commands::server::run(args, socket))?;
+    let handed_on = tokio.block_on(commands::server::run(args, socket, inherited))?;
     tokio.shutdown_timeout(SERVER_ENDS_WITHIN);
-    match ended {
-        Ended::Stopped => Ok(ExitCode::SUCCESS),
-        // The same process with nothing in it of what it was doing.
-        Ended::BeginsAnew => {
-            let mut anew = std::process::Command::new(program);
-            anew.args(std::env::args_os().skip(1));
-            step(Point::ServerExec, || Err(anew.exec())).map_err(Failure::other)
-        }
+    let Some(socket) = handed_on else { return Ok(ExitCode::SUCCESS) };
+    // The same process with nothing in it of what it was doing, but for the socket at which whoever comes waits.
+    let mut anew = std::process::Command::new(program);
+    anew.args(std::env::args_os().skip(1));
+    if let Err(error) = socket.hand_on(&mut anew) {
+        tracing::warn!(%error, "the API's socket cannot be handed on; it is opened anew");
     }
+    step(Point::ServerExec, || Err(anew.exec())).map_err(Failure::other)
 }

@@ -22,6 +22,6 @@ pub mod runtimes;
 pub mod tables;
 
 pub use gapless_store::{EtcdConfig, EtcdTls};
-pub use http::openapi_document;
+pub use http::{ApiSocket, openapi_document};
 pub use planes::nginx::{NginxConfig, NginxContainer};
 pub use run::{Ended, PeersConfig, ServerConfig, ServerError, StoreConfig, run};

@@ -1,19 +1,23 @@
 //! Starts a server and runs it until it is told to end, or does not lead any more.
 
 use crate::cluster;
-use crate::http::{About, Front, ListenError, Listener, Role};
+use crate::http::{About, ApiSocket, Front, ListenError, Peer, Role};
 use crate::lead::ControlPlane;
 use crate::planes::nginx::NginxConfig;
 use crate::planes::{ProxyProcess, SupervisorError};
 use crate::records::RecordError;
 use crate::registry::RegistryConfig;
+use futures_util::future::{Either, select};
 use gapless_core::Timestamp;
 use gapless_runtime::RuntimeError;
 use gapless_store::{EtcdConfig, SqliteStore, Store, StoreError};
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixListener;
 
 /// What a server needs to know.
 #[derive(Debug, Clone)]
@@ -25,7 +29,7 @@ pub struct ServerConfig {
     /// Where the host's proxy and processes are; the state folder without it. Servers of one host share it.
     pub host_dir: Option<PathBuf>,
     /// The socket of the API.
-    pub socket: PathBuf,
+    pub socket: ApiSocket,
     /// What the proxy listens on.
     pub listen: Vec<SocketAddr>,
     /// The nginx that is the data plane, where it is not gapless's own proxy.
@@ -198,7 +202,7 @@ pub async fn run(
         StoreConfig::Sqlite => {
             let file = place.state_dir.join("state.db");
             let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file)?);
-            let listener = Listener::bind(&config.socket).await?;
+            let listener = config.socket.open().await?;
             let about = About {
                 name: config.name.clone(),
                 store: format!("SQLite in {}", file.display()),
@@ -209,25 +213,49 @@ pub async fn run(
             let plane = ControlPlane::begin(&config, &place, store, None, about).await?;
             let front = Front::closed("the server begins");
             front.open(plane.router.clone());
-            tracing::info!(socket = %config.socket.display(), applications = plane.applications, "ready");
+            tracing::info!(socket = %config.socket.path().display(), applications = plane.applications, "ready");
             ready();
-            tokio::select! {
-                ended = serve(listener, &front) => ended.map(|()| Ended::Stopped),
-                () = stop => {
-                    tracing::info!("ending; the proxy and all instances go on");
-                    Ok(Ended::Stopped)
-                }
-            }
+            let told = async {
+                stop.await;
+                tracing::info!("ending; the proxy and all instances go on");
+                Ok(Ended::Stopped)
+            };
+            answer_while(told, listener, &front).await
         }
         StoreConfig::Etcd(etcd) => cluster::run(&config, &place, etcd, ready, stop).await,
     }
 }
 
-/// Answers at the API's socket, for ever. Streams that are followed never end by themselves: when the server ends, they
-/// end with it.
-pub(crate) async fn serve(listener: tokio::net::UnixListener, front: &Front) -> Result<(), ServerError> {
-    let service = front.router().into_make_service_with_connect_info::<crate::http::Peer>();
-    axum::serve(listener, service).await.map_err(ServerError::Api)
+/// How long whoever was accepted before the server ended has to ask.
+const ASKS_WITHIN: Duration = Duration::from_millis(50);
+/// How long what was asked before the server ended has to be answered.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
+/// Answers at the API's socket for as long as the server lives.
+pub(crate) async fn answer_while(
+    lives: impl Future<Output = Result<Ended, ServerError>>,
+    listener: UnixListener,
+    front: &Front,
+) -> Result<Ended, ServerError> {
+    let service = front.router().into_make_service_with_connect_info::<Peer>();
+    let ended = front.ended();
+    let all_have_asked = async {
+        ended.await;
+        tokio::time::sleep(ASKS_WITHIN).await;
+    };
+    let answering = axum::serve(front.accepting(listener), service).with_graceful_shutdown(all_have_asked);
+    let answering = answering.into_future();
+    match select(pin!(answering), pin!(lives)).await {
+        Either::Left((answered, lives)) => {
+            answered.map_err(ServerError::Api)?;
+            lives.await
+        }
+        Either::Right((ended, answering)) => {
+            front.end();
+            let _ = tokio::time::timeout(LAST_ANSWERS_WITHIN, answering).await;
+            ended
+        }
+    }
 }
 
 fn prepare(folder: &PathBuf) -> Result<PathBuf, ServerError> {

@@ -2,6 +2,7 @@
 
 use gapless_api::ServerInfo;
 use gapless_e2e::{App, Host, Load, Runtime, wait_for};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 fn proxy_of(info: &ServerInfo) -> u32 {
@@ -38,4 +39,34 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
     host.kill_server();
     host.start_server();
     assert_eq!(host.server_info().planes[0].pid, seen.last().copied());
+}
+
+#[test]
+fn whoever_asks_while_the_server_begins_anew_is_answered() {
+    let host = Host::start();
+    let gapless = host.gapless();
+    let is_over = AtomicBool::new(false);
+    let asked = std::thread::scope(|scope| {
+        let asking = [(); 3].map(|()| {
+            scope.spawn(|| {
+                let mut asked = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    // It panics where the server refuses, or breaks off.
+                    assert!(proxy_of(&host.server_info()) > 0);
+                    asked += 1;
+                }
+                asked
+            })
+        });
+        for _ in 0..10 {
+            // As `systemctl reload gapless gapless-proxy` does: both at once.
+            let mut server = gapless.spawn(["upgrade", "--only", "server"]);
+            gapless.ok(["upgrade", "--only", "proxy"]);
+            assert!(server.wait().unwrap().success());
+        }
+        is_over.store(true, Ordering::Relaxed);
+        asking.map(|asking| asking.join().expect("all were answered")).into_iter().sum::<usize>()
+    });
+    assert!(asked > 100, "{asked}");
+    assert_eq!(host.log().matches("beginning anew").count(), 10);
 }

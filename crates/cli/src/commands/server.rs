@@ -8,8 +8,11 @@ use crate::supervised::{self, Told};
 use gapless_api::{ClientError, Code};
 use gapless_config::{EtcdTable, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server};
 use gapless_server::registry::RegistryConfig;
-use gapless_server::{Ended, EtcdConfig, EtcdTls, NginxConfig, NginxContainer, PeersConfig, ServerConfig, StoreConfig};
+use gapless_server::{
+    ApiSocket, Ended, EtcdConfig, EtcdTls, NginxConfig, NginxContainer, PeersConfig, ServerConfig, StoreConfig,
+};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +26,14 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 /// there as they are.
 const PLAIN_BELOW: &str = "/kv";
 
-pub async fn run(args: Server, socket: Option<PathBuf>) -> Result<Ended, Failure> {
+/// Runs the server. What the process image that begins anew in this one's place is handed; `None` where none does.
+pub async fn run(
+    args: Server,
+    socket: Option<PathBuf>,
+    inherited: Option<UnixListener>,
+) -> Result<Option<ApiSocket>, Failure> {
     let is_json = args.log_json;
-    let config = configured(args, socket)?;
+    let config = configured(args, socket, inherited)?;
     log::begin(is_json);
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
@@ -52,14 +60,20 @@ pub async fn run(args: Server, socket: Option<PathBuf>) -> Result<Ended, Failure
             supervised::ends();
         }
     };
-    let own = config.socket.clone();
+    let socket = config.socket.clone();
+    let own = socket.path().to_owned();
     supervised::begin(move || asked(own.clone()));
     let ended = Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)?;
-    Ok(if begins_anew.load(Ordering::Acquire) { Ended::BeginsAnew } else { ended })
+    Ok((begins_anew.load(Ordering::Acquire) || ended == Ended::BeginsAnew).then_some(socket))
 }
 
-/// What the file says, and before it what was said on the command line.
-pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig, Failure> {
+/// What the file says, and before it what was said on the command line. `inherited` is the API's socket as the process
+/// image before this one handed it on.
+pub fn configured(
+    args: Server,
+    socket: Option<PathBuf>,
+    inherited: Option<UnixListener>,
+) -> Result<ServerConfig, Failure> {
     let file = match &args.config {
         Some(path) => load_server(path)?,
         None if Path::new(DEFAULT_FILE).exists() => load_server(Path::new(DEFAULT_FILE))?,
@@ -71,7 +85,7 @@ pub fn configured(args: Server, socket: Option<PathBuf>) -> Result<ServerConfig,
         state_dir: args.state_dir.or(file.state_dir).unwrap_or_else(default_state_dir),
         host_dir: file.host_dir,
         proxy_socket: args.proxy_socket,
-        socket: socket.or(file.socket).unwrap_or_else(default_socket),
+        socket: ApiSocket::new(socket.or(file.socket).unwrap_or_else(default_socket), inherited),
         nginx: match file.proxy {
             ProxyTable::Gapless => None,
             ProxyTable::Nginx(table) => Some(nginx_config(*table, &listen)),

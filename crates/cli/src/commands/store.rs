@@ -15,7 +15,7 @@ pub async fn run(args: Store, socket: Option<PathBuf>) -> Result<ExitCode, Failu
     match args.command {
         StoreCommand::Export { file, kv, server } => export(&file, &kv, server.into(), socket).await,
         StoreCommand::Import { file, force, server } => {
-            let config = configured(server.into(), socket)?;
+            let config = configured(server.into(), socket, None)?;
             let store = backup::open(&config).await.map_err(Failure::other)?;
             let imported = backup::import(store, config.prefix(), &file, force).await.map_err(Failure::other)?;
             println!("imported {} entries from {}", imported.entries, file.display());
@@ -29,13 +29,13 @@ pub async fn run(args: Store, socket: Option<PathBuf>) -> Result<ExitCode, Failu
 
 /// Of the server that runs, or of the store itself where none does.
 async fn export(file: &Path, kv: &[String], server: Server, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    let config = configured(server, socket)?;
+    let config = configured(server, socket, None)?;
     // Whole or not at all, and for its owner's eyes: the records hold variables of applications.
     let fresh = file.with_added_extension("unfinished");
     let failed = |error: io::Error| Failure::other(format!("{} cannot be written: {error}", file.display()));
     let made = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh).map_err(failed)?;
     let mut out = BufWriter::new(made);
-    let written = match Client::new(&config.socket).export(kv, |bytes| out.write_all(bytes)).await {
+    let written = match Client::new(config.socket.path()).export(kv, |bytes| out.write_all(bytes)).await {
         Err(ClientError::NoServer { .. }) => {
             let lines = backup::export_of(&config, kv).await.map_err(Failure::other);
             lines.and_then(|mut lines| lines.try_for_each(|line| out.write_all(&line)).map_err(failed))

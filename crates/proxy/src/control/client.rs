@@ -19,6 +19,10 @@ use tokio::sync::Mutex;
 /// acknowledged, and disks stall.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often a call is made where another data plane answers by now: over the kept connection, to the one that was at the
+/// place a moment ago, and to the one that has taken it.
+const ATTEMPTS: u32 = 3;
+
 /// Bytes of an answer: counts of some thousand placements fit.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
@@ -164,22 +168,42 @@ impl Client {
         let timeout = || ControlError::Timeout { socket: self.socket.clone(), waited: deadline };
         let answer = tokio::time::timeout(deadline, async {
             let mut kept = connection.lock().await;
-            // A kept connection may have died with the process behind it: that is found out by using it, and every
-            // call may be made twice without harm.
-            if let Some(mut sender) = kept.take()
-                && sender.ready().await.is_ok()
-                && let Ok(answer) = self.send(&mut sender, &method, path, &body).await
-            {
-                *kept = Some(sender);
-                return Ok(answer);
+            // A kept connection may have died with the process behind it, and a new one may lead to a data plane whose place
+            // is taken right then: that is found out by using it, and every call may be made twice without harm.
+            let mut attempts_left = ATTEMPTS;
+            loop {
+                attempts_left -= 1;
+                let attempted = self.attempt(kept.take(), &method, path, &body).await;
+                let is_elsewhere = match &attempted {
+                    Ok((_, status, _)) => *status == StatusCode::MISDIRECTED_REQUEST,
+                    Err(error) => matches!(error, ControlError::Away { .. }),
+                };
+                if !is_elsewhere || attempts_left == 0 {
+                    let (sender, status, bytes) = attempted?;
+                    *kept = Some(sender);
+                    return Ok((status, bytes));
+                }
             }
-            let mut sender = self.connect().await?;
-            let answer = self.send(&mut sender, &method, path, &body).await?;
-            *kept = Some(sender);
-            Ok(answer)
         });
         let (status, bytes) = answer.await.map_err(|_| timeout())??;
         decode(status, &bytes)
+    }
+
+    /// Makes a call over that connection, or over a new one.
+    async fn attempt(
+        &self,
+        kept: Option<SendRequest<Full<Bytes>>>,
+        method: &Method,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<(SendRequest<Full<Bytes>>, StatusCode, Bytes), ControlError> {
+        let mut sender = match kept {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        sender.ready().await.map_err(|error| self.away(io::Error::other(error)))?;
+        let (status, bytes) = self.send(&mut sender, method, path, body).await?;
+        Ok((sender, status, bytes))
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, ControlError> {

@@ -6,7 +6,7 @@
 //! | `PATCH /v1/table` | [`RouteChange`](gapless_core::routes::RouteChange) | [`Applied`], or 409 [`Refusal`] where its base is not the present version |
 //! | `GET /v1/status` | | [`PlaneStatus`] |
 //! | `GET /v1/changes?seen=N&timeout_ms=M` | | [`Changes`], as soon as the sequence differs from `N`, or after `M` |
-//! | `POST /v1/yield` | | its table: it stops as below, and answers to the one that takes its place only: `PUT /v1/yielded/table`, `GET /v1/yielded/status` |
+//! | `POST /v1/yield` | | its table: it stops as below, and answers to the one that takes its place only: `PUT /v1/yielded/table`, `GET /v1/yielded/status`; what is for the other one by now gets 421 |
 //! | `POST /v1/stop` | | nothing; the data plane stops accepting, finishes what it has and ends |
 
 mod client;

@@ -55,7 +55,7 @@ async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
     let mut answer = match (request.method(), path) {
         // Nor does it know any more what those have in flight whose place it had taken.
         (&Method::PUT | &Method::PATCH, "/v1/table") | (&Method::GET, "/v1/status") if has_yielded => {
-            refuse(plane, StatusCode::SERVICE_UNAVAILABLE, "another data plane has taken its place".to_owned())
+            refuse(plane, StatusCode::MISDIRECTED_REQUEST, "another data plane has taken its place".to_owned())
         }
         (&Method::PUT, "/v1/table") => match read(plane, request).await {
             Ok(table) => everywhere(plane, plane.put(&table).await).await,

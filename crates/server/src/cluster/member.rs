@@ -40,7 +40,7 @@ impl Member {
             id: id(&place.state_dir)?,
             pid: std::process::id(),
             host: host(),
-            socket: std::path::absolute(&config.socket).unwrap_or_else(|_| config.socket.clone()),
+            socket: std::path::absolute(config.socket.path()).unwrap_or_else(|_| config.socket.path().to_owned()),
             address: config.peers.as_ref().map(|peers| peers.address.clone()),
             since: place.started_at,
         })

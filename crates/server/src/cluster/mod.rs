@@ -10,11 +10,11 @@ mod follower;
 mod member;
 mod peers;
 
-use crate::http::{About, Front, Listener, Role};
+use crate::http::{About, Front, Role};
 use crate::lead::{ControlPlane, Parts};
 use crate::planes::{HostPlane, Supervisor};
 use crate::records::RecordError;
-use crate::run::{Ended, Place, ServerConfig, ServerError, serve};
+use crate::run::{Ended, Place, ServerConfig, ServerError, answer_while};
 use futures_util::StreamExt;
 use gapless_store::{EtcdConfig, EtcdStore, Held, Session, Store, StoreError};
 use member::Member;
@@ -59,12 +59,8 @@ pub(crate) async fn run(
     if let Some(peers) = &config.peers {
         tasks.spawn(Incoming::bind(peers).await?.serve(server.front.clone()));
     }
-    let listener = Listener::bind(&config.socket).await?;
-    let mut stop = pin!(stop);
-    tokio::select! {
-        ended = serve(listener, &server.front) => ended.map(|()| Ended::Stopped),
-        ended = server.live(etcd, ready, &mut stop) => ended,
-    }
+    let listener = config.socket.open().await?;
+    answer_while(server.live(etcd, ready, pin!(stop)), listener, &server.front).await
 }
 
 struct Server<'a> {
@@ -97,6 +93,7 @@ impl Server<'_> {
                 Ok(Ended::Stopped)
             }
         };
+        self.front.end();
         self.front.close("this server is ending");
         // By now nothing is done any more that a successor could meet.
         session.end().await;
@@ -248,7 +245,7 @@ impl Server<'_> {
         self.front.open(plane.router.clone());
         tracing::info!(
             name = self.config.name,
-            socket = %self.config.socket.display(),
+            socket = %self.config.socket.path().display(),
             applications = plane.applications,
             "leading"
         );

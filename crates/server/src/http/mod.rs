@@ -13,7 +13,7 @@ mod system;
 pub(crate) use error::Failure;
 pub use front::Front;
 pub use gapless_api::Role;
-pub use listener::{FORWARDED_BY, ListenError, Listener, Peer};
+pub use listener::{ApiSocket, FORWARDED_BY, ListenError, Peer};
 pub use openapi::document as openapi_document;
 
 use crate::controller::Shared;
