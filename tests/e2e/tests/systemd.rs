@@ -199,6 +199,11 @@ fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does
         assert!(shown.contains(wanted), "{shown}");
     }
 
+    // A server that saw the instances being stopped would take them for dead, and leave routes without them behind.
+    std::fs::write(host.folder().join("slow.conf"), "[Service]\nExecStop=/bin/sleep 3\n").unwrap();
+    host.ok(&["mkdir", "/etc/systemd/system/gapless.service.d"]);
+    host.ok(&["cp", "/srv/slow.conf", "/etc/systemd/system/gapless.service.d/slow.conf"]);
+    host.ok(&["systemctl", "daemon-reload"]);
     // Without the server, so that it is systemd that brings the live slot back.
     host.ok(&["systemctl", "disable", "gapless"]);
     host.reboot();

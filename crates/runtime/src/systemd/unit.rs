@@ -51,6 +51,8 @@ pub(super) fn file(plan: &Plan, folder: &Path, comes_back: bool) -> UnitFile {
         .section("Unit")
         .set("Description", format!("{} by gapless", plan.name))
         .set("After", "network.target")
+        .because("A machine that goes down ends the server first: it would take the instance for dead.")
+        .set("Before", "gapless.service")
         .section("Service")
         .set("Type", "exec")
         .command("ExecStart", words)
