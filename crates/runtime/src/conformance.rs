@@ -9,7 +9,7 @@ use crate::{InstancePlan, InstanceState, InstanceStatus, LogQuery, Peer, Runtime
 use futures_util::StreamExt;
 use gapless_core::spec::Service;
 use gapless_core::{AppKey, InstanceName, Millis, PlacementId, ServiceName, Slot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         self.another_runtime_over_the_same_world_sees_the_same().await;
         self.an_exit_is_seen_with_its_code_and_its_last_words().await;
         self.a_start_after_an_exit_is_another_run().await;
+        self.one_that_is_looked_at_while_it_starts_is_one_run().await;
         self.an_application_lists_only_its_own().await;
         self.an_end_is_told_at_once().await;
         self.output_is_followed().await;
@@ -118,6 +119,35 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         })
         .await;
         runtime.stop(&plan.name, GRACE).await.unwrap();
+    }
+
+    async fn one_that_is_looked_at_while_it_starts_is_one_run(&self) {
+        let runtime = (self.make)();
+        for deployment in 40..50 {
+            let plan = self.plan(deployment, &[]).await;
+            let mut runs = BTreeSet::new();
+            let mut look = async || {
+                if let Some(InstanceStatus { id, state: InstanceState::Running { since, .. }, .. }) =
+                    status(&runtime, &plan.name).await
+                {
+                    runs.insert((id, since));
+                }
+            };
+            let mut starting = std::pin::pin!(runtime.start(&plan));
+            let mut has_started = false;
+            while !has_started {
+                tokio::select! {
+                    started = &mut starting => {
+                        started.unwrap();
+                        has_started = true;
+                    }
+                    () = look() => {}
+                }
+            }
+            look().await;
+            assert_eq!(runs.len(), 1, "{runs:?}");
+            runtime.stop(&plan.name, GRACE).await.unwrap();
+        }
     }
 
     async fn an_application_lists_only_its_own(&self) {

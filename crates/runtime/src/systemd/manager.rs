@@ -194,12 +194,9 @@ impl Manager {
         let connection = self.connection().await?;
         let read = within("GetAll", CALL_DEADLINE, async {
             let properties = Proxy::new(&connection, DESTINATION, path, "org.freedesktop.DBus.Properties").await?;
-            let mut all: HashMap<String, OwnedVariant> =
-                properties.call("GetAll", &("org.freedesktop.systemd1.Unit",)).await?;
-            let of_service: HashMap<String, OwnedVariant> =
-                properties.call("GetAll", &("org.freedesktop.systemd1.Service",)).await?;
-            all.extend(of_service);
-            Ok(Properties(all))
+            // Those of all interfaces at one moment, as `systemctl show` asks for them: read one after the other, a unit that
+            // is starting could have the process of a run that it does not name yet.
+            Ok(Properties(properties.call("GetAll", &("",)).await?))
         });
         read.await?.map_err(|error: zbus::Error| refused("GetAll", unit, &error))
     }

@@ -51,7 +51,7 @@ impl Front {
         *self.answering.lock().unwrap_or_else(PoisonError::into_inner) = Answering::By(router);
     }
 
-    /// Nothing new is answered from now on, and what is followed breaks off: it would not end by itself.
+    /// The server ends: nobody is accepted any more, and what is followed breaks off, since it would not end by itself.
     pub fn end(&self) {
         self.has_ended.send_replace(true);
     }
