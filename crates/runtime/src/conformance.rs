@@ -127,10 +127,11 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
             let plan = self.plan(deployment, &[]).await;
             let mut runs = BTreeSet::new();
             let mut look = async || {
-                if let Some(InstanceStatus { id, state: InstanceState::Running { since, .. }, .. }) =
-                    status(&runtime, &plan.name).await
-                {
-                    runs.insert((id, since));
+                // It may say that it does not know right now, but nothing that is not so.
+                for seen in runtime.list(key_of(&plan)).await.unwrap_or_default() {
+                    if let InstanceState::Running { since, .. } = seen.state {
+                        runs.insert((seen.id, since));
+                    }
                 }
             };
             let mut starting = std::pin::pin!(runtime.start(&plan));

@@ -75,6 +75,7 @@ async fn a_job_whose_output_the_engine_breaks_off_has_not_ended() {
     let options = KillContainerOptionsBuilder::new().signal("KILL").build();
     docker.kill_container(&name, Some(options)).await.unwrap();
     assert_eq!(running.await.unwrap(), Ok(137));
+    docker.remove_container(&name, None).await.unwrap();
 }
 
 /// A socket in front of the Engine's. It tells what the Engine is asked, each time with the connection.
