@@ -14,8 +14,9 @@ trap 'rm -rf "$context"' EXIT
 cp "target/$triple/release/bdd-assistant" examples/bdd-assistant/Dockerfile "$context"
 
 # Through the Engine's API, so that nothing but the Engine is needed.
-tar --create --directory "$context" bdd-assistant Dockerfile | curl --silent --show-error --fail --unix-socket /var/run/docker.sock \
-    --header 'Content-Type: application/x-tar' --data-binary @- "http://docker/build?t=$tag&rm=true" >"$context/answer"
+tar --create --directory "$context" bdd-assistant Dockerfile |
+    curl --silent --show-error --fail --unix-socket /var/run/docker.sock \
+        --header 'Content-Type: application/x-tar' --data-binary @- "http://docker/build?t=$tag&rm=true" >"$context/answer"
 if grep --quiet '"error"' "$context/answer"; then
     cat "$context/answer" >&2
     exit 1

@@ -135,13 +135,9 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
                 }
             };
             let mut starting = std::pin::pin!(runtime.start(&plan));
-            let mut has_started = false;
-            while !has_started {
+            loop {
                 tokio::select! {
-                    started = &mut starting => {
-                        started.unwrap();
-                        has_started = true;
-                    }
+                    started = &mut starting => break started.unwrap(),
                     () = look() => {}
                 }
             }

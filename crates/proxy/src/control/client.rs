@@ -169,7 +169,7 @@ impl Client {
         let answer = tokio::time::timeout(deadline, async {
             let mut kept = connection.lock().await;
             // A kept connection may have died with the process behind it, and a new one may lead to a data plane whose place
-            // is taken right then: that is found out by using it, and every call may be made twice without harm.
+            // is taken right then: that is found out by using it, and every call may be repeated without harm.
             let mut attempts_left = ATTEMPTS;
             loop {
                 attempts_left -= 1;
