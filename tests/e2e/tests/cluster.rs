@@ -113,7 +113,7 @@ fn another_server_continues_the_deployment_of_one_that_is_killed() {
             }
             requests
         });
-        app.misbehaving("start-slow=3").write(pair.shared.path());
+        app.misbehaving("start-slow=6").write(pair.shared.path());
         one.ok(["deploy", "--force", "--detach"]);
         wait_for("it starts", SOON, || one.run(["status"]).stdout.contains("starting").then_some(()));
         pair.one.kill_server();

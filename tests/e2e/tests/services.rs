@@ -104,7 +104,7 @@ fn a_worker_that_exits_takes_all_services_back_or_never_lets_them_live() {
     let (code, phase) = failing("exit-at-start=3");
     assert!(matches!(&phase, Phase::Ended(Outcome::Failed(reason)) if reason.cause == Cause::Exited), "{phase:?}");
     assert_eq!(code, 3);
-    let (code, phase) = failing("start-slow=2,exit-at-start=3");
+    let (code, phase) = failing("start-slow=6,exit-at-start=3");
     let Phase::Ended(Outcome::Reverted(reason)) = &phase else { panic!("{phase:?}") };
     assert!(reason.cause == Cause::Exited && reason.message.contains(".worker.1 exited with code 3"), "{reason:?}");
     assert_eq!(code, 6);

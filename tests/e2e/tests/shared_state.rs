@@ -52,7 +52,7 @@ fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
 
-    app.misbehaving("start-slow=2").write(host.folder());
+    app.misbehaving("start-slow=8").write(host.folder());
     gapless.ok(["deploy", "--force", "--detach"]);
     wait_for("it starts", SOON, || gapless.run(["status"]).stdout.contains("starting").then_some(()));
     etcd.kill();
