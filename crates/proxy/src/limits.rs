@@ -14,11 +14,13 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Header lines of a request; more is answered 431.
     pub header_count_max: usize,
-    /// Client connections of the process, at most half as many as it may open files. At the limit those that have rested
+    /// Client connections of the process, at most a third as many as it may open files. At the limit those that have rested
     /// longest are ended, a second at least; where none rests, others wait in the socket's queue.
     pub connections_max: usize,
     /// Idle upstream connections that each core keeps for one instance.
     pub pool_idle_max: usize,
+    /// Idle upstream connections that each core keeps in all, at most as many as clients and their requests leave open files.
+    pub pool_max: usize,
     /// How long an upstream connection may rest in the pool.
     pub pool_idle_timeout: Duration,
     /// How long a stopping data plane finishes the requests that it has.
@@ -34,6 +36,7 @@ impl Default for Limits {
             header_count_max: 100,
             connections_max: 10_000,
             pool_idle_max: 1024,
+            pool_max: usize::MAX,
             pool_idle_timeout: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(30),
         }

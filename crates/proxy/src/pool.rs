@@ -16,20 +16,30 @@ use std::time::Duration;
 /// closing it at this moment.
 const SURE_FOR: Duration = Duration::from_millis(500);
 
-/// Idle connections by the serial of their instance, the latest used last.
+/// Idle connections, as many as there are descriptors for.
 #[derive(Default)]
-pub(crate) struct Pool(RefCell<HashMap<u64, Vec<Upstream>, BuildHasherDefault<SerialHasher>>>);
+pub(crate) struct Pool(RefCell<Idle>);
+
+#[derive(Default)]
+struct Idle {
+    /// By the serial of their instance, the latest used last.
+    of: HashMap<u64, Vec<Upstream>, BuildHasherDefault<SerialHasher>>,
+    /// How many there are.
+    count: usize,
+}
 
 impl Pool {
     /// A connection to the instance that seems good. `sure`: only one that was used a moment ago.
     pub(crate) fn take(&self, worker: &Worker, instance: &Instance, sure: bool) -> Option<Upstream> {
-        let mut pool = self.0.borrow_mut();
-        let idle = pool.get_mut(&instance.serial)?;
+        let Idle { of, count } = &mut *self.0.borrow_mut();
+        let idle = of.get_mut(&instance.serial)?;
         let age_max = ticks(if sure { SURE_FOR } else { worker.limits.pool_idle_timeout });
         while let Some(upstream) = idle.pop() {
+            *count -= 1;
             if worker.deadlines.now().wrapping_sub(upstream.idle_since) > age_max {
                 // All the others have rested for longer.
                 if !sure {
+                    *count -= idle.len();
                     idle.clear();
                 }
                 return None;
@@ -62,18 +72,19 @@ impl Pool {
 
     fn put(&self, worker: &Worker, instance: &Instance, mut upstream: Upstream) {
         upstream.idle_since = worker.deadlines.now();
-        let mut pool = self.0.borrow_mut();
-        let idle = pool.entry(instance.serial).or_default();
-        if idle.len() < worker.limits.pool_idle_max {
+        let Idle { of, count } = &mut *self.0.borrow_mut();
+        let idle = of.entry(instance.serial).or_default();
+        if idle.len() < worker.limits.pool_idle_max && *count < worker.limits.pool_max {
             idle.push(upstream);
+            *count += 1;
         }
     }
 
     /// Closes the connections to instances that get no more requests.
     pub(crate) fn close(&self, serials: &[u64]) {
-        let mut pool = self.0.borrow_mut();
+        let Idle { of, count } = &mut *self.0.borrow_mut();
         for serial in serials {
-            pool.remove(serial);
+            *count -= of.remove(serial).map_or(0, |idle| idle.len());
         }
     }
 
@@ -82,10 +93,12 @@ impl Pool {
         // With no client it stands still.
         worker.deadlines.look_at_clock();
         let (now, age_max) = (worker.deadlines.now(), ticks(worker.limits.pool_idle_timeout));
-        self.0.borrow_mut().retain(|_, idle| {
+        let Idle { of, count } = &mut *self.0.borrow_mut();
+        of.retain(|_, idle| {
             idle.retain(|upstream| now.wrapping_sub(upstream.idle_since) <= age_max && !upstream.sender.is_closed());
             !idle.is_empty()
         });
+        *count = of.values().map(Vec::len).sum();
     }
 }
 

@@ -137,9 +137,9 @@ fn begin(successor: &mut Command) {
 pub fn serve(config: ProxyConfig, stop: impl Future<Output = ()>) -> Result<(), ProxyError> {
     let alone = begin_alone(&config.control_socket);
     let workers = config.workers.max(1);
-    let connections_max = config.limits.connections_max.min(connections_by_files(raise_file_limit(), workers));
+    let limits = within_files(config.limits.clone(), raise_file_limit(), workers);
     let predecessor = Predecessor::find(&config)?;
-    let (plane, orders) = Plane::new(Limits { connections_max, ..config.limits.clone() }, workers);
+    let (plane, orders) = Plane::new(limits, workers);
     let table = load_table(&config.table_file)?;
     let listeners = listeners(&config, predecessor.as_ref())?;
     let cores = start_cores(&plane, orders)?;
@@ -396,23 +396,30 @@ fn raise_file_limit() -> Option<u64> {
     }
 }
 
-/// How many clients there are descriptors for: each takes one, and its request another one to an instance. Who was taken in
-/// without that would get an error; who waits in the socket's queue is answered in the end. Connections to instances that
-/// rest are not counted, so with very few descriptors there are errors all the same.
-fn connections_by_files(files: Option<u64>, workers: usize) -> usize {
-    let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else { return usize::MAX };
-    (files.saturating_sub(OWN_FILES + OWN_FILES_OF_A_WORKER * workers) / 2).max(1)
+/// What there are descriptors for: each client takes one, its request another one to an instance, and what those leave is for
+/// connections to instances that rest. Who was taken in without that would get an error; who waits in the socket's queue is
+/// answered in the end.
+fn within_files(limits: Limits, files: Option<u64>, workers: usize) -> Limits {
+    let Some(files) = files.and_then(|files| usize::try_from(files).ok()) else { return limits };
+    let files = files.saturating_sub(OWN_FILES + OWN_FILES_OF_A_WORKER * workers);
+    let connections_max = limits.connections_max.min(files / 3).max(1);
+    let pool_max = limits.pool_max.min(files.saturating_sub(2 * connections_max) / workers);
+    Limits { connections_max, pool_max, ..limits }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::connections_by_files;
+    use super::{Limits, within_files};
 
     #[test]
-    fn each_client_that_is_taken_in_has_a_descriptor_for_its_request() {
-        assert_eq!(connections_by_files(Some(64), 2), 16);
-        assert_eq!(connections_by_files(Some(4), 2), 1);
-        assert!(connections_by_files(Some(1_048_576), 64) > 500_000);
-        assert_eq!(connections_by_files(None, 2), usize::MAX);
+    fn clients_their_requests_and_what_rests_have_descriptors() {
+        let for_clients_and_each_pool = |files, workers| {
+            let limits = within_files(Limits::default(), files, workers);
+            (limits.connections_max, limits.pool_max)
+        };
+        assert_eq!(for_clients_and_each_pool(Some(64), 2), (10, 6));
+        assert_eq!(for_clients_and_each_pool(Some(4), 2), (1, 0));
+        assert_eq!(for_clients_and_each_pool(Some(1_048_576), 64), (10_000, 16_063));
+        assert_eq!(for_clients_and_each_pool(None, 2), (10_000, usize::MAX));
     }
 }

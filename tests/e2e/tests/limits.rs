@@ -81,10 +81,7 @@ fn b20_when_ports_to_an_instance_run_out_the_rest_is_answered_and_it_recovers() 
     let mut clients: Vec<TcpStream> = (0..300_u16)
         .map(|index| {
             let address = SocketAddr::from(([127, 0, 0, u8::try_from(index / 75 + 1).unwrap()], port));
-            let mut client = TcpStream::connect(address).unwrap();
-            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-            client.write_all(b"GET /slow?ms=1500 HTTP/1.1\r\nHost: narrow.test\r\nConnection: close\r\n\r\n").unwrap();
-            client
+            ask(address, "/slow?ms=1500")
         })
         .collect();
     let statuses: Vec<u16> = clients.iter_mut().map(status).collect();
@@ -99,6 +96,14 @@ fn b20_when_ports_to_an_instance_run_out_the_rest_is_answered_and_it_recovers() 
             .all(|_| get(SocketAddr::from(([127, 0, 0, 9], port)), "/", "").is_some_and(|(status, _)| status == 200));
         ten.then_some(())
     });
+}
+
+/// A connection with one request, whose answer nobody waits for yet.
+fn ask(address: SocketAddr, path: &str) -> TcpStream {
+    let mut client = TcpStream::connect(address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    client.write_all(format!("GET {path} HTTP/1.1\r\nHost: any.test\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+    client
 }
 
 /// The status of an answer; 0 if there is none.
@@ -126,6 +131,12 @@ fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
     // The control plane has descriptors of its own.
     gapless.ok(["deploy", "--force"]);
     drop(crowd);
+
+    // A request takes two: nobody is taken in who cannot be answered.
+    let mut clients: Vec<TcpStream> = (0..100).map(|_| ask(host.address(), "/slow?ms=100")).collect();
+    let statuses: Vec<u16> = clients.iter_mut().map(status).collect();
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+
     let load = Load::idempotent(host.address(), 100);
     wait_for("requests are answered", Duration::from_secs(20), || (load.requests() > 100).then_some(()));
     let report = load.stop();
