@@ -23,7 +23,11 @@ fn a_large_body_arrives_whole_in_both_directions() {
         let answer = conn.answer();
         assert!(answer.body.iter().rev().eq(body.iter()));
     }
-    assert_eq!(origin.connections(), 1);
+    // The connection is good for another one. Not for a POST, on a machine so slow that it has rested for too long by then.
+    let connections = origin.connections();
+    conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(conn.answer().status(), 200);
+    assert_eq!(origin.connections(), connections);
 }
 
 #[test]
