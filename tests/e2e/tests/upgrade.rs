@@ -2,7 +2,9 @@
 
 use gapless_api::ServerInfo;
 use gapless_e2e::{App, Host, Load, Runtime, wait_for};
+use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 fn proxy_of(info: &ServerInfo) -> u32 {
@@ -39,6 +41,26 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
     host.kill_server();
     host.start_server();
     assert_eq!(host.server_info().planes[0].pid, seen.last().copied());
+}
+
+#[test]
+fn logs_are_followed_through_it_and_every_line_is_shown_once() {
+    let host = Host::start();
+    let gapless = host.gapless().within(&App::new("followed", Runtime::Process).write(host.folder()));
+    gapless.ok(["deploy"]);
+    let mut follower = gapless.spawn(["logs", "--follow"]);
+    let (show, shown) = mpsc::channel();
+    let stdout = BufReader::new(follower.stdout.take().unwrap());
+    std::thread::spawn(move || stdout.lines().try_for_each(|line| show.send(line.unwrap())));
+    let next = || shown.recv_timeout(Duration::from_secs(30));
+    assert!(next().unwrap().contains("release 1 starts"));
+    gapless.ok(["upgrade"]);
+    gapless.ok(["stop"]);
+    assert!(next().unwrap().ends_with("release 1 ends"));
+    assert_eq!(next(), Err(mpsc::RecvTimeoutError::Disconnected));
+    let ended = follower.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(String::from_utf8_lossy(&ended.stderr).trim(), "the server is away; waiting for it");
 }
 
 #[test]

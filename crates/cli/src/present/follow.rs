@@ -1,8 +1,8 @@
 //! Following a deployment: a progress display on a terminal, plain lines elsewhere, JSON for programs.
 
-use super::{deployment, json};
+use super::{again, deployment, json};
 use crate::exit::{self, Failure};
-use gapless_api::{Client, ClientError, Follow, FollowEvent, ProgressView};
+use gapless_api::{Client, ClientError, FollowEvent, ProgressView};
 use gapless_core::deployment::{Kind, Outcome};
 use gapless_core::{AppKey, Deployment, Millis, Phase};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -10,9 +10,6 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long a server that went away meanwhile is waited for: the deployment goes on when it is back.
-const SERVER_PATIENCE: Duration = Duration::from_secs(60);
-const SERVER_RETRY_AFTER: Duration = Duration::from_millis(100);
 const SPINNER_EVERY: Duration = Duration::from_millis(100);
 
 /// How far a deployment is followed, and what is success.
@@ -58,10 +55,7 @@ pub async fn follow(
             biased;
             event = events.next() => event,
             () = until_instant(give_up_at) => return Ok(display.pending(number)),
-            _ = tokio::signal::ctrl_c() => {
-                display.interrupted(number);
-                return Ok(ExitCode::from(exit::INTERRUPTED));
-            }
+            _ = tokio::signal::ctrl_c() => return Ok(display.interrupted(number)),
         };
         match event {
             Ok(Some(event)) => {
@@ -77,7 +71,13 @@ pub async fn follow(
                     return Ok(display.end(&event.deployment, until));
                 }
             }
-            Ok(None) | Err(ClientError::Broken(_)) => events = display.wait_for_server(client, key, number).await?,
+            Ok(None) | Err(ClientError::Broken(_)) => {
+                display.away();
+                match again::ask(async || client.follow(key, number).await).await? {
+                    Some(followed) => events = followed,
+                    None => return Ok(display.interrupted(number)),
+                }
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -175,32 +175,20 @@ impl Display {
         ExitCode::from(exit::APPROVAL)
     }
 
-    fn interrupted(&self, number: u64) {
+    fn interrupted(&self, number: u64) -> ExitCode {
         if let Display::Terminal { spinner, .. } = self {
             spinner.finish_and_clear();
         }
         eprintln!(
             "deployment {number} goes on; follow it again with `gapless show {number} -f`, end it with `gapless abort`"
         );
+        ExitCode::from(exit::INTERRUPTED)
     }
 
-    async fn wait_for_server(
-        &self,
-        client: &Client,
-        key: &AppKey,
-        number: u64,
-    ) -> Result<Follow<FollowEvent>, Failure> {
+    fn away(&self) {
         match self {
-            Display::Terminal { spinner, .. } => spinner.set_message("the server is away; waiting for it"),
-            Display::Plain { .. } | Display::Json => eprintln!("the server is away; waiting for it"),
-        }
-        let give_up_at = tokio::time::Instant::now() + SERVER_PATIENCE;
-        loop {
-            match client.follow(key, number).await {
-                Ok(events) => return Ok(events),
-                Err(error) if tokio::time::Instant::now() >= give_up_at => return Err(error.into()),
-                Err(_) => tokio::time::sleep(SERVER_RETRY_AFTER).await,
-            }
+            Display::Terminal { spinner, .. } => spinner.set_message(again::AWAY),
+            Display::Plain { .. } | Display::Json => eprintln!("{}", again::AWAY),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How things are shown to people.
 
+pub mod again;
 pub mod deployment;
 pub mod follow;
 pub mod json;
