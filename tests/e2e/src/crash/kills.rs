@@ -1,18 +1,22 @@
-//! Random kills: the server, its proxy, an instance or what supervises one, at random moments of deployments, rollbacks
-//! and promotions, under load.
+//! Random kills: the server, its proxy, an instance, what supervises one or the Docker Engine, at random moments of
+//! deployments, rollbacks and promotions, under load.
 
 use super::{Excusing, Site, world};
 use crate::chance::Chance;
 use crate::cli::ends_within;
-use crate::{App, Gapless, Runtime};
+use crate::sick::OwnEngine;
+use crate::{App, Gapless, Runtime, image};
 use std::collections::BTreeMap;
 use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
-const HOSTS: u64 = 2;
+/// What runs the application of each host.
+const HOSTS: [Runtime; 2] = [Runtime::Process, Runtime::Docker];
 const RATE_PER_S: u32 = 150;
 /// Within this time of its beginning something is killed.
 const KILLED_WITHIN_MS: u64 = 1800;
+/// Within this time an Engine that was killed is started again.
+const ENGINE_AWAY_MS: u64 = 1500;
 /// How long a command may go on after all is as it should be.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -53,12 +57,17 @@ enum Victim {
     Server,
     Proxy,
     Instance,
+    /// What supervises instances: the shim of a process, the Engine of containers.
     Shim,
+    Engine,
 }
 
-/// The server most often: it is what does something.
+/// Of processes. The server most often: it is what does something.
 const VICTIMS: [Victim; 6] =
     [Victim::Server, Victim::Server, Victim::Server, Victim::Proxy, Victim::Instance, Victim::Shim];
+/// Of containers.
+const VICTIMS_OF_AN_ENGINE: [Victim; 6] =
+    [Victim::Server, Victim::Server, Victim::Server, Victim::Proxy, Victim::Instance, Victim::Engine];
 
 impl Outcome {
     fn and(mut self, other: Outcome) -> Outcome {
@@ -74,40 +83,101 @@ impl Outcome {
     }
 }
 
-/// Kills at random, round after round, on several hosts beside each other, since most of a round is waiting. Each has a
-/// seed of its own, from that of the settings on, and its share of the rounds.
+/// Kills at random, round after round, on two hosts beside each other, since most of a round is waiting: one of processes, and
+/// one of containers. Each has a seed of its own, from that of the settings on, and its share of the rounds.
 ///
 /// # Panics
 /// If a host cannot be set up.
 #[must_use]
 pub fn run(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
-    let rounds = settings.rounds.div_ceil(HOSTS);
+    let rounds = settings.rounds.div_ceil(HOSTS.len() as u64);
     std::thread::scope(|scope| {
-        let one = |index| Settings { rounds, seed: settings.seed + index, ..settings };
-        let running: Vec<_> = (0..HOSTS).map(|index| scope.spawn(move || run_one(one(index), tell))).collect();
+        let one = |seed| Settings { rounds, seed, ..settings };
+        let hosts = HOSTS.into_iter().zip(settings.seed..);
+        let running: Vec<_> =
+            hosts.map(|(runtime, seed)| scope.spawn(move || run_one(runtime, one(seed), tell))).collect();
         let ended = running.into_iter().map(|running| running.join().expect("a host goes on to its end"));
         ended.fold(Outcome::default(), Outcome::and)
     })
 }
 
-fn run_one(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
+/// A host, and the Engine of its containers.
+struct Place {
+    // In this order: what uses the Engine ends before it.
+    site: Site,
+    engine: Option<OwnEngine>,
+}
+
+impl Place {
+    fn new(runtime: Runtime) -> Self {
+        let name = if runtime == Runtime::Docker { "killed-container" } else { "killed-process" };
+        let app = App {
+            replicas: 2,
+            deploy: "observe = \"400ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
+            tables: "[environments.test]\nhosts = [\"test.example\"]\n\
+                     [environments.production]\nhosts = [\"production.example\", \"127.0.0.1\", \"localhost\"]\n"
+                .to_owned(),
+            ..App::new(name, runtime)
+        };
+        let engine = (runtime == Runtime::Docker).then(|| OwnEngine::start_with_live_restore(&[&image()]));
+        let variables: Vec<_> = engine.iter().map(|engine| format!("DOCKER_HOST={}", engine.host())).collect();
+        let mut site = Site::new(app, None, &variables);
+        engine.iter().for_each(|engine| site.on_engine(&engine.host()));
+        site.gapless.ok(["deploy", "--force", "-e", "test"]);
+        Place { site, engine }
+    }
+
+    fn victims(&self) -> &'static [Victim] {
+        if self.engine.is_some() { &VICTIMS_OF_AN_ENGINE } else { &VICTIMS }
+    }
+
+    /// Kills it, or one of them; what was killed, if there was one.
+    fn kill(&mut self, victim: Victim, chance: &mut Chance, load: &mut Excusing) -> Option<String> {
+        match victim {
+            Victim::Server => {
+                self.site.host.kill_server();
+                return Some("server killed".to_owned());
+            }
+            Victim::Engine => {
+                self.engine.as_mut().filter(|engine| engine.is_running())?.kill();
+                return Some("engine killed".to_owned());
+            }
+            Victim::Proxy | Victim::Instance | Victim::Shim => {}
+        }
+        let processes = match (victim, &self.engine) {
+            (Victim::Instance, Some(_)) => world::processes_of_containers(self.site.name()),
+            _ => world::processes(self.site.host.folder()),
+        };
+        let is_wanted = |process: &&world::Process| match victim {
+            Victim::Proxy => process.is("proxy"),
+            Victim::Shim => process.is("shim"),
+            _ => process.instance.is_some() && !process.is("shim") && !process.is("server") && !process.is("proxy"),
+        };
+        let candidates: Vec<_> = processes.iter().filter(is_wanted).collect();
+        if candidates.is_empty() {
+            return None;
+        }
+        let process = *chance.one_of(&candidates);
+        let pid = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw)?;
+        let at = SystemTime::now();
+        // It may have ended a moment ago.
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok()?;
+        if !matches!(victim, Victim::Shim) {
+            load.killed_at(at);
+        }
+        Some(format!("{victim:?} {} {} killed", process.pid, process.instance.as_deref().unwrap_or("")))
+    }
+}
+
+fn run_one(runtime: Runtime, settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
     let give_up_at = Instant::now() + settings.within;
-    let app = App {
-        replicas: 2,
-        deploy: "observe = \"400ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
-        tables: "[environments.test]\nhosts = [\"test.example\"]\n\
-                 [environments.production]\nhosts = [\"production.example\", \"127.0.0.1\", \"localhost\"]\n"
-            .to_owned(),
-        ..App::new("killed", Runtime::Process)
-    };
-    let mut site = Site::new(app, None, &[]);
-    site.gapless.ok(["deploy", "--force", "-e", "test"]);
+    let mut place = Place::new(runtime);
     let mut chance = Chance::new(settings.seed);
     let mut outcome = Outcome::default();
     while outcome.rounds < settings.rounds && Instant::now() < give_up_at {
-        let told = round(&mut site, &mut chance, &mut outcome);
+        let told = round(&mut place, &mut chance, &mut outcome);
         outcome.rounds += 1;
-        tell(&format!("round {} (seed {}): {told}", outcome.rounds, settings.seed));
+        tell(&format!("round {} ({runtime:?}, seed {}): {told}", outcome.rounds, settings.seed));
         if outcome.repairs > 0 {
             break;
         }
@@ -115,9 +185,9 @@ fn run_one(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
     outcome
 }
 
-fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String {
-    let mut load = Excusing::start(&site.host, RATE_PER_S);
-    let (what, mut command) = begin(site, chance);
+fn round(place: &mut Place, chance: &mut Chance, outcome: &mut Outcome) -> String {
+    let mut load = Excusing::start(&place.site.host, RATE_PER_S);
+    let (what, mut command) = begin(&mut place.site, chance);
     *outcome.done.entry(what.to_owned()).or_default() += 1;
     let mut told = what.to_owned();
     // One kill, and sometimes a second one while the first is being got over.
@@ -125,28 +195,35 @@ fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String 
     let mut moments: Vec<u64> = (0..count).map(|_| chance.below(KILLED_WITHIN_MS)).collect();
     moments.sort_unstable();
     let began = Instant::now();
+    let until = |moment_ms| std::thread::sleep(Duration::from_millis(moment_ms).saturating_sub(began.elapsed()));
     let mut has_killed_proxy = false;
     let mut has_killed_server = false;
+    let mut engine_back_at = None;
     for moment in moments {
-        let mut victim = *chance.one_of(&VICTIMS);
+        let mut victim = *chance.one_of(place.victims());
         // Without both there is nobody who holds the listening sockets: what systemd does where it is.
         if (has_killed_proxy && matches!(victim, Victim::Server))
             || (has_killed_server && matches!(victim, Victim::Proxy))
         {
             victim = Victim::Instance;
         }
-        while began.elapsed() < Duration::from_millis(moment) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        if let Some(killed) = kill(site, victim, chance, &mut load) {
+        until(moment);
+        if let Some(killed) = place.kill(victim, chance, &mut load) {
             has_killed_proxy |= matches!(victim, Victim::Proxy);
             has_killed_server |= matches!(victim, Victim::Server);
+            if matches!(victim, Victim::Engine) {
+                engine_back_at = Some(moment + chance.below(ENGINE_AWAY_MS));
+            }
             *outcome.killed.entry(format!("{victim:?}").to_lowercase()).or_default() += 1;
             told.push_str(&format!(", {moment} ms: {killed}"));
         }
-        site.revive();
+        place.site.revive();
     }
-    let mut wrong = site.settle();
+    if let (Some(back_at), Some(engine)) = (engine_back_at, &mut place.engine) {
+        until(back_at);
+        engine.start_again();
+    }
+    let mut wrong = place.site.settle();
     if !ends_within(&mut command, COMMAND_DEADLINE) {
         wrong.push("the command goes on for ever".to_owned());
     }
@@ -160,7 +237,7 @@ fn round(site: &mut Site, chance: &mut Chance, outcome: &mut Outcome) -> String 
     }
     if !wrong.is_empty() {
         outcome.repairs += 1;
-        wrong.extend(site.told());
+        wrong.extend(place.site.told());
         told.push_str(&format!("\n    {}", wrong.join("\n    ")));
         outcome.wrong.extend(wrong);
     }
@@ -182,30 +259,4 @@ fn begin(site: &mut Site, chance: &mut Chance) -> (&'static str, Child) {
         }
         _ => ("promote", gapless.spawn(["promote", "--from", "test", "--to", "production"])),
     }
-}
-
-fn kill(site: &mut Site, victim: Victim, chance: &mut Chance, load: &mut Excusing) -> Option<String> {
-    if matches!(victim, Victim::Server) {
-        site.host.kill_server();
-        return Some("server killed".to_owned());
-    }
-    let processes = world::processes(site.host.folder());
-    let is_wanted = |process: &&world::Process| match victim {
-        Victim::Proxy => process.is("proxy"),
-        Victim::Shim => process.is("shim"),
-        _ => process.instance.is_some() && !process.is("shim") && !process.is("server") && !process.is("proxy"),
-    };
-    let candidates: Vec<_> = processes.iter().filter(is_wanted).collect();
-    if candidates.is_empty() {
-        return None;
-    }
-    let process = *chance.one_of(&candidates);
-    let pid = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw)?;
-    let at = SystemTime::now();
-    // It may have ended a moment ago.
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok()?;
-    if !matches!(victim, Victim::Shim) {
-        load.killed_at(at);
-    }
-    Some(format!("{victim:?} {} {} killed", process.pid, process.instance.as_deref().unwrap_or("")))
 }

@@ -109,6 +109,12 @@ impl Site {
         self.gapless.ok(["deploy", "--force"]);
     }
 
+    /// The application's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.app.name
+    }
+
     /// Has its containers be looked for on that Engine, named as in `DOCKER_HOST`.
     pub fn on_engine(&mut self, host: &str) {
         self.engine = Some(host.to_owned());

@@ -23,17 +23,25 @@ impl Process {
     }
 }
 
-/// The processes that have to do with that folder: their arguments or their variables name it. Those that have ended and
-/// are not reaped yet have neither.
+/// The processes that have to do with that folder.
 pub(crate) fn processes(folder: &Path) -> Vec<Process> {
-    let folder = folder.display().to_string();
+    processes_naming(&folder.display().to_string())
+}
+
+/// The processes of an application's containers, whichever Engine has them, and whether or not that runs.
+pub(crate) fn processes_of_containers(app: &str) -> Vec<Process> {
+    processes_naming(&format!("GAPLESS_INSTANCE={app}."))
+}
+
+/// The processes whose arguments or variables have that in them. Those that have ended and are not reaped yet have neither.
+fn processes_naming(part: &str) -> Vec<Process> {
     let own = std::process::id();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let text = |file: &str| fs::read(entry.path().join(file)).map(|bytes| strings(&bytes)).unwrap_or_default();
         let (words, variables) = (text("cmdline"), text("environ"));
-        if pid == own || !words.iter().chain(&variables).any(|text| text.contains(&folder)) {
+        if pid == own || !words.iter().chain(&variables).any(|text| text.contains(part)) {
             continue;
         }
         let of = |name: &str| variables.iter().find_map(|text| text.strip_prefix(name).map(str::to_owned));

@@ -21,6 +21,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// The Engine. It is gone with all that it runs when it is dropped.
 pub struct OwnEngine {
     folder: tempfile::TempDir,
+    has_live_restore: bool,
     process: Option<Child>,
     /// What it is in; gone after it.
     _namespace: Namespace,
@@ -34,9 +35,22 @@ impl OwnEngine {
     /// If that is not allowed here.
     #[must_use]
     pub fn start(images: &[&str]) -> Self {
+        OwnEngine::begin(images, false)
+    }
+
+    /// The same with `live-restore`: what was running when it was killed goes on when it comes back, too.
+    ///
+    /// # Panics
+    /// If that is not allowed here.
+    #[must_use]
+    pub fn start_with_live_restore(images: &[&str]) -> Self {
+        OwnEngine::begin(images, true)
+    }
+
+    fn begin(images: &[&str], has_live_restore: bool) -> Self {
         let namespace = Namespace::entered("engine");
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut engine = OwnEngine { folder, process: None, _namespace: namespace };
+        let mut engine = OwnEngine { folder, has_live_restore, process: None, _namespace: namespace };
         std::fs::create_dir(engine.disk()).expect("a folder can be made");
         let disk = engine.disk().display().to_string();
         run("mount", &["-t", "tmpfs", "-o", &format!("size={DISK}"), "gapless-sick", &disk]);
@@ -96,6 +110,7 @@ impl OwnEngine {
             .arg(format!("unix://{}", self.socket().display()))
             // Containers are in networks of their own.
             .args(["--bridge", "none", "--shutdown-timeout", "5"])
+            .args(self.has_live_restore.then_some("--live-restore"))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log)
@@ -104,7 +119,13 @@ impl OwnEngine {
         self.process = Some(process.expect("dockerd is installed"));
     }
 
-    /// Kills it with SIGKILL: its containers go on, until it is started again.
+    /// Whether it has not been killed or ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Kills it with SIGKILL: its containers go on, without `live-restore` until it is started again.
     pub fn kill(&mut self) {
         let mut process = self.process.take().expect("it runs");
         process.kill().expect("it can be killed");
