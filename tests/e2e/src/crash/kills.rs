@@ -110,14 +110,15 @@ struct Place {
 
 impl Place {
     fn new(runtime: Runtime) -> Self {
-        let name = if runtime == Runtime::Docker { "killed-container" } else { "killed-process" };
+        // Nobody else's containers are to be killed, on an Engine of somebody who does the same.
+        let name = format!("killed-{}", std::process::id());
         let app = App {
             replicas: 2,
             deploy: "observe = \"400ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
             tables: "[environments.test]\nhosts = [\"test.example\"]\n\
                      [environments.production]\nhosts = [\"production.example\", \"127.0.0.1\", \"localhost\"]\n"
                 .to_owned(),
-            ..App::new(name, runtime)
+            ..App::new(&name, runtime)
         };
         let engine = (runtime == Runtime::Docker).then(|| OwnEngine::start_with_live_restore(&[&image()]));
         let variables: Vec<_> = engine.iter().map(|engine| format!("DOCKER_HOST={}", engine.host())).collect();
