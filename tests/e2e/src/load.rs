@@ -2,7 +2,7 @@
 
 use gapless_ledger::{Ledger, LoadPlan, Mix, Report, Running};
 use std::net::SocketAddr;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 /// A load that runs.
 pub struct Load {
@@ -14,10 +14,7 @@ impl Load {
     /// Starts it.
     #[must_use]
     pub fn start(plan: LoadPlan) -> Self {
-        // One worker: a request and its connection take turns. On two, what is handed to a kept connection at the very moment in
-        // which that ends can stay in a channel that nobody reads any more (tokio's `mpsc`, under hyper's client). It is never
-        // answered then, and was taken for a loss.
-        let tokio = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("tokio can be set up");
+        let tokio = Runtime::new().expect("tokio can be set up");
         Load { running: tokio.block_on(async { Ledger::start(plan) }), tokio }
     }
 

@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
@@ -18,6 +19,8 @@ const POST_BYTES: usize = 10 << 10;
 const DOWNLOAD_BYTES: usize = 64 << 10;
 /// How often waiting requests are sent: several at a time, where the rate is higher.
 const TICK: Duration = Duration::from_millis(2);
+/// How often a connection is looked at whose answer has not come.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Sender = SendRequest<Full<Bytes>>;
 
@@ -85,13 +88,13 @@ async fn exchange(
         Some(sender) => sender,
         None => connect(plan).await?,
     };
-    let mut answer = sender.send_request(request(plan, entry.kind, &body, number)?).await;
+    let mut answer = answer_to(request(plan, entry.kind, &body, number)?, &mut sender).await;
     if answer.is_err() && is_kept && plan.mix == Mix::GetForgiving {
         book.closed(true);
         sender = connect(plan).await?;
-        answer = sender.send_request(request(plan, entry.kind, &body, number)?).await;
+        answer = answer_to(request(plan, entry.kind, &body, number)?, &mut sender).await;
     }
-    let answer = answer.map_err(|error| format!("sent and not answered: {error}"))?;
+    let answer = answer?;
     *release = release_of(&answer);
     let status = answer.status();
     let received =
@@ -111,6 +114,21 @@ async fn exchange(
         pool.put(sender, plan.connections);
     }
     Ok(())
+}
+
+/// The answer. What is handed to a connection at the very moment in which that ends can stay in a channel that nobody reads any
+/// more (tokio's `mpsc`, under hyper's client), and would be waited for in vain.
+async fn answer_to(request: Request<Full<Bytes>>, sender: &mut Sender) -> Result<Response<Incoming>, String> {
+    let mut answer = pin!(sender.send_request(request));
+    let mut has_ended = false;
+    loop {
+        match tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+            Ok(answer) => return answer.map_err(|error| format!("sent and not answered: {error}")),
+            Err(_) if has_ended => return Err("the connection ended before it was sent".to_owned()),
+            // An answer may be there already.
+            Err(_) => has_ended = sender.is_closed(),
+        }
+    }
 }
 
 fn request(plan: &LoadPlan, kind: Kind, body: &Bytes, number: u64) -> Result<Request<Full<Bytes>>, String> {
