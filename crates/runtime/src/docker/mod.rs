@@ -201,7 +201,12 @@ impl Runtime for DockerRuntime {
             self.engine.call("asking for the version", docker.version()).await.map_err(Problem::into_error)?;
         let unknown = || "unknown".to_owned();
         let (engine, api) = (version.version.unwrap_or_else(unknown), version.api_version.unwrap_or_else(unknown));
-        Ok(format!("Engine {engine}, API {api}, at {}", self.engine.socket()))
+        let info = self.engine.call("asking for its settings", docker.info()).await.map_err(Problem::into_error)?;
+        let when_restarted = match info.live_restore_enabled {
+            Some(true) => "containers go on while it is restarted (live-restore)",
+            _ => "containers end when it is restarted; with \"live-restore\": true in its daemon.json they go on",
+        };
+        Ok(format!("Engine {engine}, API {api}, at {}; {when_restarted}", self.engine.socket()))
     }
 }
 

@@ -189,6 +189,14 @@ async fn a_network_that_is_there_twice_is_made_one() {
 }
 
 #[tokio::test]
+async fn whether_containers_outlive_the_engine_is_told() {
+    let info = Docker::connect_with_local_defaults().unwrap().info().await.unwrap();
+    let outlive = if info.live_restore_enabled == Some(true) { "containers go on" } else { "containers end" };
+    let told = runtime(&owner("told")).check().await.unwrap();
+    assert!(told.contains("Engine ") && told.contains(outlive), "{told}");
+}
+
+#[tokio::test]
 async fn an_engine_that_is_away_is_told_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let config = DockerConfig { socket: Some(folder.path().join("docker.sock")), ..DockerConfig::default() };
