@@ -33,14 +33,16 @@ pub(super) async fn logs(
             if !follower.is_behind {
                 tokio::time::sleep(FOLLOW_POLL).await;
             }
-            if !follower.folder.exists() {
-                return None;
-            }
+            // What was written last is in the file that is open, also where it has been removed since.
+            let is_gone = !follower.folder.exists();
             let read = tokio::task::spawn_blocking(move || (follower.read_on().unwrap_or_default(), follower));
             let lines;
             (lines, follower) = read.await.ok()?;
             if !lines.is_empty() {
                 return Some((stream::iter(lines.into_iter().map(Ok)), follower));
+            }
+            if is_gone && !follower.is_behind {
+                return None;
             }
         }
     });
@@ -232,6 +234,19 @@ mod tests {
             output.write(LogStream::Stderr, b"and on");
             assert_eq!(texts(&all(&mut follower)).last(), Some(&"and on"));
         }
+    }
+
+    #[tokio::test]
+    async fn the_last_words_of_an_instance_that_is_gone_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = output(folder.path(), 3);
+        output.write(LogStream::Stdout, b"first words");
+        let mut lines = logs(folder.path().to_owned(), LogQuery { tail: 10, follow: true }).await.unwrap();
+        assert_eq!(texts(&[lines.next().await.unwrap().unwrap()]), ["first words"]);
+        output.write(LogStream::Stdout, b"last words");
+        drop(folder);
+        let rest: Vec<LogLine> = lines.map(Result::unwrap).collect().await;
+        assert_eq!(texts(&rest), ["last words"]);
     }
 
     #[test]
