@@ -163,6 +163,23 @@ async fn a_folder_that_a_killed_server_left_without_a_plan_is_listed_and_removed
 }
 
 #[tokio::test]
+async fn what_a_shim_that_was_killed_had_half_written_is_gone_with_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime(folder.path());
+    let mut service = service(&example("probe"));
+    service.variables.insert("EXIT".into(), "1".into());
+    let plan = plan(&runtime, service).await;
+    runtime.start(&plan).await.unwrap();
+    exited(&runtime, &plan.name).await;
+    let half_written = folder.path().join("processes/instances").join(plan.name.to_string()).join("exit.new");
+    std::fs::write(&half_written, "{").unwrap();
+    // It may have ended by now, and written its own end in order.
+    runtime.start(&plan).await.unwrap();
+    assert!(!half_written.exists() || std::fs::read(&half_written).unwrap() != b"{");
+    runtime.stop(&plan.name, GRACE).await.unwrap();
+}
+
+#[tokio::test]
 async fn programs_that_are_prepared_at_once_do_not_get_into_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Arc::new(runtime(folder.path()));

@@ -9,7 +9,7 @@ use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, NetworkingConfig, PortBinding,
     RestartPolicy, RestartPolicyNameEnum,
 };
-use bollard::query_parameters::CreateContainerOptionsBuilder;
+use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
 use gapless_core::InstanceName;
 use gapless_core::spec::{Container, Workload};
 use std::collections::HashMap;
@@ -19,18 +19,21 @@ use std::time::Duration;
 const START_DEADLINE: Duration = Duration::from_secs(60);
 /// What the Engine says where another container has the address.
 const ADDRESS_TAKEN: &str = "Address already in use";
+/// What the Engine says where it was killed at the wrong moment, and takes a container for ended of which containerd still has a
+/// task: it cannot be started any more.
+const TASK_IS_LEFT: &str = "already exists";
 /// To how many other addresses an instance is moved of which another container has the first.
 const MOVES_MAX: u32 = 4;
 
-/// Creates and starts the container of that plan; one that exists already is only started.
+/// Creates and starts the container of that plan; one that exists already is only started, where it can be.
 pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<(), RuntimeError> {
     let Workload::Docker(container) = &plan.service.workload else {
         return Err(RuntimeError::Start { name: plan.name.clone(), why: "it is not a container".to_owned() });
     };
     let mut addresses = network::ensure(engine, false).await?;
-    let id = match create(engine, plan, container, addresses.as_ref()).await {
-        Ok(id) => id,
-        Err(problem) if problem.status() == Some(409) => existing(engine, plan).await?,
+    let (id, is_new) = match create(engine, plan, container, addresses.as_ref()).await {
+        Ok(id) => (id, true),
+        Err(problem) if problem.status() == Some(409) => (existing(engine, plan).await?, false),
         Err(problem) => return Err(explain(problem, plan)),
     };
     if !plan.peers.is_empty() {
@@ -57,7 +60,23 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
             started = run(engine, &id, plan).await;
         }
     }
-    started.map_err(|problem| explain(problem, plan))
+    match started {
+        Err(problem) if !is_new && problem.message().contains(TASK_IS_LEFT) => {
+            let why = problem.message();
+            tracing::warn!(instance = %plan.name, why, "Docker cannot start this container again; making it anew");
+            remove(engine, &plan.name, &id).await?;
+            Box::pin(start(engine, plan)).await
+        }
+        other => other.map_err(|problem| explain(problem, plan)),
+    }
+}
+
+/// Removes a container, whatever it does.
+pub(super) async fn remove(engine: &Connection, name: &InstanceName, id: &str) -> Result<(), RuntimeError> {
+    // Its anonymous volumes go with it, as nothing else can name them; named ones stay.
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+    let removing = engine.docker().await?.remove_container(id, Some(options));
+    super::ignore(engine.call(&format!("removing {name}"), removing).await, &[404, 409])
 }
 
 /// Whether a container was created for a network that is not there any more.

@@ -18,7 +18,7 @@ pub use job::Job;
 
 use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
 use async_trait::async_trait;
-use bollard::query_parameters::{RemoveContainerOptionsBuilder, StopContainerOptionsBuilder};
+use bollard::query_parameters::StopContainerOptionsBuilder;
 use connection::{Connection, Problem};
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
@@ -144,10 +144,7 @@ impl Runtime for DockerRuntime {
         ignore(stopped, &[304, 404])?;
         // Before the container, so that the network never outlives what says that it is there.
         network::leave(&self.engine, &name.placement).await?;
-        // Its anonymous volumes go with it, as nothing else can name them; named ones stay.
-        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let removing = self.engine.docker().await?.remove_container(&id, Some(options));
-        ignore(self.engine.call(&format!("removing {name}"), removing).await, &[404, 409])
+        container::remove(&self.engine, name, &id).await
     }
 
     async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {

@@ -14,8 +14,8 @@ use tokio::process::Command;
 
 /// How long a shim may take to start its process.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// What an instance leaves when it ends.
-const OF_AN_EARLIER_RUN: [&str; 4] = ["exit.json", "state.json", "failure", "frozen"];
+/// What an instance leaves when it ends, and its shim when it is killed while it writes that.
+const OF_AN_EARLIER_RUN: [&str; 6] = ["exit.json", "exit.new", "state.json", "state.new", "failure", "frozen"];
 const START_POLL: Duration = Duration::from_millis(1);
 
 /// Writes the instance's plan; nothing where it runs already.

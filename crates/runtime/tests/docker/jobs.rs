@@ -1,6 +1,6 @@
 //! Containers that are run to their end, on the real Engine: nothing of them stays, whoever began them.
 
-use super::{images::image, owner, runtime};
+use super::{front, images::image, owner, runtime};
 use bollard::Docker;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
@@ -8,9 +8,8 @@ use bollard::query_parameters::{
 };
 use gapless_runtime::docker::{DockerConfig, DockerRuntime, Job};
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -56,7 +55,7 @@ async fn a_job_whose_output_the_engine_breaks_off_has_not_ended() {
     let docker = Docker::connect_with_unix_defaults().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
-    let asked = listen_in_front(&socket);
+    let asked = front::listen(&socket, |_| None);
     let config = DockerConfig { socket: Some(socket), owner: owner("broken-off"), ..DockerConfig::default() };
     let runtime = DockerRuntime::connect(config).unwrap();
     let name = format!("test-job-broken-off-{}", std::process::id());
@@ -76,39 +75,6 @@ async fn a_job_whose_output_the_engine_breaks_off_has_not_ended() {
     docker.kill_container(&name, Some(options)).await.unwrap();
     assert_eq!(running.await.unwrap(), Ok(137));
     docker.remove_container(&name, None).await.unwrap();
-}
-
-/// A socket in front of the Engine's. It tells what the Engine is asked, each time with the connection.
-fn listen_in_front(path: &Path) -> mpsc::Receiver<(String, UnixStream)> {
-    let (tell, asked) = mpsc::channel();
-    let listener = UnixListener::bind(path).unwrap();
-    std::thread::spawn(move || {
-        for client in listener.incoming().flatten() {
-            let engine = UnixStream::connect("/var/run/docker.sock").unwrap();
-            let (mut from, mut to) = (engine.try_clone().unwrap(), client.try_clone().unwrap());
-            std::thread::spawn(move || {
-                let _ = io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Both);
-            });
-            let tell = tell.clone();
-            std::thread::spawn(move || pass(client, engine, &tell));
-        }
-    });
-    asked
-}
-
-fn pass(mut client: UnixStream, mut engine: UnixStream, tell: &mpsc::Sender<(String, UnixStream)>) {
-    let mut piece = [0; 4096];
-    while let Ok(count @ 1..) = client.read(&mut piece) {
-        let text = String::from_utf8_lossy(&piece[..count]);
-        if let Some(line) = text.lines().next().filter(|line| line.ends_with(" HTTP/1.1")) {
-            let _ = tell.send((line.to_owned(), client.try_clone().unwrap()));
-        }
-        if engine.write_all(&piece[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = engine.shutdown(Shutdown::Both);
 }
 
 /// A job that goes on until it is killed.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod front;
 mod images;
 mod jobs;
 mod pull;
@@ -16,7 +17,7 @@ use gapless_runtime::{InstancePlan, InstanceState, Runtime};
 use images::image;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 const GRACE: Millis = Millis(3_000);
 
@@ -186,6 +187,34 @@ async fn a_network_that_is_there_twice_is_made_one() {
     running(&runtime, &plan.name).await;
     runtime.stop(&plan.name, GRACE).await.unwrap();
     docker.remove_network(&network).await.unwrap();
+}
+
+/// an Engine that was killed at the wrong moment says that for ever, once it is back.
+#[tokio::test]
+async fn a2_a_container_that_cannot_be_started_again_is_made_anew() {
+    let docker = Docker::connect_with_unix_defaults().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("docker.sock");
+    let lost: Arc<OnceLock<String>> = Arc::default();
+    let is_lost = lost.clone();
+    let _asked = front::listen(&socket, move |line| {
+        let id = is_lost.get()?;
+        line.contains(&format!("/{id}/start")).then(|| (500, format!("task {id}: already exists")))
+    });
+    let config = DockerConfig { socket: Some(socket), owner: owner("lost"), ..DockerConfig::default() };
+    let runtime = DockerRuntime::connect(config).unwrap();
+    let plan = plan(&runtime, "test-lost", service(image())).await;
+    let id = async || docker.inspect_container(&plan.name.to_string(), None).await.unwrap().id.unwrap();
+    runtime.start(&plan).await.unwrap();
+    let first = id().await;
+    docker.kill_container(&first, None).await.unwrap();
+    exited(&runtime, &plan.name).await;
+
+    lost.set(first.clone()).unwrap();
+    runtime.start(&plan).await.unwrap();
+    running(&runtime, &plan.name).await;
+    assert_ne!(id().await, first);
+    runtime.stop(&plan.name, GRACE).await.unwrap();
 }
 
 #[tokio::test]
