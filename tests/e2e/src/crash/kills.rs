@@ -110,8 +110,8 @@ struct Place {
 
 impl Place {
     fn new(runtime: Runtime) -> Self {
-        // Nobody else's containers are to be killed, on an Engine of somebody who does the same.
-        let name = format!("killed-{}", std::process::id());
+        // Containers are found by their application's name: it is to be nobody else's.
+        let name = format!("killed-{runtime:?}-{}", std::process::id()).to_lowercase();
         let app = App {
             replicas: 2,
             deploy: "observe = \"400ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),

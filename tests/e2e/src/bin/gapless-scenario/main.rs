@@ -56,7 +56,7 @@ enum Name {
     Crowd,
     /// An application that writes 50 MB a second and a line of a gigabyte to its log
     Flood,
-    /// Server, proxy and instances killed at random under load
+    /// Server, proxy, instances and the Docker Engine killed at random under load
     Kills,
     /// A migration with requests held, under load
     Hold,
