@@ -192,6 +192,41 @@ fn on_a_disk_that_becomes_read_only() {
     site.host.end();
 }
 
+#[test]
+fn a15_a_device_that_cannot_write_its_blocks_is_said_and_passes() {
+    sick_disk::in_namespace("on_a_device_that_cannot_write_its_blocks");
+}
+
+#[test]
+#[ignore = "a part of another test, in a namespace"]
+fn on_a_device_that_cannot_write_its_blocks() {
+    let folder = sick_disk::namespace_folder().expect("another test runs this one");
+    let backing = folder.join("backing");
+    sick_disk::mount(&["-t", "tmpfs", "-o", "size=400m", "tmpfs"], &backing);
+    let image = backing.join("disk");
+    fs::File::create(&image).and_then(|file| file.set_len(384 << 20)).expect("a file can be made");
+    run("fallocate", &["--length", "384MiB", &text(&image)]);
+    run("mkfs.ext4", &["-q", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", &text(&image)]);
+    let mut site = some_site(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
+    let server = site.host.server_pid();
+    let load = Excusing::start(&site.host, RATE_PER_S);
+    // The device has room for what is written in place, and for its own, but for no block that was free up to now.
+    run("fstrim", &[&text(&folder.join("state"))]);
+    let ballast = backing.join("ballast");
+    sick_disk::fill(&ballast);
+    site.build();
+    wait_for("its errors are told", DEADLINE, || {
+        let deploy = site.gapless.run(["deploy", "--force"]);
+        let change = site.gapless.run(["kv", "put", "/noted", &"much ".repeat(1000)]);
+        [deploy, change].iter().all(|ran| ran.stderr.contains("input/output error")).then_some(())
+    });
+    let doctor = site.gapless.run(["doctor"]);
+    assert!(doctor.code != 0 && doctor.stdout.contains("dmesg"), "{doctor:?}");
+    fs::remove_file(&ballast).expect("it can be removed");
+    recovers(&mut site, Some(load), server);
+    site.host.end();
+}
+
 fn text(path: &Path) -> String {
     path.display().to_string()
 }
