@@ -1,12 +1,10 @@
 //! Disks that fail: calls of the system that give errors, and small file systems that can be filled.
 
 use crate::crash::world;
-use crate::wait_for;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 const FOLDER: &str = "GAPLESS_SICK_FOLDER";
 /// How long a test in a namespace may take, so that one that waits for ever comes to an end.
@@ -110,12 +108,4 @@ pub fn fill(file: &Path) {
         let error = full.expect("it becomes full");
         assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "{error}");
     }
-}
-
-/// Waits until a log has another line with that text.
-pub fn wait_for_line(log: &dyn Fn() -> String, text: &str) {
-    let before = log().matches(text).count();
-    wait_for(&format!("{text:?} is logged"), Duration::from_secs(30), || {
-        (log().matches(text).count() > before).then_some(())
-    });
 }

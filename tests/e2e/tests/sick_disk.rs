@@ -112,8 +112,10 @@ fn a15_a_deployment_that_is_under_way_waits_for_the_disk_and_comes_to_its_end() 
         history(&site).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
     });
     let failing = Failing::begin(&pids(&site), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
-    sick_disk::wait_for_line(&|| site.host.log(), "cannot go on until the state can be used");
+    let says = |text: &str| site.host.log().contains(text).then_some(());
+    wait_for("it says so", DEADLINE, || says("cannot go on until the state can be used"));
     drop(failing);
+    wait_for("it says that it goes on", DEADLINE, || says("the state can be used again"));
     wait_for("it has ended", DEADLINE, || history(&site).first().filter(|it| it.phase.is_end()).map(drop));
     assert_eq!(history(&site)[0].phase.name(), "succeeded");
     recovers(&mut site, Some(load), server);

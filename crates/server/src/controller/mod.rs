@@ -169,13 +169,23 @@ pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, bell: Arc<Bell>) {
         read: None,
         cutover: None,
     };
+    let mut unusable = None;
     loop {
-        match controller.turn().await {
+        let turn = controller.turn().await;
+        if turn.is_ok() && unusable.take().is_some() {
+            tracing::info!(application = %controller.key, "the state can be used again");
+        }
+        match turn {
             Ok(Turn::Again) | Err(RecordError::Conflict) => {}
             Ok(Turn::WaitUntil(at)) => controller.wait(at).await,
             Ok(Turn::Gone) => return,
             Err(error) => {
-                tracing::error!(application = %controller.key, %error, "cannot go on until the state can be used");
+                let why = error.to_string();
+                // Told once, however long it lasts.
+                if unusable.as_ref() != Some(&why) {
+                    tracing::error!(application = %controller.key, why, "cannot go on until the state can be used");
+                    unusable = Some(why);
+                }
                 tokio::time::sleep(STORE_RETRY_AFTER).await;
             }
         }
