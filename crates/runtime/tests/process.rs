@@ -7,7 +7,8 @@ mod support;
 use gapless_core::spec::LogRotation;
 use gapless_core::{AppKey, Artifacts, Millis};
 use gapless_runtime::conformance::{Subject, exited, running, until};
-use gapless_runtime::{InstanceState, LogQuery, Runtime};
+use gapless_runtime::process::ProcessRuntime;
+use gapless_runtime::{InstancePlan, InstanceState, LogQuery, Runtime};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,15 +123,21 @@ async fn a_program_that_is_not_there_is_told_before_anything_starts() {
     assert!(error.contains("chmod +x"), "{error}");
 }
 
+/// An instance that was started, and has ended by itself.
+async fn started_and_exited(runtime: &ProcessRuntime) -> InstancePlan {
+    let mut service = service(&example("probe"));
+    service.variables.insert("EXIT".into(), "1".into());
+    let plan = plan(runtime, service).await;
+    runtime.start(&plan).await.unwrap();
+    exited(runtime, &plan.name).await;
+    plan
+}
+
 #[tokio::test]
 async fn a_process_id_that_was_given_again_is_never_taken_for_the_instance() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    let mut service = service(&example("probe"));
-    service.variables.insert("EXIT".into(), "1".into());
-    let plan = plan(&runtime, service).await;
-    runtime.start(&plan).await.unwrap();
-    exited(&runtime, &plan.name).await;
+    let plan = started_and_exited(&runtime).await;
     // As if this test's own process had been given the number of the instance's.
     let instance = folder.path().join("processes/instances").join(plan.name.to_string());
     let state: serde_json::Value =
@@ -166,11 +173,7 @@ async fn a_folder_that_a_killed_server_left_without_a_plan_is_listed_and_removed
 async fn what_a_shim_that_was_killed_had_half_written_is_gone_with_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    let mut service = service(&example("probe"));
-    service.variables.insert("EXIT".into(), "1".into());
-    let plan = plan(&runtime, service).await;
-    runtime.start(&plan).await.unwrap();
-    exited(&runtime, &plan.name).await;
+    let plan = started_and_exited(&runtime).await;
     let half_written = folder.path().join("processes/instances").join(plan.name.to_string()).join("exit.new");
     std::fs::write(&half_written, "{").unwrap();
     // It may have ended by now, and written its own end in order.
