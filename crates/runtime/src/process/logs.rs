@@ -239,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn the_last_words_of_an_instance_that_is_gone_are_told() {
         let folder = tempfile::tempdir().unwrap();
-        let output = output(folder.path(), 3);
+        let output = Output::open(folder.path(), &LogRotation { file_bytes: 1000, file_count: 3 }).unwrap();
         output.write(LogStream::Stdout, b"first words");
         let mut lines = logs(folder.path().to_owned(), LogQuery { tail: 10, follow: true }).await.unwrap();
         assert_eq!(texts(&[lines.next().await.unwrap().unwrap()]), ["first words"]);
