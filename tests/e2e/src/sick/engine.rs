@@ -3,6 +3,7 @@
 
 use crate::Namespace;
 use crate::cli::{Ran, ends_within};
+use crate::crash::world;
 use crate::server::wait_for;
 use std::fs::File;
 use std::os::unix::process::CommandExt;
@@ -254,6 +255,8 @@ impl Drop for OwnEngine {
         let all: Vec<&str> = ["rm", "--force", "--volumes"].into_iter().chain(all.lines()).collect();
         let _ = self.docker(&all);
         self.stop();
+        // What supervised a container that an Engine which was killed forgot.
+        world::processes(self.folder.path()).iter().for_each(|process| world::kill(process.pid));
         let _ = Command::new("umount").arg("--recursive").arg(self.disk()).status();
     }
 }
