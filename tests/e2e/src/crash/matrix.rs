@@ -241,7 +241,9 @@ impl Matrix {
     /// Another host, with no server yet.
     fn unbegun(&self) -> Site {
         let footing = Footing { nginx: None, etcd: self.is_on_etcd.then(Etcd::start) };
-        Site::unbegun(footing, self.app.clone(), Some(&failing_program()), &self.variables)
+        // Containers are found by their application's name, and those of the other host go on.
+        let app = App { name: format!("{}-first", self.app.name), ..self.app.clone() };
+        Site::unbegun(footing, app, Some(&failing_program()), &self.variables)
     }
 
     /// The other application of a story that has one.
