@@ -6,7 +6,7 @@ use crate::world::World;
 use gapless_core::command::{CommandError, Requester, Steer};
 use gapless_core::gate::{Gate, GateCommand, GateKind};
 use gapless_core::hook::{Hook, HookPoint, HookRun, Migration};
-use gapless_core::routes::Route;
+use gapless_core::spec::Route;
 use gapless_core::spec::{ApprovalRule, HealthCheck, HoldSettings, Process, Service, Timing, Workload};
 use gapless_core::strategy::{Canary, CanaryStep, Choose, Strategy};
 use gapless_core::{AppKey, Millis, ServiceName, Spec, Timestamp};

@@ -9,7 +9,7 @@ use crate::world::World;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
-use gapless_core::planted::{self, Bug};
+use gapless_core::planted;
 use gapless_store::{Entry, MemoryStore, Op, Outcome, Range, Store, StoreError, Txn, WatchBatch};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -46,7 +46,7 @@ fn unavailable(why: &str) -> StoreError {
 impl Store for FaultyStore {
     fn allowed(&self) -> Result<(), StoreError> {
         match &self.fence {
-            Some(fence) if !fence.is_valid() && !planted::is(Bug::NoFence) => Err(StoreError::Deposed),
+            Some(fence) if !fence.is_valid() && !planted::skips_fence() => Err(StoreError::Deposed),
             _ => Ok(()),
         }
     }
@@ -70,7 +70,7 @@ impl Store for FaultyStore {
             return Err(unavailable("no space left on the device"));
         }
         let leads = self.fence.as_ref().is_none_or(Fence::leads);
-        if let Some(fence) = self.fence.as_ref().filter(|_| !leads && !planted::is(Bug::NoFence)) {
+        if let Some(fence) = self.fence.as_ref().filter(|_| !leads && !planted::skips_fence()) {
             fence.is_lost();
             return Err(StoreError::Deposed);
         }

@@ -310,11 +310,3 @@ impl Placement {
         self.spec.services.get(name)
     }
 }
-
-impl Spec {
-    /// The hosts that its routes are for.
-    #[must_use]
-    pub fn hosts(&self) -> BTreeSet<HostPattern> {
-        self.routes.iter().map(|route| route.host.clone()).collect()
-    }
-}

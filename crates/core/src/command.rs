@@ -235,7 +235,7 @@ pub fn redeploy(app: &mut Application, release: &Release, by: &Requester) -> Res
     }
     let mut deployment = enqueue(app, Kind::Rollback, release, by);
     let since = app.migrations.iter().filter(|done| done.release > release.number);
-    deployment.way_back_hooks = since.rev().filter_map(|done| done.hook.back()).collect();
+    deployment.undo_hooks = since.rev().filter_map(|done| done.hook.back()).collect();
     Ok(deployment)
 }
 
@@ -444,7 +444,7 @@ fn enqueue(app: &mut Application, kind: Kind, release: &Release, by: &Requester)
         key: app.key.clone(),
         kind,
         forced: false,
-        way: None,
+        rollback_path: None,
         release: release.number,
         requested_by: by.name.clone(),
         requested_at: by.at,
@@ -457,7 +457,7 @@ fn enqueue(app: &mut Application, kind: Kind, release: &Release, by: &Requester)
         preview_token: by.secret.clone(),
         gates: Vec::new(),
         hooks: Vec::new(),
-        way_back_hooks: Vec::new(),
+        undo_hooks: Vec::new(),
         approvals: Vec::new(),
         rejection: None,
         canary: None,

@@ -23,9 +23,9 @@ pub struct Deployment {
     /// Whether it is carried out although the very same is live.
     #[serde(default)]
     pub forced: bool,
-    /// How a rollback comes to its release.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub way: Option<Way>,
+    /// The path by which a rollback reaches its release.
+    #[serde(default, rename = "way", skip_serializing_if = "Option::is_none")]
+    pub rollback_path: Option<RollbackPath>,
     /// Who asked for it.
     pub requested_by: String,
     /// When.
@@ -55,9 +55,9 @@ pub struct Deployment {
     /// How its hooks went, in the order in which they were begun.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookReport>,
-    /// Of a rollback: what undoes the migrations that it goes back past.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub way_back_hooks: Vec<Hook>,
+    /// Of a rollback: the hooks that undo the migrations between the live release and its own.
+    #[serde(default, rename = "way_back_hooks", skip_serializing_if = "Vec::is_empty")]
+    pub undo_hooks: Vec<Hook>,
     /// Who has approved it.
     #[serde(default)]
     pub approvals: Vec<Approval>,
@@ -96,7 +96,7 @@ pub struct CanaryProgress {
 /// How a rollback comes to its release, the fastest way first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Way {
+pub enum RollbackPath {
     /// Its instances still run.
     Running,
     /// Its instances are frozen, and go on.

@@ -3,7 +3,7 @@
 use crate::deployment::Traffic;
 use crate::gate::GateResult;
 use crate::judge::Comparison;
-use crate::planted::{self, Bug};
+use crate::planted;
 use crate::{Artifacts, InstanceName, PlacementId, RouteGroup, Timestamp};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -171,7 +171,7 @@ impl Facts {
         }
         let behind = |plane: &&PlaneFact| match &plane.view {
             Some(view) => view.group.as_deref() != wanted,
-            None => !planted::is(Bug::AwayIsUnrouted),
+            None => !planted::takes_away_for_unrouted(),
         };
         self.planes.iter().filter(behind).map(|plane| plane.name.as_str()).collect()
     }
@@ -191,7 +191,7 @@ impl Facts {
         self.planes.iter().all(|plane| {
             let in_flight = plane.view.as_ref().and_then(|view| view.in_flight.as_ref());
             let is_none = |counts: &BTreeMap<_, u64>| counts.get(placement).copied().unwrap_or(0) == 0;
-            in_flight.map_or(planted::is(Bug::UnknownIsDrained), is_none)
+            in_flight.map_or(planted::takes_unknown_for_drained(), is_none)
         })
     }
 }

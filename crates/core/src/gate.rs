@@ -1,6 +1,6 @@
 //! Gates: what a release must pass between its start and its cutover, while nobody but the tests is sent to it.
 
-use crate::planted::{self, Bug};
+use crate::planted;
 use crate::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -229,7 +229,7 @@ pub fn due<'a>(gates: &'a [Gate], reports: &[GateReport]) -> Vec<&'a Gate> {
 pub fn failed<'a>(gates: &[Gate], reports: &'a [GateReport]) -> Option<&'a GateReport> {
     let is_final = |report: &GateReport| {
         let retries = gates.iter().find(|gate| gate.name == report.name).map_or(0, |gate| gate.retries);
-        !report.result.passed && report.attempts > retries && !planted::is(Bug::GateIgnored)
+        !report.result.passed && report.attempts > retries && !planted::ignores_gates()
     };
     reports.iter().find(|report| is_final(report))
 }
@@ -237,7 +237,7 @@ pub fn failed<'a>(gates: &[Gate], reports: &'a [GateReport]) -> Option<&'a GateR
 /// Whether every gate has passed.
 #[must_use]
 pub fn all_passed(gates: &[Gate], reports: &[GateReport]) -> bool {
-    let passed = |report: &GateReport| report.result.passed || planted::is(Bug::GateIgnored);
+    let passed = |report: &GateReport| report.result.passed || planted::ignores_gates();
     gates.iter().all(|gate| reports.iter().any(|report| report.name == gate.name && passed(report)))
 }
 

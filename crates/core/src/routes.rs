@@ -2,10 +2,10 @@
 //! state and never edited; what the data plane knows of the world is this and nothing else.
 
 use crate::application::{Application, Desired, Idle, Placement, Replica};
-use crate::planted::{self, Bug};
-use crate::spec::{ForwardSettings, HoldSettings};
+use crate::planted;
+use crate::spec::{ForwardSettings, HoldSettings, Route};
 use crate::strategy::Choose;
-use crate::{AppKey, HostPattern, Millis, PathPrefix, PlacementId, ServiceName};
+use crate::{AppKey, Millis, PlacementId, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -114,23 +114,6 @@ pub const PREVIEW_HEADER: &str = "x-gapless-preview";
 /// The cookie that asks for the preview, for browsers. With an old token it asks for nothing.
 pub const PREVIEW_COOKIE: &str = "gapless-preview";
 
-/// Requests for one host, under one path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Route {
-    /// The host or hosts. An exact one goes before a wildcard, a longer wildcard before a shorter, `*` comes last.
-    pub host: HostPattern,
-    /// The path prefix; of the routes of a host the longest that matches is taken.
-    #[serde(default)]
-    pub path: PathPrefix,
-    /// Whether the prefix is cut off the path before the request is forwarded.
-    #[serde(default)]
-    pub strip: bool,
-    /// The service whose instances answer.
-    #[serde(default, skip_serializing_if = "ServiceName::is_default")]
-    pub service: ServiceName,
-}
-
 /// What a placement is in the table for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -201,7 +184,7 @@ impl RouteGroup {
             let mut live = SlotRoute::derive(live, SlotRole::Live);
             if let Some((placement, share)) = canary {
                 let share = u32::from(share).min(SlotRoute::WEIGHT_FULL);
-                live.weight = SlotRoute::WEIGHT_FULL - if planted::is(Bug::CanaryOverlap) { 0 } else { share };
+                live.weight = SlotRoute::WEIGHT_FULL - if planted::overlaps_canary_weights() { 0 } else { share };
                 slots.push(SlotRoute { weight: share, ..SlotRoute::derive(placement, SlotRole::Live) });
                 split = Split::derive(placement);
             }

@@ -1,11 +1,18 @@
 //! What a release is made of: the typed form of `gapless.toml`, complete, with every default filled in. It is recorded
 //! with the release and never changes afterwards.
 
+mod forward;
+mod route;
+mod workload;
+
+pub use forward::{ForwardSettings, HoldSettings};
+pub use route::Route;
+pub use workload::{Container, HostPorts, LogRotation, Process, Resources, Volume, Workload};
+
 use crate::gate::Gate;
 use crate::hook::Hook;
-use crate::routes::Route;
 use crate::strategy::{JudgeRule, Strategy};
-use crate::{AppKey, AppName, EnvName, Millis, ServiceName};
+use crate::{AppKey, AppName, EnvName, HostPattern, Millis, ServiceName};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
@@ -130,6 +137,12 @@ impl Service {
 }
 
 impl Spec {
+    /// The hosts that its routes are for.
+    #[must_use]
+    pub fn hosts(&self) -> BTreeSet<HostPattern> {
+        self.routes.iter().map(|route| route.host.clone()).collect()
+    }
+
     /// The service that stands for all of them: the one with the shortest path, or without routes the first one.
     #[must_use]
     pub fn main_service(&self) -> Option<(&ServiceName, &Service)> {
@@ -169,32 +182,6 @@ impl Spec {
     }
 }
 
-/// How requests are held while a migration wants that: new ones wait in the data planes, and nothing of their bodies is
-/// read meanwhile.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HoldSettings {
-    /// How long a request waits at most; then it is answered 503. The migration has to be done by then.
-    pub timeout: Millis,
-    /// How long those that came before have to be finished, before the migration begins without that.
-    pub drain: Millis,
-    /// How many requests a data plane holds; further ones are answered 503.
-    pub requests_max: u32,
-    /// How many bytes their heads may have together in a data plane.
-    pub bytes_max: u64,
-}
-
-impl Default for HoldSettings {
-    fn default() -> Self {
-        HoldSettings {
-            timeout: Millis::from_secs(30),
-            drain: Millis::from_secs(5),
-            requests_max: 10_000,
-            bytes_max: 64 << 20,
-        }
-    }
-}
-
 /// That people must approve a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -206,128 +193,6 @@ pub struct ApprovalRule {
     pub by_others: bool,
     /// How long it waits for them.
     pub expires: Millis,
-}
-
-/// What runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum Workload {
-    /// A container of an image.
-    Docker(Container),
-    /// A process of the host.
-    Process(Process),
-    /// A service of the host's systemd.
-    Systemd(Process),
-}
-
-impl Workload {
-    /// The name of the runtime that runs it, as it is written in `gapless.toml`.
-    #[must_use]
-    pub const fn runtime(&self) -> &'static str {
-        match self {
-            Workload::Docker(_) => "docker",
-            Workload::Process(_) => "process",
-            Workload::Systemd(_) => "systemd",
-        }
-    }
-}
-
-/// A container to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Container {
-    /// The image as the user wrote it: `shop:42`, `registry.example.com/shop@sha256:…`. Resolved once, when prepared.
-    pub image: String,
-    /// Replaces the image's command.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<Vec<String>>,
-    /// Replaces the image's entrypoint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub entrypoint: Option<Vec<String>>,
-    /// The user in the container, `name` or `uid[:gid]`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// What is mounted.
-    #[serde(default)]
-    pub volumes: Vec<Volume>,
-    /// Whether a small init runs as process 1, for images whose own ignores signals.
-    #[serde(default)]
-    pub init: bool,
-}
-
-/// A mount of a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Volume {
-    /// A named volume, or an absolute path of the host.
-    pub source: String,
-    /// An absolute path in the container.
-    pub path: String,
-    /// Whether the container may not write there.
-    #[serde(default)]
-    pub read_only: bool,
-}
-
-/// A process to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Process {
-    /// The program (an absolute path) and its arguments. `{port}` in an argument is replaced by the instance's port.
-    pub command: Vec<String>,
-    /// The folder that it runs in, absolute.
-    pub directory: String,
-    /// The name of the user that it runs as; the server's own without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-}
-
-/// Limits on each instance.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Resources {
-    /// Memory in bytes; an instance that takes more is killed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// Processor time in thousandths of a core.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cpu_millis: Option<u64>,
-}
-
-/// What the output of an instance may take on disk: `file_count` files of `file_bytes` each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LogRotation {
-    /// Bytes of one file.
-    pub file_bytes: u64,
-    /// How many files are kept.
-    pub file_count: u16,
-}
-
-impl Default for LogRotation {
-    fn default() -> Self {
-        LogRotation { file_bytes: 10 << 20, file_count: 3 }
-    }
-}
-
-/// Fixed ports on the host, one a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HostPorts {
-    /// The port of the blue slot.
-    pub blue: u16,
-    /// The port of the green slot.
-    pub green: u16,
-}
-
-impl HostPorts {
-    /// The port of that slot.
-    #[must_use]
-    pub const fn of(self, slot: crate::Slot) -> u16 {
-        match slot {
-            crate::Slot::Blue => self.blue,
-            crate::Slot::Green => self.green,
-        }
-    }
 }
 
 /// What says that an instance is well: a GET, straight to the instance; or, where it answers no requests, that it runs.
@@ -372,43 +237,6 @@ impl Default for HealthCheck {
             passes: 1,
             failures: 3,
             deadline: Millis::from_secs(30),
-        }
-    }
-}
-
-/// How requests are forwarded, and what is answered when they cannot be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ForwardSettings {
-    /// How long connecting to an instance may take.
-    pub connect_timeout: Millis,
-    /// How long an instance may take from the end of the request to the head of its answer.
-    pub first_byte_timeout: Millis,
-    /// How long a body may rest, in either direction, without a byte moving.
-    pub idle_body_timeout: Millis,
-    /// Whether `X-Forwarded-*`, `Forwarded` and `X-Request-Id` of the client are believed and extended, because
-    /// another proxy of ours stands in front. Otherwise they are replaced.
-    pub trust_forwarded: bool,
-    /// The seconds in `Retry-After` of an answer 503.
-    pub retry_after_s: u32,
-    /// The HTML of the answers while the application is under maintenance; a short page of gapless's own without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub maintenance_page: Option<String>,
-    /// The HTML of the answers 502, 503 and 504; a short page of gapless's own without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error_page: Option<String>,
-}
-
-impl Default for ForwardSettings {
-    fn default() -> Self {
-        ForwardSettings {
-            connect_timeout: Millis::from_secs(2),
-            first_byte_timeout: Millis::from_secs(60),
-            idle_body_timeout: Millis::from_secs(60),
-            trust_forwarded: false,
-            retry_after_s: 2,
-            maintenance_page: None,
-            error_page: None,
         }
     }
 }

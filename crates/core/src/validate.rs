@@ -350,7 +350,7 @@ fn check_timing(spec: &Spec, found: &mut Findings) {
 mod tests {
     use super::*;
     use crate::spec::{HostPorts, Process, Volume};
-    use crate::{HostPattern, PathPrefix, ServiceName, routes::Route};
+    use crate::{HostPattern, PathPrefix, ServiceName, spec::Route};
 
     fn spec() -> Spec {
         let json = r#"{"app":"shop","services":{"web":{"workload":{"docker":{"image":"shop:1"}},"port":3000,

@@ -1,7 +1,7 @@
 //! The route table that every data plane should go by: derived from the records, kept in memory, told to whoever
 //! watches it.
 
-use gapless_core::planted::{self, Bug};
+use gapless_core::planted;
 use gapless_core::{AppKey, Application, RouteGroup, RouteTable};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,7 +59,7 @@ impl Tables {
         }
         let next = Arc::make_mut(&mut present.table);
         // Applications commit side by side, so a later revision can arrive first.
-        next.version = if planted::is(Bug::VersionGoesBack) { revision } else { next.version.max(revision) };
+        next.version = if planted::lowers_table_version() { revision } else { next.version.max(revision) };
         match group {
             Some(group) => next.groups.insert(key.clone(), Arc::new(group)),
             None => next.groups.remove(key),

@@ -2,7 +2,7 @@
 //! ways back.
 
 use gapless_api::{ApplicationView, SlotState};
-use gapless_core::deployment::{Cause, Outcome, Reason, Way};
+use gapless_core::deployment::{Cause, Outcome, Reason, RollbackPath};
 use gapless_core::{Deployment, Phase};
 use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, wait_for};
 use std::time::Duration;
@@ -157,14 +157,14 @@ fn the_way_back_is_the_fastest_one_and_is_said() {
         let load = Load::idempotent(host.address(), 300);
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were parked and went on"), "{ran:?}");
-        assert_eq!(gapless.latest().way, Some(Way::Parked));
+        assert_eq!(gapless.latest().rollback_path, Some(RollbackPath::Parked));
         wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
 
         second("0s");
         wait_for("it is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were started again"), "{ran:?}");
-        assert_eq!(gapless.latest().way, Some(Way::Started));
+        assert_eq!(gapless.latest().rollback_path, Some(RollbackPath::Started));
         let report = load.stop();
         assert_eq!(report.failed, 0, "{:#?}", report.failures);
     }

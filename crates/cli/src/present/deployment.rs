@@ -1,7 +1,7 @@
 //! A deployment in words.
 
 use super::{local_time, receipt};
-use gapless_core::deployment::{Deployment, Kind, Outcome, Reason, Way};
+use gapless_core::deployment::{Deployment, Kind, Outcome, Reason, RollbackPath};
 use gapless_core::{Millis, Phase};
 use std::fmt::Write;
 
@@ -32,7 +32,7 @@ pub fn whole(deployment: &Deployment) -> String {
             gate.result.summary
         );
     }
-    if let Some(way) = deployment.way {
+    if let Some(way) = deployment.rollback_path {
         let _ = writeln!(text, "  {}", way_back(way));
     }
     for hook in &deployment.hooks {
@@ -56,11 +56,11 @@ pub fn whole(deployment: &Deployment) -> String {
 }
 
 /// How a rollback came to its release.
-pub const fn way_back(way: Way) -> &'static str {
+pub const fn way_back(way: RollbackPath) -> &'static str {
     match way {
-        Way::Running => "its instances still ran",
-        Way::Parked => "its instances were parked and went on",
-        Way::Started => "its instances were started again",
+        RollbackPath::Running => "its instances still ran",
+        RollbackPath::Parked => "its instances were parked and went on",
+        RollbackPath::Started => "its instances were started again",
     }
 }
 
@@ -146,12 +146,12 @@ mod tests {
             passed: Vec::new(),
             abort: None,
             forced: false,
-            way: None,
+            rollback_path: None,
             canary: None,
             preview_token: String::new(),
             gates: Vec::new(),
             hooks: Vec::new(),
-            way_back_hooks: Vec::new(),
+            undo_hooks: Vec::new(),
             approvals: Vec::new(),
             rejection: None,
             receipt,

@@ -194,7 +194,7 @@ impl Display {
 }
 
 fn gone_back(deployment: &Deployment) -> String {
-    let way = deployment.way.map(|way| format!("; {}", deployment::way_back(way))).unwrap_or_default();
+    let way = deployment.rollback_path.map(|way| format!("; {}", deployment::way_back(way))).unwrap_or_default();
     let took = deployment.receipt.cutover_us.map(|us| format!("; the cutover took {}", super::micros(us)));
     match (deployment.kind, deployment.previous) {
         (Kind::Deploy, Some(previous)) => format!("went back to release {} in {}", previous.release, previous.slot),

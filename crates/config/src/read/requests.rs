@@ -2,7 +2,7 @@
 
 use super::Reading;
 use crate::section::{Located, Section};
-use gapless_core::routes::Route;
+use gapless_core::spec::Route;
 use gapless_core::{HostPattern, PathPrefix, ServiceName};
 use std::collections::HashMap;
 use toml::Spanned;

@@ -4,7 +4,7 @@ use super::{Reading, requests};
 use crate::problem::Problem;
 use crate::section::Section;
 use gapless_core::ServiceName;
-use gapless_core::routes::Route;
+use gapless_core::spec::Route;
 use gapless_core::spec::{HealthCheck, HostPorts, LogRotation, Resources, Service, Workload};
 use gapless_core::validate::is_variable_name;
 use std::collections::BTreeMap;

@@ -2,46 +2,39 @@
 
 use super::State;
 use super::hooks::Hooks;
-use super::signs::{RUNTIME_IS_AWAY, exit_cause};
-use crate::application::{Application, Desired, Idle, Placement};
-use crate::deployment::{Cause, Deployment, Kind, Outcome, Phase, Previous, Reason, Way};
+use super::transition::Transition;
+use super::verdicts::{RUNTIME_IS_AWAY, exit_cause};
+use crate::PlacementId;
+use crate::application::{Desired, Idle, Placement};
+use crate::deployment::{Cause, Kind, Outcome, Phase, Previous, Reason, RollbackPath};
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate::{self, GateReport};
 use crate::hook::HookPoint;
-use crate::planted::{self, Bug};
-use crate::{Artifacts, Millis, PlacementId, Release, RouteGroup, Slot};
+use crate::planted;
 
 /// Moves the deployment on by one phase, if the facts say so.
 pub(super) fn advance(state: &mut State, facts: &Facts) {
     let State { app, deployment: Some(deployment), release: Some(release) } = state else { return };
-    let mut at = At { app, deployment, release, facts };
-    match at.deployment.phase.clone() {
-        Phase::Queued => at.queued(),
-        Phase::Preparing => at.preparing(),
-        Phase::Starting => at.starting(),
-        Phase::Checking => at.checking(),
-        Phase::Testing => at.testing(),
-        Phase::Approving => at.approving(),
-        Phase::Migrating => at.migrating(),
-        Phase::Canary => at.canary(),
-        Phase::Shifting => at.shifting(),
-        Phase::Observing => at.observing(),
-        Phase::Retiring => at.retiring(),
-        Phase::Reverting(reason) => at.reverting(reason),
-        Phase::Failing(outcome) => at.failing(outcome),
+    let mut transition = Transition { app, deployment, release, facts };
+    match transition.deployment.phase.clone() {
+        Phase::Queued => transition.queued(),
+        Phase::Preparing => transition.preparing(),
+        Phase::Starting => transition.starting(),
+        Phase::Checking => transition.checking(),
+        Phase::Testing => transition.testing(),
+        Phase::Approving => transition.approving(),
+        Phase::Migrating => transition.migrating(),
+        Phase::Canary => transition.canary(),
+        Phase::Shifting => transition.shifting(),
+        Phase::Observing => transition.observing(),
+        Phase::Retiring => transition.retiring(),
+        Phase::Reverting(reason) => transition.reverting(reason),
+        Phase::Failing(outcome) => transition.failing(outcome),
         Phase::Ended(_) => {}
     }
 }
 
-/// A deployment at a moment.
-pub(super) struct At<'a> {
-    pub(super) app: &'a mut Application,
-    pub(super) deployment: &'a mut Deployment,
-    pub(super) release: &'a mut Release,
-    pub(super) facts: &'a Facts,
-}
-
-impl At<'_> {
+impl Transition<'_> {
     fn queued(&mut self) {
         let number = self.deployment.number;
         if let Some(reason) = self.abort_reason() {
@@ -61,9 +54,9 @@ impl At<'_> {
             deployment: live.id.deployment,
         });
         self.deployment.receipt.baseline_old = self.traffic_of_previous();
-        let way = self.way_back(slot);
-        self.deployment.way = way;
-        if matches!(way, Some(Way::Running | Way::Parked)) {
+        let way = self.rollback_path(slot);
+        self.deployment.rollback_path = way;
+        if matches!(way, Some(RollbackPath::Running | RollbackPath::Parked)) {
             self.deployment.receipt.baseline_new = self.traffic_of_new();
             if let Some(placement) = self.app.slots.get_mut(&slot) {
                 placement.idle = Idle::Candidate;
@@ -186,7 +179,7 @@ impl At<'_> {
             self.enter(Phase::Testing);
         } else if is_forward
             && spec.approval.as_ref().is_some_and(|rule| !rule.is_met(self.deployment))
-            && !planted::is(Bug::ApprovalSkipped)
+            && !planted::skips_approvals()
         {
             self.open_preview();
             self.enter(Phase::Approving);
@@ -262,7 +255,7 @@ impl At<'_> {
             self.fail(Cause::Rejected, message);
         } else if rule.is_met(self.deployment) {
             self.towards_cutover();
-        } else if self.is_late(rule.expires) && !planted::is(Bug::ApprovalNeverExpires) {
+        } else if self.is_late(rule.expires) && !planted::never_expires_approvals() {
             let (given, needed) = (self.deployment.approvals.len(), rule.people);
             let message = format!("{given} of {needed} people approved it within {} (approval.expires)", rule.expires);
             self.fail(Cause::Expired, message);
@@ -385,65 +378,5 @@ impl At<'_> {
             reason.message.push_str(&format!(" ({} has not gone back yet)", behind.join(", ")));
         }
         self.end(Outcome::Reverted(reason));
-    }
-
-    // What the arms are made of.
-
-    pub(super) fn enter(&mut self, phase: Phase) {
-        self.count_traffic();
-        self.deployment.enter(phase, self.facts.now);
-    }
-
-    pub(super) fn is_late(&self, limit: Millis) -> bool {
-        self.facts.now >= self.deployment.phase_since.after(limit)
-    }
-
-    pub(super) fn abort_reason(&self) -> Option<Reason> {
-        let abort = self.deployment.abort.as_ref()?;
-        Some(Reason::new(Cause::Aborted, format!("{} by {}", abort.verb, abort.by)))
-    }
-
-    pub(super) fn placement(&self) -> Option<&Placement> {
-        self.app.slots.get(&self.deployment.slot?)
-    }
-
-    pub(super) fn with_placement(&mut self, change: impl FnOnce(&mut Placement)) {
-        if let Some(placement) = self.deployment.slot.and_then(|slot| self.app.slots.get_mut(&slot)) {
-            change(placement);
-        }
-    }
-
-    pub(super) fn planes_behind(&self) -> Vec<String> {
-        let wanted = RouteGroup::derive(self.app);
-        self.facts.planes_behind(wanted.as_ref()).into_iter().map(str::to_owned).collect()
-    }
-
-    /// How a rollback comes to its release: whether its instances still run, or are frozen, beside the live one.
-    fn way_back(&self, slot: Slot) -> Option<Way> {
-        if self.deployment.kind != Kind::Rollback {
-            return None;
-        }
-        let kept = self.app.slots.get(&slot);
-        let Some(kept) = kept.filter(|kept| kept.checked && kept.release == self.release.number) else {
-            return Some(Way::Started);
-        };
-        let mut way = Way::Running;
-        for replica in &kept.replicas {
-            let fact = self.facts.instance(&kept.name_of(replica));
-            match fact.map(|fact| fact.state) {
-                Some(InstanceSeen::Running { run, .. }) if Some(&run) == replica.run.as_ref() => {}
-                Some(InstanceSeen::Frozen { run }) if Some(&run) == replica.run.as_ref() => way = Way::Parked,
-                _ => return Some(Way::Started),
-            }
-        }
-        Some(way)
-    }
-
-    /// The number of the live release, if it is the very same as this one and nobody insists.
-    fn is_live_already(&self, artifacts: &Artifacts) -> Option<u64> {
-        let live = self.app.live_placement().filter(|_| self.app.desired == Desired::Running)?;
-        let is_same = live.artifacts == *artifacts && live.spec == self.release.spec;
-        let is_wanted = self.deployment.kind == Kind::Rollback || self.deployment.forced;
-        (is_same && !is_wanted).then_some(live.release)
     }
 }

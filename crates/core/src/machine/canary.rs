@@ -1,10 +1,10 @@
 //! The steps of a canary: a share of the requests goes to the new slot while the old one is still live.
 
-use super::advance::At;
+use super::transition::Transition;
 use crate::deployment::{CanaryProgress, Cause, Phase, Reason};
 use crate::strategy::Canary;
 
-impl At<'_> {
+impl Transition<'_> {
     /// Sends the first share of the requests to the new slot.
     pub(super) fn begin_canary(&mut self, canary: &Canary) {
         let weight = canary.steps.first().map_or(1, |step| step.weight);

@@ -1,12 +1,12 @@
 //! Hooks in a deployment: begun once each, in their order, and recorded before and after; migrations; and holding
 //! requests for those that need it.
 
-use super::advance::At;
+use super::transition::Transition;
 use crate::Timestamp;
 use crate::deployment::{Cause, Kind, Outcome, Phase, Reason};
 use crate::gate::GateResult;
 use crate::hook::{Hook, HookPoint, HookReport, Migrated};
-use crate::planted::{self, Bug};
+use crate::planted;
 
 /// How many migrations are remembered.
 const MIGRATIONS_KEPT: usize = 100;
@@ -21,7 +21,7 @@ pub(super) enum Hooks {
     Failed(Reason),
 }
 
-impl At<'_> {
+impl Transition<'_> {
     /// Goes on with the hooks of a point, one after the other.
     pub(super) fn hooks(&mut self, at: HookPoint) -> Hooks {
         for hook in self.hooks_at(at) {
@@ -31,7 +31,7 @@ impl At<'_> {
                 self.deployment.hooks.push(report);
                 return Hooks::UnderWay;
             };
-            if report.begun_by != self.facts.server && report.result.is_none() && planted::is(Bug::HookTwice) {
+            if report.begun_by != self.facts.server && report.result.is_none() && planted::repeats_hooks() {
                 report.begun_by.clone_from(&self.facts.server);
             }
             if report.result.is_none() {
@@ -69,7 +69,7 @@ impl At<'_> {
     fn hooks_at(&self, at: HookPoint) -> Vec<Hook> {
         let all = match self.deployment.kind {
             Kind::Deploy => &self.release.spec.hooks,
-            Kind::Rollback => &self.deployment.way_back_hooks,
+            Kind::Rollback => &self.deployment.undo_hooks,
         };
         let mut hooks: Vec<_> = all.iter().filter(|hook| hook.at == at).cloned().collect();
         // Migrations stand before the other hooks of their point; otherwise the order is the user's.

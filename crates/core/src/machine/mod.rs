@@ -4,14 +4,15 @@
 //! A step that changes the record has no actions: the change is committed first, then the machine is asked again. So an
 //! intent is always durable before its effect, and after a crash the same question has the same answer.
 
+mod actions;
 mod advance;
 mod canary;
-mod duties;
-mod ends;
 mod hooks;
+mod outcomes;
 mod receipt;
-mod signs;
-mod upkeep;
+mod reconcile;
+mod transition;
+mod verdicts;
 
 #[cfg(test)]
 mod tests;
@@ -50,9 +51,9 @@ pub enum Step {
 pub fn step(state: &State, facts: &Facts) -> Step {
     let mut next = state.clone();
     advance::advance(&mut next, facts);
-    upkeep::upkeep(&mut next, facts);
+    reconcile::reconcile(&mut next, facts);
     if next != *state {
         return Step::Commit(Box::new(next));
     }
-    Step::Rest { actions: duties::actions(state, facts), wake_at: duties::wake_at(state, facts) }
+    Step::Rest { actions: actions::actions(state, facts), wake_at: actions::wake_at(state, facts) }
 }

@@ -1,11 +1,11 @@
 //! What a deployment's receipt says of requests: counted at the end of each phase.
 
-use super::advance::At;
+use super::transition::Transition;
 use crate::PlacementId;
 use crate::deployment::{Kind, Phase, Traffic};
 use crate::hook::HookPoint;
 
-impl At<'_> {
+impl Transition<'_> {
     /// What was live when this began.
     fn previous_placement(&self) -> Option<PlacementId> {
         let previous = self.deployment.previous?;

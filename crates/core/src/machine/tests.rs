@@ -3,7 +3,7 @@
 use super::{State, Step, step};
 use crate::application::{Application, Desired, Idle};
 use crate::command::{self, HandedIn, Requester};
-use crate::deployment::{Cause, Deployment, Outcome, Phase, Way};
+use crate::deployment::{Cause, Deployment, Outcome, Phase, RollbackPath};
 use crate::facts::{Facts, GateEnd, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
 use crate::gate::{Gate, GateResult};
 use crate::hook::Hook;
@@ -13,15 +13,15 @@ use crate::{Action, AppKey, Artifacts, InstanceName, Millis, Release, RouteGroup
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod actions;
 mod canary;
 mod deadlines;
-mod duties;
 mod hooks;
 mod properties;
 mod receipt;
+mod reconcile;
 mod safe_releases;
 mod services;
-mod upkeep;
 
 fn spec(replicas: u16) -> Arc<Spec> {
     let command = vec!["/bin/shop".into()];
@@ -35,7 +35,7 @@ fn spec(replicas: u16) -> Arc<Spec> {
     }
     Arc::new(Spec {
         services,
-        routes: vec![crate::routes::Route {
+        routes: vec![crate::spec::Route {
             host: crate::HostPattern::any(),
             path: Default::default(),
             strip: false,
@@ -401,7 +401,7 @@ fn a_rollback_to_a_release_that_no_slot_has_any_more_starts_it_anew() {
     let number = deployment.number;
     world.deployments.insert(number, deployment);
     world.go_on_until_over();
-    assert_eq!(world.deployments[&number].way, Some(Way::Started));
+    assert_eq!(world.deployments[&number].rollback_path, Some(RollbackPath::Started));
     assert_eq!(world.app.live_placement().map(|live| (live.release, live.id.deployment)), Some((1, number)));
 }
 

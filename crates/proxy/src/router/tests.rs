@@ -2,8 +2,9 @@
 
 use super::*;
 use gapless_core::Millis;
-use gapless_core::routes::{Backend, Route, SlotRoute};
+use gapless_core::routes::{Backend, SlotRoute};
 use gapless_core::spec::ForwardSettings;
+use gapless_core::spec::Route;
 use proptest::prelude::*;
 
 const HOSTS: [&str; 8] =

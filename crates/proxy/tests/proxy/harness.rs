@@ -1,7 +1,8 @@
 //! A data plane in a thread, origins that do exactly what a test says, and a client that shows every byte.
 
-use gapless_core::routes::{Backend, Route, RouteGroup, RouteTable, SlotRole, SlotRoute};
+use gapless_core::routes::{Backend, RouteGroup, RouteTable, SlotRole, SlotRoute};
 use gapless_core::spec::ForwardSettings;
+use gapless_core::spec::Route;
 use gapless_core::{AppKey, Millis, Timestamp};
 use gapless_proxy::control::{Applied, Client, ControlError, PlaneStatus};
 use gapless_proxy::{Limits, ProxyConfig};

@@ -2,7 +2,8 @@
 
 use crate::harness::*;
 use gapless_core::RouteTable;
-use gapless_core::routes::{Backend, PreviewRoute, Route, SlotRoute};
+use gapless_core::routes::{Backend, PreviewRoute, SlotRoute};
+use gapless_core::spec::Route;
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -290,7 +290,7 @@ impl Effects {
     /// Begins a hook; that it is begun, and by this run of the server, is recorded.
     fn run_hook(&mut self, state: &State, name: &str) {
         let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return };
-        let mut hooks = release.spec.hooks.iter().chain(&deployment.way_back_hooks);
+        let mut hooks = release.spec.hooks.iter().chain(&deployment.undo_hooks);
         let Some(gate) = hooks.find(|hook| hook.name == name).map(Hook::as_gate) else { return };
         let number = deployment.number;
         // Its end is on the way into the record.

@@ -20,7 +20,7 @@ use crate::tables::Tables;
 use effects::{Effects, News};
 use gapless_core::facts::{InstanceFact, InstanceSeen, PlaneFact};
 use gapless_core::machine::{State, Step, step};
-use gapless_core::planted::{self, Bug};
+use gapless_core::planted;
 use gapless_core::{Action, AppKey, Facts, Millis, Phase, Timestamp};
 use observe::Observer;
 use probes::Probes;
@@ -228,7 +228,7 @@ impl Controller {
                 }
                 // While instances were listed this server may have been paused, and another one may lead by now: what was
                 // right to stop may be live. A commit is fenced; what is done to instances has only this.
-                if !planted::is(Bug::ActsWhenDeposed) {
+                if !planted::acts_when_deposed() {
                     self.shared.records.allowed()?;
                 }
                 self.probes.keep_only(&actions);
@@ -277,7 +277,7 @@ impl Controller {
     }
 
     async fn commit(&mut self, loaded: &Loaded, next: &State) -> Result<(), RecordError> {
-        if planted::is(Bug::RouteBeforeCommit) {
+        if planted::routes_before_commit() {
             self.shared.tables.set(&next.app, loaded.revision());
         }
         let revision = self.shared.records.commit(loaded, next).await?;

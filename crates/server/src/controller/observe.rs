@@ -5,7 +5,7 @@ use super::probes::Probes;
 use super::{LOOK_AGAIN_AFTER, Loaded, Shared};
 use futures_util::StreamExt;
 use gapless_core::facts::{InstanceFact, InstanceSeen};
-use gapless_core::planted::{self, Bug};
+use gapless_core::planted;
 use gapless_core::{AppKey, Facts, InstanceName, Millis, Timestamp};
 use gapless_runtime::{Exit, InstanceState, InstanceStatus, LogQuery, Runtime, RuntimeError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,7 +184,7 @@ impl Observer {
         self.used_runtimes.extend(runtime_names(loaded));
         let used = shared.runtimes.all().filter(|(name, _)| self.used_runtimes.contains(name));
         for (_, runtime) in used {
-            let asked = match planted::is(Bug::StopsStrangers) {
+            let asked = match planted::stops_strangers() {
                 true => runtime.list_all().await,
                 false => runtime.list(&self.key).await,
             };

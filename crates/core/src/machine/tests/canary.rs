@@ -214,7 +214,10 @@ fn the_old_slot_is_parked_and_a_rollback_lets_it_go_on() {
     assert!(!is_frozen(&world));
     assert_eq!(world.app.live_placement().unwrap().release, 1);
     let rollback = world.deployments.values().next_back().unwrap();
-    assert_eq!((rollback.way, rollback.phase.name()), (Some(crate::deployment::Way::Parked), "succeeded"));
+    assert_eq!(
+        (rollback.rollback_path, rollback.phase.name()),
+        (Some(crate::deployment::RollbackPath::Parked), "succeeded")
+    );
 }
 
 #[test]

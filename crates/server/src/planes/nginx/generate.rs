@@ -5,8 +5,9 @@ use super::choice::{self, Chosen};
 use super::files::{self, Files, OWN};
 use super::settings::NginxConfig;
 use super::syntax::{Directive, Word, block, line, literal, render, set};
-use gapless_core::routes::{PREVIEW_HEADER, Route};
+use gapless_core::routes::PREVIEW_HEADER;
 use gapless_core::spec::ForwardSettings;
+use gapless_core::spec::Route;
 use gapless_core::{AppKey, HostPattern, Millis, RouteGroup, ServiceName, SlotRole, SlotRoute};
 use std::collections::{BTreeMap, BTreeSet};
 

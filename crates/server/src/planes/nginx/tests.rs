@@ -7,8 +7,9 @@ use super::place::Place;
 use super::program;
 use super::settings::NginxConfig;
 use super::syntax::render;
-use gapless_core::routes::{MaintenanceRoute, PreviewRoute, Route, Split};
+use gapless_core::routes::{MaintenanceRoute, PreviewRoute, Split};
 use gapless_core::spec::ForwardSettings;
+use gapless_core::spec::Route;
 use gapless_core::strategy::{Choose, Matcher};
 use gapless_core::{AppKey, Backend, Millis, PlacementId, RouteGroup, ServiceName, Slot, SlotRole, SlotRoute};
 

@@ -3,7 +3,7 @@
 use crate::view;
 use bollard::Docker;
 use gapless_api::SlotState;
-use gapless_core::deployment::Way;
+use gapless_core::deployment::RollbackPath;
 use gapless_e2e::{App, Gapless, Host, Runtime, engine_floor, wait_for};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -27,19 +27,19 @@ pub fn run() -> Value {
     let (mut running, mut parked, mut stopped, mut floors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let gapless = deploy("10m", false);
-        running.push(timed(&gapless, Way::Running));
+        running.push(timed(&gapless, RollbackPath::Running));
 
         let gapless = deploy("10m", true);
         wait_for("it is parked", DEADLINE, || {
             view(&gapless).slots.iter().any(|slot| slot.state == SlotState::Parked).then_some(())
         });
-        parked.push(timed(&gapless, Way::Parked));
+        parked.push(timed(&gapless, RollbackPath::Parked));
 
         let gapless = deploy("0s", true);
         wait_for("it is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
         let data = host.folder().join("shop/data");
         floors.push(tokio.block_on(engine_floor(&docker, &format!("gapless-scenario-{round}"), &data)));
-        stopped.push(timed(&gapless, Way::Started));
+        stopped.push(timed(&gapless, RollbackPath::Started));
     }
     let ratio = median(stopped.iter().zip(&floors).map(|(ours, floor)| ours / floor).collect());
     json!({
@@ -52,12 +52,12 @@ pub fn run() -> Value {
     })
 }
 
-fn timed(gapless: &Gapless, way: Way) -> f64 {
+fn timed(gapless: &Gapless, way: RollbackPath) -> f64 {
     let began = Instant::now();
     gapless.ok(["rollback"]);
     let took = began.elapsed().as_secs_f64() * 1000.0;
     wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
-    assert_eq!(gapless.latest().way, Some(way));
+    assert_eq!(gapless.latest().rollback_path, Some(way));
     println!("{way:?}: {took:.1} ms");
     took
 }

@@ -332,7 +332,7 @@ fn a_canary_that_no_data_plane_applies_in_time_is_taken_back() {
 
 #[test]
 fn a_rollback_says_how_its_release_came_back() {
-    use crate::deployment::Way;
+    use crate::deployment::RollbackPath;
     let way = |park, change: fn(&mut InstanceFact)| {
         let mut world = two(park);
         let actions = world.settle();
@@ -343,14 +343,17 @@ fn a_rollback_says_how_its_release_came_back() {
         world.go_on_until_over();
         let rollback = world.deployments.values().next_back().unwrap();
         assert_eq!((rollback.phase.name(), world.app.live), ("succeeded", Some(Blue)));
-        rollback.way
+        rollback.rollback_path
     };
-    assert_eq!(way(false, |_| {}), Some(Way::Running));
-    assert_eq!(way(true, |_| {}), Some(Way::Parked));
-    assert_eq!(way(true, |fact| fact.state = InstanceSeen::Frozen { run: "another".into() }), Some(Way::Started));
-    assert_eq!(way(false, |fact| fact.state = InstanceSeen::Missing), Some(Way::Started));
+    assert_eq!(way(false, |_| {}), Some(RollbackPath::Running));
+    assert_eq!(way(true, |_| {}), Some(RollbackPath::Parked));
+    assert_eq!(
+        way(true, |fact| fact.state = InstanceSeen::Frozen { run: "another".into() }),
+        Some(RollbackPath::Started)
+    );
+    assert_eq!(way(false, |fact| fact.state = InstanceSeen::Missing), Some(RollbackPath::Started));
     let another = |fact: &mut InstanceFact| {
         fact.state = InstanceSeen::Running { address: "127.0.0.1:9000".parse().unwrap(), run: "another".into() };
     };
-    assert_eq!(way(false, another), Some(Way::Started));
+    assert_eq!(way(false, another), Some(RollbackPath::Started));
 }

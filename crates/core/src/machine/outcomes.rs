@@ -1,11 +1,11 @@
 //! How a deployment ends: it fails before its cutover, is taken back after it, or succeeds; and what stays of it.
 
-use super::advance::At;
+use super::transition::Transition;
 use crate::application::{KeptRelease, Promotion};
 use crate::deployment::{Cause, Kind, Outcome, Phase, Reason};
-use crate::planted::{self, Bug};
+use crate::planted;
 
-impl At<'_> {
+impl Transition<'_> {
     pub(super) fn fail(&mut self, cause: Cause, message: impl Into<String>) {
         self.end_before_cutover(Outcome::Failed(Reason::new(cause, message)));
     }
@@ -27,7 +27,7 @@ impl At<'_> {
         self.app.vacate(slot);
         if let Some(previous) = self.deployment.previous
             && self.app.slots.contains_key(&previous.slot)
-            && !planted::is(Bug::RevertForgetsLive)
+            && !planted::forgets_live_on_revert()
         {
             self.app.live = Some(previous.slot);
         }

@@ -1,14 +1,14 @@
 //! What is kept up whether or not a deployment is under way: the rotation of the live slot, the end of a standby, and
 //! the farewell of what has left.
 
-use super::{State, duties};
+use super::{State, actions};
 use crate::application::{Application, Desired, Idle, Placement};
 use crate::facts::{Facts, InstanceSeen};
 use crate::spec::Service;
 use crate::{ServiceName, Slot, Timestamp};
 
 /// Brings the record up to what is seen.
-pub(super) fn upkeep(state: &mut State, facts: &Facts) {
+pub(super) fn reconcile(state: &mut State, facts: &Facts) {
     let app = &mut state.app;
     end_standby(app, facts.now);
     if app.desired == Desired::Removed && app.active.is_none() {
@@ -52,7 +52,7 @@ fn note_parked(app: &mut Application, facts: &Facts) {
 /// Drops a leaving placement from the record once nothing of it exists any more.
 fn forget_stopped(app: &mut Application, facts: &Facts) {
     let is_gone = |placement: &Placement| {
-        duties::may_stop(app, placement, facts)
+        actions::may_stop(app, placement, facts)
             && placement
                 .instances()
                 .all(|name| matches!(facts.instance(&name).map(|fact| fact.state), Some(InstanceSeen::Missing)))

@@ -1,16 +1,16 @@
 //! What speaks against a release: instances that are not well, requests that do not reach it, and the judge's verdict.
 
-use super::advance::At;
+use super::transition::Transition;
 use crate::application::{Placement, Replica};
 use crate::deployment::{Cause, Kind, Reason};
 use crate::facts::InstanceSeen;
-use crate::planted::{self, Bug};
+use crate::planted;
 use crate::{Millis, RouteGroup};
 
 /// What is said beside a deadline that passed while nothing was known of the instances.
 pub(super) const RUNTIME_IS_AWAY: &str = "; what runs them does not answer: `gapless doctor` says why";
 
-impl At<'_> {
+impl Transition<'_> {
     /// Until when an instance that has not passed its checks yet has to, and what was seen of it.
     pub(super) fn is_ill(&self, placement: &Placement, replica: &Replica) -> Option<(Millis, String)> {
         let check = &placement.service(&replica.service)?.health;
@@ -18,7 +18,7 @@ impl At<'_> {
         let is_well = match &fact {
             // A pass of before this phase does not count: a slot that was kept for rollback is checked anew.
             Some(fact) if check.path.is_some() => {
-                let is_new = fact.health.passed_at >= self.deployment.phase_since || planted::is(Bug::OldPassCounts);
+                let is_new = fact.health.passed_at >= self.deployment.phase_since || planted::counts_old_passes();
                 fact.health.passes >= check.passes && is_new
             }
             Some(fact) => matches!(fact.state, InstanceSeen::Running { .. }) && self.is_late(check.settle),
@@ -31,7 +31,7 @@ impl At<'_> {
             Some(_) => "no check was answered".to_owned(),
             None => "it does not run".to_owned(),
         });
-        (!is_well && !planted::is(Bug::CutoverUnchecked)).then_some((check.deadline, seen))
+        (!is_well && !planted::skips_health_checks()).then_some((check.deadline, seen))
     }
 
     /// What speaks against the slot that requests go to now, unless a person put it there.

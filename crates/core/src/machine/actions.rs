@@ -6,7 +6,7 @@ use crate::deployment::Phase;
 use crate::facts::{Facts, InstanceSeen};
 use crate::gate;
 use crate::hook::HookPoint;
-use crate::planted::{self, Bug};
+use crate::planted;
 use crate::{Action, Millis, Pace, RouteGroup, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ pub(super) fn may_stop(app: &Application, placement: &Placement, facts: &Facts) 
     }
     let wanted = RouteGroup::derive(app);
     let had_its_time = drain_ends(placement, facts).is_some_and(|deadline| facts.now >= deadline);
-    let is_unrouted = facts.planes_behind(wanted.as_ref()).is_empty() || planted::is(Bug::StopWhileRouted);
-    is_unrouted && (facts.is_drained(&placement.id) || had_its_time || planted::is(Bug::StopBeforeDrain))
+    let is_unrouted = facts.planes_behind(wanted.as_ref()).is_empty() || planted::stops_while_routed();
+    is_unrouted && (facts.is_drained(&placement.id) || had_its_time || planted::stops_before_drain())
 }
 
 fn drain_ends(placement: &Placement, facts: &Facts) -> Option<Timestamp> {
@@ -55,7 +55,7 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
     // What nothing in the record names was left over by a crash.
     let orphans =
         instances.iter().filter(|(name, fact)| app.placement_of(name).is_none() && fact.state != InstanceSeen::Missing);
-    let orphans = orphans.filter(|_| !planted::is(Bug::OrphansStay));
+    let orphans = orphans.filter(|_| !planted::leaves_orphans());
     actions.extend(orphans.map(|(name, _)| Action::Stop { name: name.clone(), grace: Millis::from_secs(10) }));
     let is_empty = app.slots.is_empty() && app.leaving.is_empty() && app.active.is_none() && app.queue.is_empty();
     if app.desired == Desired::Removed && is_empty && actions.is_empty() {
@@ -133,8 +133,10 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
         // While it is judged an exit must be seen, and not be undone by the runtime. What is frozen has it set, too: after a
         // reboot it would run again beside the live slot.
         if is_there && !is_candidate && !is_judged {
-            actions
-                .push(Action::SetRestart { name: name.clone(), comes_back: is_live || planted::is(Bug::AllComeBack) });
+            actions.push(Action::SetRestart {
+                name: name.clone(),
+                comes_back: is_live || planted::restarts_all_at_boot(),
+            });
         }
         if matches!(fact.state, InstanceSeen::Running { .. }) {
             if may_freeze {
