@@ -13,7 +13,7 @@ use crate::world::{Behaviour, World};
 use gapless_core::gate::GateResult;
 use gapless_runtime::RuntimeEvent;
 use gapless_server::clock::Clock;
-use gapless_server::controller::{Bells, Controllers, Shared};
+use gapless_server::controller::{Controllers, Shared, Wakers};
 use gapless_server::gates::{GateRun, GateRunner};
 use gapless_server::health::{ProbeFailure, ProbeFailureKind, Prober};
 use gapless_server::operations::Operations;
@@ -197,7 +197,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     };
-    let bells = Bells::default();
+    let wakers = Wakers::default();
     let runtime = Arc::new(FakeRuntime {
         world: world.clone(),
         dice: dice.clone(),
@@ -206,8 +206,8 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
         pause: pause.clone(),
     });
     let wake = {
-        let bells = bells.clone();
-        move |key: Option<&_>| bells.ring(key)
+        let wakers = wakers.clone();
+        move |key: Option<&_>| wakers.wake(key)
     };
     let shared = Arc::new(Shared {
         records: records.clone(),
@@ -228,7 +228,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
         changes: broadcast::channel(64).0,
         progress: Default::default(),
     });
-    let controllers = Arc::new(Controllers::new(shared.clone(), bells));
+    let controllers = Arc::new(Controllers::new(shared.clone(), wakers));
     let mut tasks = JoinSet::new();
     for index in 0..planes {
         let plane = FakePlane { world: world.clone(), dice: dice.clone(), index, pause: pause.clone() };

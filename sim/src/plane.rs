@@ -6,10 +6,11 @@ use crate::pause::Pause;
 use crate::story::Who;
 use crate::world::{PlaneState, World};
 use async_trait::async_trait;
+use gapless_api::PlaneInfo;
 use gapless_core::RouteTable;
 use gapless_core::deployment::Traffic;
 use gapless_core::routes::RouteChange;
-use gapless_server::planes::{Applied, DataPlane, PlaneError, PlaneStatus};
+use gapless_plane::{ApplyReport, DataPlane, PlaneError, PlaneStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,11 +51,11 @@ impl FakePlane {
         Ok(())
     }
 
-    async fn answer(&self) -> Result<Applied, PlaneError> {
+    async fn answer(&self) -> Result<ApplyReport, PlaneError> {
         self.dice.wait_up_to(5).await;
         let is_away = self.world.lock().planes.get(self.index).is_none_or(|plane| plane.is_away);
         let is_lost = self.world.has_faults() && self.dice.once_in(40);
-        if is_away || is_lost { Err(PlaneError::Away("simulated".to_owned())) } else { Ok(Applied::default()) }
+        if is_away || is_lost { Err(PlaneError::Away("simulated".to_owned())) } else { Ok(ApplyReport::default()) }
     }
 }
 
@@ -64,13 +65,21 @@ impl DataPlane for FakePlane {
         format!("plane {}", self.index)
     }
 
-    async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
+    async fn info(&self) -> PlaneInfo {
+        PlaneInfo { name: self.name(), pid: None, listen: Vec::new(), is_up: self.answer().await.is_ok() }
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        self.answer().await.map(|_| "simulated".to_owned()).map_err(|error| error.to_string())
+    }
+
+    async fn replace(&self, table: &RouteTable) -> Result<ApplyReport, PlaneError> {
         self.arrive().await?;
         self.apply(table.clone())?;
         self.answer().await
     }
 
-    async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {
+    async fn change(&self, change: &RouteChange) -> Result<ApplyReport, PlaneError> {
         self.arrive().await?;
         let present = self.world.lock().planes.get(self.index).map(|plane| plane.table.clone());
         let Some(present) = present.filter(|table| table.version == change.base) else {

@@ -1,6 +1,6 @@
 //! The data plane as a whole: the present table, the cores that route by it, and what is known of placements.
 
-use crate::control::{Applied, InstanceTraffic, OwnAnswers, PlaneStatus, Refusal};
+use crate::control::{Acknowledgement, InstanceTraffic, OwnAnswers, ProxyStatus, Refusal};
 use crate::limits::Limits;
 use crate::placement::Placement;
 use crate::predecessor::Predecessors;
@@ -118,7 +118,7 @@ impl Plane {
     // --- Tables ---
 
     /// Puts a whole table into force. Refused where it is older than the present one.
-    pub(crate) async fn put(&self, table: &RouteTable) -> Result<Applied, Refusal> {
+    pub(crate) async fn put(&self, table: &RouteTable) -> Result<Acknowledgement, Refusal> {
         let (change, acknowledged) = {
             let mut state = self.state();
             let present = self.routes.load_full();
@@ -132,7 +132,7 @@ impl Plane {
     }
 
     /// Puts a change into force. Refused where it does not begin at the present table.
-    pub(crate) async fn patch(&self, change: &RouteChange) -> Result<Applied, Refusal> {
+    pub(crate) async fn patch(&self, change: &RouteChange) -> Result<Acknowledgement, Refusal> {
         let (number, acknowledged) = {
             let mut state = self.state();
             let present = self.routes.load_full();
@@ -210,7 +210,7 @@ impl Plane {
         self.changes.load(Ordering::Acquire)
     }
 
-    async fn acknowledge(&self, version: u64, change: u64, cores: Vec<oneshot::Receiver<()>>) -> Applied {
+    async fn acknowledge(&self, version: u64, change: u64, cores: Vec<oneshot::Receiver<()>>) -> Acknowledgement {
         for core in cores {
             let _ = core.await;
         }
@@ -218,9 +218,9 @@ impl Plane {
         self.changed.send_replace(());
         let mut persisted = self.persisted.subscribe();
         let Ok(on_disk) = persisted.wait_for(|on_disk| on_disk.tried >= change).await else {
-            return Applied { version, persisted: false, error: Some("the data plane is ending".to_owned()) };
+            return Acknowledgement { version, persisted: false, error: Some("the data plane is ending".to_owned()) };
         };
-        Applied { version, persisted: on_disk.change >= change, error: on_disk.error.clone() }
+        Acknowledgement { version, persisted: on_disk.change >= change, error: on_disk.error.clone() }
     }
 
     /// How long requests have been routed by the present table, in microseconds.
@@ -294,11 +294,11 @@ impl Plane {
     }
 
     /// Whether that is this data plane's own status.
-    pub(crate) fn is_that_of(&self, status: &PlaneStatus) -> bool {
+    pub(crate) fn is_that_of(&self, status: &ProxyStatus) -> bool {
         (status.pid, status.started_at) == (std::process::id(), self.started_at)
     }
 
-    pub(crate) fn status(&self) -> PlaneStatus {
+    pub(crate) fn status(&self) -> ProxyStatus {
         let mut state = self.state();
         let routes = self.routes.load_full();
         state.forget();
@@ -326,7 +326,7 @@ impl Plane {
             }
         }
         let persisted = self.persisted.borrow().version;
-        PlaneStatus {
+        ProxyStatus {
             pid: std::process::id(),
             started_at: self.started_at,
             binary_version: env!("CARGO_PKG_VERSION").to_owned(),

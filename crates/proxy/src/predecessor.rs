@@ -1,7 +1,7 @@
 //! Data planes whose place this one takes, and that then finish what they have. Until the last of them has ended they are
 //! told of each table, and what they have in flight counts as this one's: so nothing is stopped that they still send to.
 
-use crate::control::{Client, PlaneStatus};
+use crate::control::{Client, ProxyStatus};
 use crate::handover;
 use crate::plane::Plane;
 use crate::process::{ProxyConfig, ProxyError};
@@ -94,7 +94,7 @@ impl Predecessors {
     }
 
     /// Adds what they do to the status of the one that has replaced them.
-    pub(crate) async fn add_to(&self, status: &mut PlaneStatus) {
+    pub(crate) async fn add_to(&self, status: &mut ProxyStatus) {
         let clients = self.all();
         for (client, told) in clients.iter().zip(join_all(clients.iter().map(|client| client.yielded_status())).await) {
             let Ok(other) = told else {

@@ -1,9 +1,9 @@
 //! Moving everything that is recorded from one store to another: into a file and from it. What belongs to a place and
 //! not to the records (who leads, which facts were published) stays where it is.
 
-use crate::kv::{BELOW, UserKeys};
-use crate::records;
-use crate::run::{ServerConfig, StoreConfig};
+use crate::config::{ServerConfig, StoreConfig};
+use crate::records::{self, IMPORTING};
+use crate::registry::keys::{self, BELOW, KvError, UserKeys};
 use gapless_store::export::{self, ExportError};
 use gapless_store::{EtcdStore, Outcome, SqliteStore, Store, StoreError, Txn};
 use std::collections::BTreeSet;
@@ -15,8 +15,6 @@ use std::sync::Arc;
 /// Those of them that say something of the place, not of what is deployed.
 const OF_THE_PLACE: [&str; 5] =
     ["/gapless/leader", "/gapless/servers/", "/gapless/registry/", records::CHECKED, IMPORTING];
-/// There while a store is being filled.
-pub(crate) const IMPORTING: &str = "/gapless/importing";
 /// Operations, and bytes of values, of one transaction of an import.
 const OPS_PER_TXN: usize = 100;
 const BYTES_PER_TXN: usize = 512 << 10;
@@ -54,6 +52,17 @@ pub struct Imported {
     pub entries: u64,
     /// Keys of the user's own that were there already, and stayed as they were.
     pub left: u64,
+}
+
+/// The lines of an export through a running server: the records, and the keys of the user's own below `kv`.
+pub(crate) async fn export_keys(
+    keys: &UserKeys,
+    is_shared: bool,
+    kv: &[String],
+) -> Result<impl Iterator<Item = Vec<u8>> + Send + use<>, KvError> {
+    kv.iter().try_for_each(|prefix| keys::check(prefix))?;
+    let prefix = keys.reserved.strip_suffix("/gapless").unwrap_or_default();
+    Ok(export(keys.store.as_ref(), prefix, is_shared, kv).await?)
 }
 
 /// The lines of an export of everything that is recorded there, all of one revision; and of the keys of the user's own:

@@ -2,7 +2,7 @@
 //! controller does the rest.
 
 use crate::controller::{Controllers, Shared};
-use crate::records::{At, RecordError};
+use crate::records::{RecordError, Versioned};
 use gapless_core::application::{Application, Promotion};
 use gapless_core::command::{self, CommandError, HandedIn, Requester, Rollback, Steer};
 use gapless_core::deployment::{Cause, Outcome, Reason};
@@ -127,12 +127,12 @@ impl Operations {
         loop {
             let before = self.shared.records.application(key).await?;
             let before = match before {
-                Some(At { record, revision }) => At { record: Some(record), revision },
-                None => At { record: None, revision: 0 },
+                Some(Versioned { record, revision }) => Versioned { record: Some(record), revision },
+                None => Versioned { record: None, revision: 0 },
             };
             let mut app = before.record.clone().unwrap_or_else(|| Application::new(key.clone()));
             let HandedIn { release, deployment, superseded } = command(&mut app)?;
-            let mut deployments = vec![At { record: deployment.clone(), revision: 0 }];
+            let mut deployments = vec![Versioned { record: deployment.clone(), revision: 0 }];
             for number in superseded {
                 if let Some(mut old) = self.shared.records.deployment(key, number).await? {
                     let newer = format!("deployment {} took its place", deployment.number);
@@ -224,15 +224,15 @@ impl Operations {
         by: &Requester,
     ) -> Result<Deployment, OperationError> {
         loop {
-            let (At { record: before, revision }, active) = self.application_and_active(key).await?;
+            let (Versioned { record: before, revision }, active) = self.application_and_active(key).await?;
             let release = match command::rollback(&before, active.as_ref(), release, force)? {
                 Rollback::RevertActive => return self.end_active(key, "rolled back", by).await,
                 Rollback::Deploy { release } => self.release(key, release).await?,
             };
             let mut app = before.clone();
             let deployment = command::redeploy(&mut app, &release, by)?;
-            let before = At { record: Some(before), revision };
-            if self.recorded(&before, &app, None, &[At { record: deployment.clone(), revision: 0 }]).await? {
+            let before = Versioned { record: Some(before), revision };
+            if self.recorded(&before, &app, None, &[Versioned { record: deployment.clone(), revision: 0 }]).await? {
                 return Ok(deployment);
             }
         }
@@ -295,7 +295,7 @@ impl Operations {
     ///
     /// # Errors
     /// If there is none.
-    pub async fn application(&self, key: &AppKey) -> Result<At<Application>, OperationError> {
+    pub async fn application(&self, key: &AppKey) -> Result<Versioned<Application>, OperationError> {
         let found = self.shared.records.application(key).await?;
         found.ok_or_else(|| OperationError::NoApplication(key.clone()))
     }
@@ -304,7 +304,7 @@ impl Operations {
     ///
     /// # Errors
     /// If there is none of that number.
-    pub async fn deployment(&self, key: &AppKey, number: u64) -> Result<At<Deployment>, OperationError> {
+    pub async fn deployment(&self, key: &AppKey, number: u64) -> Result<Versioned<Deployment>, OperationError> {
         let found = self.shared.records.deployment(key, number).await?;
         match found {
             Some(deployment) => Ok(deployment),
@@ -347,7 +347,7 @@ impl Operations {
     pub async fn application_and_active(
         &self,
         key: &AppKey,
-    ) -> Result<(At<Application>, Option<Deployment>), OperationError> {
+    ) -> Result<(Versioned<Application>, Option<Deployment>), OperationError> {
         loop {
             let app = self.application(key).await?;
             let active = self.active(&app.record).await?;
@@ -430,10 +430,10 @@ impl Operations {
         command: impl Fn(&mut Application, Option<&Deployment>) -> Result<(), CommandError>,
     ) -> Result<Application, OperationError> {
         loop {
-            let (At { record: before, revision }, active) = self.application_and_active(key).await?;
+            let (Versioned { record: before, revision }, active) = self.application_and_active(key).await?;
             let mut app = before.clone();
             command(&mut app, active.as_ref())?;
-            if self.recorded(&At { record: Some(before), revision }, &app, None, &[]).await? {
+            if self.recorded(&Versioned { record: Some(before), revision }, &app, None, &[]).await? {
                 return Ok(app);
             }
         }
@@ -442,10 +442,10 @@ impl Operations {
     /// Records a change; false if somebody else changed the record meanwhile.
     async fn recorded(
         &self,
-        before: &At<Option<Application>>,
+        before: &Versioned<Option<Application>>,
         app: &Application,
         release: Option<&Release>,
-        deployments: &[At<Deployment>],
+        deployments: &[Versioned<Deployment>],
     ) -> Result<bool, OperationError> {
         match self.shared.records.submit(before, app, release, deployments).await {
             Err(RecordError::Conflict) => Ok(false),

@@ -11,9 +11,6 @@ use tokio::sync::mpsc;
 /// How soon a promotion that the store did not take is tried again.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What controllers ask for: a release of that application and environment is to go on.
-pub type PromotionSender = mpsc::UnboundedSender<(AppKey, Promotion)>;
-
 /// Carries out what controllers ask for, for ever. A promotion is asked for until the record says that it was carried
 /// out, so each may come many times.
 pub async fn carry_out(

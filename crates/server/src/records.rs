@@ -15,6 +15,8 @@ pub const ALL: &str = "/gapless/";
 pub const APPLICATIONS: &str = "/gapless/apps/";
 /// What the keys of deployments begin with.
 pub const DEPLOYMENTS: &str = "/gapless/deployments/";
+/// Exists while an import fills the store.
+pub(crate) const IMPORTING: &str = "/gapless/importing";
 /// What is written to see whether anything can be.
 pub(crate) const CHECKED: &str = "/gapless/checked";
 const RELEASES: &str = "/gapless/releases/";
@@ -54,7 +56,7 @@ pub enum RecordError {
 
 /// A record, and the revision that it was last changed at (0: it does not exist yet).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct At<T> {
+pub struct Versioned<T> {
     /// The record.
     pub record: T,
     /// Its revision.
@@ -70,7 +72,7 @@ pub struct Loaded {
 }
 
 /// What was loaded, each with its revision.
-type Parts = (Option<At<Application>>, Option<At<Deployment>>, Option<At<Release>>);
+type Parts = (Option<Versioned<Application>>, Option<Versioned<Deployment>>, Option<Versioned<Release>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Revisions {
@@ -122,7 +124,7 @@ impl Records {
     ///
     /// # Errors
     /// If the store cannot be read, or the record is unreadable.
-    pub async fn application(&self, key: &AppKey) -> Result<Option<At<Application>>, RecordError> {
+    pub async fn application(&self, key: &AppKey) -> Result<Option<Versioned<Application>>, RecordError> {
         self.get(&app_key(key)).await
     }
 
@@ -130,7 +132,7 @@ impl Records {
     ///
     /// # Errors
     /// If the store cannot be read, or the record is unreadable.
-    pub async fn deployment(&self, key: &AppKey, number: u64) -> Result<Option<At<Deployment>>, RecordError> {
+    pub async fn deployment(&self, key: &AppKey, number: u64) -> Result<Option<Versioned<Deployment>>, RecordError> {
         self.get(&deployment_key(key, number)).await
     }
 
@@ -138,7 +140,7 @@ impl Records {
     ///
     /// # Errors
     /// If the store cannot be read, or the record is unreadable.
-    pub async fn release(&self, key: &AppKey, number: u64) -> Result<Option<At<Release>>, RecordError> {
+    pub async fn release(&self, key: &AppKey, number: u64) -> Result<Option<Versioned<Release>>, RecordError> {
         self.get(&release_key(key, number)).await
     }
 
@@ -214,10 +216,10 @@ impl Records {
     /// As [`Records::commit`].
     pub async fn submit(
         &self,
-        app: &At<Option<Application>>,
+        app: &Versioned<Option<Application>>,
         next: &Application,
         release: Option<&Release>,
-        deployments: &[At<Deployment>],
+        deployments: &[Versioned<Deployment>],
     ) -> Result<u64, RecordError> {
         let key = &next.key;
         let mut txn = Txn::new().expect(app_key(key), app.revision).put(app_key(key), encode(next));
@@ -229,7 +231,7 @@ impl Records {
                 txn = txn.delete(release_key(key, old));
             }
         }
-        for At { record, revision } in deployments {
+        for Versioned { record, revision } in deployments {
             let at = deployment_key(key, record.number);
             txn = txn.expect(&at, *revision).put(&at, encode(record));
             if *revision == 0 && record.number > DEPLOYMENTS_KEPT {
@@ -245,7 +247,7 @@ impl Records {
     ///
     /// # Errors
     /// As [`Records::commit`].
-    pub async fn put_deployment(&self, deployment: &At<Deployment>) -> Result<u64, RecordError> {
+    pub async fn put_deployment(&self, deployment: &Versioned<Deployment>) -> Result<u64, RecordError> {
         let at = deployment_key(&deployment.record.key, deployment.record.number);
         self.done(Txn::new().expect(&at, deployment.revision).put(&at, encode(&deployment.record))).await
     }
@@ -290,7 +292,7 @@ impl Records {
         Ok(before.difference(after).fold(txn, |txn, host| txn.delete(host_key(host))))
     }
 
-    async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<At<T>>, RecordError> {
+    async fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<Versioned<T>>, RecordError> {
         self.get_again(key, None).await
     }
 
@@ -298,12 +300,12 @@ impl Records {
     async fn get_again<T: DeserializeOwned>(
         &self,
         key: &str,
-        before: Option<At<T>>,
-    ) -> Result<Option<At<T>>, RecordError> {
+        before: Option<Versioned<T>>,
+    ) -> Result<Option<Versioned<T>>, RecordError> {
         let Some(entry) = self.store.get(key).await? else { return Ok(None) };
         match before.filter(|before| before.revision == entry.mod_revision) {
             Some(before) => Ok(Some(before)),
-            None => Ok(Some(At { record: decode(&entry)?, revision: entry.mod_revision })),
+            None => Ok(Some(Versioned { record: decode(&entry)?, revision: entry.mod_revision })),
         }
     }
 
@@ -316,7 +318,11 @@ impl Records {
 }
 
 impl Loaded {
-    fn of(app: At<Application>, deployment: Option<At<Deployment>>, release: Option<At<Release>>) -> Self {
+    fn of(
+        app: Versioned<Application>,
+        deployment: Option<Versioned<Deployment>>,
+        release: Option<Versioned<Release>>,
+    ) -> Self {
         let revisions = Revisions {
             app: app.revision,
             deployment: deployment.as_ref().map_or(0, |deployment| deployment.revision),
@@ -329,9 +335,9 @@ impl Loaded {
     /// The records that it was made of.
     fn parts(self) -> Parts {
         let Loaded { state: State { app, deployment, release }, revisions } = self;
-        let deployment = deployment.map(|record| At { record, revision: revisions.deployment });
-        let release = release.map(|record| At { record, revision: revisions.release });
-        (Some(At { record: app, revision: revisions.app }), deployment, release)
+        let deployment = deployment.map(|record| Versioned { record, revision: revisions.deployment });
+        let release = release.map(|record| Versioned { record, revision: revisions.release });
+        (Some(Versioned { record: app, revision: revisions.app }), deployment, release)
     }
 
     /// The revision that the application's record was last changed at.

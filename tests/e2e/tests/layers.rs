@@ -12,20 +12,23 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("gapless-effect", &[]),
     ("gapless-runtime", &["gapless-core", "gapless-effect"]),
     ("gapless-proxy", &["gapless-core", "gapless-effect"]),
-    ("gapless-gotemplate", &[]),
-    ("gapless-render", &["gapless-gotemplate"]),
     (
-        "gapless-server",
+        "gapless-plane",
         &[
             "gapless-core",
             "gapless-effect",
             "gapless-api",
-            "gapless-store",
             "gapless-runtime",
             "gapless-proxy",
             "gapless-gotemplate",
             "gapless-render",
         ],
+    ),
+    ("gapless-gotemplate", &[]),
+    ("gapless-render", &["gapless-gotemplate"]),
+    (
+        "gapless-server",
+        &["gapless-core", "gapless-effect", "gapless-api", "gapless-store", "gapless-runtime", "gapless-plane"],
     ),
     (
         "gapless",
@@ -40,7 +43,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "gapless-server",
         ],
     ),
-    ("gapless-sim", &["gapless-core", "gapless-store", "gapless-runtime", "gapless-server"]),
+    (
+        "gapless-sim",
+        &["gapless-core", "gapless-api", "gapless-plane", "gapless-store", "gapless-runtime", "gapless-server"],
+    ),
     ("gapless-ledger", &[]),
     // What is on a disk after the power went is opened by what gapless itself opens it with.
     ("gapless-e2e", &["gapless-core", "gapless-api", "gapless-ledger", "gapless-store", "gapless-proxy"]),

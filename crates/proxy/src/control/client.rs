@@ -1,6 +1,6 @@
 //! The client of a data plane's control socket: what the control plane speaks to its data planes with.
 
-use super::{Applied, Changes, PlaneStatus, Refusal};
+use super::{Acknowledgement, Changes, ProxyStatus, Refusal};
 use bytes::Bytes;
 use gapless_core::routes::{RouteChange, RouteTable};
 use http::{Method, Request, StatusCode};
@@ -90,7 +90,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ControlError::Conflict`] where the data plane has a newer one.
-    pub async fn put_table(&self, table: &RouteTable) -> Result<Applied, ControlError> {
+    pub async fn put_table(&self, table: &RouteTable) -> Result<Acknowledgement, ControlError> {
         self.call(Method::PUT, "/v1/table", encode(table)?).await
     }
 
@@ -99,7 +99,7 @@ impl Client {
     /// # Errors
     /// [`ControlError::Conflict`] where the data plane has another version than the change's base: it needs the whole
     /// table.
-    pub async fn patch_table(&self, change: &RouteChange) -> Result<Applied, ControlError> {
+    pub async fn patch_table(&self, change: &RouteChange) -> Result<Acknowledgement, ControlError> {
         self.call(Method::PATCH, "/v1/table", encode(change)?).await
     }
 
@@ -107,7 +107,7 @@ impl Client {
     ///
     /// # Errors
     /// Where it does not answer.
-    pub async fn status(&self) -> Result<PlaneStatus, ControlError> {
+    pub async fn status(&self) -> Result<ProxyStatus, ControlError> {
         self.call(Method::GET, "/v1/status", Bytes::new()).await
     }
 
@@ -132,7 +132,7 @@ impl Client {
     ///
     /// # Errors
     /// Where it does not answer.
-    pub(crate) async fn yielded_status(&self) -> Result<PlaneStatus, ControlError> {
+    pub(crate) async fn yielded_status(&self) -> Result<ProxyStatus, ControlError> {
         self.call(Method::GET, "/v1/yielded/status", Bytes::new()).await
     }
 
@@ -140,7 +140,7 @@ impl Client {
     ///
     /// # Errors
     /// Where it does not answer.
-    pub(crate) async fn put_yielded(&self, table: Vec<u8>) -> Result<Applied, ControlError> {
+    pub(crate) async fn put_yielded(&self, table: Vec<u8>) -> Result<Acknowledgement, ControlError> {
         self.call(Method::PUT, "/v1/yielded/table", table.into()).await
     }
 

@@ -2,9 +2,9 @@
 //!
 //! | request | body | answer |
 //! | --- | --- | --- |
-//! | `PUT /v1/table` | [`RouteTable`](gapless_core::routes::RouteTable) | [`Applied`], or 409 [`Refusal`] where it is older than the present one |
-//! | `PATCH /v1/table` | [`RouteChange`](gapless_core::routes::RouteChange) | [`Applied`], or 409 [`Refusal`] where its base is not the present version |
-//! | `GET /v1/status` | | [`PlaneStatus`] |
+//! | `PUT /v1/table` | [`RouteTable`](gapless_core::routes::RouteTable) | [`Acknowledgement`], or 409 [`Refusal`] where it is older than the present one |
+//! | `PATCH /v1/table` | [`RouteChange`](gapless_core::routes::RouteChange) | [`Acknowledgement`], or 409 [`Refusal`] where its base is not the present version |
+//! | `GET /v1/status` | | [`ProxyStatus`] |
 //! | `GET /v1/changes?seen=N&timeout_ms=M` | | [`Changes`], as soon as the sequence differs from `N`, or after `M` |
 //! | `POST /v1/yield` | | its table: it stops as below, and answers to the one that takes its place only: `PUT /v1/yielded/table`, `GET /v1/yielded/status`; what is for the other one by now gets 421 |
 //! | `POST /v1/stop` | | nothing; the data plane stops accepting, finishes what it has and ends |
@@ -21,7 +21,7 @@ use std::net::SocketAddr;
 
 /// The acknowledgement of a table: from now on no request is sent by an older one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
+pub struct Acknowledgement {
     /// The version that every core of the data plane routes by.
     pub version: u64,
     /// Whether it is on disk, too. Where it is not (disk full, say), requests are routed by it all the same.
@@ -50,7 +50,7 @@ pub struct Changes {
 
 /// What a data plane is and does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PlaneStatus {
+pub struct ProxyStatus {
     /// Its process.
     pub pid: u32,
     /// When it started.

@@ -100,7 +100,7 @@ async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
 }
 
 /// The acknowledgement of a table, once those that this data plane has replaced go by it, too.
-async fn everywhere(plane: &Plane, result: Result<super::Applied, Refusal>) -> Answer {
+async fn everywhere(plane: &Plane, result: Result<super::Acknowledgement, Refusal>) -> Answer {
     if result.is_ok()
         && !plane.predecessors.is_empty()
         && let Err(error) = plane.predecessors.apply(&plane.routes.load().to_json()).await
@@ -131,7 +131,7 @@ async fn read<T: DeserializeOwned>(plane: &Plane, request: Request<Incoming>) ->
     serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))
 }
 
-fn applied(result: Result<super::Applied, Refusal>) -> Answer {
+fn applied(result: Result<super::Acknowledgement, Refusal>) -> Answer {
     match result {
         Ok(applied) => json(StatusCode::OK, &applied),
         Err(refusal) => json(StatusCode::CONFLICT, &refusal),

@@ -4,7 +4,7 @@ use gapless_core::routes::{Backend, RouteGroup, RouteTable, SlotRole, SlotRoute}
 use gapless_core::spec::ForwardSettings;
 use gapless_core::spec::Route;
 use gapless_core::{AppKey, Millis, Timestamp};
-use gapless_proxy::control::{Applied, Client, ControlError, PlaneStatus};
+use gapless_proxy::control::{Acknowledgement, Client, ControlError, ProxyStatus};
 use gapless_proxy::{Limits, ProxyConfig};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -116,11 +116,11 @@ impl Proxy {
         self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
     }
 
-    pub fn put(&self, table: &RouteTable) -> Applied {
+    pub fn put(&self, table: &RouteTable) -> Acknowledgement {
         self.control.call(|client| client.put_table(table)).unwrap()
     }
 
-    pub fn status(&self) -> PlaneStatus {
+    pub fn status(&self) -> ProxyStatus {
         self.control.try_status().unwrap()
     }
 
@@ -171,7 +171,7 @@ impl Control {
         self.runtime.block_on(call(&self.client))
     }
 
-    pub fn try_status(&self) -> Option<PlaneStatus> {
+    pub fn try_status(&self) -> Option<ProxyStatus> {
         self.call(Client::status).ok()
     }
 }

@@ -3,7 +3,7 @@
 
 use super::member::Member;
 use super::peers::Outgoing;
-use crate::http::{FORWARDED_BY, Failure, Peer};
+use crate::http::{Caller, FORWARDED_BY, Failure};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
@@ -61,7 +61,7 @@ impl Follower {
         if request.headers().contains_key(FORWARDED_BY) {
             return Err(format!("this server does not lead any more; {name} does: ask again"));
         }
-        let by = match request.extensions().get::<ConnectInfo<Peer>>() {
+        let by = match request.extensions().get::<ConnectInfo<Caller>>() {
             Some(ConnectInfo(peer)) => peer.name(),
             None => "unknown".to_owned(),
         };

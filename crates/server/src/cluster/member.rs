@@ -1,7 +1,7 @@
 //! A server as the others know it: by name, told from all others by what its state folder says.
 
-use super::LEASE_TTL;
-use crate::run::{Place, ServerConfig, ServerError};
+use crate::config::{Paths, ServerConfig};
+use crate::error::ServerError;
 use gapless_core::Timestamp;
 use gapless_effect::{Point, step};
 use gapless_store::{EtcdStore, Session, Store, StoreError, Txn};
@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The lease of a server: how long it may be gone until another leads. etcd takes up to half a second more to notice.
+pub(super) const LEASE_TTL: Duration = Duration::from_secs(3);
 /// How long a server that was killed may still be known: its lease, and what etcd takes to notice.
 const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(LEASE_TTL.as_secs() + 3);
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -34,15 +36,15 @@ pub(super) struct Member {
 
 impl Member {
     /// This server.
-    pub(super) fn this(config: &ServerConfig, place: &Place) -> Result<Member, ServerError> {
+    pub(super) fn this(config: &ServerConfig, paths: &Paths) -> Result<Member, ServerError> {
         Ok(Member {
             name: config.name.clone(),
-            id: id(&place.state_dir)?,
+            id: id(&paths.state_dir)?,
             pid: std::process::id(),
             host: host(),
             socket: std::path::absolute(config.socket.path()).unwrap_or_else(|_| config.socket.path().to_owned()),
             address: config.peers.as_ref().map(|peers| peers.address.clone()),
-            since: place.started_at,
+            since: paths.started_at,
         })
     }
 
@@ -119,7 +121,7 @@ fn id(state_dir: &Path) -> Result<String, ServerError> {
         Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(error)),
         _ => {
-            let id = crate::http::secret();
+            let id = crate::secret::secret();
             let fresh = state_dir.join("server-id.new");
             let note = || std::fs::write(&fresh, &id).and_then(|()| std::fs::rename(&fresh, &path));
             step(Point::ServerId, note).map_err(unusable)?;

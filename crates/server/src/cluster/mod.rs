@@ -10,14 +10,16 @@ mod follower;
 mod member;
 mod peers;
 
-use crate::http::{About, Front, Role};
-use crate::lead::{ControlPlane, Parts};
-use crate::planes::{HostPlane, Supervisor};
+use crate::config::{Paths, ServerConfig};
+use crate::control_plane::{ControlPlane, Parts};
+use crate::error::{Ended, ServerError};
+use crate::http::{About, ApiGate, Role, serve_until};
 use crate::records::RecordError;
-use crate::run::{Ended, Place, ServerConfig, ServerError, answer_while};
 use futures_util::StreamExt;
+use gapless_plane::DataPlane;
+use gapless_plane::builtin::{Builtin, Supervisor};
 use gapless_store::{EtcdConfig, EtcdStore, Held, Session, Store, StoreError};
-use member::Member;
+use member::{LEASE_TTL, Member};
 use peers::{Incoming, Outgoing};
 use std::future::Future;
 use std::pin::pin;
@@ -25,8 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How long a server may be gone until another leads. etcd takes up to half a second more to notice.
-const LEASE_TTL: Duration = Duration::from_secs(3);
 /// The key of whoever leads.
 const LEADER_KEY: &str = "/gapless/leader";
 /// How soon something is tried again.
@@ -42,32 +42,32 @@ const SAY_EVERY: Duration = Duration::from_secs(30);
 /// If it cannot start: etcd refuses it for good, another server has its name, or what every server needs is missing.
 pub(crate) async fn run(
     config: &ServerConfig,
-    place: &Place,
+    paths: &Paths,
     etcd: &EtcdConfig,
     ready: impl FnOnce(),
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Ended, ServerError> {
-    let _lock = member::lock(&place.state_dir)?;
+    let _lock = member::lock(&paths.state_dir)?;
     let server = Server {
         config,
-        place,
-        this: Member::this(config, place)?,
-        front: Front::closed("the server begins"),
+        paths,
+        this: Member::this(config, paths)?,
+        gate: ApiGate::closed("the server begins"),
         outgoing: config.peers.as_ref().map(Outgoing::new).transpose()?,
     };
     let mut tasks = JoinSet::new();
     if let Some(peers) = &config.peers {
-        tasks.spawn(Incoming::bind(peers).await?.serve(server.front.clone()));
+        tasks.spawn(Incoming::bind(peers).await?.serve(server.gate.clone()));
     }
     let listener = config.socket.open().await?;
-    answer_while(server.live(etcd, ready, pin!(stop)), listener, &server.front).await
+    serve_until(server.live(etcd, ready, pin!(stop)), listener, &server.gate).await
 }
 
 struct Server<'a> {
     config: &'a ServerConfig,
-    place: &'a Place,
+    paths: &'a Paths,
     this: Member,
-    front: Front,
+    gate: ApiGate,
     outgoing: Option<Outgoing>,
 }
 
@@ -93,8 +93,8 @@ impl Server<'_> {
                 Ok(Ended::Stopped)
             }
         };
-        self.front.end();
-        self.front.close("this server is ending");
+        self.gate.end();
+        self.gate.close("this server is ending");
         // By now nothing is done any more that a successor could meet.
         session.end().await;
         ended
@@ -120,9 +120,9 @@ impl Server<'_> {
                 tracing::error!(error = why, "waiting for the state; the proxy serves on with what it knows");
                 said = Some(tokio::time::Instant::now());
             }
-            self.front.close(why);
-            if supervisor.is_none() && self.config.nginx.is_none() && self.place.host_dir.join("routes.json").exists() {
-                let begun = Supervisor::begin(self.place.proxy(self.config)).await?;
+            self.gate.close(why);
+            if supervisor.is_none() && self.config.nginx.is_none() && self.paths.host_dir.join("routes.json").exists() {
+                let begun = Supervisor::begin(self.paths.proxy(self.config)).await?;
                 keeping.spawn(begun.clone().go_on());
                 supervisor = Some(begun);
             }
@@ -163,7 +163,7 @@ impl Server<'_> {
                 && let Some(router) = self.following(store, &leader).await
             {
                 tracing::info!(leader = leader.name, host = leader.host, "following");
-                self.front.open(router);
+                self.gate.open(router);
                 followed = Some(leader);
                 if let Some(ready) = ready.take() {
                     ready();
@@ -186,20 +186,20 @@ impl Server<'_> {
 
     /// The API of a follower of `leader`; `None` where the records cannot be read.
     async fn following(&self, store: &EtcdStore, leader: &Member) -> Option<axum::Router> {
-        let parts = Parts::new(self.config, self.place, Arc::new(store.read_only()), "").await;
+        let parts = Parts::new(self.config, self.paths, Arc::new(store.read_only()), "").await;
         let parts = match parts {
             Ok(parts) => parts,
             Err(error) => {
-                self.front.close(error.to_string());
+                self.gate.close(error.to_string());
                 return None;
             }
         };
         let about = self.about(store, Some(leader.name.clone()));
-        let proxy = match &self.config.nginx {
-            Some(nginx) => HostPlane::Nginx(Arc::new(parts.nginx(nginx))),
-            None => HostPlane::Builtin(Supervisor::idle(self.place.proxy(self.config)).info()),
+        let plane: Arc<dyn DataPlane> = match &self.config.nginx {
+            Some(nginx) => parts.nginx(nginx),
+            None => Arc::new(Builtin::new(Supervisor::idle(self.paths.proxy(self.config)))),
         };
-        let local = parts.api(self.place, proxy, about);
+        let local = parts.api(self.paths, plane, about);
         Some(follower::router(local, leader.clone(), &self.this.host, self.outgoing.clone()))
     }
 
@@ -225,14 +225,14 @@ impl Server<'_> {
         let fenced = Arc::new(session.fenced(store, held));
         let plane = loop {
             let about = self.about(store, None);
-            let begun = ControlPlane::begin(self.config, self.place, fenced.clone(), supervisor.clone(), about);
+            let begun = ControlPlane::begin(self.config, self.paths, fenced.clone(), supervisor.clone(), about);
             match begun.await {
                 Ok(plane) => break plane,
                 Err(
                     ServerError::Store(error @ StoreError::Unavailable { .. })
                     | ServerError::Records(RecordError::Store(error @ StoreError::Unavailable { .. })),
                 ) => {
-                    self.front.close(error.to_string());
+                    self.gate.close(error.to_string());
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(
@@ -242,7 +242,7 @@ impl Server<'_> {
                 Err(error) => return Err(error),
             }
         };
-        self.front.open(plane.router.clone());
+        self.gate.open(plane.router.clone());
         tracing::info!(
             name = self.config.name,
             socket = %self.config.socket.path().display(),

@@ -1,7 +1,8 @@
 //! The way from one server to another: TLS, both showing a certificate that the same authority signed.
 
-use crate::http::{Front, Peer};
-use crate::run::{PeersConfig, ServerError};
+use crate::config::PeersConfig;
+use crate::error::ServerError;
+use crate::http::{ApiGate, Caller};
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use std::io;
@@ -79,12 +80,12 @@ impl Incoming {
     }
 
     /// Has `front` answer other servers, for ever.
-    pub(super) async fn serve(self, front: Front) {
+    pub(super) async fn serve(self, gate: ApiGate) {
         let address = self.listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         let (sender, ready) = mpsc::channel(HANDSHAKES_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(self.shake_hands(sender));
-        let service = front.router().into_make_service_with_connect_info::<Peer>();
+        let service = gate.router().into_make_service_with_connect_info::<Caller>();
         let ended = axum::serve(Ready { ready, address }, service).await;
         tracing::error!(?ended, "other servers are not answered any more");
     }
@@ -139,9 +140,9 @@ impl Listener for Ready {
     }
 }
 
-impl Connected<IncomingStream<'_, Ready>> for Peer {
+impl Connected<IncomingStream<'_, Ready>> for Caller {
     fn connect_info(_: IncomingStream<'_, Ready>) -> Self {
-        Peer::Server
+        Caller::Server
     }
 }
 

@@ -1,6 +1,7 @@
 //! Carries out actions in the background, each at most once at a time, and reports what came of them.
 
-use super::{GateLine, Shared};
+use super::event::Event;
+use super::shared::{GateLine, Shared};
 use crate::gates::{GateRun, Output, Target};
 use gapless_core::application::KeptRelease;
 use gapless_core::facts::GateEnd;
@@ -27,30 +28,6 @@ const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How long after a failed call the next one waits.
 const RUNTIME_PAUSE: Duration = Duration::from_millis(200);
 
-/// What a controller is told by its own effects and checks.
-pub(super) enum News {
-    Prepared { deployment: u64, result: Result<Artifacts, String> },
-    GateEnded { deployment: u64, name: String, end: GateEnd },
-    HookEnded { deployment: u64, name: String, result: GateResult },
-    Started { name: InstanceName, result: Result<(), RuntimeError> },
-    Stopped { name: InstanceName, result: Result<(), RuntimeError> },
-    Frozen { name: InstanceName, is_frozen: bool, result: Result<(), RuntimeError> },
-    Kept { result: Result<(), RuntimeError> },
-    RestartSet { name: InstanceName, comes_back: bool, result: Result<(), RuntimeError> },
-    Health { has_passed: bool },
-}
-
-impl News {
-    /// Whether the instances are to be listed again.
-    pub(super) const fn concerns_instances(&self) -> bool {
-        // An instance that fails its check may be gone, with the event of it lost.
-        matches!(
-            self,
-            News::Started { .. } | News::Stopped { .. } | News::Frozen { .. } | News::Health { has_passed: false }
-        )
-    }
-}
-
 /// What is under way, so that it is not begun twice.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
@@ -68,7 +45,7 @@ enum Work {
 pub(super) struct Effects {
     key: AppKey,
     shared: Arc<Shared>,
-    news: mpsc::Sender<News>,
+    events: mpsc::Sender<Event>,
     under_way: BTreeSet<Work>,
     prepared: Option<(u64, Result<Artifacts, String>)>,
     restarts_set: BTreeMap<InstanceName, bool>,
@@ -87,11 +64,11 @@ pub(super) struct Effects {
 }
 
 impl Effects {
-    pub(super) fn new(key: AppKey, shared: Arc<Shared>, news: mpsc::Sender<News>) -> Self {
+    pub(super) fn new(key: AppKey, shared: Arc<Shared>, events: mpsc::Sender<Event>) -> Self {
         Effects {
             key,
             shared,
-            news,
+            events,
             under_way: BTreeSet::new(),
             prepared: None,
             restarts_set: BTreeMap::new(),
@@ -183,14 +160,14 @@ impl Effects {
     }
 
     /// Takes note of what came of an action.
-    pub(super) fn take(&mut self, news: &News) {
-        match news {
-            News::Prepared { deployment, result } => {
+    pub(super) fn take(&mut self, event: &Event) {
+        match event {
+            Event::Prepared { deployment, result } => {
                 self.under_way.remove(&Work::Prepare(*deployment));
                 self.prepared = Some((*deployment, result.clone()));
                 self.shared.progress.set(&self.key, None);
             }
-            News::GateEnded { deployment, name, end } => {
+            Event::GateEnded { deployment, name, end } => {
                 let work = Work::Gate { deployment: *deployment, name: name.clone(), attempt: end.attempt };
                 self.under_way.remove(&work);
                 self.tests.remove(&work);
@@ -198,7 +175,7 @@ impl Effects {
                     self.gate_ends.insert(name.clone(), end.clone());
                 }
             }
-            News::HookEnded { deployment, name, result } => {
+            Event::HookEnded { deployment, name, result } => {
                 let work = Work::Hook { deployment: *deployment, name: name.clone() };
                 self.under_way.remove(&work);
                 self.tests.remove(&work);
@@ -206,18 +183,18 @@ impl Effects {
                 self.hook_ends.retain(|(number, _), _| number == deployment);
                 self.hook_ends.insert((*deployment, name.clone()), result.clone());
             }
-            News::Started { name, .. } => {
+            Event::Started { name, .. } => {
                 self.under_way.remove(&Work::Start(name.clone()));
                 self.restarts_set.remove(name);
             }
-            News::Stopped { name, result } => {
+            Event::Stopped { name, result } => {
                 self.under_way.remove(&Work::Stop(name.clone()));
                 self.restarts_set.remove(name);
                 if let Err(error) = result {
                     tracing::warn!(instance = %name, %error, "could not be stopped; trying again");
                 }
             }
-            News::Frozen { name, is_frozen, result } => {
+            Event::Frozen { name, is_frozen, result } => {
                 let work = if *is_frozen { Work::Freeze(name.clone()) } else { Work::Thaw(name.clone()) };
                 self.under_way.remove(&work);
                 match result {
@@ -235,33 +212,33 @@ impl Effects {
                     }
                 }
             }
-            News::Kept { result } => {
+            Event::Kept { result } => {
                 self.under_way.remove(&Work::Keep);
                 if let Err(error) = result {
                     tracing::warn!(application = %self.key, %error, "what rollbacks need could not be kept; trying again");
                     self.kept.clear();
                 }
             }
-            News::RestartSet { name, comes_back, result } => {
+            Event::RestartSet { name, comes_back, result } => {
                 self.under_way.remove(&Work::SetRestart(name.clone()));
                 match result {
                     Ok(()) => drop(self.restarts_set.insert(name.clone(), *comes_back)),
                     Err(error) => tracing::warn!(instance = %name, %error, "its restart policy could not be set"),
                 }
             }
-            News::Health { .. } => {}
+            Event::Health { .. } => {}
         }
         while self.tasks.try_join_next().is_some() {}
     }
 
-    fn spawn(&mut self, work: Work, effect: impl Future<Output = News> + Send + 'static) -> Option<AbortHandle> {
+    fn spawn(&mut self, work: Work, effect: impl Future<Output = Event> + Send + 'static) -> Option<AbortHandle> {
         if !self.under_way.insert(work) {
             return None;
         }
-        let news = self.news.clone();
+        let events = self.events.clone();
         Some(self.tasks.spawn(async move {
             // The receiver is gone only when the controller is.
-            let _ = news.send(effect.await).await;
+            let _ = events.send(effect.await).await;
         }))
     }
 
@@ -282,7 +259,7 @@ impl Effects {
         let task = self.spawn(work.clone(), async move {
             let since = clock.now();
             let end = GateEnd { attempt, since, result: running.await };
-            News::GateEnded { deployment: number, name, end }
+            Event::GateEnded { deployment: number, name, end }
         });
         self.tests.extend(task.map(|task| (work, task)));
     }
@@ -301,7 +278,7 @@ impl Effects {
         let (running, name) = ((self.shared.gate_runner)(run), name.to_owned());
         let work = Work::Hook { deployment: number, name: name.clone() };
         let task = self
-            .spawn(work.clone(), async move { News::HookEnded { deployment: number, name, result: running.await } });
+            .spawn(work.clone(), async move { Event::HookEnded { deployment: number, name, result: running.await } });
         self.tests.extend(task.map(|task| (work, task)));
     }
 
@@ -352,10 +329,10 @@ impl Effects {
             for (name, service) in &spec.services {
                 match prepare(runtime.as_ref(), &service.workload, &sink).await {
                     Ok(artifact) => drop(artifacts.0.insert(name.clone(), artifact)),
-                    Err(error) => return News::Prepared { deployment: number, result: Err(error.to_string()) },
+                    Err(error) => return Event::Prepared { deployment: number, result: Err(error.to_string()) },
                 }
             }
-            News::Prepared { deployment: number, result: Ok(artifacts) }
+            Event::Prepared { deployment: number, result: Ok(artifacts) }
         });
     }
 
@@ -367,7 +344,7 @@ impl Effects {
         let name = plan.name.clone();
         self.spawn(Work::Start(name.clone()), async move {
             let result = runtime.start(&plan).await;
-            News::Started { name, result }
+            Event::Started { name, result }
         });
     }
 
@@ -393,7 +370,7 @@ impl Effects {
             if result.is_err() {
                 tokio::time::sleep(RUNTIME_PAUSE).await;
             }
-            News::Stopped { name, result }
+            Event::Stopped { name, result }
         });
     }
 
@@ -419,7 +396,7 @@ impl Effects {
             if result.is_err() {
                 tokio::time::sleep(RUNTIME_PAUSE).await;
             }
-            News::Frozen { name, is_frozen, result }
+            Event::Frozen { name, is_frozen, result }
         });
     }
 
@@ -443,7 +420,7 @@ impl Effects {
             if result.is_err() {
                 tokio::time::sleep(KEEP_AGAIN_AFTER).await;
             }
-            News::Kept { result }
+            Event::Kept { result }
         });
     }
 
@@ -458,7 +435,7 @@ impl Effects {
             if result.is_err() {
                 tokio::time::sleep(RUNTIME_PAUSE).await;
             }
-            News::RestartSet { name, comes_back, result }
+            Event::RestartSet { name, comes_back, result }
         });
     }
 }

@@ -1,141 +1,49 @@
 //! One controller an application and environment: reads the record, observes the world, lets the core decide, commits
-//! or acts, and waits for news. It holds nothing that a restart would miss.
+//! or acts, and waits for an event. It holds nothing that a restart would miss.
 
+mod all;
 mod effects;
+mod event;
 mod observe;
 mod probes;
-mod registry;
+mod shared;
+mod waker;
 mod watch;
 
-pub use registry::{Bells, Controllers};
+pub use all::Controllers;
+pub use shared::{GateLine, Progress, PromotionSender, Shared};
+pub use waker::{Waker, Wakers};
 
-use crate::clock::Clock;
-use crate::gates::GateRunner;
-use crate::health::Prober;
-use crate::planes::Planes;
-use crate::promotions::PromotionSender;
-use crate::records::{Loaded, RecordError, Records};
-use crate::runtimes::Runtimes;
-use crate::tables::Tables;
-use effects::{Effects, News};
+use crate::records::{Loaded, RecordError};
+use effects::Effects;
+use event::Event;
 use gapless_core::facts::{InstanceFact, InstanceSeen, PlaneFact};
 use gapless_core::machine::{State, Step, step};
-use gapless_core::planted;
-use gapless_core::{Action, AppKey, Facts, Millis, Phase, Timestamp};
+use gapless_core::{Action, AppKey, Facts, Phase, Timestamp, planted};
 use observe::Observer;
 use probes::Probes;
+use shared::LOOK_AGAIN_AFTER;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use watch::Watch;
 
-/// A controller looks again after that time, whatever happens or does not: hints may be lost.
-const LOOK_AGAIN_AFTER: Millis = Millis::from_secs(30);
 /// How soon the store is asked again after it did not answer.
 const STORE_RETRY_AFTER: Duration = Duration::from_millis(200);
 /// Messages of a controller's effects that may wait for it.
-const NEWS_WAITING_MAX: usize = 1024;
-
-/// What all controllers work with.
-pub struct Shared {
-    /// The records.
-    pub records: Records,
-    /// What runs instances.
-    pub runtimes: Runtimes,
-    /// The data planes.
-    pub planes: Planes,
-    /// The wanted route table.
-    pub tables: Tables,
-    /// Where promotions are asked for.
-    pub promotions: PromotionSender,
-    /// Which run of the server this is: another one at each start.
-    pub run: String,
-    /// What time it is.
-    pub clock: Clock,
-    /// How instances are checked.
-    pub prober: Prober,
-    /// How gates are carried out.
-    pub gate_runner: GateRunner,
-    /// What gates say, for those who follow them.
-    pub outputs: broadcast::Sender<GateLine>,
-    /// Told which application's records or progress changed, for those who follow them.
-    pub changes: broadcast::Sender<AppKey>,
-    /// How far a long step is, such as a pull.
-    pub progress: Progress,
-}
-
-/// A line that a gate said.
-#[derive(Debug, Clone)]
-pub struct GateLine {
-    /// The application and environment.
-    pub key: AppKey,
-    /// The deployment.
-    pub deployment: u64,
-    /// The gate.
-    pub gate: String,
-    /// The line.
-    pub line: String,
-}
-
-/// How far the long step of each application's active deployment is.
-#[derive(Clone, Default)]
-pub struct Progress(Arc<Mutex<BTreeMap<AppKey, gapless_runtime::Progress>>>);
-
-impl Progress {
-    /// The long step that is under way, if one is.
-    #[must_use]
-    pub fn of(&self, key: &AppKey) -> Option<gapless_runtime::Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
-    }
-
-    fn set(&self, key: &AppKey, progress: Option<gapless_runtime::Progress>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match progress {
-            Some(progress) => all.insert(key.clone(), progress),
-            None => all.remove(key),
-        };
-    }
-}
-
-/// What wakes a controller from outside.
-#[derive(Default)]
-pub struct Bell {
-    notify: Notify,
-    is_rung: AtomicBool,
-    instances_changed: AtomicBool,
-}
-
-impl Bell {
-    /// The record or a data plane changed.
-    pub fn ring(&self) {
-        self.is_rung.store(true, Ordering::Release);
-        self.notify.notify_one();
-    }
-
-    /// An instance changed: list them again.
-    pub fn ring_for_instances(&self) {
-        self.instances_changed.store(true, Ordering::Release);
-        self.ring();
-    }
-
-    /// Whether it was rung since the controller last looked.
-    fn is_rung(&self) -> bool {
-        self.is_rung.load(Ordering::Acquire)
-    }
-}
+const EVENTS_WAITING_MAX: usize = 1024;
 
 struct Controller {
     key: AppKey,
     shared: Arc<Shared>,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
     observer: Observer,
     effects: Effects,
     probes: Probes,
     watch: Watch,
-    news: mpsc::Receiver<News>,
+    events: mpsc::Receiver<Event>,
     /// What was read in the turn before.
     read: Option<Loaded>,
     cutover: Option<CutoverSeen>,
@@ -155,8 +63,8 @@ enum Turn {
 }
 
 /// Controls one application until it is removed.
-pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, bell: Arc<Bell>) {
-    let (sender, news) = mpsc::channel(NEWS_WAITING_MAX);
+pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, waker: Arc<Waker>) {
+    let (sender, events) = mpsc::channel(EVENTS_WAITING_MAX);
     let mut controller = Controller {
         observer: Observer::new(key.clone()),
         effects: Effects::new(key.clone(), shared.clone(), sender.clone()),
@@ -164,8 +72,8 @@ pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, bell: Arc<Bell>) {
         watch: Watch::default(),
         key,
         shared,
-        bell,
-        news,
+        waker,
+        events,
         read: None,
         cutover: None,
     };
@@ -195,11 +103,10 @@ pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, bell: Arc<Bell>) {
 impl Controller {
     /// One turn: read, observe, decide, and commit or act.
     async fn turn(&mut self) -> Result<Turn, RecordError> {
-        while let Ok(news) = self.news.try_recv() {
-            self.take(news);
+        while let Ok(event) = self.events.try_recv() {
+            self.take(event);
         }
-        self.bell.is_rung.store(false, Ordering::Release);
-        if self.bell.instances_changed.swap(false, Ordering::AcqRel) {
+        if self.waker.start_turn() {
             self.observer.look_again();
         }
         let before = self.read.take();
@@ -336,12 +243,12 @@ impl Controller {
         }
     }
 
-    fn take(&mut self, news: News) {
-        self.effects.take(&news);
-        if news.concerns_instances() {
+    fn take(&mut self, event: Event) {
+        self.effects.take(&event);
+        if event.concerns_instances() {
             self.observer.look_again();
         }
-        self.observer.take(&news, self.shared.clock.now());
+        self.observer.take(&event, self.shared.clock.now());
     }
 
     async fn wait(&mut self, until: Option<Timestamp>) {
@@ -349,8 +256,8 @@ impl Controller {
         let wait = until.map_or(LOOK_AGAIN_AFTER, |at| at.since(now).min(LOOK_AGAIN_AFTER)).to_duration();
         tokio::select! {
             biased;
-            Some(news) = self.news.recv() => self.take(news),
-            () = self.bell.notify.notified() => {}
+            Some(event) = self.events.recv() => self.take(event),
+            () = self.waker.woken() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

@@ -1,8 +1,10 @@
 //! Observes the world for one application: what runs, how it is, what the data planes say.
 
-use super::effects::{Effects, News};
+use super::effects::Effects;
+use super::event::Event;
 use super::probes::Probes;
-use super::{LOOK_AGAIN_AFTER, Loaded, Shared};
+use super::shared::{LOOK_AGAIN_AFTER, Shared};
+use crate::records::Loaded;
 use futures_util::StreamExt;
 use gapless_core::facts::{InstanceFact, InstanceSeen};
 use gapless_core::planted;
@@ -100,8 +102,8 @@ impl Observer {
     }
 
     /// Takes note of what came of a start.
-    pub(super) fn take(&mut self, news: &News, now: Timestamp) {
-        let News::Started { name, result } = news else { return };
+    pub(super) fn take(&mut self, event: &Event, now: Timestamp) {
+        let Event::Started { name, result } = event else { return };
         match result {
             Ok(()) => drop(self.start_errors.remove(name)),
             Err(error) => {

@@ -1,7 +1,7 @@
 //! The health checks that are under way: a task for each instance that is to be checked.
 
-use super::Shared;
-use super::effects::News;
+use super::event::Event;
+use super::shared::Shared;
 use crate::health::{ProbeFailure, ProbeFailureKind, next_eager};
 use gapless_core::facts::Health;
 use gapless_core::spec::HealthCheck;
@@ -21,7 +21,7 @@ const WAITS_LONG: Millis = Millis(100);
 
 pub(super) struct Probes {
     shared: Arc<Shared>,
-    news: mpsc::Sender<News>,
+    events: mpsc::Sender<Event>,
     running: BTreeMap<InstanceName, Probe>,
 }
 
@@ -33,8 +33,8 @@ struct Probe {
 }
 
 impl Probes {
-    pub(super) fn new(shared: Arc<Shared>, news: mpsc::Sender<News>) -> Self {
-        Probes { shared, news, running: BTreeMap::new() }
+    pub(super) fn new(shared: Arc<Shared>, events: mpsc::Sender<Event>) -> Self {
+        Probes { shared, events, running: BTreeMap::new() }
     }
 
     /// Ends the checks of instances that none of `actions` wants checked.
@@ -63,7 +63,7 @@ impl Probes {
         let health = known.map(|probe| probe.health.clone()).unwrap_or_default();
         let checking = Checking {
             shared: self.shared.clone(),
-            news: self.news.clone(),
+            events: self.events.clone(),
             name: name.clone(),
             address,
             pace,
@@ -85,7 +85,7 @@ impl Probes {
 /// One instance under check.
 struct Checking {
     shared: Arc<Shared>,
-    news: mpsc::Sender<News>,
+    events: mpsc::Sender<Event>,
     name: InstanceName,
     address: SocketAddr,
     pace: Pace,
@@ -108,7 +108,7 @@ impl Checking {
                 }
                 seen => seen,
             };
-            if self.note(seen) && self.news.send(News::Health { has_passed }).await.is_err() {
+            if self.note(seen) && self.events.send(Event::Health { has_passed }).await.is_err() {
                 return;
             }
             wait = match self.pace {
@@ -126,10 +126,10 @@ impl Checking {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         match seen {
             Ok(()) => {
-                let is_news = health.passes < self.check.passes || self.pace == Pace::Eager;
+                let is_event = health.passes < self.check.passes || self.pace == Pace::Eager;
                 let passes = health.passes.saturating_add(1);
                 *health = Health { passes, passed_at: now, failures: 0, last_failure: None };
-                is_news
+                is_event
             }
             // Told if the deadline passes, and nobody's failure.
             Err(failure) if failure.kind == ProbeFailureKind::Unasked => {
@@ -138,9 +138,9 @@ impl Checking {
             }
             Err(failure) => {
                 let failures = health.failures.saturating_add(1);
-                let is_news = failures == self.check.failures || health.passes > 0;
+                let is_event = failures == self.check.failures || health.passes > 0;
                 *health = Health { passes: 0, failures, last_failure: Some(failure.message), ..*health };
-                is_news
+                is_event
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Looks at what a new release and the old one answer, for as long as requests go to the new one and the old one could
 //! have them back. What was seen is lost with the server; then it begins anew.
 
-use super::Loaded;
+use crate::records::Loaded;
 use gapless_core::deployment::Kind;
 use gapless_core::judge::{Comparison, Figures, Judge};
 use gapless_core::{AppKey, Phase, PlacementId};

@@ -1,9 +1,10 @@
 //! `/v1/applications`: what there is, and stop, start and remove.
 
+use super::api::Api;
 use super::error::Failure;
-use super::{Api, Peer, key};
+use super::extract::{Body, By, Key};
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use gapless_api::{ApplicationView, InstanceView, MaintenanceRequest, SlotState, SlotView};
 use gapless_core::application::{Application, Desired, Idle, Placement};
@@ -29,32 +30,22 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Vec<Applica
 
 #[utoipa::path(get, path = "/v1/applications/{app}/{env}", params(("app" = String, Path), ("env" = String, Path)),
     responses((status = 200, body = ApplicationView), (status = 404, body = gapless_api::ApiError)))]
-pub(super) async fn show(
-    State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
-) -> Result<Json<ApplicationView>, Failure> {
-    let key = key(path)?;
+pub(super) async fn show(State(api): State<Arc<Api>>, Key(key): Key) -> Result<Json<ApplicationView>, Failure> {
     let (app, active) = api.operations.application_and_active(&key).await?;
     Ok(Json(api.view(app.record, active)))
 }
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/stop", params(("app" = String, Path), ("env" = String, Path)),
     responses((status = 200, body = ApplicationView), (status = 409, body = gapless_api::ApiError)))]
-pub(super) async fn stop(
-    State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
-) -> Result<Json<ApplicationView>, Failure> {
-    let app = api.operations.stop(&key(path)?).await?;
+pub(super) async fn stop(State(api): State<Arc<Api>>, Key(key): Key) -> Result<Json<ApplicationView>, Failure> {
+    let app = api.operations.stop(&key).await?;
     Ok(Json(api.view_routed(app).await))
 }
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/start", params(("app" = String, Path), ("env" = String, Path)),
     responses((status = 200, body = ApplicationView), (status = 409, body = gapless_api::ApiError)))]
-pub(super) async fn start(
-    State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
-) -> Result<Json<ApplicationView>, Failure> {
-    let app = api.operations.start(&key(path)?).await?;
+pub(super) async fn start(State(api): State<Arc<Api>>, Key(key): Key) -> Result<Json<ApplicationView>, Failure> {
+    let app = api.operations.start(&key).await?;
     Ok(Json(api.view(app, None)))
 }
 
@@ -63,15 +54,14 @@ pub(super) async fn start(
     responses((status = 200, body = ApplicationView), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn begin_maintenance(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path(path): Path<(String, String)>,
-    body: Result<Json<MaintenanceRequest>, axum::extract::rejection::JsonRejection>,
+    By(requester): By,
+    Key(key): Key,
+    Body(request): Body<MaintenanceRequest>,
 ) -> Result<Json<ApplicationView>, Failure> {
-    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
     if request.page.as_ref().is_some_and(|page| page.len() > ERROR_PAGE_BYTES_MAX) {
         return Err(Failure::bad_request(format!("the page is larger than {ERROR_PAGE_BYTES_MAX} bytes")));
     }
-    let app = api.operations.begin_maintenance(&key(path)?, request.page, &api.by(&peer)).await?;
+    let app = api.operations.begin_maintenance(&key, request.page, &requester).await?;
     Ok(Json(api.view_routed(app).await))
 }
 
@@ -80,19 +70,16 @@ pub(super) async fn begin_maintenance(
     responses((status = 200, body = ApplicationView), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn end_maintenance(
     State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
+    Key(key): Key,
 ) -> Result<Json<ApplicationView>, Failure> {
-    let app = api.operations.end_maintenance(&key(path)?).await?;
+    let app = api.operations.end_maintenance(&key).await?;
     Ok(Json(api.view_routed(app).await))
 }
 
 #[utoipa::path(delete, path = "/v1/applications/{app}/{env}", params(("app" = String, Path), ("env" = String, Path)),
     responses((status = 202), (status = 409, body = gapless_api::ApiError)))]
-pub(super) async fn remove(
-    State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
-) -> Result<StatusCode, Failure> {
-    api.operations.remove(&key(path)?).await?;
+pub(super) async fn remove(State(api): State<Arc<Api>>, Key(key): Key) -> Result<StatusCode, Failure> {
+    api.operations.remove(&key).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -1,10 +1,11 @@
 //! `/v1/applications/{app}/{env}/deployments` and what changes which release is live.
 
+use super::api::Api;
 use super::error::Failure;
-use super::{Api, key, listener::Peer};
+use super::extract::{Body, By, Key, Numbered, Params};
 use crate::controller::GateLine;
 use axum::Json;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::Stream;
@@ -30,17 +31,15 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
     responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError), (status = 422, body = gapless_api::ApiError)))]
 pub(super) async fn deploy(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path(path): Path<(String, String)>,
-    body: Result<Json<DeployRequest>, axum::extract::rejection::JsonRejection>,
+    By(requester): By,
+    Key(key): Key,
+    Body(request): Body<DeployRequest>,
 ) -> Result<(StatusCode, Json<Deployment>), Failure> {
-    let key = key(path)?;
-    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
     check(&request.spec, &key)?;
     for spec in &request.then {
         check(spec, &AppKey::new(key.app.clone(), spec.env.clone()))?;
     }
-    let deployment = api.operations.deploy(&key, request.spec, request.then, request.force, &api.by(&peer)).await?;
+    let deployment = api.operations.deploy(&key, request.spec, request.then, request.force, &requester).await?;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
@@ -49,16 +48,14 @@ pub(super) async fn deploy(
     responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError), (status = 422, body = gapless_api::ApiError)))]
 pub(super) async fn promote(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path(path): Path<(String, String)>,
-    body: Result<Json<PromoteRequest>, axum::extract::rejection::JsonRejection>,
+    By(requester): By,
+    Key(key): Key,
+    Body(request): Body<PromoteRequest>,
 ) -> Result<(StatusCode, Json<Deployment>), Failure> {
-    let key = key(path)?;
-    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
     check(&request.spec, &key)?;
     let deployment = api
         .operations
-        .promote(&key, &request.from, request.spec, request.then.into_iter().map(Arc::new).collect(), &api.by(&peer))
+        .promote(&key, &request.from, request.spec, request.then.into_iter().map(Arc::new).collect(), &requester)
         .await?;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
@@ -68,11 +65,9 @@ pub(super) async fn promote(
     responses((status = 200, body = PlanView), (status = 422, body = gapless_api::ApiError)))]
 pub(super) async fn plan(
     State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
-    body: Result<Json<PlanRequest>, axum::extract::rejection::JsonRejection>,
+    Key(key): Key,
+    Body(request): Body<PlanRequest>,
 ) -> Result<Json<PlanView>, Failure> {
-    let key = key(path)?;
-    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
     check(&request.spec, &key)?;
     let plan = api.operations.plan(&key, &request.spec).await?;
     let (memory_free_bytes, disk_free_bytes) = super::system::free(&api.state_dir);
@@ -95,12 +90,11 @@ fn check(spec: &Spec, key: &AppKey) -> Result<(), Failure> {
     responses((status = 200, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn steer(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path(path): Path<(String, String)>,
-    body: Result<Json<SteerRequest>, axum::extract::rejection::JsonRejection>,
+    By(requester): By,
+    Key(key): Key,
+    Body(request): Body<SteerRequest>,
 ) -> Result<Json<Deployment>, Failure> {
-    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
-    Ok(Json(api.operations.steer(&key(path)?, request.steer, &api.by(&peer)).await?))
+    Ok(Json(api.operations.steer(&key, request.steer, &requester).await?))
 }
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/rollback", request_body = RollbackRequest,
@@ -108,11 +102,11 @@ pub(super) async fn steer(
     responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn rollback(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path(path): Path<(String, String)>,
-    Json(request): Json<RollbackRequest>,
+    By(requester): By,
+    Key(key): Key,
+    Body(request): Body<RollbackRequest>,
 ) -> Result<(StatusCode, Json<Deployment>), Failure> {
-    let deployment = api.operations.rollback(&key(path)?, request.release, request.force, &api.by(&peer)).await?;
+    let deployment = api.operations.rollback(&key, request.release, request.force, &requester).await?;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
@@ -120,10 +114,10 @@ pub(super) async fn rollback(
     responses((status = 202, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn abort(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path(path): Path<(String, String)>,
+    By(requester): By,
+    Key(key): Key,
 ) -> Result<(StatusCode, Json<Deployment>), Failure> {
-    let deployment = api.operations.abort(&key(path)?, &api.by(&peer)).await?;
+    let deployment = api.operations.abort(&key, &requester).await?;
     Ok((StatusCode::ACCEPTED, Json(deployment)))
 }
 
@@ -132,10 +126,10 @@ pub(super) async fn abort(
     responses((status = 200, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn approve(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path((app, env, number)): Path<(String, String, u64)>,
+    By(requester): By,
+    Numbered { key, number }: Numbered,
 ) -> Result<Json<Deployment>, Failure> {
-    Ok(Json(api.operations.approve(&key((app, env))?, number, &api.by(&peer)).await?))
+    Ok(Json(api.operations.approve(&key, number, &requester).await?))
 }
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/deployments/{number}/reject", request_body = RejectRequest,
@@ -143,12 +137,11 @@ pub(super) async fn approve(
     responses((status = 200, body = Deployment), (status = 409, body = gapless_api::ApiError)))]
 pub(super) async fn reject(
     State(api): State<Arc<Api>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Path((app, env, number)): Path<(String, String, u64)>,
-    body: Result<Json<RejectRequest>, axum::extract::rejection::JsonRejection>,
+    By(requester): By,
+    Numbered { key, number }: Numbered,
+    Body(request): Body<RejectRequest>,
 ) -> Result<Json<Deployment>, Failure> {
-    let Json(request) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
-    Ok(Json(api.operations.reject(&key((app, env))?, number, &request.reason, &api.by(&peer)).await?))
+    Ok(Json(api.operations.reject(&key, number, &request.reason, &requester).await?))
 }
 
 #[derive(Deserialize)]
@@ -162,10 +155,9 @@ pub(super) struct Page {
     responses((status = 200, body = Vec<Deployment>)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
-    Query(page): Query<Page>,
+    Key(key): Key,
+    Params(page): Params<Page>,
 ) -> Result<Json<Vec<Deployment>>, Failure> {
-    let key = key(path)?;
     api.operations.application(&key).await?;
     let limit = page.limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX);
     Ok(Json(api.shared.records.deployments(&key, page.before.unwrap_or(u64::MAX), limit).await?))
@@ -176,9 +168,9 @@ pub(super) async fn list(
     responses((status = 200, body = Deployment), (status = 404, body = gapless_api::ApiError)))]
 pub(super) async fn show(
     State(api): State<Arc<Api>>,
-    Path((app, env, number)): Path<(String, String, u64)>,
+    Numbered { key, number }: Numbered,
 ) -> Result<Json<Deployment>, Failure> {
-    Ok(Json(api.operations.deployment(&key((app, env))?, number).await?.record))
+    Ok(Json(api.operations.deployment(&key, number).await?.record))
 }
 
 #[utoipa::path(get, path = "/v1/applications/{app}/{env}/releases/{number}",
@@ -186,9 +178,9 @@ pub(super) async fn show(
     responses((status = 200, body = Release), (status = 404, body = gapless_api::ApiError)))]
 pub(super) async fn release(
     State(api): State<Arc<Api>>,
-    Path((app, env, number)): Path<(String, String, u64)>,
+    Numbered { key, number }: Numbered,
 ) -> Result<Json<Release>, Failure> {
-    Ok(Json(api.operations.release(&key((app, env))?, number).await?.without_secrets()))
+    Ok(Json(api.operations.release(&key, number).await?.without_secrets()))
 }
 
 #[utoipa::path(get, path = "/v1/applications/{app}/{env}/deployments/{number}/events",
@@ -196,9 +188,8 @@ pub(super) async fn release(
     responses((status = 200, content_type = "text/event-stream", body = FollowEvent)))]
 pub(super) async fn events(
     State(api): State<Arc<Api>>,
-    Path((app, env, number)): Path<(String, String, u64)>,
+    Numbered { key, number }: Numbered,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let key = key((app, env))?;
     api.operations.deployment(&key, number).await?;
     let following = Following {
         changes: api.shared.changes.subscribe(),

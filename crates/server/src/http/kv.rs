@@ -1,9 +1,11 @@
 //! `/v1/kv`: keys of the user's own, and the facts that are published.
 
-use super::{Api, Failure};
-use crate::kv::KvError;
+use super::api::Api;
+use super::error::Failure;
+use super::extract::{Body, Params};
+use crate::registry::keys::KvError;
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use gapless_api::{Code, KvChanged, KvPair, KvPairs};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -13,7 +15,7 @@ use tokio::sync::Semaphore;
 /// How long one waits for a change until what there is is answered.
 const WATCH_WITHIN: Duration = Duration::from_secs(60);
 /// Those who wait at once.
-pub(super) const WATCHERS_MAX: usize = 256;
+pub const WATCHERS_MAX: usize = 256;
 
 #[derive(Deserialize)]
 pub(super) struct Listed {
@@ -34,13 +36,19 @@ fn everything() -> String {
 
 #[utoipa::path(get, path = "/v1/kv", params(("prefix" = Option<String>, Query)),
     responses((status = 200, body = KvPairs), (status = 400, body = gapless_api::ApiError)))]
-pub(super) async fn list(State(api): State<Arc<Api>>, Query(listed): Query<Listed>) -> Result<Json<KvPairs>, Failure> {
+pub(super) async fn list(
+    State(api): State<Arc<Api>>,
+    Params(listed): Params<Listed>,
+) -> Result<Json<KvPairs>, Failure> {
     Ok(Json(api.keys.list(&listed.prefix).await?))
 }
 
 #[utoipa::path(get, path = "/v1/kv/watch", params(("prefix" = Option<String>, Query), ("after" = Option<u64>, Query)),
     responses((status = 200, body = KvPairs), (status = 400, body = gapless_api::ApiError)))]
-pub(super) async fn watch(State(api): State<Arc<Api>>, Query(listed): Query<Listed>) -> Result<Json<KvPairs>, Failure> {
+pub(super) async fn watch(
+    State(api): State<Arc<Api>>,
+    Params(listed): Params<Listed>,
+) -> Result<Json<KvPairs>, Failure> {
     let too_many =
         |_| Failure::new(Code::Unavailable, format!("{WATCHERS_MAX} wait for changes already; ask again later"));
     let _place = Semaphore::try_acquire(&api.watchers).map_err(too_many)?;
@@ -49,11 +57,7 @@ pub(super) async fn watch(State(api): State<Arc<Api>>, Query(listed): Query<List
 
 #[utoipa::path(put, path = "/v1/kv", request_body = KvPair,
     responses((status = 200, body = KvChanged), (status = 400, body = gapless_api::ApiError)))]
-pub(super) async fn put(
-    State(api): State<Arc<Api>>,
-    body: Result<Json<KvPair>, axum::extract::rejection::JsonRejection>,
-) -> Result<Json<KvChanged>, Failure> {
-    let Json(pair) = body.map_err(|rejection| Failure::bad_request(rejection.body_text()))?;
+pub(super) async fn put(State(api): State<Arc<Api>>, Body(pair): Body<KvPair>) -> Result<Json<KvChanged>, Failure> {
     Ok(Json(KvChanged { revision: api.keys.put(&pair.key, &pair.value).await? }))
 }
 
@@ -61,7 +65,7 @@ pub(super) async fn put(
     responses((status = 200, body = KvChanged), (status = 400, body = gapless_api::ApiError)))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
-    Query(named): Query<Named>,
+    Params(named): Params<Named>,
 ) -> Result<Json<KvChanged>, Failure> {
     Ok(Json(KvChanged { revision: api.keys.delete(&named.key).await? }))
 }

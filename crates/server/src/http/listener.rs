@@ -1,9 +1,6 @@
 //! The API's socket: only its owner and group may open it, and who does is recorded by the kernel's word. A process image
 //! that ends for another one hands it on.
 
-use super::front::Accepting;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
 use gapless_effect::{Point, step};
 use rustix::io::{FdFlags, fcntl_setfd};
 use std::fs::Permissions;
@@ -109,56 +106,4 @@ fn bind(path: &Path) -> io::Result<Listening> {
     std::fs::set_permissions(&fresh, Permissions::from_mode(SOCKET_MODE))?;
     step(Point::ServerSocket, || std::fs::rename(&fresh, path))?;
     Ok(listening)
-}
-
-/// The header in which a server that forwards a request says for whom.
-pub const FORWARDED_BY: &str = "x-gapless-by";
-
-/// Who is at the other end of the socket.
-#[derive(Debug, Clone)]
-pub enum Peer {
-    /// A user of this host.
-    User(Option<u32>),
-    /// Another server, which has shown its certificate.
-    Server,
-    /// Whom another server forwards for.
-    Named(String),
-}
-
-impl Peer {
-    /// The name of the user, or the number where it has none.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Peer::User(Some(uid)) => user_name(*uid).unwrap_or_else(|| format!("uid {uid}")),
-            Peer::User(None) => "unknown".to_owned(),
-            Peer::Server => "another server".to_owned(),
-            Peer::Named(name) => name.clone(),
-        }
-    }
-
-    /// Whether it is believed when it says for whom it asks: another server is, and this server's own user, who could
-    /// do in its place whatever it does.
-    pub(super) fn may_forward(&self) -> bool {
-        match self {
-            Peer::Server => true,
-            Peer::User(Some(uid)) => *uid == 0 || *uid == rustix::process::geteuid().as_raw(),
-            Peer::User(None) | Peer::Named(_) => false,
-        }
-    }
-}
-
-impl Connected<IncomingStream<'_, Accepting>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, Accepting>) -> Self {
-        Peer::User(stream.io().peer_cred().ok().map(|peer| peer.uid()))
-    }
-}
-
-/// Read from the file: the name service would load libraries, which a static binary cannot.
-fn user_name(uid: u32) -> Option<String> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
 }

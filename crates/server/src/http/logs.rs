@@ -1,8 +1,9 @@
 //! The output of an application's instances, as an event stream.
 
+use super::api::Api;
 use super::error::Failure;
-use super::{Api, key};
-use axum::extract::{Path, Query, State};
+use super::extract::{Key, Params};
+use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures_util::{Stream, StreamExt, stream};
 use gapless_api::{Code, LogRecord};
@@ -17,7 +18,7 @@ const TAIL_MAX: usize = 10_000;
 const TAIL_DEFAULT: usize = 100;
 
 #[derive(Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct LogParams {
     slot: Option<Slot>,
     service: Option<ServiceName>,
     tail: Option<usize>,
@@ -32,22 +33,21 @@ pub(super) struct Wanted {
     responses((status = 200, content_type = "text/event-stream", body = LogRecord)))]
 pub(super) async fn logs(
     State(api): State<Arc<Api>>,
-    Path(path): Path<(String, String)>,
-    Query(wanted): Query<Wanted>,
+    Key(key): Key,
+    Params(params): Params<LogParams>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
-    let key = key(path)?;
     let app = api.operations.application(&key).await?.record;
     // Without a slot: the live one's, or where nothing is live that of whatever there is.
-    let placements: Vec<&Placement> = match (wanted.slot, app.live_placement()) {
+    let placements: Vec<&Placement> = match (params.slot, app.live_placement()) {
         (Some(slot), _) => app.slots.get(&slot).into_iter().collect(),
         (None, Some(live)) => vec![live],
         (None, None) => app.placements().collect(),
     };
-    let query = LogQuery { tail: wanted.tail.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX), follow: wanted.follow };
+    let query = LogQuery { tail: params.tail.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX), follow: params.follow };
     let mut streams = Vec::new();
     for placement in placements {
         let runtime = api.shared.runtimes.of(&placement.spec);
-        let is_wanted = |name: &InstanceName| wanted.service.as_ref().is_none_or(|service| name.service == *service);
+        let is_wanted = |name: &InstanceName| params.service.as_ref().is_none_or(|service| name.service == *service);
         for name in placement.instances().filter(is_wanted) {
             let lines = runtime.logs(&name, query).await;
             let lines = lines.map_err(|error| Failure::new(Code::Unavailable, error.to_string()))?;

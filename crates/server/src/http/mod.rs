@@ -1,79 +1,36 @@
-//! The HTTP API: JSON on a Unix socket, `/v1`.
+//! The HTTP API, `/v1`: JSON on a Unix socket.
 
+mod api;
 mod applications;
 mod deployments;
 mod error;
-mod front;
+mod extract;
+mod gate;
 mod kv;
 mod listener;
 mod logs;
 mod openapi;
+mod peer;
+mod serve;
 mod system;
 
+pub use api::{About, Api};
 pub(crate) use error::Failure;
-pub use front::Front;
 pub use gapless_api::Role;
-pub use listener::{ApiSocket, FORWARDED_BY, ListenError, Peer};
+pub use gate::ApiGate;
+pub use kv::WATCHERS_MAX;
+pub use listener::{ApiSocket, ListenError};
 pub use openapi::document as openapi_document;
+pub use peer::{Caller, FORWARDED_BY};
+pub use serve::serve_until;
 
-use crate::controller::Shared;
-use crate::kv::UserKeys;
-use crate::operations::Operations;
-use crate::planes::HostPlane;
 use axum::Router;
 use axum::routing::{get, post, put};
 use error::not_found_route;
-use gapless_core::command::Requester;
-use gapless_core::{AppKey, AppName, EnvName, Timestamp};
-use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// The largest body that is read.
 const BODY_BYTES_MAX: usize = 2 << 20;
-
-/// What the handlers work with.
-pub struct Api {
-    /// What the controllers work with.
-    pub shared: Arc<Shared>,
-    /// What people ask for.
-    pub operations: Operations,
-    /// The host's data plane.
-    pub proxy: HostPlane,
-    /// Where the state is.
-    pub state_dir: PathBuf,
-    /// Since when the server runs.
-    pub started_at: Timestamp,
-    /// What the server is among several.
-    pub about: About,
-    /// Keys of the user's own, and published facts.
-    pub keys: UserKeys,
-    /// Places for those who wait for changes of them.
-    pub watchers: Semaphore,
-}
-
-impl Api {
-    /// Places for those who wait for changes.
-    #[must_use]
-    pub fn watchers() -> Semaphore {
-        Semaphore::new(kv::WATCHERS_MAX)
-    }
-}
-
-/// What a server is among several.
-#[derive(Debug, Clone)]
-pub struct About {
-    /// Its name.
-    pub name: String,
-    /// Where the records are, for people.
-    pub store: String,
-    /// Whether the store is other programs', too.
-    pub is_shared: bool,
-    /// Whether it leads.
-    pub role: Role,
-    /// The name of the server that leads, where it is another one.
-    pub leader: Option<String>,
-}
 
 /// The routes of the API.
 pub fn router(api: Arc<Api>) -> Router {
@@ -106,25 +63,4 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(not_found_route)
         .layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api)
-}
-
-impl Api {
-    fn by(&self, peer: &listener::Peer) -> Requester {
-        Requester { name: peer.name(), at: self.shared.clock.now(), secret: secret() }
-    }
-}
-
-/// A text of 128 random bits.
-pub(crate) fn secret() -> String {
-    let mut bytes = [0_u8; 16];
-    // It blocks only in the first moments after the host's start, and never fails after them.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn key((app, env): (String, String)) -> Result<AppKey, Failure> {
-    let bad = |error: gapless_core::NameError| Failure::bad_request(error.to_string());
-    let app: AppName = app.parse().map_err(bad)?;
-    let env: EnvName = env.parse().map_err(bad)?;
-    Ok(AppKey::new(app, env))
 }

@@ -1,7 +1,9 @@
 //! `/v1/server` and `/v1/doctor`: how gapless itself is.
 
-use super::Api;
+use super::api::Api;
 use super::error::Failure;
+use super::extract::Params;
+use crate::backup::export_keys;
 use axum::Json;
 use axum::extract::State;
 use gapless_api::{Check, ServerInfo};
@@ -14,7 +16,7 @@ pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
         pid: std::process::id(),
         started_at: api.started_at,
         state_dir: api.state_dir.display().to_string(),
-        planes: vec![api.proxy.info().await],
+        planes: vec![api.plane.info().await],
         name: api.about.name.clone(),
         store: api.about.store.clone(),
         role: api.about.role,
@@ -44,7 +46,7 @@ pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check
     for (name, runtime) in api.shared.runtimes.all() {
         checks.push(check(name, runtime.check().await.map_err(|error| error.to_string())));
     }
-    checks.push(check("proxy", api.proxy.check().await));
+    checks.push(check("proxy", api.plane.check().await));
     Ok(Json(checks))
 }
 
@@ -63,7 +65,7 @@ pub(super) fn free(state_dir: &std::path::Path) -> (Option<u64>, Option<u64>) {
 }
 
 #[derive(serde::Deserialize)]
-pub(super) struct Wanted {
+pub(super) struct ExportParams {
     /// Prefixes of keys of the user's own, separated by commas.
     #[serde(default)]
     kv: String,
@@ -73,10 +75,10 @@ pub(super) struct Wanted {
     responses((status = 200, content_type = "application/jsonl", body = String)))]
 pub(super) async fn export(
     State(api): State<Arc<Api>>,
-    axum::extract::Query(wanted): axum::extract::Query<Wanted>,
+    Params(params): Params<ExportParams>,
 ) -> Result<impl axum::response::IntoResponse, Failure> {
-    let prefixes: Vec<String> = wanted.kv.split(',').filter(|prefix| !prefix.is_empty()).map(str::to_owned).collect();
-    let lines = api.keys.export(api.about.is_shared, &prefixes).await?;
+    let prefixes: Vec<String> = params.kv.split(',').filter(|prefix| !prefix.is_empty()).map(str::to_owned).collect();
+    let lines = export_keys(&api.keys, api.about.is_shared, &prefixes).await?;
     let lines = futures_util::stream::iter(lines.map(Ok::<_, std::convert::Infallible>));
     let header = [(axum::http::header::CONTENT_TYPE, "application/jsonl")];
     Ok((header, axum::body::Body::from_stream(lines)))

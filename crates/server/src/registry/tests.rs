@@ -1,7 +1,7 @@
 //! Published facts agree with the records, and other programs' keys stay theirs.
 
 use super::{Registry, RegistryConfig};
-use crate::kv::UserKeys;
+use crate::registry::keys::UserKeys;
 use gapless_core::application::Placement;
 use gapless_core::{AppKey, Application, Artifacts, PlacementId, Slot, Spec};
 use gapless_store::{MemoryStore, Store, Txn};

@@ -1,30 +1,36 @@
 //! gapless's own proxy as a data plane, spoken to over its control socket.
 
-use super::{Applied, DataPlane, PlaneError, PlaneStatus};
+use crate::plane::{ApplyReport, DataPlane, PlaneError, PlaneStatus};
+mod supervisor;
+
+pub use supervisor::{ProxyProcess, Supervisor, SupervisorError};
+
 use async_trait::async_trait;
+use gapless_api::PlaneInfo;
 use gapless_core::RouteTable;
 use gapless_core::deployment::Traffic;
 use gapless_core::facts::HeldSeen;
 use gapless_core::routes::RouteChange;
 use gapless_proxy::control::{self, Client, ControlError, OwnAnswers, PlacementTraffic};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How soon a proxy that does not answer is asked again.
 const AWAY_RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// The builtin proxy.
+/// gapless's own proxy.
 pub struct Builtin {
     client: Client,
+    supervisor: Arc<Supervisor>,
     sequence: AtomicU64,
 }
 
 impl Builtin {
-    /// The proxy with that control socket.
+    /// The proxy of that supervisor, reached at its control socket.
     #[must_use]
-    pub fn new(control_socket: impl Into<PathBuf>) -> Self {
-        Builtin { client: Client::new(control_socket), sequence: AtomicU64::new(0) }
+    pub fn new(supervisor: Arc<Supervisor>) -> Self {
+        Builtin { client: Client::new(supervisor.control_socket()), supervisor, sequence: AtomicU64::new(0) }
     }
 }
 
@@ -34,22 +40,30 @@ impl DataPlane for Builtin {
         "proxy".to_owned()
     }
 
-    async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
+    async fn info(&self) -> PlaneInfo {
+        self.supervisor.info().await
+    }
+
+    async fn check(&self) -> Result<String, String> {
+        self.supervisor.check().await
+    }
+
+    async fn replace(&self, table: &RouteTable) -> Result<ApplyReport, PlaneError> {
         match self.client.put_table(table).await {
             Ok(applied) => {
                 warn_unless_persisted(&applied);
-                Ok(Applied::default())
+                Ok(ApplyReport::default())
             }
             Err(ControlError::Conflict { version, .. }) => Err(PlaneError::Newer(version)),
             Err(error) => Err(away(error)),
         }
     }
 
-    async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {
+    async fn change(&self, change: &RouteChange) -> Result<ApplyReport, PlaneError> {
         match self.client.patch_table(change).await {
             Ok(applied) => {
                 warn_unless_persisted(&applied);
-                Ok(Applied::default())
+                Ok(ApplyReport::default())
             }
             Err(ControlError::Conflict { .. }) => Err(PlaneError::OtherBase),
             Err(error) => Err(away(error)),
@@ -110,7 +124,7 @@ fn away(error: ControlError) -> PlaneError {
     PlaneError::Away(error.to_string())
 }
 
-fn warn_unless_persisted(applied: &control::Applied) {
+fn warn_unless_persisted(applied: &control::Acknowledgement) {
     if let Some(error) = &applied.error {
         tracing::error!(error, version = applied.version, "the proxy goes by the table but could not write it to disk");
     }

@@ -13,9 +13,9 @@ pub(crate) const BELOW: &str = "/kv";
 /// Keys of the user's own.
 #[derive(Clone)]
 pub struct UserKeys {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     /// gapless's own keys, as they would be seen among these.
-    reserved: Arc<str>,
+    pub(crate) reserved: Arc<str>,
 }
 
 /// Why a key could not be read or written.
@@ -90,17 +90,6 @@ impl UserKeys {
         self.commit(key, |key| Txn::new().delete(key)).await
     }
 
-    /// The lines of an export of these and of everything that is recorded.
-    pub(crate) async fn export(
-        &self,
-        is_shared: bool,
-        kv: &[String],
-    ) -> Result<impl Iterator<Item = Vec<u8>> + Send + use<>, KvError> {
-        kv.iter().try_for_each(|prefix| check(prefix))?;
-        let prefix = self.reserved.strip_suffix("/gapless").unwrap_or_default();
-        Ok(crate::backup::export(self.store.as_ref(), prefix, is_shared, kv).await?)
-    }
-
     async fn commit(&self, key: &str, change: impl Fn(String) -> Txn) -> Result<u64, KvError> {
         check(key)?;
         if key == "/" || key.ends_with('/') {
@@ -132,7 +121,7 @@ impl UserKeys {
 }
 
 /// Refuses what no key of these can begin with.
-fn check(key: &str) -> Result<(), KvError> {
+pub(crate) fn check(key: &str) -> Result<(), KvError> {
     if !key.starts_with('/') {
         return Err(KvError::Bad(format!("{key:?} is no key: a key begins with a slash, such as \"/shop/port\"")));
     }

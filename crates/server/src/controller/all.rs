@@ -1,12 +1,14 @@
 //! All controllers: one an application and environment, begun when its first record is, woken by whoever has news.
 
-use super::{Bell, Shared, control};
+use super::control;
+use super::shared::Shared;
+use super::waker::{Waker, Wakers};
 use crate::records::{self, concerned};
 use futures_util::StreamExt;
 use gapless_core::AppKey;
 use gapless_runtime::Runtime;
 use gapless_store::{Store, StoreError, WatchEvent};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -17,70 +19,41 @@ const EVENTS_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// How soon the records are followed again after that ended.
 const RECORDS_RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// Rings for controllers; exists before they do.
-#[derive(Clone, Default)]
-pub struct Bells(Arc<Mutex<BTreeMap<AppKey, Arc<Bell>>>>);
-
-impl Bells {
-    /// The record or a data plane of that application has news; or any of them may have some.
-    pub fn ring(&self, key: Option<&AppKey>) {
-        let bells = self.lock();
-        match key {
-            Some(key) => bells.get(key).iter().for_each(|bell| bell.ring()),
-            None => bells.values().for_each(|bell| bell.ring()),
-        }
-    }
-
-    fn ring_for_instances(&self, key: &AppKey) {
-        if let Some(bell) = self.lock().get(key) {
-            bell.ring_for_instances();
-        }
-    }
-
-    fn ring_all_for_instances(&self) {
-        self.lock().values().for_each(|bell| bell.ring_for_instances());
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<AppKey, Arc<Bell>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// All controllers of this server. Dropping it ends them; what they were doing goes on at the next start.
 pub struct Controllers {
     shared: Arc<Shared>,
-    bells: Bells,
+    wakers: Wakers,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Controllers {
-    /// No controller yet. `bells` are those that [`crate::planes::Planes`] was given.
+    /// No controller yet. `wakers` are those that [`crate::planes::Planes`] was given.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, bells: Bells) -> Self {
-        Controllers { shared, bells, tasks: Mutex::default() }
+    pub fn new(shared: Arc<Shared>, wakers: Wakers) -> Self {
+        Controllers { shared, wakers, tasks: Mutex::default() }
     }
 
     /// Sees to it that the application has a controller, and wakes it.
     pub fn wake(&self, key: &AppKey) {
-        let bell = {
-            let mut bells = self.bells.lock();
-            if let Some(bell) = bells.get(key) {
-                return bell.ring();
+        let waker = {
+            let mut wakers = self.wakers.lock();
+            if let Some(waker) = wakers.get(key) {
+                return waker.wake();
             }
-            let bell = Arc::new(Bell::default());
-            bells.insert(key.clone(), bell.clone());
-            bell
+            let waker = Arc::new(Waker::default());
+            wakers.insert(key.clone(), waker.clone());
+            waker
         };
-        let (key, shared, bells) = (key.clone(), self.shared.clone(), self.bells.clone());
+        let (key, shared, wakers) = (key.clone(), self.shared.clone(), self.wakers.clone());
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(async move {
             loop {
-                control(key.clone(), shared.clone(), bell.clone()).await;
+                control(key.clone(), shared.clone(), waker.clone()).await;
                 // An application of the same name may have been recorded just as the last one went.
-                let mut bells = bells.lock();
-                if !bell.is_rung() {
-                    bells.remove(&key);
+                let mut wakers = wakers.lock();
+                if !waker.is_woken() {
+                    wakers.remove(&key);
                     return;
                 }
             }
@@ -124,12 +97,12 @@ impl Controllers {
             match runtime.events().await {
                 Ok(mut events) => {
                     // What happened before the stream began is seen by listing.
-                    self.bells.ring_all_for_instances();
+                    self.wakers.wake_all_for_instances();
                     while let Some(event) = events.next().await {
                         tracing::debug!(instance = %event.name, what = event.what, "instance");
-                        self.bells.ring_for_instances(&event.name.placement.key);
+                        self.wakers.wake_for_instances(&event.name.placement.key);
                     }
-                    self.bells.ring_all_for_instances();
+                    self.wakers.wake_all_for_instances();
                 }
                 Err(error) => tracing::debug!(runtime = name, %error, "no events"),
             }

@@ -1,14 +1,4 @@
-//! The data planes as the control plane sees them: each is told the wanted route table until it acknowledges it, and
-//! asked what is in flight.
-
-mod builtin;
-mod keeper;
-pub mod nginx;
-mod supervisor;
-
-pub use builtin::Builtin;
-pub use keeper::{Planes, TrafficSeen};
-pub use supervisor::{ProxyInfo, ProxyProcess, Supervisor, SupervisorError};
+//! The trait of a data plane, and the values that its methods exchange.
 
 use async_trait::async_trait;
 use gapless_api::PlaneInfo;
@@ -20,47 +10,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The data plane of this host, whichever it is: what the API tells of it.
-#[derive(Clone)]
-pub enum HostPlane {
-    /// gapless's own proxy.
-    Builtin(ProxyInfo),
-    /// An nginx.
-    Nginx(Arc<nginx::Nginx>),
-}
-
-impl HostPlane {
-    /// How it is.
-    pub async fn info(&self) -> PlaneInfo {
-        match self {
-            HostPlane::Builtin(proxy) => proxy.info().await,
-            HostPlane::Nginx(nginx) => nginx.info().await,
-        }
-    }
-
-    /// Whether it is as it should be: what it does, or what is wrong and what to do.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub async fn check(&self) -> Result<String, String> {
-        match self {
-            HostPlane::Builtin(proxy) => proxy.check().await,
-            HostPlane::Nginx(nginx) => nginx.check().await,
-        }
-    }
-}
-
 /// Something that carries requests by a route table: the builtin proxy, or nginx. Every call has a deadline of its own.
 #[async_trait]
 pub trait DataPlane: Send + Sync + 'static {
-    /// Its name, for people.
+    /// The name shown to people.
     fn name(&self) -> String;
 
+    /// Describes the data plane for the API: its process, its listeners and whether it answers.
+    async fn info(&self) -> PlaneInfo;
+
+    /// Checks the data plane for `gapless doctor`: a sentence about its state.
+    ///
+    /// # Errors
+    /// The fault and its remedy, as a sentence.
+    async fn check(&self) -> Result<String, String>;
+
     /// Goes by `table` from now on. Answers once no request is routed by an earlier one.
-    async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError>;
+    async fn replace(&self, table: &RouteTable) -> Result<ApplyReport, PlaneError>;
 
     /// Goes by the table changed by `change` from now on. Answers once no request is routed by an earlier one.
-    async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError>;
+    async fn change(&self, change: &RouteChange) -> Result<ApplyReport, PlaneError>;
 
     /// What it goes by, and what is in flight.
     async fn status(&self) -> Result<PlaneStatus, PlaneError>;
@@ -71,23 +40,23 @@ pub trait DataPlane: Send + Sync + 'static {
 
 /// That a data plane goes by a table, but for what it did not take of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
+pub struct ApplyReport {
     /// The applications whose routes it did not take: one's mistake never blocks another's.
-    pub rejected: BTreeMap<AppKey, Rejected>,
+    pub rejected: BTreeMap<AppKey, Rejection>,
 }
 
 /// That a data plane did not take an application's routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejected {
+pub struct Rejection {
     /// Why, for people.
     pub why: String,
     /// What it goes by in their stead.
-    pub instead: Instead,
+    pub retained: Retained,
 }
 
 /// What a data plane goes by that did not take an application's routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Instead {
+pub enum Retained {
     /// It has no routes of the application's.
     Nothing,
     /// Those of before.

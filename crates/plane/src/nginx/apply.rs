@@ -10,7 +10,7 @@ use super::place::{Place, PlaceError, Running};
 use super::program;
 use super::settings::NginxConfig;
 use super::template::{Custom, CustomError};
-use crate::planes::{Applied, Instead, Rejected};
+use crate::plane::{ApplyReport, Rejection, Retained};
 use gapless_core::{AppKey, PlacementId, RouteGroup, RouteTable};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -88,7 +88,7 @@ pub(super) async fn apply(
     settings: &NginxConfig,
     known: &mut Known,
     table: &RouteTable,
-) -> Result<Applied, ApplyError> {
+) -> Result<ApplyReport, ApplyError> {
     let running = place.find(settings).await?;
     let present = files::read(&settings.config_dir)?;
     let custom = settings.template.as_deref().map(Custom::read);
@@ -143,7 +143,7 @@ pub(super) async fn apply(
     known.digest = Some(reloaded);
     known.good = wanted;
     known.table = Some(effective);
-    Ok(Applied { rejected })
+    Ok(ApplyReport { rejected })
 }
 
 /// An application's files as they should be, if nginx takes them for themselves; otherwise why not.
@@ -175,7 +175,7 @@ fn reject(
     known: &Known,
     present: &Files,
     wanted: &mut BTreeMap<AppKey, Good>,
-    rejected: &mut BTreeMap<AppKey, Rejected>,
+    rejected: &mut BTreeMap<AppKey, Rejection>,
     key: &AppKey,
     why: String,
 ) {
@@ -185,15 +185,15 @@ fn reject(
         // It may be sending to a slot that would be stopped, if it were believed to send to none.
         files.contains_key(&files::file_of(key)).then_some(Good { files, group: None })
     });
-    let instead = match &good {
-        None => Instead::Nothing,
-        Some(Good { group: Some(group), .. }) => Instead::Group(group.clone()),
-        Some(Good { group: None, .. }) => Instead::Unknown,
+    let retained = match &good {
+        None => Retained::Nothing,
+        Some(Good { group: Some(group), .. }) => Retained::Group(group.clone()),
+        Some(Good { group: None, .. }) => Retained::Unknown,
     };
     if let Some(good) = good {
         wanted.insert(key.clone(), good);
     }
-    rejected.insert(key.clone(), Rejected { why, instead });
+    rejected.insert(key.clone(), Rejection { why, retained });
 }
 
 fn all_files(wanted: &BTreeMap<AppKey, Good>) -> Files {

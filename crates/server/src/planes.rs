@@ -1,7 +1,6 @@
 //! One keeper a data plane: tells it the wanted table until it acknowledges it, and publishes what it acknowledged and
 //! reports.
 
-use super::{Applied, DataPlane, Instead, PlaneError, PlaneStatus, Rejected};
 use crate::clock::Clock;
 use crate::records::Records;
 use crate::tables::Tables;
@@ -10,6 +9,7 @@ use gapless_core::facts::{HeldSeen, PlaneFact, PlaneView};
 use gapless_core::judge::Figures;
 use gapless_core::routes::RouteChange;
 use gapless_core::{AppKey, Millis, PlacementId, RouteTable, Timestamp};
+use gapless_plane::{ApplyReport, DataPlane, PlaneError, PlaneStatus, Rejection, Retained};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -57,7 +57,7 @@ struct Acknowledged {
     told: Arc<RouteTable>,
     /// The table that it goes by: the same, but for what it did not take.
     table: Arc<RouteTable>,
-    rejected: BTreeMap<AppKey, Rejected>,
+    rejected: BTreeMap<AppKey, Rejection>,
     at: Instant,
     /// What it reported after it had acknowledged the table.
     status: Option<PlaneStatus>,
@@ -79,7 +79,7 @@ impl Planes {
         let known = self.lock();
         let view = |plane: &Known| {
             let acknowledged = plane.acknowledged.as_ref()?;
-            if acknowledged.rejected.get(key).is_some_and(|rejected| rejected.instead == Instead::Unknown) {
+            if acknowledged.rejected.get(key).is_some_and(|rejected| rejected.retained == Retained::Unknown) {
                 return None;
             }
             // It may go by what it is just being told at any time, also after that is not wanted any more.
@@ -249,7 +249,7 @@ impl Planes {
         Ok(())
     }
 
-    fn acknowledge(&self, index: usize, told: &Arc<RouteTable>, applied: Applied) {
+    fn acknowledge(&self, index: usize, told: &Arc<RouteTable>, applied: ApplyReport) {
         let now = self.clock.now();
         let table = &effective(told, &applied.rejected);
         let mut known = self.lock();
@@ -318,13 +318,13 @@ fn in_flight(status: &PlaneStatus) -> Option<BTreeMap<PlacementId, u64>> {
 }
 
 /// The table that a data plane goes by that did not take all of `told`.
-fn effective(told: &Arc<RouteTable>, rejected: &BTreeMap<AppKey, Rejected>) -> Arc<RouteTable> {
+fn effective(told: &Arc<RouteTable>, rejected: &BTreeMap<AppKey, Rejection>) -> Arc<RouteTable> {
     let mut table = told.clone();
     for (key, rejected) in rejected {
         let groups = &mut Arc::make_mut(&mut table).groups;
-        match &rejected.instead {
-            Instead::Group(group) => groups.insert(key.clone(), group.clone()),
-            Instead::Nothing | Instead::Unknown => groups.remove(key),
+        match &rejected.retained {
+            Retained::Group(group) => groups.insert(key.clone(), group.clone()),
+            Retained::Nothing | Retained::Unknown => groups.remove(key),
         };
     }
     table

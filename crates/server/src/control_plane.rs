@@ -1,25 +1,29 @@
 //! The control plane at work: the controllers, what drives the data planes, and the API of it. Only a server that leads
 //! has one; a server with a store of its own always leads.
 
-use crate::backup::IMPORTING;
 use crate::clock::Clock;
-use crate::controller::{Bells, Controllers, Shared};
-use crate::failing;
+use crate::controller::{Controllers, Shared, Wakers};
+use crate::failpoints;
 use crate::gates;
 use crate::health::http_prober;
-use crate::http::{About, Api};
-use crate::kv::UserKeys;
+use crate::http::{About, Api, WATCHERS_MAX};
 use crate::operations::Operations;
-use crate::planes::nginx::{Nginx, NginxConfig, unsupported};
-use crate::planes::{Builtin, DataPlane, HostPlane, Planes, Supervisor};
+use crate::records::IMPORTING;
+use crate::registry::keys::UserKeys;
+
+use crate::config::{Paths, ServerConfig};
+use crate::error::ServerError;
+use crate::planes::Planes;
 use crate::records::Records;
 use crate::registry::Registry;
-use crate::run::{Place, ServerConfig, ServerError};
 use crate::runtimes::Runtimes;
 use crate::tables::Tables;
 use axum::Router;
 use gapless_core::command::Requester;
 use gapless_core::{Application, Millis};
+use gapless_plane::DataPlane;
+use gapless_plane::builtin::{Builtin, Supervisor};
+use gapless_plane::nginx::{Nginx, NginxConfig, unsupported};
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
 use gapless_runtime::process::{ProcessConfig, ProcessRuntime};
 use gapless_runtime::systemd::{SystemdConfig, SystemdRuntime};
@@ -27,7 +31,7 @@ use gapless_store::{Store, Txn};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 
 /// Changes that a follower may be behind before it reads everything again.
@@ -71,22 +75,22 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) async fn new(
         config: &ServerConfig,
-        place: &Place,
+        paths: &Paths,
         store: Arc<dyn Store>,
         owner: &str,
     ) -> Result<Parts, ServerError> {
         let keys = UserKeys::new(store.clone(), config.prefix());
         let records = Records::new(store);
         let (revision, apps) = records.applications().await?;
-        let (runtimes, docker) = runtimes(config, place, owner)?;
-        let runtimes = failing::runtimes(runtimes);
+        let (runtimes, docker) = runtimes(config, paths, owner)?;
+        let runtimes = failpoints::runtimes(runtimes);
         let (promotions, promotions_asked) = tokio::sync::mpsc::unbounded_channel();
-        let bells = Bells::default();
+        let wakers = Wakers::default();
         let clock = Clock::system();
         clock.not_before_records(&records, &apps).await?;
         let wake = {
-            let bells = bells.clone();
-            move |key: Option<&_>| bells.ring(key)
+            let wakers = wakers.clone();
+            move |key: Option<&_>| wakers.wake(key)
         };
         let shared = Arc::new(Shared {
             records,
@@ -94,36 +98,36 @@ impl Parts {
             planes: Planes::new(clock.clone(), wake),
             tables: Tables::new(revision, &apps),
             promotions,
-            run: crate::http::secret(),
+            run: crate::secret::secret(),
             clock,
             prober: http_prober(),
-            gate_runner: failing::gates(gates::runner(docker.clone(), served_on(config).to_vec())),
+            gate_runner: failpoints::gates(gates::runner(docker.clone(), served_on(config).to_vec())),
             outputs: broadcast::channel(LINES_WAITING_MAX).0,
             changes: broadcast::channel(CHANGES_WAITING_MAX).0,
             progress: Default::default(),
         });
-        let controllers = Arc::new(Controllers::new(shared.clone(), bells));
+        let controllers = Arc::new(Controllers::new(shared.clone(), wakers));
         let operations = Operations::new(shared.clone(), controllers.clone());
         let operations = if config.nginx.is_some() { operations.refusing("nginx", unsupported) } else { operations };
         Ok(Parts { shared, controllers, operations, apps, keys, docker, promotions_asked })
     }
 
     /// The driver of that nginx.
-    pub(crate) fn nginx(&self, config: &NginxConfig) -> Nginx {
-        Nginx::new(config.clone(), self.docker.clone())
+    pub(crate) fn nginx(&self, config: &NginxConfig) -> Arc<dyn DataPlane> {
+        Arc::new(Nginx::new(config.clone(), self.docker.clone()))
     }
 
     /// An API on them.
-    pub(crate) fn api(&self, place: &Place, proxy: HostPlane, about: About) -> Router {
+    pub(crate) fn api(&self, paths: &Paths, plane: Arc<dyn DataPlane>, about: About) -> Router {
         let api = Api {
             shared: self.shared.clone(),
             operations: self.operations.clone(),
-            proxy,
-            state_dir: place.state_dir.clone(),
-            started_at: place.started_at,
+            plane,
+            state_dir: paths.state_dir.clone(),
+            started_at: paths.started_at,
             about,
             keys: self.keys.clone(),
-            watchers: Api::watchers(),
+            watchers: Semaphore::new(WATCHERS_MAX),
         };
         crate::http::router(Arc::new(api))
     }
@@ -136,7 +140,7 @@ impl ControlPlane {
     /// If the records cannot be read, or the runtimes or the proxy cannot be had.
     pub(crate) async fn begin(
         config: &ServerConfig,
-        place: &Place,
+        paths: &Paths,
         store: Arc<dyn Store>,
         supervisor: Option<Arc<Supervisor>>,
         about: About,
@@ -145,30 +149,26 @@ impl ControlPlane {
             return Err(ServerError::HalfImported);
         }
         let owner = owner(store.as_ref()).await?;
-        let store = failing::store(store);
-        let parts = Parts::new(config, place, store.clone(), &owner).await?;
+        let store = failpoints::store(store);
+        let parts = Parts::new(config, paths, store.clone(), &owner).await?;
         let registry = Registry::new(store.clone(), parts.keys.clone(), config.registry.clone());
         let mut tasks = JoinSet::new();
-        let (plane, proxy): (Arc<dyn DataPlane>, _) = match &config.nginx {
-            Some(nginx) => {
-                let nginx = Arc::new(parts.nginx(nginx));
-                (nginx.clone(), HostPlane::Nginx(nginx))
-            }
+        let plane = match &config.nginx {
+            Some(nginx) => parts.nginx(nginx),
             None => {
                 let supervisor = match supervisor {
                     Some(supervisor) => supervisor,
-                    None => Supervisor::begin(place.proxy(config)).await?,
+                    None => Supervisor::begin(paths.proxy(config)).await?,
                 };
-                let info = supervisor.info();
-                tasks.spawn(supervisor.go_on());
-                (Arc::new(Builtin::new(place.proxy(config).control_socket)), HostPlane::Builtin(info))
+                tasks.spawn(supervisor.clone().go_on());
+                Arc::new(Builtin::new(supervisor))
             }
         };
-        let router = parts.api(place, proxy, about);
+        let router = parts.api(paths, plane.clone(), about);
         let Parts { shared, controllers, operations, apps, docker, promotions_asked, .. } = parts;
 
         let keeper = shared.planes.clone();
-        tasks.spawn(keeper.keep(failing::plane(plane), shared.tables.clone(), shared.records.clone()));
+        tasks.spawn(keeper.keep(failpoints::plane(plane), shared.tables.clone(), shared.records.clone()));
         for (name, runtime) in shared.runtimes.all() {
             let (controllers, runtime) = (controllers.clone(), runtime.clone());
             tasks.spawn(async move { controllers.follow_events(name, runtime).await });
@@ -184,7 +184,7 @@ impl ControlPlane {
         let by = {
             let clock = shared.clock.clone();
             let name = "gapless (promote = auto)";
-            move || Requester { name: name.to_owned(), at: clock.now(), secret: crate::http::secret() }
+            move || Requester { name: name.to_owned(), at: clock.now(), secret: crate::secret::secret() }
         };
         tasks.spawn(crate::promotions::carry_out(operations, promotions_asked, by));
         Ok(ControlPlane { router, applications: apps.len(), controllers, _tasks: tasks })
@@ -196,15 +196,15 @@ fn served_on(config: &ServerConfig) -> &[SocketAddr] {
     config.nginx.as_ref().map_or(&config.listen, |nginx| &nginx.listen)
 }
 
-fn runtimes(config: &ServerConfig, place: &Place, owner: &str) -> Result<(Runtimes, Arc<DockerRuntime>), ServerError> {
+fn runtimes(config: &ServerConfig, paths: &Paths, owner: &str) -> Result<(Runtimes, Arc<DockerRuntime>), ServerError> {
     let docker = DockerRuntime::connect(DockerConfig { owner: owner.to_owned(), ..DockerConfig::default() })?;
     let process = ProcessRuntime::new(ProcessConfig {
-        root: place.host_dir.join("processes"),
+        root: paths.host_dir.join("processes"),
         owner: owner.to_owned(),
         shim: vec![config.program.clone().into_os_string(), "shim".into()],
     })?;
     let systemd = SystemdRuntime::new(SystemdConfig {
-        root: place.host_dir.join("systemd"),
+        root: paths.host_dir.join("systemd"),
         units: "/etc/systemd/system".into(),
     })?;
     let docker = Arc::new(docker);

@@ -25,7 +25,7 @@ mod unsupported;
 pub use settings::{NginxConfig, NginxContainer};
 pub use unsupported::unsupported;
 
-use super::{Applied, DataPlane, PlaneError, PlaneStatus};
+use crate::plane::{ApplyReport, DataPlane, PlaneError, PlaneStatus};
 use apply::Known;
 use async_trait::async_trait;
 use gapless_api::PlaneInfo;
@@ -64,8 +64,27 @@ impl Nginx {
         }
     }
 
-    /// What is told of it.
-    pub async fn info(&self) -> PlaneInfo {
+    fn problem(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn apply(&self, known: &mut Known, table: &RouteTable) -> Result<ApplyReport, PlaneError> {
+        let applied = apply::apply(&self.place, &self.settings, known, table).await;
+        *self.problem() = match &applied {
+            Ok(applied) => applied.rejected.iter().next().map(|(key, rejected)| format!("{key}: {}", rejected.why)),
+            Err(error) => Some(error.to_string()),
+        };
+        applied.map_err(|error| PlaneError::Problem(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl DataPlane for Nginx {
+    fn name(&self) -> String {
+        "nginx".to_owned()
+    }
+
+    async fn info(&self) -> PlaneInfo {
         let running = self.place.find(&self.settings).await.ok();
         let answers = match running {
             Some(running) => own::ask(running.status).await.is_ok(),
@@ -79,11 +98,7 @@ impl Nginx {
         }
     }
 
-    /// Whether it is as it should be: what it does, or what is wrong and what to do.
-    ///
-    /// # Errors
-    /// What is wrong.
-    pub async fn check(&self) -> Result<String, String> {
+    async fn check(&self) -> Result<String, String> {
         let running = self.place.find(&self.settings).await.map_err(|error| error.to_string())?;
         if let Some(problem) = self.problem().clone() {
             return Err(problem);
@@ -105,32 +120,12 @@ impl Nginx {
         Ok(format!("nginx (process {pid}) goes by the routes of version {}", marker.version))
     }
 
-    fn problem(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn apply(&self, known: &mut Known, table: &RouteTable) -> Result<Applied, PlaneError> {
-        let applied = apply::apply(&self.place, &self.settings, known, table).await;
-        *self.problem() = match &applied {
-            Ok(applied) => applied.rejected.iter().next().map(|(key, rejected)| format!("{key}: {}", rejected.why)),
-            Err(error) => Some(error.to_string()),
-        };
-        applied.map_err(|error| PlaneError::Problem(error.to_string()))
-    }
-}
-
-#[async_trait]
-impl DataPlane for Nginx {
-    fn name(&self) -> String {
-        "nginx".to_owned()
-    }
-
-    async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
+    async fn replace(&self, table: &RouteTable) -> Result<ApplyReport, PlaneError> {
         let mut known = self.known.lock().await;
         self.apply(&mut known, table).await
     }
 
-    async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {
+    async fn change(&self, change: &RouteChange) -> Result<ApplyReport, PlaneError> {
         let mut known = self.known.lock().await;
         let Some(mut table) = known.table.clone().filter(|table| table.version == change.base) else {
             return Err(PlaneError::OtherBase);

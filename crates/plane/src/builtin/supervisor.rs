@@ -4,7 +4,7 @@
 
 use gapless_api::PlaneInfo;
 use gapless_effect::{Point, step_async};
-use gapless_proxy::control::{Client, PlaneStatus};
+use gapless_proxy::control::{Client, ProxyStatus};
 use gapless_proxy::handover;
 use std::convert::identity;
 use std::fs::OpenOptions;
@@ -71,10 +71,6 @@ pub struct Supervisor {
     sockets: Mutex<Vec<Arc<TcpListener>>>,
 }
 
-/// What is told of the proxy.
-#[derive(Clone)]
-pub struct ProxyInfo(Arc<Supervisor>);
-
 impl Supervisor {
     /// Adopts the proxy that runs, or starts one. It serves by its last good table at once, whatever comes next.
     ///
@@ -106,10 +102,9 @@ impl Supervisor {
         Arc::new(Supervisor { process, client, sockets: Mutex::default() })
     }
 
-    /// What is told of the proxy.
-    #[must_use]
-    pub fn info(self: &Arc<Self>) -> ProxyInfo {
-        ProxyInfo(self.clone())
+    /// The control socket of the proxy.
+    pub(super) fn control_socket(&self) -> &Path {
+        &self.process.control_socket
     }
 
     /// Starts the proxy again whenever it dies, for ever.
@@ -139,8 +134,32 @@ impl Supervisor {
         }
     }
 
+    /// The proxy as it is.
+    pub(super) async fn info(&self) -> PlaneInfo {
+        let status = self.client.status().await.ok();
+        let held = || self.held().iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        PlaneInfo {
+            name: "proxy".to_owned(),
+            pid: status.as_ref().map(|status| status.pid),
+            is_up: status.is_some(),
+            listen: status.map_or_else(held, |status| status.listen),
+        }
+    }
+
+    /// Whether it answers.
+    pub(super) async fn check(&self) -> Result<String, String> {
+        let proxy = self.info().await;
+        let listen: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
+        match (proxy.is_up, proxy.pid) {
+            (true, Some(pid)) => Ok(format!("process {pid} listens on {}", listen.join(", "))),
+            _ => {
+                Err("the proxy does not answer; the server starts it again, see its log in the state folder".to_owned())
+            }
+        }
+    }
+
     /// Whether it does not listen on what is held for it.
-    fn lacks_sockets(&self, status: &PlaneStatus) -> bool {
+    fn lacks_sockets(&self, status: &ProxyStatus) -> bool {
         let mut held = self.held().into_iter().filter_map(|socket| socket.local_addr().ok());
         !status.stopping && held.any(|address| !status.listen.contains(&address))
     }
@@ -236,34 +255,6 @@ impl Supervisor {
 
     fn held(&self) -> Vec<Arc<TcpListener>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl ProxyInfo {
-    /// The proxy as it is.
-    pub async fn info(&self) -> PlaneInfo {
-        let status = self.0.client.status().await.ok();
-        let held = || self.0.held().iter().filter_map(|socket| socket.local_addr().ok()).collect();
-        PlaneInfo {
-            name: "proxy".to_owned(),
-            pid: status.as_ref().map(|status| status.pid),
-            is_up: status.is_some(),
-            listen: status.map_or_else(held, |status| status.listen),
-        }
-    }
-}
-
-impl ProxyInfo {
-    /// Whether it answers.
-    pub(super) async fn check(&self) -> Result<String, String> {
-        let proxy = self.info().await;
-        let listen: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
-        match (proxy.is_up, proxy.pid) {
-            (true, Some(pid)) => Ok(format!("process {pid} listens on {}", listen.join(", "))),
-            _ => {
-                Err("the proxy does not answer; the server starts it again, see its log in the state folder".to_owned())
-            }
-        }
     }
 }
 

@@ -1,12 +1,14 @@
 //! The service registry: facts of what is live, published as plain keys for other programs, such as `/shop/port` and
 //! `/shop/instance`. Derived from the records again and again, so whatever happened in between, they come to agree.
 
-use crate::kv::{BELOW, UserKeys};
+pub mod keys;
+
 use crate::records::{RecordError, Records};
 use gapless_core::application::Desired;
 use gapless_core::spec::Service;
 use gapless_core::{AppKey, Application, EnvName, ServiceName};
 use gapless_store::{Entry, Outcome, Store, StoreError, Txn};
+use keys::{BELOW, UserKeys};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

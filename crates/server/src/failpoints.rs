@@ -4,8 +4,8 @@
 //! are.
 
 use crate::gates::GateRunner;
-use crate::planes::DataPlane;
 use crate::runtimes::Runtimes;
+use gapless_plane::DataPlane;
 use gapless_store::Store;
 use std::sync::Arc;
 
@@ -45,15 +45,16 @@ pub(crate) fn gates(runner: GateRunner) -> GateRunner {
 #[cfg(feature = "failpoints")]
 mod drivers {
     use crate::gates::GateRunner;
-    use crate::planes::{Applied, DataPlane, PlaneError, PlaneStatus};
     use crate::records::APPLICATIONS;
     use async_trait::async_trait;
     use futures_util::stream::BoxStream;
+    use gapless_api::PlaneInfo;
     use gapless_core::gate::GateResult;
     use gapless_core::routes::RouteChange;
     use gapless_core::spec::Workload;
     use gapless_core::{AppKey, Artifacts, InstanceName, Millis, RouteTable};
     use gapless_effect::{Fault, Point, around, faulted};
+    use gapless_plane::{ApplyReport, DataPlane, PlaneError, PlaneStatus};
     use gapless_runtime::{
         InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent,
     };
@@ -181,11 +182,19 @@ mod drivers {
             self.0.name()
         }
 
-        async fn replace(&self, table: &RouteTable) -> Result<Applied, PlaneError> {
+        async fn info(&self) -> PlaneInfo {
+            self.0.info().await
+        }
+
+        async fn check(&self) -> Result<String, String> {
+            self.0.check().await
+        }
+
+        async fn replace(&self, table: &RouteTable) -> Result<ApplyReport, PlaneError> {
             around(Point::PlaneReplace, plane, self.0.replace(table)).await
         }
 
-        async fn change(&self, change: &RouteChange) -> Result<Applied, PlaneError> {
+        async fn change(&self, change: &RouteChange) -> Result<ApplyReport, PlaneError> {
             around(Point::PlaneChange, plane, self.0.change(change)).await
         }
 
