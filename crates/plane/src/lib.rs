@@ -3,6 +3,7 @@
 //! **Architecture Invariant:** a driver knows route tables and its own program. It knows no phases, no store and no records.
 
 pub mod builtin;
+pub mod conformance;
 pub mod nginx;
 mod plane;
 
