@@ -11,7 +11,7 @@ mod present;
 mod supervised;
 mod which;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Local};
 use clap::Parser;
 use exit::Failure;
 use gapless_effect::{Point, step};
@@ -30,37 +30,38 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    if let Command::Server(args) = cli.command {
-        return serve(args, cli.socket);
-    }
-    if let Command::Store(args) = cli.command {
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        return tokio.map_err(Failure::other)?.block_on(commands::store::run(args, cli.socket));
-    }
-    if let Command::Install(args) = cli.command {
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        return tokio.map_err(Failure::other)?.block_on(commands::install::run(args));
-    }
-    let socket = cli.socket.unwrap_or_else(present::default_socket);
     match cli.command {
-        // What needs no server, and processes of their own kind: the proxy makes its own runtimes, the shim needs none.
-        Command::Init(args) => commands::init::run(&args),
-        Command::Validate(args) => commands::validate::run(&args),
-        Command::Schema => commands::describe::schema(),
-        Command::Openapi => commands::describe::openapi(),
-        Command::Completions { shell } => commands::describe::completions(shell),
-        Command::Man { folder } => commands::describe::man(&folder),
-        Command::Proxy(args) => commands::proxy::run(args),
-        Command::Render(args) => commands::render::run(*args, socket),
-        #[cfg(feature = "failpoints")]
-        Command::Failpoints => commands::describe::failpoints(),
-        Command::Shim { folder } => Ok(commands::shim::run(&folder)),
-        command => {
-            let client = gapless_api::Client::new(socket);
-            let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            tokio.map_err(Failure::other)?.block_on(commands::ask(command, &client))
+        Command::Local(command) => local(command, cli.socket),
+        Command::Remote(command) => {
+            let client = gapless_api::Client::new(cli.socket.unwrap_or_else(present::default_socket));
+            block_on(commands::ask(command, &client))
         }
     }
+}
+
+/// Carries out a command without a server. The server, the proxy and the shim make runtimes of their own.
+fn local(command: Local, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
+    match command {
+        Local::Init(args) => commands::init::run(&args),
+        Local::Validate(args) => commands::validate::run(&args),
+        Local::Schema => commands::describe::schema(),
+        Local::Openapi => commands::describe::openapi(),
+        Local::Completions { shell } => commands::describe::completions(shell),
+        Local::Man { folder } => commands::describe::man(&folder),
+        Local::Render(args) => commands::render::run(*args, socket.unwrap_or_else(present::default_socket)),
+        Local::Store(args) => block_on(commands::store::run(args, socket)),
+        Local::Install(args) => block_on(commands::install::run(args)),
+        Local::Server(args) => serve(args, socket),
+        Local::Proxy(args) => commands::proxy::run(args),
+        Local::Shim { folder } => Ok(commands::shim::run(&folder)),
+        #[cfg(feature = "failpoints")]
+        Local::Failpoints => commands::describe::failpoints(),
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<ExitCode, Failure> {
+    let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    tokio.map_err(Failure::other)?.block_on(command)
 }
 
 /// Threads for files at most. Each costs a megabyte or two, and a server that starts beside 200 applications has something

@@ -27,47 +27,32 @@ pub mod store;
 pub mod upgrade;
 pub mod validate;
 
-use crate::args::Command;
+use crate::args::Remote;
 use crate::exit::Failure;
 use gapless_api::Client;
 use std::process::ExitCode;
 
 /// Carries out a command that asks a server.
-pub async fn ask(command: Command, client: &Client) -> Result<ExitCode, Failure> {
+pub async fn ask(command: Remote, client: &Client) -> Result<ExitCode, Failure> {
     match command {
-        Command::Plan(args) => plan::run(args, client).await,
-        Command::Deploy(args) => deploy::run(args, client).await,
-        Command::Promote(args) => promote::run(args, client).await,
-        Command::Canary(args) => canary::run(args, client).await,
-        Command::Approve(args) => approve::approve(args, client).await,
-        Command::Reject(args) => approve::reject(args, client).await,
-        Command::Status(args) => status::run(args, client).await,
-        Command::History(args) => history::run(args, client).await,
-        Command::Show(args) => show::run(args, client).await,
-        Command::Logs(args) => logs::run(args, client).await,
-        Command::Rollback(args) => rollback::run(args, client).await,
-        Command::Abort(args) => abort::run(args, client).await,
-        Command::Stop(args) => start_stop::stop(args, client).await,
-        Command::Start(args) => start_stop::start(args, client).await,
-        Command::Maintenance(args) => maintenance::run(args, client).await,
-        Command::Remove(args) => remove::run(args, client).await,
-        Command::Kv(args) => kv::run(args, client).await,
-        Command::Upgrade(args) => upgrade::run(args, client).await,
-        Command::Doctor { json } => doctor::run(json, client).await,
-        // Carried out before, without a server.
-        Command::Init(_)
-        | Command::Validate(_)
-        | Command::Schema
-        | Command::Openapi
-        | Command::Completions { .. }
-        | Command::Man { .. }
-        | Command::Proxy(_)
-        | Command::Render(_)
-        | Command::Shim { .. }
-        | Command::Store(_)
-        | Command::Install(_)
-        | Command::Server(_) => Ok(ExitCode::SUCCESS),
-        #[cfg(feature = "failpoints")]
-        Command::Failpoints => Ok(ExitCode::SUCCESS),
+        Remote::Plan(args) => plan::run(args, client).await,
+        Remote::Deploy(args) => deploy::run(args, client).await,
+        Remote::Promote(args) => promote::run(args, client).await,
+        Remote::Canary(args) => canary::run(args, client).await,
+        Remote::Approve(args) => approve::approve(args, client).await,
+        Remote::Reject(args) => approve::reject(args, client).await,
+        Remote::Status(args) => status::run(args, client).await,
+        Remote::History(args) => history::run(args, client).await,
+        Remote::Show(args) => show::run(args, client).await,
+        Remote::Logs(args) => logs::run(args, client).await,
+        Remote::Rollback(args) => rollback::run(args, client).await,
+        Remote::Abort(args) => abort::run(args, client).await,
+        Remote::Stop(args) => start_stop::stop(args, client).await,
+        Remote::Start(args) => start_stop::start(args, client).await,
+        Remote::Maintenance(args) => maintenance::run(args, client).await,
+        Remote::Remove(args) => remove::run(args, client).await,
+        Remote::Kv(args) => kv::run(args, client).await,
+        Remote::Upgrade(args) => upgrade::run(args, client).await,
+        Remote::Doctor { json } => doctor::run(json, client).await,
     }
 }

@@ -117,11 +117,12 @@ pub(super) async fn are_chosen_by_host_and_longest_path(subject: &Subject) {
         ("eu.shop.example.com", "/x", "shop /x"),
         ("somewhere.example.com", "/x", "blog /x"),
         ("blog.example.com", "/api/x", "blog /x"),
-        ("blog.example.com", "/apis", "blog /apis"),
     ] {
         let answer = get(subject.address, host, path).await;
         assert_eq!((answer.status, answer.body.as_str()), (200, expected), "{host}{path}");
     }
+    // The host decides first: another path of an exact host never reaches the wildcard's application.
+    assert_eq!(get(subject.address, "blog.example.com", "/apis").await.status, 404);
 }
 
 pub(super) async fn answer_503_without_a_live_slot(subject: &Subject) {
