@@ -6,22 +6,30 @@
 
 mod env_file;
 mod fields;
+mod keys;
 mod load;
+mod options;
 mod problem;
 mod read;
+mod reference;
 mod report;
+mod schema;
 mod section;
 mod server;
-mod shape;
+mod suggest;
 mod template;
 mod units;
+mod wrap;
 
-pub use load::{LoadOptions, Loaded, Secrets, environments, following, load, parse};
+pub use keys::server::LISTEN_DEFAULT;
+pub use load::{Loaded, environments, following, load, parse};
+pub use options::{LoadOptions, Secrets};
 pub use problem::{ConfigError, Problem};
+pub use reference::reference;
+pub use schema::{schema, server_schema};
 pub use server::{
-    EtcdTable, NginxTable, PeersTable, ProxyTable, REGISTRY_KEYS, RegistryTable, ServerFile, StoreTable, TlsTable,
-    load_server, parse_server,
+    EtcdTable, NginxTable, PeersTable, ProxyTable, RegistryTable, ServerFile, StoreTable, TlsTable, load_server,
+    parse_server,
 };
-pub use shape::schema;
 pub use template::{Runtime, TemplateOptions, template};
 pub use units::{parse_duration, parse_size};

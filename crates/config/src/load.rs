@@ -1,13 +1,13 @@
 //! From a file, or its text, to a spec: syntax, then types and keys, then what must fit together.
 
 use crate::fields::path_in_file;
+use crate::keys;
+use crate::options::LoadOptions;
 use crate::problem::{ConfigError, Problem};
 use crate::read;
 use crate::report::Report;
 use crate::section::Section;
-use gapless_core::{EnvName, ServiceName, Spec};
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use gapless_core::{EnvName, Spec};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
@@ -19,46 +19,6 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const SYNTAX_ERRORS_MAX: usize = 3;
 
 const INIT_HELP: &str = "write one with `gapless init`, or name another with `--config`";
-
-/// What is said elsewhere than in the file, and goes before it.
-#[derive(Debug, Clone, Default)]
-pub struct LoadOptions {
-    /// The image to run, in place of the file's; of several services for those that have no image of their own.
-    pub image: Option<String>,
-    /// Images of services, in place of the file's.
-    pub images: BTreeMap<ServiceName, String>,
-    /// The environment to deploy into.
-    pub environment: Option<EnvName>,
-    /// Variables that go before those of the file.
-    pub variables: BTreeMap<String, String>,
-    /// Where the values of secrets are taken from.
-    pub secrets: Secrets,
-    /// Where the program of a process is looked up, in the form of `PATH`; that of this process without it.
-    pub search_path: Option<OsString>,
-}
-
-/// Where the values of secrets are taken from.
-#[derive(Debug, Clone, Default)]
-pub enum Secrets {
-    /// The environment of this process.
-    #[default]
-    Environment,
-    /// These values, whatever the environment says.
-    Given(BTreeMap<String, String>),
-    /// Nowhere: the configuration is only looked at.
-    NotNeeded,
-}
-
-impl Secrets {
-    /// The value of one, if it has one.
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
-        match self {
-            Secrets::Environment => std::env::var(name).ok(),
-            Secrets::Given(values) => values.get(name).cloned(),
-            Secrets::NotNeeded => Some(String::new()),
-        }
-    }
-}
 
 /// A configuration that was read.
 #[derive(Debug, Clone)]
@@ -163,7 +123,7 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
     };
     let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
     let reading = read::Reading::new(&report, base, options);
-    let root = Section::new(&report, String::new(), table.get_ref());
+    let root = Section::root(&report, table.get_ref(), &keys::file::TABLE);
     let spec = reading.spec(root);
     let (files, environments) = reading.into_parts();
     // Rules between fields are told only of a file whose fields can all be read: half of it says nothing.

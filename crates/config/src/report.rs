@@ -86,7 +86,7 @@ impl Report {
     }
 
     /// Remembers where the value of `path` stands.
-    pub(crate) fn place(&self, path: String, span: Range<usize>) {
+    pub(crate) fn record_span(&self, path: String, span: Range<usize>) {
         self.spans.borrow_mut().insert(path, span);
     }
 

@@ -4,6 +4,8 @@
 mod proxy;
 mod read;
 
+use crate::keys;
+use crate::keys::server::registry;
 use crate::load::{self, read_file};
 use crate::problem::ConfigError;
 use crate::report::Report;
@@ -117,7 +119,7 @@ pub struct RegistryTable {
 
 impl Default for RegistryTable {
     fn default() -> Self {
-        RegistryTable { enabled: true, prefix: String::new(), keys: None }
+        RegistryTable { enabled: registry::ENABLED_DEFAULT, prefix: String::new(), keys: None }
     }
 }
 
@@ -131,9 +133,6 @@ pub struct PeersTable {
     /// Whom it trusts, and what it shows.
     pub tls: TlsTable,
 }
-
-/// The facts that can be published.
-pub const REGISTRY_KEYS: [&str; 6] = ["port", "instance", "hosts", "addresses", "release", "digest"];
 
 // None of these may show what the files hold.
 impl std::fmt::Debug for EtcdTable {
@@ -182,6 +181,7 @@ pub fn parse_server(text: &str, file_name: &str, base_dir: &Path) -> Result<Serv
         return Err(ConfigError::new(file_name, report.into_problems()));
     };
     let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
-    let file = read::Reading { report: &report, base }.file(Section::new(&report, String::new(), table.get_ref()));
+    let file =
+        read::Reading { report: &report, base }.file(Section::root(&report, table.get_ref(), &keys::server::TABLE));
     if report.is_clean() { Ok(file) } else { Err(ConfigError::new(file_name, report.into_problems())) }
 }

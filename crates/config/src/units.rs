@@ -68,6 +68,28 @@ pub(crate) fn cpu_millis(cpus: f64) -> Result<u64, String> {
     Ok(millis as u64)
 }
 
+/// The duration in the form that [`parse_duration`] reads, such as `1m30s`.
+pub(crate) fn duration_text(duration: Millis) -> String {
+    let mut rest = duration.0;
+    let mut text = String::new();
+    for (unit, unit_ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if rest >= unit_ms {
+            text.push_str(&format!("{}{unit}", rest / unit_ms));
+            rest %= unit_ms;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// The size in the form that [`parse_size`] reads, in the largest unit of which it is a whole multiple.
+pub(crate) fn size_text(bytes: u64) -> String {
+    let units = [("t", 40), ("g", 30), ("m", 20), ("k", 10)];
+    match units.into_iter().find(|(_, bits)| bytes > 0 && bytes.is_multiple_of(1 << bits)) {
+        Some((unit, bits)) => format!("{}{unit}", bytes >> bits),
+        None => bytes.to_string(),
+    }
+}
+
 fn split_number(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()))
 }
@@ -152,6 +174,13 @@ mod tests {
         #[test]
         fn no_text_makes_them_panic(text in "[0-9a-zA-Z. ]{0,30}|.{0,20}") {
             let _ = (parse_duration(&text), parse_size(&text));
+        }
+
+        #[test]
+        fn text_of_value_is_read_as_that_value(number in 0_u64..1 << 45) {
+            prop_assert_eq!(parse_duration(&duration_text(Millis(number))), Ok(Millis(number)));
+            prop_assert_eq!(parse_size(&size_text(number)), Ok(number));
+            prop_assert_eq!(parse_size(&size_text(number << 20)), Ok(number << 20));
         }
 
         #[test]

@@ -1,12 +1,19 @@
 //! What runs: a container or a process, and that the file has only what fits the one that it is.
 
 use super::Reading;
+use crate::keys::{Key, workload};
 use crate::problem::Problem;
 use crate::section::{Located, Section};
 use gapless_core::ServiceName;
 use gapless_core::spec::{Container, Process, Volume, Workload};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// The keys that only a process has.
+const OF_A_PROCESS: [&Key; 1] = [&workload::DIRECTORY];
+
+/// The keys that only a container has.
+const OF_A_CONTAINER: [&Key; 4] = [&workload::IMAGE, &workload::ENTRYPOINT, &workload::INIT, &workload::VOLUMES];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -28,18 +35,18 @@ struct Keys {
 
 impl Reading<'_> {
     pub(super) fn workload(&self, root: &Section<'_>, service: &ServiceName) -> Option<Workload> {
-        let runtime = root.text("runtime");
+        let runtime = root.text(&workload::RUNTIME);
         let keys = Keys {
-            image: root.text("image"),
-            command: root.texts("command"),
-            entrypoint: root.texts("entrypoint"),
-            user: root.text("user"),
-            init: root.boolean("init"),
-            directory: root.text("directory"),
-            volumes: root.texts("volumes"),
+            image: root.text(&workload::IMAGE),
+            command: root.texts(&workload::COMMAND),
+            entrypoint: root.texts(&workload::ENTRYPOINT),
+            user: root.text(&workload::USER),
+            init: root.boolean(&workload::INIT),
+            directory: root.text(&workload::DIRECTORY),
+            volumes: root.texts(&workload::VOLUMES),
         };
         // An image that is given for all services is not for one that has its own.
-        let given = self.options.image.as_ref().filter(|_| !root.is_heir() || !root.has_own("image"));
+        let given = self.options.image.as_ref().filter(|_| !root.is_heir() || !root.has_own(&workload::IMAGE));
         let given = self.options.images.get(service).or(given);
         match self.kind(root, runtime, given.is_some())? {
             Kind::Docker => self.container(root, keys, given),
@@ -61,19 +68,19 @@ impl Reading<'_> {
                     return None;
                 }
             },
-            None if root.has("runtime") => return None,
-            None if root.has("image") => (Kind::Docker, "it has an `image`"),
-            None if root.has("command") => (Kind::Process, "it has a `command` and no `image`"),
+            None if root.has(&workload::RUNTIME) => return None,
+            None if root.has(&workload::IMAGE) => (Kind::Docker, "it has an `image`"),
+            None if root.has(&workload::COMMAND) => (Kind::Process, "it has a `command` and no `image`"),
             None if is_image_given => (Kind::Docker, "`--image` was given"),
             None => {
-                root.missing("image", "give an `image` to run a container, or a `command` to run a process");
+                root.missing(&workload::IMAGE, "give an `image` to run a container, or a `command` to run a process");
                 return None;
             }
         };
         let (unfit, is, instead) = match kind {
-            Kind::Docker => (&["directory"][..], "a container", "a process"),
-            Kind::Process => (&["image", "entrypoint", "init", "volumes"][..], "a process", "a container"),
-            Kind::Systemd => (&["image", "entrypoint", "init", "volumes"][..], "a service of systemd", "a container"),
+            Kind::Docker => (&OF_A_PROCESS[..], "a container", "a process"),
+            Kind::Process => (&OF_A_CONTAINER[..], "a process", "a container"),
+            Kind::Systemd => (&OF_A_CONTAINER[..], "a service of systemd", "a container"),
         };
         for key in unfit.iter().filter(|key| root.has(key)) {
             let message = format!("`{}` is for {instead}, and this file runs {is}, because {why}", root.path(key));
@@ -87,13 +94,16 @@ impl Reading<'_> {
             Some(image) => Some(image.clone()),
             None => keys.image.map(|image| image.value),
         };
-        if image.is_none() && !root.has("image") {
-            root.missing("image", "name the image to run, such as `image = \"shop:42\"`, or give one with `--image`");
+        if image.is_none() && !root.has(&workload::IMAGE) {
+            root.missing(
+                &workload::IMAGE,
+                "name the image to run, such as `image = \"shop:42\"`, or give one with `--image`",
+            );
         }
         let volumes = keys.volumes.unwrap_or_default();
         let volumes = volumes.into_iter().enumerate().filter_map(|(at, volume)| {
             let parsed = self.volume(&volume.value);
-            root.accept(volume.span, &format!("{}[{at}]", root.path("volumes")), parsed)
+            root.accept(volume.span, &format!("{}[{at}]", root.path(&workload::VOLUMES)), parsed)
         });
         let volumes = volumes.collect();
         Some(Workload::Docker(Container {
@@ -134,9 +144,9 @@ impl Reading<'_> {
             let help = "leave out `--image`, or give the file an `image`".to_owned();
             self.report.add(Problem::nowhere("`--image` was given, but the file runs a process").help(Some(help)));
         }
-        if !root.has("command") {
+        if !root.has(&workload::COMMAND) {
             root.missing(
-                "command",
+                &workload::COMMAND,
                 "name the program to run, such as `command = [\"./shop\", \"--port\", \"{port}\"]`",
             );
         }
@@ -144,11 +154,11 @@ impl Reading<'_> {
         let program = match command.first() {
             Some(program) => root.accept(
                 program.span.clone(),
-                &format!("{}[0]", root.path("command")),
+                &format!("{}[0]", root.path(&workload::COMMAND)),
                 self.program(&program.value),
             )?,
             None => {
-                let path = root.path("command");
+                let path = root.path(&workload::COMMAND);
                 let message = format!("`{path}` is empty; it is the program and its arguments");
                 self.report.at_path(&path, message, "here");
                 return None;
@@ -161,7 +171,7 @@ impl Reading<'_> {
                 let path = self.absolute(&directory.value);
                 let checked =
                     if path.is_dir() { text_of(&path) } else { Err(format!("{} is not a folder", path.display())) };
-                root.accept(directory.span, &root.path("directory"), checked)?
+                root.accept(directory.span, &root.path(&workload::DIRECTORY), checked)?
             }
             None => root.accept(0..0, "directory", text_of(&self.base))?,
         };
