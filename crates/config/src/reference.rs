@@ -79,7 +79,9 @@ impl Page {
     fn table(&mut self, table: &'static Table, prefix: &str) {
         let (new, known): (Vec<_>, Vec<_>) =
             table.keys().partition(|key| !self.described.iter().any(|described| std::ptr::eq(*described, *key)));
-        self.text.push('\n');
+        if !new.is_empty() {
+            self.text.push('\n');
+        }
         for key in &new {
             self.described.push(key);
             self.entry(key);
@@ -106,6 +108,7 @@ impl Page {
         facts.push(match &key.default {
             DefaultValue::Required => "required".to_owned(),
             DefaultValue::Is(value) => format!("default `{}`", value()),
+            DefaultValue::Described(text) if text.starts_with("required") => (*text).to_owned(),
             DefaultValue::Described(text) => format!("default: {text}"),
         });
         if !key.example.is_empty() {

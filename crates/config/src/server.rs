@@ -93,8 +93,8 @@ pub struct EtcdTable {
     pub user: Option<(String, String)>,
     /// TLS, where `ca` is named.
     pub tls: Option<TlsTable>,
-    /// How long a call may take.
-    pub deadline: Option<Duration>,
+    /// The longest time of one call.
+    pub deadline: Duration,
 }
 
 /// `ca`, `cert` and `key`: what those files hold, as PEM.

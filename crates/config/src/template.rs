@@ -115,3 +115,41 @@ fn default_or_example(key: &Key) -> String {
 fn comment(text: &str) -> String {
     format!("{}\n", wrap(text, "# ", LINE_CHARS_MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn template_has_only_known_keys_and_real_defaults() {
+        let mut compared = 0;
+        for runtime in [Runtime::Docker, Runtime::Process] {
+            let text = template(&TemplateOptions { name: "shop".parse().unwrap(), runtime });
+            let settings: String = text
+                .lines()
+                .filter(|line| !line.starts_with("# "))
+                .map(|line| format!("{}\n", line.strip_prefix('#').unwrap_or(line)))
+                .collect();
+            check(&settings.parse().unwrap(), &file::TABLE, &mut compared);
+        }
+        assert!(compared > 50, "only {compared} defaults");
+    }
+
+    fn check(shown: &toml::Table, table: &'static Table, compared: &mut u32) {
+        for (name, value) in shown {
+            let key = table.keys().find(|key| key.name == name).unwrap_or_else(|| panic!("there is no key {name}"));
+            match (value, &key.kind) {
+                (toml::Value::Table(inner), Kind::Table(table)) => check(inner, table, compared),
+                (toml::Value::Array(items), Kind::Tables(table)) => {
+                    let known = |name: &String| table.keys().any(|key| key.name == name);
+                    assert!(items.iter().all(|item| item.as_table().unwrap().keys().all(known)), "{items:?}");
+                }
+                _ => {
+                    let DefaultValue::Is(default) = key.default else { continue };
+                    assert_eq!(serde_json::to_value(value).unwrap(), default(), "{name}");
+                    *compared += 1;
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The keys of `server.toml`.
 
-use super::{Bounds, DefaultValue, Key, Kind, Table, nginx};
+use super::{Bounds, DefaultValue, Key, Kind, Table, duration, nginx};
+use gapless_core::Millis;
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -102,6 +103,9 @@ pub(crate) static PEERS: Key = Key {
 pub(crate) mod store {
     use super::*;
 
+    /// The longest time of one call without `deadline`.
+    pub(crate) const DEADLINE_DEFAULT: Millis = Millis::from_secs(5);
+
     pub(crate) static TABLE: Table = Table {
         schema_name: "StoreTable",
         doc: "The store of the records.",
@@ -187,7 +191,7 @@ pub(crate) mod store {
     pub(crate) static DEADLINE: Key = Key {
         name: "deadline",
         kind: Kind::Duration(Bounds::from(0)),
-        default: DefaultValue::Described("`\"5s\"`"),
+        default: DefaultValue::Is(|| duration(DEADLINE_DEFAULT)),
         example: r#""3s""#,
         doc: "The longest time of one call to etcd.",
         when: "Raise it for an etcd that is far away or slow.",

@@ -113,7 +113,7 @@ impl Reading<'_> {
             self.report.at_path("store.endpoints", "`store.endpoints` must begin with https:// to use `ca`", "here");
         }
         let tls = self.tls(&table, [&store::CA, &store::CERT, &store::KEY], false);
-        let deadline = table.duration(&store::DEADLINE).map(gapless_core::Millis::to_duration);
+        let deadline = table.duration(&store::DEADLINE).unwrap_or(store::DEADLINE_DEFAULT).to_duration();
         table.finish();
         EtcdTable { endpoints, prefix, user, tls, deadline }
     }
