@@ -1,8 +1,10 @@
-//! `gapless.toml`: read strictly, with every error shown where it stands; its JSON Schema; the template of
-//! `gapless init`. And the server's own `server.toml`, read in the same way.
+//! The configuration files `gapless.toml` and `server.toml`: strict reading with every error at its place, the JSON
+//! Schemas, the template of `gapless init` and the reference page `docs/configuration.md`.
 //!
-//! **Architecture Invariant:** only this crate knows how the file is written. What it hands on is core's `Spec`, with
-//! every default filled in and every path absolute; the server never sees the file.
+//! Each key is defined once, in `keys`; everything else is derived from these definitions.
+//!
+//! **Architecture Invariant:** only this crate knows the format of the files. Its result is core's `Spec`, with every
+//! default filled in and every path absolute; the server never sees `gapless.toml`.
 
 mod env_file;
 mod fields;

@@ -1,4 +1,4 @@
-//! What each table of the file means: from its values to the spec.
+//! Reads each table of `gapless.toml` into the spec.
 
 mod environments;
 mod files;
@@ -20,13 +20,13 @@ use gapless_core::{AppName, EnvName, Spec};
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-/// One reading of one file.
+/// The state of reading one file.
 pub(crate) struct Reading<'a> {
     report: &'a Report,
-    /// The folder that paths are relative to, absolute.
+    /// The folder for relative paths; absolute.
     base: PathBuf,
     options: &'a LoadOptions,
-    /// The other files that were read on the way.
+    /// The other files that were read.
     files: RefCell<Vec<PathBuf>>,
     /// The environments that the file has tables for.
     environments: RefCell<Vec<EnvName>>,
@@ -42,7 +42,7 @@ impl<'a> Reading<'a> {
         (self.files.into_inner(), self.environments.into_inner())
     }
 
-    /// The whole file: the spec, and from where in the file each of its routes came.
+    /// Reads the whole file: the spec, and the path in the file of each of its routes.
     pub(crate) fn spec(&self, root: Section<'_>) -> Option<(Spec, Vec<String>)> {
         let (root, env) = self.in_environment(root)?;
         root.note(&file::ENVIRONMENTS);
@@ -95,17 +95,17 @@ impl<'a> Reading<'a> {
 }
 
 fn timing(table: Section<'_>) -> Timing {
-    let usual = Timing::default();
+    let default = Timing::default();
     let timing = Timing {
-        prepare_timeout: table.duration(&deploy::PREPARE_TIMEOUT).unwrap_or(usual.prepare_timeout),
-        start_timeout: table.duration(&deploy::START_TIMEOUT).unwrap_or(usual.start_timeout),
-        shift_timeout: table.duration(&deploy::SHIFT_TIMEOUT).unwrap_or(usual.shift_timeout),
-        observe: table.duration(&deploy::OBSERVE).unwrap_or(usual.observe),
-        drain_timeout: table.duration(&deploy::DRAIN_TIMEOUT).unwrap_or(usual.drain_timeout),
-        stop_timeout: table.duration(&deploy::STOP_TIMEOUT).unwrap_or(usual.stop_timeout),
-        keep_warm: table.duration(&deploy::KEEP_WARM).unwrap_or(usual.keep_warm),
-        park: table.boolean(&deploy::PARK).unwrap_or(usual.park),
-        keep: table.number(&deploy::KEEP).unwrap_or(usual.keep),
+        prepare_timeout: table.duration(&deploy::PREPARE_TIMEOUT).unwrap_or(default.prepare_timeout),
+        start_timeout: table.duration(&deploy::START_TIMEOUT).unwrap_or(default.start_timeout),
+        shift_timeout: table.duration(&deploy::SHIFT_TIMEOUT).unwrap_or(default.shift_timeout),
+        observe: table.duration(&deploy::OBSERVE).unwrap_or(default.observe),
+        drain_timeout: table.duration(&deploy::DRAIN_TIMEOUT).unwrap_or(default.drain_timeout),
+        stop_timeout: table.duration(&deploy::STOP_TIMEOUT).unwrap_or(default.stop_timeout),
+        keep_warm: table.duration(&deploy::KEEP_WARM).unwrap_or(default.keep_warm),
+        park: table.boolean(&deploy::PARK).unwrap_or(default.park),
+        keep: table.number(&deploy::KEEP).unwrap_or(default.keep),
     };
     table.finish();
     timing
@@ -113,7 +113,7 @@ fn timing(table: Section<'_>) -> Timing {
 
 impl Reading<'_> {
     fn forward(&self, table: Section<'_>) -> ForwardSettings {
-        let usual = ForwardSettings::default();
+        let default = ForwardSettings::default();
         let retry_after = table.duration(&proxy::RETRY_AFTER);
         if let Some(wait) = retry_after
             && !wait.0.is_multiple_of(1000)
@@ -125,12 +125,12 @@ impl Reading<'_> {
             );
         }
         let forward = ForwardSettings {
-            connect_timeout: table.duration(&proxy::CONNECT_TIMEOUT).unwrap_or(usual.connect_timeout),
-            first_byte_timeout: table.duration(&proxy::RESPONSE_TIMEOUT).unwrap_or(usual.first_byte_timeout),
-            idle_body_timeout: table.duration(&proxy::IDLE_TIMEOUT).unwrap_or(usual.idle_body_timeout),
-            trust_forwarded: table.boolean(&proxy::TRUST_FORWARDED).unwrap_or(usual.trust_forwarded),
+            connect_timeout: table.duration(&proxy::CONNECT_TIMEOUT).unwrap_or(default.connect_timeout),
+            first_byte_timeout: table.duration(&proxy::RESPONSE_TIMEOUT).unwrap_or(default.first_byte_timeout),
+            idle_body_timeout: table.duration(&proxy::IDLE_TIMEOUT).unwrap_or(default.idle_body_timeout),
+            trust_forwarded: table.boolean(&proxy::TRUST_FORWARDED).unwrap_or(default.trust_forwarded),
             retry_after_s: retry_after
-                .map_or(usual.retry_after_s, |wait| u32::try_from(wait.0 / 1000).unwrap_or(u32::MAX)),
+                .map_or(default.retry_after_s, |wait| u32::try_from(wait.0 / 1000).unwrap_or(u32::MAX)),
             error_page: table.text(&proxy::ERROR_PAGE).and_then(|page| self.page(&page, "the error page")),
             maintenance_page: None,
         };

@@ -83,7 +83,7 @@ impl Editor {
     }
 
     /// The errors of a file.
-    fn complaints(&self, file: &toml::Table) -> Option<String> {
+    fn errors(&self, file: &toml::Table) -> Option<String> {
         let file = serde_json::to_value(file).unwrap();
         self.schemas.validate(&file, self.schema).err().map(|error| format!("{error:#}"))
     }
@@ -136,7 +136,7 @@ fn schema_accepts_every_file_the_reader_accepts() {
             let file = file.as_table().unwrap();
             if is_read(&file.to_string()) {
                 read += 1;
-                assert_eq!(editor.complaints(file), None, "{file}");
+                assert_eq!(editor.errors(file), None, "{file}");
             }
         }
     }
@@ -147,7 +147,7 @@ fn schema_accepts_every_file_the_reader_accepts() {
 fn schema_refuses_mistakes() {
     let editor = Editor::new();
     let minimal = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
-    assert_eq!(editor.complaints(&minimal.parse().unwrap()), None);
+    assert_eq!(editor.errors(&minimal.parse().unwrap()), None);
     for mistake in [
         "prot = 3000",
         "replicas = 0",
@@ -159,6 +159,6 @@ fn schema_refuses_mistakes() {
         "[[gates]]\ncommand = [\"true\"]",
         "[services.web]\nprot = 3000",
     ] {
-        assert!(editor.complaints(&format!("{minimal}{mistake}").parse().unwrap()).is_some(), "{mistake}");
+        assert!(editor.errors(&format!("{minimal}{mistake}").parse().unwrap()).is_some(), "{mistake}");
     }
 }

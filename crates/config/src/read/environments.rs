@@ -1,4 +1,4 @@
-//! `[environments.NAME]`: the same keys as the file's own, laid over them for one environment.
+//! `[environments.NAME]`: keys that override those of the file in one environment.
 
 use super::Reading;
 use crate::keys::{Key, file};
@@ -7,14 +7,14 @@ use crate::section::Section;
 use gapless_core::EnvName;
 use std::collections::BTreeMap;
 
-/// What an environment cannot have for itself.
+/// The keys that an environment cannot have, each with the reason.
 const OF_THE_FILE: [(&Key, &str); 2] = [
     (&file::NAME, "all environments of a file are of one application"),
-    (&file::ENVIRONMENTS, "environments stand beside each other, not in each other"),
+    (&file::ENVIRONMENTS, "environments cannot be nested"),
 ];
 
 impl<'a> Reading<'a> {
-    /// The file with the table of the environment that is asked for laid over it, and the environment.
+    /// The file with the keys of the chosen environment in place of its own, and the environment.
     pub(super) fn in_environment<'s>(&self, root: Section<'s>) -> Option<(Section<'s>, EnvName)> {
         let asked = self.options.environment.clone();
         let Some(table) = root.table(&file::ENVIRONMENTS) else {
@@ -40,7 +40,7 @@ impl<'a> Reading<'a> {
                 let names = environments.keys().map(EnvName::as_str).collect::<Vec<_>>().join(", ");
                 let message = match asked {
                     Some(env) => format!("there is no environment {env}; there are {names}"),
-                    None => format!("which environment? There are {names}"),
+                    None => format!("no environment was chosen; there are {names}"),
                 };
                 self.report.add(Problem::nowhere(message).help(Some("name one with `--env`".to_owned())));
                 None
@@ -48,7 +48,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The environments that must have succeeded with a release before this one takes it.
+    /// The environments in which a release must have succeeded before this environment takes it.
     pub(super) fn requires(&self, root: &Section<'_>) -> Vec<EnvName> {
         let mut requires = Vec::new();
         for (at, name) in root.texts(&file::REQUIRES).unwrap_or_default().into_iter().enumerate() {
@@ -64,27 +64,27 @@ impl<'a> Reading<'a> {
         requires
     }
 
-    /// Whether what succeeds in the environments that this one requires comes here by itself.
+    /// A release that has succeeded in the required environments comes into this environment by itself.
     pub(super) fn promote(&self, root: &Section<'_>, requires: &[EnvName]) -> bool {
         let Some(promote) = root.text(&file::PROMOTE) else { return false };
         let path = root.path(&file::PROMOTE);
         match promote.value.as_str() {
             file::PROMOTE_DEFAULT => false,
             "auto" if requires.is_empty() && !root.has(&file::REQUIRES) => {
-                let message = format!("`{path}`: from where? Name the environments in `requires`");
+                let message = format!("`{path}` is \"auto\", and `requires` names no environment");
                 self.report.at(promote.span, message, "here", None);
                 false
             }
             "auto" => true,
             other => {
-                let message = format!("`{path}` is {other:?}; there are \"manual\" and \"auto\"");
+                let message = format!("`{path}` is {other:?}; possible values are \"manual\" and \"auto\"");
                 self.report.at(promote.span, message, "here", None);
                 false
             }
         }
     }
 
-    /// An environment that waits for itself, be it by way of others, never gets a release.
+    /// Reports environments that require themselves, directly or through others: they would never get a release.
     fn report_cycles(&self, environments: &BTreeMap<EnvName, Section<'_>>) {
         let requires: BTreeMap<&str, Vec<String>> = environments
             .iter()

@@ -1,4 +1,4 @@
-//! `[[gates]]` and `[approval]`: what a release has to pass before its cutover.
+//! Reads `[[gates]]` and `[approval]`: the tests and approvals of a release before its cutover.
 
 use super::Reading;
 use crate::keys::file;
@@ -57,7 +57,7 @@ impl Reading<'_> {
             }
             1 => {}
             _ => {
-                let message = format!("`{}` does more than one thing; make a gate of each", table.path(&gates::NAME));
+                let message = format!("`{}` has more than one test; write a gate for each", table.path(&gates::NAME));
                 self.report.at_path(&table.path(&gates::NAME), message, "this gate");
                 return None;
             }

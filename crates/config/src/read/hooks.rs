@@ -1,5 +1,4 @@
-//! `[[hooks]]`, `[[migrate]]`, `[hold]` and `[maintenance]`: what is done once in a deployment, and what requests see
-//! meanwhile.
+//! Reads `[[hooks]]`, `[[migrate]]`, `[hold]` and `[maintenance]`: commands of a deployment, and requests meanwhile.
 
 use super::Reading;
 use crate::keys::hooks::{self, hold, maintenance, migrate};
@@ -13,7 +12,7 @@ impl Reading<'_> {
     pub(super) fn hooks(&self, root: &Section<'_>) -> Vec<Hook> {
         let mut hooks: Vec<_> = root.tables(&file::HOOKS).into_iter().filter_map(|table| self.hook(table)).collect();
         for table in root.tables(&file::MIGRATE) {
-            // To the spec's rules it is the next hook.
+            // The spec has migrations in its list of hooks.
             let at = hooks.len();
             let fields: [(&'static Key, &str); 4] = [
                 (&hooks::NAME, "name"),
@@ -49,8 +48,8 @@ impl Reading<'_> {
         let names =
             [("before", HookPoint::BeforeCutover), ("held", HookPoint::Held), ("after", HookPoint::AfterSuccess)];
         let (name, at) = (self.hook_name(&table), self.point(&table, &migrate::WHEN, &names));
-        let usual = if at == Some(HookPoint::Held) { hooks::HELD_TIMEOUT_DEFAULT } else { hooks::TIMEOUT_DEFAULT };
-        let timeout = table.duration(&migrate::TIMEOUT).unwrap_or(usual);
+        let default = if at == Some(HookPoint::Held) { hooks::HELD_TIMEOUT_DEFAULT } else { hooks::TIMEOUT_DEFAULT };
+        let timeout = table.duration(&migrate::TIMEOUT).unwrap_or(default);
         let run = self.run(&table, &hooks::COMMAND);
         let back = if table.has(&migrate::BACK) { self.run(&table, &migrate::BACK) } else { None };
         table.finish();
@@ -69,19 +68,23 @@ impl Reading<'_> {
         let known = || points.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         let Some(asked) = table.text(key) else {
             if !table.has(key) {
-                table.missing(key, "say when");
+                table.missing(key, "name the point of the deployment");
             }
             return None;
         };
         let found = points.iter().find(|(name, _)| *name == asked.value).map(|(_, point)| *point);
         if found.is_none() {
             let path = table.path(key);
-            self.report.at_path(&path, format!("`{path}` is {:?}; there are {}", asked.value, known()), "here");
+            self.report.at_path(
+                &path,
+                format!("`{path}` is {:?}; possible values are {}", asked.value, known()),
+                "here",
+            );
         }
         found
     }
 
-    /// A program of the host; with an image, that image's command.
+    /// A program of the host; with an image, a command of that image.
     fn run(&self, table: &Section<'_>, command: &'static Key) -> Option<HookRun> {
         let (image, words, user) = (table.text(&hooks::IMAGE), table.texts(command), table.text(&hooks::USER));
         let values = |texts: Vec<Located<String>>| texts.into_iter().map(|text| text.value).collect::<Vec<_>>();
@@ -114,12 +117,12 @@ impl Reading<'_> {
 }
 
 pub(super) fn hold(table: Section<'_>) -> HoldSettings {
-    let usual = HoldSettings::default();
+    let default = HoldSettings::default();
     let hold = HoldSettings {
-        timeout: table.duration(&hold::TIMEOUT).unwrap_or(usual.timeout),
-        drain: table.duration(&hold::DRAIN).unwrap_or(usual.drain),
-        requests_max: table.number(&hold::REQUESTS_MAX).unwrap_or(usual.requests_max),
-        bytes_max: table.size(&hold::BYTES_MAX).unwrap_or(usual.bytes_max),
+        timeout: table.duration(&hold::TIMEOUT).unwrap_or(default.timeout),
+        drain: table.duration(&hold::DRAIN).unwrap_or(default.drain),
+        requests_max: table.number(&hold::REQUESTS_MAX).unwrap_or(default.requests_max),
+        bytes_max: table.size(&hold::BYTES_MAX).unwrap_or(default.bytes_max),
     };
     table.finish();
     hold

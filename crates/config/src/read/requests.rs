@@ -1,4 +1,4 @@
-//! Which requests are the application's, and which answers to a health check are good ones.
+//! Reads the routes of requests, and the statuses of health checks.
 
 use super::Reading;
 use crate::keys::workload::{self, route};
@@ -11,14 +11,14 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 impl Reading<'_> {
-    /// The routes to a service, and the path in the file that each came from: of each host under `path`, and `routes`.
+    /// Reads the routes to a service, from `hosts` with `path` and from `routes`; with the path in the file of each route.
     pub(super) fn routes(&self, section: &Section<'_>, service: &ServiceName) -> (Vec<Route>, Vec<String>) {
         let (mut routes, mut origins) = (Vec::new(), Vec::new());
         let mut add = |host, path, strip, origin| {
             routes.push(Route { host, path, strip, service: service.clone() });
             origins.push(origin);
         };
-        // Only a service has these two.
+        // `path` and `strip` are never inherited.
         let has_path = section.has_own(&service::PATH);
         let path = if has_path { section.text(&service::PATH) } else { None };
         let path = path.and_then(|path| {
@@ -67,8 +67,8 @@ impl Reading<'_> {
             let Some(earlier) = first.insert((&route.host, &route.path), origin) else { continue };
             if let (Some(here), Some(there)) = (self.report.span(origin), self.report.span(earlier)) {
                 let message =
-                    format!("the route for the host {} and the path {} is there twice", route.host, route.path);
-                // Services are read by name, and people read from the top.
+                    format!("the route for the host {} and the path {} appears twice", route.host, route.path);
+                // Services are read in the order of their names, but the error shows the order of the file.
                 let (there, here) = if here.start < there.start { (here, there) } else { (there, here) };
                 self.report.at_both(here, &message, "again", there, "first here");
             }
@@ -76,7 +76,7 @@ impl Reading<'_> {
     }
 }
 
-/// Statuses: a number, a range such as `"200-399"`, or a list of these.
+/// Reads statuses: a number, a range such as `"200-399"`, or a list of both.
 pub(super) fn statuses(table: &Section<'_>) -> Option<Vec<u16>> {
     let value = table.value(&health::STATUSES)?;
     let path = table.path(&health::STATUSES);

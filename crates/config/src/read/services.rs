@@ -1,4 +1,5 @@
-//! What runs: the file itself where it describes one service, or each table of `[services]`, which inherits from the file.
+//! Reads the services: the file itself if it describes one service, else each table of `[services]`, which inherits from
+//! the file.
 
 use super::{Reading, requests};
 use crate::keys::workload::{self, host_ports, log, resources};
@@ -15,7 +16,7 @@ use toml::de::DeValue;
 /// The keys that route requests to a service.
 const ROUTING: [&Key; 3] = [&service::PATH, &workload::HOSTS, &workload::ROUTES];
 
-/// The services, their routes, and the path in the file that each route came from.
+/// The services, their routes, and the path in the file of each route.
 type Services = (Option<BTreeMap<ServiceName, Service>>, Vec<Route>, Vec<String>);
 
 impl Reading<'_> {
@@ -27,11 +28,11 @@ impl Reading<'_> {
             return (service.map(|service| BTreeMap::from([(ServiceName::default(), service)])), routes, origins);
         };
         workload::KEYS.iter().for_each(|key| root.note(key));
-        // Read by the services; noted here where they stand.
+        // The services read both keys; here their places are recorded.
         root.value(&workload::HOSTS);
         if root.value(&workload::ROUTES).is_some() {
             let path = root.path(&workload::ROUTES);
-            let message = format!("`{path}`: to which service? Give each service a `path` or `routes` of its own");
+            let message = format!("`{path}` names no service; give each service a `path` or `routes` of its own");
             self.report.at_path(&path, message, "here");
         }
         let spans: BTreeMap<_, _> = table.entries().map(|(key, _)| (key.get_ref().to_string(), key.span())).collect();
@@ -58,13 +59,13 @@ impl Reading<'_> {
         self.report_duplicates(&routes, &origins);
         if routes.is_empty() && root.has(&workload::HOSTS) {
             let path = root.path(&workload::HOSTS);
-            let message = format!("`{path}`: to which service? Give one of them `path = \"/\"`");
+            let message = format!("`{path}` leads to no service; give one of them `path = \"/\"`");
             self.report.at_path(&path, message, "here");
         }
         (services, routes, origins)
     }
 
-    /// Images that were given for services that are not there.
+    /// Reports images that were given for unknown services.
     fn check_given_images(&self, root: &Section<'_>) {
         for name in self.options.images.keys() {
             if root.heir(&file::SERVICES, name.as_str()).is_none() {
@@ -76,7 +77,8 @@ impl Reading<'_> {
         }
     }
 
-    /// One service. Where requests come to it (`is_routed`) it listens; another one does if it says so itself.
+    /// Reads one service. A service that requests come to (`is_routed`) listens on a port; any other service only if it has
+    /// a port, or a path or port of a health check, of its own.
     fn service(&self, section: &Section<'_>, name: &ServiceName, is_routed: bool) -> Option<Service> {
         let workload = self.workload(section, name);
         let own_health = section.own_table(&workload::HEALTH);
@@ -92,7 +94,7 @@ impl Reading<'_> {
             );
         }
         let health = if listens { section.table(&workload::HEALTH) } else { own_health };
-        let health = health.map_or_else(|| usual(listens), |table| self.health(table, listens));
+        let health = health.map_or_else(|| default_health(listens), |table| self.health(table, listens));
         let replicas = section.number(&workload::REPLICAS).unwrap_or(workload::REPLICAS_DEFAULT);
         let mut variables = self.variables(section);
         let secrets = self.secrets(section);
@@ -101,32 +103,32 @@ impl Reading<'_> {
         let resources = section.table(&workload::RESOURCES).map(resources).unwrap_or_default();
         let log = section.table(&workload::LOG).map(log).unwrap_or_default();
         let host_ports = section.table(&workload::HOST_PORTS).and_then(host_ports);
-        // 0 is that of a process, whose port is picked when it is started, and of what listens nowhere.
+        // 0 is the port of a process, which gets a free port at its start, and of a service that listens on no port.
         let port = if has_port { port? } else { 0 };
         Some(Service { workload: workload?, port, replicas, variables, secrets, resources, log, host_ports, health })
     }
 
     fn health(&self, table: Section<'_>, listens: bool) -> HealthCheck {
-        let usual = usual(listens);
-        // A short deadline makes for short checks where nothing else is said.
-        let deadline = table.duration(&health::DEADLINE).unwrap_or(usual.deadline);
+        let default = default_health(listens);
+        // Without values of their own, the times of a check are at most the deadline.
+        let deadline = table.duration(&health::DEADLINE).unwrap_or(default.deadline);
         let health = HealthCheck {
-            path: table.text(&health::PATH).map(|path| path.value).or(usual.path),
-            settle: table.duration(&health::SETTLE).unwrap_or(usual.settle.min(deadline)),
+            path: table.text(&health::PATH).map(|path| path.value).or(default.path),
+            settle: table.duration(&health::SETTLE).unwrap_or(default.settle.min(deadline)),
             port: table.number(&health::PORT),
-            statuses: requests::statuses(&table).unwrap_or(usual.statuses),
+            statuses: requests::statuses(&table).unwrap_or(default.statuses),
             host: table.text(&health::HOST).map(|host| host.value),
-            interval: table.duration(&health::INTERVAL).unwrap_or(usual.interval.min(deadline)),
-            timeout: table.duration(&health::TIMEOUT).unwrap_or(usual.timeout.min(deadline)),
-            passes: table.number(&health::PASSES).unwrap_or(usual.passes),
-            failures: table.number(&health::FAILURES).unwrap_or(usual.failures),
+            interval: table.duration(&health::INTERVAL).unwrap_or(default.interval.min(deadline)),
+            timeout: table.duration(&health::TIMEOUT).unwrap_or(default.timeout.min(deadline)),
+            passes: table.number(&health::PASSES).unwrap_or(default.passes),
+            failures: table.number(&health::FAILURES).unwrap_or(default.failures),
             deadline,
         };
         table.finish();
         health
     }
 
-    /// The variables whose values are told to nobody.
+    /// Reads the variables whose values are never shown.
     fn secrets(&self, root: &Section<'_>) -> BTreeMap<String, String> {
         let mut secrets = BTreeMap::new();
         for (at, name) in root.texts(&workload::SECRETS).unwrap_or_default().into_iter().enumerate() {
@@ -149,8 +151,8 @@ impl Reading<'_> {
         secrets
     }
 
-    /// The variables of `env_files`, then those of `[env]`, then those that were given beside the file; later ones go
-    /// before earlier ones.
+    /// Reads the variables of `env_files`, then of `[env]`, then those of the command line; later values override earlier
+    /// values.
     fn variables(&self, root: &Section<'_>) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
         for file in root.texts(&workload::ENV_FILES).unwrap_or_default() {
@@ -182,10 +184,10 @@ impl Reading<'_> {
     }
 }
 
-/// The health check that nobody has said anything of.
-fn usual(listens: bool) -> HealthCheck {
-    let usual = HealthCheck::default();
-    HealthCheck { path: usual.path.filter(|_| listens), ..usual }
+/// The health check of a service without `[health]`.
+fn default_health(listens: bool) -> HealthCheck {
+    let default = HealthCheck::default();
+    HealthCheck { path: default.path.filter(|_| listens), ..default }
 }
 
 fn resources(table: Section<'_>) -> Resources {
@@ -196,10 +198,10 @@ fn resources(table: Section<'_>) -> Resources {
 }
 
 fn log(table: Section<'_>) -> LogRotation {
-    let usual = LogRotation::default();
+    let default = LogRotation::default();
     let log = LogRotation {
-        file_bytes: table.size(&log::MAX_SIZE).unwrap_or(usual.file_bytes),
-        file_count: table.number(&log::MAX_FILES).unwrap_or(usual.file_count),
+        file_bytes: table.size(&log::MAX_SIZE).unwrap_or(default.file_bytes),
+        file_count: table.number(&log::MAX_FILES).unwrap_or(default.file_count),
     };
     table.finish();
     log

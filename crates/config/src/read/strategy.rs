@@ -1,4 +1,4 @@
-//! `[strategy]` and `[judge]`: how requests come to a new release, and what is held against it meanwhile.
+//! Reads `[strategy]` and `[judge]`: the way of requests to a new release, and the evidence against it.
 
 use super::Reading;
 use crate::keys::Key;
@@ -15,14 +15,15 @@ const OF_A_CANARY: [&Key; 5] =
 impl Reading<'_> {
     pub(super) fn strategy(&self, table: Section<'_>) -> Option<Strategy> {
         let kind = table.text(&strategy::KIND);
-        // All keys are asked for, so that those of a canary in a blue-green strategy are told as that.
+        // All keys are taken, so that a key of a canary in a blue-green strategy is not reported as unknown.
         let of_a_canary = OF_A_CANARY.into_iter().find(|key| table.has(key));
         let is_canary = match kind.as_ref().map(|kind| kind.value.as_str()) {
             Some("blue-green") => false,
             Some("canary") => true,
             None => of_a_canary.is_some(),
             Some(other) => {
-                let message = format!("`strategy.kind` is {other:?}; there are \"blue-green\" and \"canary\"");
+                let message =
+                    format!("`strategy.kind` is {other:?}; possible values are \"blue-green\" and \"canary\"");
                 self.report.at_path(&table.path(&strategy::KIND), message, "here");
                 return None;
             }
@@ -55,14 +56,15 @@ impl Reading<'_> {
             "match" if !table.has(&strategy::MATCH) => {
                 table.missing(
                     &strategy::MATCH,
-                    "say which requests, such as `match = [{ header = \"x-beta\", value = \"1\" }]`",
+                    "name the requests, such as `match = [{ header = \"x-beta\", value = \"1\" }]`",
                 );
                 None
             }
             "match" => Some(Choose::Match(matchers)),
             other => {
-                let message =
-                    format!("`strategy.by` is {other:?}; there are \"random\", \"sticky\", \"hash\" and \"match\"");
+                let message = format!(
+                    "`strategy.by` is {other:?}; possible values are \"random\", \"sticky\", \"hash\" and \"match\""
+                );
                 self.report.at_path(&table.path(&strategy::BY), message, "here");
                 None
             }
@@ -79,7 +81,7 @@ impl Reading<'_> {
         if is_canary && !table.has(&strategy::STEPS) {
             table.missing(
                 &strategy::STEPS,
-                "such as `steps = [{ weight = \"10%\", pause = \"2m\" }, { weight = \"50%\" }]`",
+                "write the steps, such as `steps = [{ weight = \"10%\", pause = \"2m\" }, { weight = \"50%\" }]`",
             );
         }
         let expires = table.duration(&strategy::EXPIRES).unwrap_or(strategy::EXPIRES_DEFAULT);
@@ -95,11 +97,11 @@ impl Reading<'_> {
             let path = step.path(&step::WEIGHT);
             let weight = match weight {
                 Some(_) if is_matched => {
-                    let message = format!("`{path}`: all requests that match go to the new release; leave it out");
+                    let message = format!("`{path}`: all matching requests go to the new release; remove this key");
                     self.report.at_path(&path, message, "here");
                     None
                 }
-                // The cutover comes after the last step by itself; many write it down all the same.
+                // The cutover follows the last step without a step of its own, but users often write such a step.
                 Some(100.0) if index == last && pause.is_none() && !steps.is_empty() => {
                     step.finish();
                     continue;
@@ -115,7 +117,7 @@ impl Reading<'_> {
                 None if is_matched => Some(1),
                 None => {
                     if !step.has(&step::WEIGHT) {
-                        step.missing(&step::WEIGHT, "the share of the requests, such as `weight = \"10%\"`");
+                        step.missing(&step::WEIGHT, "write the share of the requests, such as `weight = \"10%\"`");
                     }
                     None
                 }
@@ -133,7 +135,10 @@ impl Reading<'_> {
         let count = [header.is_some(), cookie.is_some(), path.is_some()].into_iter().filter(|is| *is).count();
         let matcher = match (header, cookie, path, value) {
             _ if count != 1 => {
-                table.missing(&matcher::HEADER, "a `header` and its `value`, a `cookie` and its `value`, or a `path`");
+                table.missing(
+                    &matcher::HEADER,
+                    "write a `header` and its `value`, a `cookie` and its `value`, or a `path`",
+                );
                 None
             }
             (Some(name), _, _, Some(value)) => Some(Matcher::Header { name: name.value, value: value.value }),
@@ -149,7 +154,7 @@ impl Reading<'_> {
                 None
             }
             _ => {
-                table.missing(&matcher::VALUE, "the value that it has to have");
+                table.missing(&matcher::VALUE, "write the value of the header or cookie");
                 None
             }
         };
@@ -159,14 +164,14 @@ impl Reading<'_> {
 }
 
 pub(super) fn judge(table: Section<'_>) -> JudgeRule {
-    let usual = JudgeRule::default();
+    let default = JudgeRule::default();
     let judge = JudgeRule {
         false_alarms: table
             .percent(&judge::FALSE_ALARMS)
-            .map_or(usual.false_alarms, |percent| (percent * 100.0).round() as u16),
-        slower_percent: table.number(&judge::SLOWER_PERCENT).unwrap_or(usual.slower_percent),
-        slower_by: table.duration(&judge::SLOWER_BY).unwrap_or(usual.slower_by),
-        requests_min: table.number(&judge::REQUESTS_MIN).unwrap_or(usual.requests_min),
+            .map_or(default.false_alarms, |percent| (percent * 100.0).round() as u16),
+        slower_percent: table.number(&judge::SLOWER_PERCENT).unwrap_or(default.slower_percent),
+        slower_by: table.duration(&judge::SLOWER_BY).unwrap_or(default.slower_by),
+        requests_min: table.number(&judge::REQUESTS_MIN).unwrap_or(default.requests_min),
         errors_max_permille: table.percent(&judge::ERRORS_MAX).map(|percent| (percent * 10.0).round() as u16),
         latency_max: LatencyBounds {
             p50: table.duration(&judge::P50_MAX),

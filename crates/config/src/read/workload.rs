@@ -1,4 +1,4 @@
-//! What runs: a container or a process, and that the file has only what fits the one that it is.
+//! Reads the container or process to run, and reports keys that do not fit it.
 
 use super::Reading;
 use crate::keys::{Key, workload};
@@ -22,7 +22,7 @@ enum Kind {
     Systemd,
 }
 
-/// All keys that have to do with what runs, before it is known which of them fit.
+/// The values of all keys of containers and processes, before the runtime is known.
 struct Keys {
     image: Option<Located<String>>,
     command: Option<Vec<Located<String>>>,
@@ -45,7 +45,7 @@ impl Reading<'_> {
             directory: root.text(&workload::DIRECTORY),
             volumes: root.texts(&workload::VOLUMES),
         };
-        // An image that is given for all services is not for one that has its own.
+        // An image that is given for all services does not replace the own image of a service.
         let given = self.options.image.as_ref().filter(|_| !root.is_heir() || !root.has_own(&workload::IMAGE));
         let given = self.options.images.get(service).or(given);
         match self.kind(root, runtime, given.is_some())? {
@@ -116,8 +116,8 @@ impl Reading<'_> {
         }))
     }
 
-    /// `SOURCE:PATH`, with `:ro` behind it where nothing may be written. A source that begins with `./` or `../` is a
-    /// path from the configuration's folder on.
+    /// Parses `SOURCE:PATH`, with `:ro` at the end for a read-only mount. A source that begins with `./` or `../` is a path
+    /// relative to the folder of the configuration.
     fn volume(&self, text: &str) -> Result<Volume, String> {
         const FORM: &str = "write it like \"data:/data\", \"/srv/data:/data\" or \"./data:/data:ro\"";
         let parts: Vec<&str> = text.split(':').collect();
@@ -133,7 +133,9 @@ impl Reading<'_> {
         }
         let is_relative = source.split('/').next().is_some_and(|first| first == "." || first == "..");
         if !is_relative && !source.starts_with('/') && source.contains('/') {
-            return Err(format!("{source:?} is no volume name; for a folder beside this file write \"./{source}\""));
+            return Err(format!(
+                "{source:?} is not the name of a volume; for a folder beside this file write \"./{source}\""
+            ));
         }
         let source = if is_relative { text_of(&self.absolute(source))? } else { (*source).to_owned() };
         Ok(Volume { source, path: (*path).to_owned(), read_only })
@@ -178,7 +180,8 @@ impl Reading<'_> {
         Some(Process { command, directory, user: keys.user.map(|user| user.value) })
     }
 
-    /// The program's absolute path: as it is, from the configuration's folder on where it has a slash, or by `PATH`.
+    /// The absolute path of a program: a name with a slash is relative to the folder of the configuration, any other name
+    /// is looked up in `PATH`.
     pub(super) fn program(&self, name: &str) -> Result<String, String> {
         if name.is_empty() {
             return Err("the program has no name".to_owned());

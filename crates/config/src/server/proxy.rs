@@ -1,4 +1,4 @@
-//! `[proxy]`: what carries users' requests.
+//! Reads `[proxy]`: the data plane that carries the requests of users.
 
 use super::read::{Reading, addresses, checked, socket_address};
 use super::{NginxTable, ProxyTable};
@@ -32,19 +32,19 @@ impl Reading<'_> {
     }
 
     fn nginx(&self, table: Section<'_>) -> NginxTable {
-        let path = |key: &'static Key, usual: &str| {
-            table.text(key).map_or_else(|| PathBuf::from(usual), |path| self.base.join(path.value))
+        let path = |key: &'static Key, default: &str| {
+            table.text(key).map_or_else(|| PathBuf::from(default), |path| self.base.join(path.value))
         };
         let config_dir = path(&nginx::CONFIG_DIR, nginx::CONFIG_DIR_DEFAULT);
         let pid_file = path(&nginx::PID_FILE, nginx::PID_FILE_DEFAULT);
         let template = table.text(&nginx::TEMPLATE).map(|template| self.base.join(template.value));
         let container = self.container(&table, &config_dir);
         let is_in_container = table.has(&nginx::CONTAINER);
-        // What is in a container is not relative to a file of this host.
+        // A path in a container is not relative to a file of this host.
         let config = table
             .text(&nginx::CONFIG)
             .map_or_else(|| PathBuf::from(nginx::CONFIG_DEFAULT), |config| PathBuf::from(config.value));
-        // A name without a slash is looked for in PATH.
+        // A name without a slash is looked up in PATH.
         let binary = table
             .text(&nginx::BINARY)
             .map_or_else(|| PathBuf::from(nginx::BINARY_DEFAULT), |binary| PathBuf::from(binary.value));
@@ -61,7 +61,7 @@ impl Reading<'_> {
                         "{address} is neither a loopback address nor one such as 0.0.0.0:9180, for a container with a \
                          network of its own"
                     )),
-                    false => Err(format!("{address} is not a loopback address, and others must not ask there")),
+                    false => Err(format!("{address} is not a loopback address, and other hosts must not reach it")),
                 }
             });
             table.accept(status.span, "proxy.status", address)
@@ -89,7 +89,7 @@ impl Reading<'_> {
         }
     }
 
-    /// `container`, and what belongs to it.
+    /// Reads `container` and `container_config_dir`; reports keys that do not fit a container.
     fn container(&self, table: &Section<'_>, config_dir: &Path) -> Option<(String, PathBuf)> {
         let name = table.text(&nginx::CONTAINER).and_then(|name| {
             let named = checked(name.value, is_container, "the name of a container");
@@ -104,14 +104,14 @@ impl Reading<'_> {
         }
         if table.has(&nginx::CONTAINER) && table.has(&nginx::PID_FILE) {
             let message =
-                "`proxy.pid_file` is for an nginx on this host; in a container gapless finds its master itself";
+                "`proxy.pid_file` is for an nginx on this host; in a container gapless finds the master process itself";
             self.report.at_path("proxy.pid_file", message, "remove this");
         }
         name.map(|name| (name, folder.map_or_else(|| config_dir.to_owned(), PathBuf::from)))
     }
 }
 
-/// As Docker has them.
+/// The text is a name of a container by the rules of Docker.
 fn is_container(text: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     text.starts_with(|c: char| c.is_ascii_alphanumeric()) && text.chars().all(is_allowed)

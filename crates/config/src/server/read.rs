@@ -1,4 +1,4 @@
-//! What each table of `server.toml` means.
+//! Reads each table of `server.toml`.
 
 use super::{EtcdTable, PeersTable, RegistryTable, ServerFile, StoreTable, TlsTable};
 use crate::keys::Key;
@@ -11,14 +11,14 @@ use std::path::PathBuf;
 
 /// The largest password, certificate or key that is read, in bytes.
 const NAMED_FILE_BYTES_MAX: u64 = 64 << 10;
-/// The longest prefix of keys, in bytes: etcd's keys may be long, but people read them.
+/// The longest prefix of keys, in bytes: etcd allows more, but people have to read the keys.
 const PREFIX_BYTES_MAX: usize = 200;
-/// The longest name of a server, in bytes: that of a host.
+/// The longest name of a server, in bytes: the same as for a host name.
 const NAME_BYTES_MAX: usize = 253;
 
 pub(super) struct Reading<'a> {
     pub(super) report: &'a Report,
-    /// The folder that paths are relative to, absolute.
+    /// The folder for relative paths; absolute.
     pub(super) base: PathBuf,
 }
 
@@ -74,7 +74,10 @@ impl Reading<'_> {
     fn etcd(&self, table: Section<'_>) -> EtcdTable {
         let endpoints = table.texts(&store::ENDPOINTS);
         if endpoints.as_ref().map_or(!table.has(&store::ENDPOINTS), Vec::is_empty) {
-            table.missing(&store::ENDPOINTS, "write where etcd is, such as `endpoints = [\"http://127.0.0.1:2379\"]`");
+            table.missing(
+                &store::ENDPOINTS,
+                "write the URLs of etcd, such as `endpoints = [\"http://127.0.0.1:2379\"]`",
+            );
         }
         let endpoints: Vec<String> = endpoints
             .unwrap_or_default()
@@ -100,14 +103,17 @@ impl Reading<'_> {
             _ => None,
         };
         if table.has(&store::USER) && !table.has(&store::PASSWORD_FILE) {
-            table.missing(&store::PASSWORD_FILE, "write the name of a file that holds the user's password");
+            table.missing(&store::PASSWORD_FILE, "write the name of the file with the password of the user");
         }
         if table.has(&store::PASSWORD_FILE) && !table.has(&store::USER) {
-            table.missing(&store::USER, "write whose password that is");
+            table.missing(&store::USER, "write the user of this password");
         }
         let is_secure = endpoints.iter().any(|endpoint| endpoint.starts_with("https://"));
         if is_secure && !table.has(&store::CA) {
-            table.missing(&store::CA, "write the name of a file with the certificate that signed etcd's, as PEM");
+            table.missing(
+                &store::CA,
+                "write the name of the file with the certificate of the authority of etcd, as PEM",
+            );
         }
         if !is_secure && !endpoints.is_empty() && table.has(&store::CA) && self.report.is_clean() {
             self.report.at_path("store.endpoints", "`store.endpoints` must begin with https:// to use `ca`", "here");
@@ -133,13 +139,13 @@ impl Reading<'_> {
         if !table.has(&peers::LISTEN) {
             table.missing(
                 &peers::LISTEN,
-                "write where the other servers reach this one, such as `listen = \"10.0.0.1:7443\"`",
+                "write the address where this server listens for the others, such as `listen = \"10.0.0.1:7443\"`",
             );
         }
         for (key, help) in [
-            (&peers::CA, "write the name of a file with the certificate that signed those of all servers, as PEM"),
-            (&peers::CERT, "write the name of a file with this server's certificate, as PEM"),
-            (&peers::KEY, "write the name of a file with the key of this server's certificate, as PEM"),
+            (&peers::CA, "write the name of the file with the certificate of the authority of all servers, as PEM"),
+            (&peers::CERT, "write the name of the file with this server's certificate, as PEM"),
+            (&peers::KEY, "write the name of the file with the key of this server's certificate, as PEM"),
         ] {
             if !table.has(key) {
                 table.missing(key, help);
@@ -150,7 +156,7 @@ impl Reading<'_> {
         if is_anywhere && address.is_none() {
             table.missing(
                 &peers::ADDRESS,
-                "write the name and port by which the others reach it, since `listen` names none",
+                "write the name and port by which the others reach it, since `listen` is for all addresses",
             );
         }
         let tls = self.tls(&table, [&peers::CA, &peers::CERT, &peers::KEY], true);
@@ -164,9 +170,9 @@ impl Reading<'_> {
         let [ca, certificate, key] = keys;
         if !needs_identity && table.has(certificate) != table.has(key) {
             let (missing, help) = if table.has(certificate) {
-                (key, "write the name of a file with the key of `cert`, as PEM")
+                (key, "write the name of the file with the key of `cert`, as PEM")
             } else {
-                (certificate, "write the name of a file with the certificate of `key`, as PEM")
+                (certificate, "write the name of the file with the certificate of `key`, as PEM")
             };
             table.missing(missing, help);
         }
@@ -185,7 +191,7 @@ impl Reading<'_> {
         table.accept(prefix.span, &path, checked(prefix.value, is_prefix, expected)).unwrap_or_default()
     }
 
-    /// What the file of that name holds.
+    /// Reads the contents of the file of that name.
     fn named_file(&self, name: &Located<String>, path: &str) -> Option<Vec<u8>> {
         let file = self.base.join(&name.value);
         let size = std::fs::metadata(&file).and_then(|metadata| {
@@ -209,7 +215,7 @@ pub(super) fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an address and a port, such as \"0.0.0.0:80\" or \"[::]:80\""))
 }
 
-/// The addresses of `listen`.
+/// Reads a list of addresses with ports.
 pub(super) fn addresses(table: &Section<'_>, key: &'static Key) -> Option<Vec<SocketAddr>> {
     let listen = table.texts(key)?;
     let path = table.path(key);
@@ -224,7 +230,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_BYTES_MAX && text.chars().all(is_allowed)
 }
 
-/// Which facts are published, by which keys.
+/// Reads the facts that are published, each with the last part of its key.
 fn key_names(table: Section<'_>) -> BTreeMap<String, String> {
     const EXPECTED: &str = "the last part of a key: letters, digits and any of -._/, such as \"port\"";
     let is_good = |c: u8| c.is_ascii_alphanumeric() || b"-._/".contains(&c);
@@ -235,7 +241,7 @@ fn key_names(table: Section<'_>) -> BTreeMap<String, String> {
     for fact in registry_keys::TABLE.keys() {
         let Some(key) = table.text(fact) else { continue };
         let once = |key: String| match keys.iter().find(|(_, other)| **other == key) {
-            Some((other, _)) => Err(format!("{key:?} is the key of {other} already")),
+            Some((other, _)) => Err(format!("{key:?} is already the key of {other}")),
             None => Ok(key),
         };
         let good = checked(key.value, is_key, EXPECTED).and_then(once);
