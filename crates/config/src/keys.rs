@@ -134,7 +134,7 @@ impl Table {
         self.groups.iter().flat_map(|group| group.iter().copied())
     }
 
-    /// The definition is that of a key of this table.
+    /// `key` is one of the keys of this table.
     pub(crate) fn has(&self, key: &'static Key) -> bool {
         self.groups.is_empty() || self.keys().any(|own| std::ptr::eq(own, key))
     }

@@ -14,7 +14,7 @@ pub(crate) static PATH: Key = Key {
     name: "path",
     kind: Kind::Path,
     default: DefaultValue::Is(|| HealthCheck::default().path.into()),
-    example: r#""/up""#,
+    example: r#""/healthz""#,
     doc: "The path of the health check.",
     when: "Set it to an endpoint that is healthy only when the application can serve requests.",
 };

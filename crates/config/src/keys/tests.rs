@@ -65,6 +65,16 @@ fn keys_of_a_table_are_distinct() {
     }
 }
 
+/// The reader takes keys by their definitions, so that it cannot accept a key without one.
+#[cfg(debug_assertions)]
+#[test]
+#[should_panic(expected = "is not in the table of its keys")]
+fn reader_cannot_take_key_of_another_table() {
+    let report = crate::report::Report::new("gapless.toml", "");
+    let (table, _) = toml::de::DeTable::parse_recoverable("");
+    crate::section::Section::root(&report, table.get_ref(), &file::TABLE).note(&super::health::INTERVAL);
+}
+
 /// The reader knows every key that has a definition.
 #[test]
 fn every_example_is_read() {
@@ -102,6 +112,7 @@ fn every_default_is_the_effect_of_an_absent_key() {
     let mut compared = 0;
     for (Place { table, key }, document) in all_places() {
         let DefaultValue::Is(default) = key.default else { continue };
+        assert_ne!(default().to_string(), key.example, "{table}.{}: an example shows another value", key.name);
         let text = document.text(&table, key, &default().to_string());
         let with =
             document.read(&folder, &text).unwrap_or_else(|error| panic!("{table}.{}: {error}\n{text}", key.name));

@@ -16,9 +16,9 @@ const OF_THE_FILE: [(&Key, &str); 2] = [
 impl<'a> Reading<'a> {
     /// The file with the keys of the chosen environment in place of its own, and the environment.
     pub(super) fn in_environment<'s>(&self, root: Section<'s>) -> Option<(Section<'s>, EnvName)> {
-        let asked = self.options.environment.clone();
+        let chosen = self.options.environment.clone();
         let Some(table) = root.table(&file::ENVIRONMENTS) else {
-            return Some((root, asked.unwrap_or_default()));
+            return Some((root, chosen.unwrap_or_default()));
         };
         let mut environments = BTreeMap::new();
         for (key, _) in table.entries() {
@@ -33,12 +33,12 @@ impl<'a> Reading<'a> {
         }
         self.environments.borrow_mut().extend(environments.keys().cloned());
         self.report_cycles(&environments);
-        let env = asked.clone().unwrap_or_default();
+        let env = chosen.clone().unwrap_or_default();
         match environments.remove(&env) {
             Some(section) => Some((root.overridden_by(section), env)),
             None => {
                 let names = environments.keys().map(EnvName::as_str).collect::<Vec<_>>().join(", ");
-                let message = match asked {
+                let message = match chosen {
                     Some(env) => format!("there is no environment {env}; there are {names}"),
                     None => format!("no environment was chosen; there are {names}"),
                 };

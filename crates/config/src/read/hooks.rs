@@ -66,18 +66,18 @@ impl Reading<'_> {
 
     fn point(&self, table: &Section<'_>, key: &'static Key, points: &[(&'static str, HookPoint)]) -> Option<HookPoint> {
         let known = || points.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let Some(asked) = table.text(key) else {
+        let Some(chosen) = table.text(key) else {
             if !table.has(key) {
                 table.missing(key, "name the point of the deployment");
             }
             return None;
         };
-        let found = points.iter().find(|(name, _)| *name == asked.value).map(|(_, point)| *point);
+        let found = points.iter().find(|(name, _)| *name == chosen.value).map(|(_, point)| *point);
         if found.is_none() {
             let path = table.path(key);
             self.report.at_path(
                 &path,
-                format!("`{path}` is {:?}; possible values are {}", asked.value, known()),
+                format!("`{path}` is {:?}; possible values are {}", chosen.value, known()),
                 "here",
             );
         }
