@@ -1,9 +1,7 @@
 //! The commented `gapless.toml` that `gapless init` writes, generated from the definitions of the keys: the needed keys
 //! are set, the others are comments that show the default, or an example if there is no default.
 
-use crate::keys::traffic::{deploy, proxy};
-use crate::keys::workload::{self, host_ports, log, resources, route};
-use crate::keys::{DefaultValue, Key, Kind, Table, file, health};
+use crate::keys::{DefaultValue, Key, Kind, file, health, workload};
 use crate::wrap::wrap;
 use gapless_core::AppName;
 
@@ -45,15 +43,15 @@ const BOTH: &[&Key] = &[&workload::REPLICAS, &workload::HOSTS, &workload::ENV_FI
 
 /// The tables after these keys. Tables for gates, hooks, canaries and so on follow other rules for each application, and
 /// are left to the reference page.
-const TABLES: &[(&Key, &Table)] = &[
-    (&workload::ROUTES, &route::TABLE),
-    (&workload::ENV, &Table { schema_name: "", doc: "", groups: &[] }),
-    (&workload::RESOURCES, &resources::TABLE),
-    (&workload::HEALTH, &health::TABLE),
-    (&file::DEPLOY, &deploy::TABLE),
-    (&file::PROXY, &proxy::TABLE),
-    (&workload::LOG, &log::TABLE),
-    (&workload::HOST_PORTS, &host_ports::TABLE),
+const TABLES: &[&Key] = &[
+    &workload::ROUTES,
+    &workload::ENV,
+    &workload::RESOURCES,
+    &workload::HEALTH,
+    &file::DEPLOY,
+    &file::PROXY,
+    &workload::LOG,
+    &workload::HOST_PORTS,
 ];
 
 /// The text of a configuration to begin with. Only its program or image may have to be changed before it can be used.
@@ -79,14 +77,14 @@ pub fn template(options: &TemplateOptions) -> String {
         let value = if is_of_image { COMMAND_OF_CONTAINER.to_owned() } else { default_or_example(key) };
         text.push_str(&format!("\n{}#{} = {value}\n", comment(key.doc), key.name));
     }
-    for (key, table) in TABLES {
+    for key in TABLES {
         text.push('\n');
-        text.push_str(&table_text(key, table));
+        text.push_str(&table_text(key));
     }
     text
 }
 
-fn table_text(key: &'static Key, table: &'static Table) -> String {
+fn table_text(key: &'static Key) -> String {
     // The path of the health check is the one setting that nearly every application has.
     let is_set = |key: &Key| std::ptr::eq(key, &workload::HEALTH) || std::ptr::eq(key, &health::PATH);
     let mark = |key: &Key| if is_set(key) { "" } else { "#" };
@@ -95,11 +93,11 @@ fn table_text(key: &'static Key, table: &'static Table) -> String {
     let value = |key: &Key| if is_list { key.example.to_owned() } else { default_or_example(key) };
     let header = if is_list { format!("[[{}]]", key.name) } else { format!("[{}]", key.name) };
     let mut text = format!("{}{}{header}\n", comment(key.doc), mark(key));
-    for key in table.keys() {
+    for key in key.kind.table().keys() {
         text.push_str(&format!("{}{}{} = {}\n", comment(key.doc), mark(key), key.name, value(key)));
     }
     if let Kind::Variables = key.kind {
-        text.push_str("#LOG_LEVEL = \"info\"\n");
+        text.push_str(&format!("#{}\n", key.example.trim_matches(['{', '}', ' '])));
     }
     text
 }
@@ -119,6 +117,7 @@ fn comment(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::Table;
 
     #[test]
     fn template_has_only_known_keys_and_real_defaults() {

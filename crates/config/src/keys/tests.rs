@@ -45,10 +45,7 @@ fn every_key_has_name_and_sentences_and_example() {
         for sentence in [key.doc, key.when] {
             assert!(sentence.ends_with('.') && !sentence.contains("  "), "{path}: {sentence:?}");
         }
-        let is_section = matches!(
-            key.kind,
-            Kind::Table(_) | Kind::Tables(_) | Kind::Named(_) | Kind::Environments(_) | Kind::Variables
-        );
+        let is_section = matches!(key.kind, Kind::Table(_) | Kind::Tables(_) | Kind::Named(_) | Kind::Environments(_));
         assert!(is_section || !key.example.is_empty(), "{path} has no example");
     }
 }

@@ -170,7 +170,7 @@ pub(crate) static ENV: Key = Key {
     name: "env",
     kind: Kind::Variables,
     default: DefaultValue::Described("no variables"),
-    example: "",
+    example: r#"{ LOG_LEVEL = "info" }"#,
     doc: "Environment variables of each instance: texts, numbers, `true` or `false`.",
     when: "Use it for settings that are no secrets.",
 };
