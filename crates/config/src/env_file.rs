@@ -1,7 +1,7 @@
-//! Files of variables, `NAME=value` on each line, as `docker run --env-file` and many frameworks have them.
+//! Files of environment variables, `NAME=value` on each line, in the format of `docker run --env-file` and many
+//! frameworks.
 //!
-//! They hold secrets, and errors end up in the logs of CI: what an error shows of such a file has every value blotted
-//! out.
+//! Such files hold secrets, and errors end up in the logs of CI: every value is masked in the excerpt that an error shows.
 
 use crate::problem::Problem;
 use gapless_core::validate::is_variable_name;
@@ -9,14 +9,14 @@ use miette::NamedSource;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How many wrong lines are told.
+/// The number of wrong lines that are reported.
 const PROBLEMS_MAX: usize = 5;
 
-/// The variables of the file, in its order.
+/// Parses the variables of the file, in the order of the file.
 ///
-/// A line is empty, a comment that begins with `#`, or `NAME=value`, with `export` before it or not. A value in single
-/// quotes is as it stands; in double quotes it may have `\n`, `\t`, `\"`, `\\` and `\$`; without quotes it ends before
-/// ` #`, and white space around it is dropped. Nothing is expanded.
+/// A line is empty, a comment that begins with `#`, or `NAME=value`, optionally after `export`. A value in
+/// single quotes is literal; in double quotes it may have the escapes `\n`, `\t`, `\"`, `\\` and `\$`; without quotes it
+/// ends before ` #`, and white space around it is dropped. Nothing is expanded.
 pub(crate) fn parse(text: &str, file: &str) -> Result<Vec<(String, String)>, Vec<Problem>> {
     let mut variables = Vec::new();
     let mut wrong: Vec<(Range<usize>, String)> = Vec::new();
@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str, file: &str) -> Result<Vec<(String, String)>, Vec
     if wrong.is_empty() {
         return Ok(variables);
     }
-    let source = Arc::new(NamedSource::new(file, blotted(text)));
+    let source = Arc::new(NamedSource::new(file, masked(text)));
     let problems = wrong.into_iter().take(PROBLEMS_MAX);
     Err(problems.map(|(span, why)| Problem::within(Arc::clone(&source), why).label(span, "this line")).collect())
 }
@@ -55,7 +55,7 @@ fn variable(line: &str) -> Result<(String, String), String> {
         _ => value.find(" #").map_or(value, |comment| &value[..comment]).trim_end().to_owned(),
     };
     if value.contains('\0') {
-        return Err("this value holds a NUL character".to_owned());
+        return Err("this value has a NUL character".to_owned());
     }
     Ok((name.to_owned(), value))
 }
@@ -91,17 +91,16 @@ fn nothing_but_a_comment(after: &str) -> Result<(), String> {
     if after.is_empty() || after.starts_with('#') {
         Ok(())
     } else {
-        Err("there is something behind the closing quote".to_owned())
+        Err("there is text behind the closing quote".to_owned())
     }
 }
 
-/// The text with everything blotted out but names, in as many bytes, so that places in it stay what they are.
-fn blotted(text: &str) -> String {
+/// The text with `*` in place of everything except names. Its length in bytes is the same, so that spans stay valid.
+fn masked(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for line in text.split_inclusive('\n') {
         let content = line.trim_end_matches(['\n', '\r']);
-        // A line without `=`, or with nothing behind it, could be the rest of a key in base64 that was broken over
-        // lines.
+        // A line without `=`, or with nothing behind it, could be a part of a base64 key that spans several lines.
         let name_end = content
             .find('=')
             .filter(|end| is_name_like(&content[..*end]) && !content[*end..].trim_matches('=').is_empty())
@@ -113,7 +112,7 @@ fn blotted(text: &str) -> String {
     shown
 }
 
-/// Whether this can be a name, perhaps a misspelt one.
+/// The text could be a name, perhaps a misspelt one.
 fn is_name_like(text: &str) -> bool {
     text.len() <= 40 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b" _.-".contains(&b))
 }
@@ -124,7 +123,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn lines_of_every_form_are_read() {
+    fn parse_reads_every_form_of_line() {
         let text = "# a comment\n\nA=1\n export B = two words # and a comment\nC='as $it \\n stands' # x\r\n\
                     D=\"a \\\"b\\\" \\$c\\n\"\nE=\nF=a#b\nA=again\nG=x=y";
         let read = parse(text, ".env").unwrap();
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_of_a_file_has_no_value_in_it() {
+    fn errors_show_no_values() {
         let text = "TOKEN=secret\nPASSWORD=\"secret\nc2VjcmV0\nexport KEY='secret' secret\nsecret+/x=\n";
         let problems = parse(text, ".env").unwrap_err();
         assert_eq!(problems.len(), 4);
@@ -158,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic(text in "(\\PC|[\n\r='\"\\\\# ]){0,60}") {
+        fn parse_never_panics(text in "(\\PC|[\n\r='\"\\\\# ]){0,60}") {
             if let Err(problems) = parse(&text, ".env") {
                 for problem in problems {
                     let _ = (problem.position(), format!("{:?}", miette::Report::new(problem)));

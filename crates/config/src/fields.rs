@@ -1,6 +1,6 @@
-//! Where a field of the spec stands in the file, for what the spec's own rules find.
+//! The place in the file of a field of the spec, for errors that the rules of the spec find.
 
-/// Beginnings of the spec's fields, and what they are in the file; the first that fits.
+/// Prefixes of fields of the spec, and their form in the file; the first match applies.
 const NAMES: [(&str, &str); 20] = [
     ("approval", "approval"),
     ("workload.docker.", ""),
@@ -24,8 +24,8 @@ const NAMES: [(&str, &str); 20] = [
     ("routes", "routes"),
 ];
 
-/// The path in the file of the spec's `field`. `routes` has, for each of the spec's routes, where it came from;
-/// `has_services` says whether the file names its services.
+/// The path in the file of `field` of the spec. `routes` has the path in the file of each route of the spec;
+/// `has_services`: the file has `[services]`.
 pub(crate) fn path_in_file(field: &str, routes: &[String], has_services: bool) -> String {
     if let Some(rest) = field.strip_prefix("routes[") {
         let index = rest.split(']').next().and_then(|index| index.parse::<usize>().ok());
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_called_as_they_are_written_in_the_file() {
+    fn path_in_file_has_the_names_of_the_file() {
         let routes = ["hosts[0]".to_owned(), "routes[0]".to_owned()];
         for (field, path) in [
             ("services.web.workload.docker.volumes[2]", "volumes[2]"),

@@ -1,81 +1,41 @@
-//! From a file, or its text, to a spec: syntax, then types and keys, then what must fit together.
+//! Loads a file, or its text, into a spec: checks the syntax, then types and keys, then the rules between fields.
 
 use crate::fields::path_in_file;
+use crate::keys;
+use crate::options::LoadOptions;
 use crate::problem::{ConfigError, Problem};
 use crate::read;
 use crate::report::Report;
 use crate::section::Section;
-use gapless_core::{EnvName, ServiceName, Spec};
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use gapless_core::{EnvName, Spec};
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
-/// The largest configuration that is read, in bytes.
+/// The largest configuration file that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// How many syntax errors are told: the later ones are often only of the first one's making.
+/// The number of syntax errors that are reported: later errors are often consequences of the first.
 const SYNTAX_ERRORS_MAX: usize = 3;
 
 const INIT_HELP: &str = "write one with `gapless init`, or name another with `--config`";
 
-/// What is said elsewhere than in the file, and goes before it.
-#[derive(Debug, Clone, Default)]
-pub struct LoadOptions {
-    /// The image to run, in place of the file's; of several services for those that have no image of their own.
-    pub image: Option<String>,
-    /// Images of services, in place of the file's.
-    pub images: BTreeMap<ServiceName, String>,
-    /// The environment to deploy into.
-    pub environment: Option<EnvName>,
-    /// Variables that go before those of the file.
-    pub variables: BTreeMap<String, String>,
-    /// Where the values of secrets are taken from.
-    pub secrets: Secrets,
-    /// Where the program of a process is looked up, in the form of `PATH`; that of this process without it.
-    pub search_path: Option<OsString>,
-}
-
-/// Where the values of secrets are taken from.
-#[derive(Debug, Clone, Default)]
-pub enum Secrets {
-    /// The environment of this process.
-    #[default]
-    Environment,
-    /// These values, whatever the environment says.
-    Given(BTreeMap<String, String>),
-    /// Nowhere: the configuration is only looked at.
-    NotNeeded,
-}
-
-impl Secrets {
-    /// The value of one, if it has one.
-    pub(crate) fn get(&self, name: &str) -> Option<String> {
-        match self {
-            Secrets::Environment => std::env::var(name).ok(),
-            Secrets::Given(values) => values.get(name).cloned(),
-            Secrets::NotNeeded => Some(String::new()),
-        }
-    }
-}
-
-/// A configuration that was read.
+/// A configuration, as it was read.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Loaded {
-    /// What it says.
+    /// The application to deploy.
     pub spec: Spec,
-    /// Every file that it was read from, the configuration first.
+    /// All files that were read, the configuration file first.
     pub files: Vec<PathBuf>,
-    /// The environments that it has tables for.
+    /// The environments that the file has tables for.
     pub environments: Vec<EnvName>,
 }
 
 /// Reads the configuration file `path`, and the files that it names.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// All problems of these files.
 pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
     let text = read_file(path, INIT_HELP)?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -84,39 +44,39 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
     Ok(loaded)
 }
 
-/// The configurations of the environments that a release of `spec` goes on to by itself: those that say
-/// `promote = "auto"` and require its environment, those that require these, and so on.
+/// Reads the configurations of the environments into which a release of `spec` is promoted by itself: environments with
+/// `promote = "auto"` that require its environment, then those that require them, and so on.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// All problems of the file in one of these environments.
 pub fn following(path: &Path, spec: &Spec, options: &LoadOptions) -> Result<Vec<Spec>, ConfigError> {
     let mut known = vec![spec.env.clone()];
     let mut following = Vec::new();
     let mut left = environments(path)?;
     left.retain(|env| *env != spec.env);
     loop {
-        let mut has_more = false;
+        let mut has_grown = false;
         for env in std::mem::take(&mut left) {
             let options = LoadOptions { environment: Some(env.clone()), ..options.clone() };
             let next = load(path, &options)?.spec;
             if next.promote_auto && next.requires.iter().any(|required| known.contains(required)) {
                 known.push(env);
                 following.push(next);
-                has_more = true;
+                has_grown = true;
             } else {
                 left.push(env);
             }
         }
-        if !has_more {
+        if !has_grown {
             return Ok(following);
         }
     }
 }
 
-/// The environments that the configuration file `path` has tables for, whatever else is wrong with it.
+/// The environments that the configuration file `path` has tables for. Other errors in the file are ignored.
 ///
 /// # Errors
-/// If it cannot be read.
+/// The file cannot be read.
 pub fn environments(path: &Path) -> Result<Vec<EnvName>, ConfigError> {
     let text = read_file(path, INIT_HELP)?;
     let (table, _) = DeTable::parse_recoverable(&text);
@@ -125,7 +85,7 @@ pub fn environments(path: &Path) -> Result<Vec<EnvName>, ConfigError> {
     Ok(names.filter_map(|name| name.get_ref().parse().ok()).collect())
 }
 
-/// The text of the configuration file `path`; `help` is what to do where there is none.
+/// Reads the text of the configuration file `path`; `help` is the advice if the file does not exist.
 pub(crate) fn read_file(path: &Path, help: &str) -> Result<String, ConfigError> {
     let name = path.display().to_string();
     let fail = |message: String, help: &str| {
@@ -151,11 +111,11 @@ pub(crate) fn read_file(path: &Path, help: &str) -> Result<String, ConfigError> 
     })
 }
 
-/// Reads the configuration `text`, shown in errors as `file_name`, with paths in it relative to `base_dir`; and the
-/// files that it names.
+/// Reads the configuration `text`, and the files that it names. Errors show it as `file_name`; paths in it are relative
+/// to `base_dir`.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// All problems of the text and the files.
 pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions) -> Result<Loaded, ConfigError> {
     let report = Report::new(file_name, text);
     let Some(table) = table(text, &report) else {
@@ -163,10 +123,10 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
     };
     let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
     let reading = read::Reading::new(&report, base, options);
-    let root = Section::new(&report, String::new(), table.get_ref());
+    let root = Section::root(&report, table.get_ref(), &keys::file::TABLE);
     let spec = reading.spec(root);
     let (files, environments) = reading.into_parts();
-    // Rules between fields are told only of a file whose fields can all be read: half of it says nothing.
+    // Rules between fields are checked only if all fields could be read: errors about missing values would mislead.
     if let Some((spec, routes)) = &spec
         && report.is_clean()
         && let Err(errors) = spec.validate()
@@ -182,7 +142,7 @@ pub fn parse(text: &str, file_name: &str, base_dir: &Path, options: &LoadOptions
     }
 }
 
-/// The table that `text` is, if its syntax is right; else that is told.
+/// Parses `text` as TOML; reports its syntax errors.
 pub(crate) fn table<'a>(text: &'a str, report: &Report) -> Option<Spanned<DeTable<'a>>> {
     let (table, syntax_errors) = DeTable::parse_recoverable(text);
     if syntax_errors.is_empty() {
@@ -197,7 +157,7 @@ pub(crate) fn table<'a>(text: &'a str, report: &Report) -> Option<Spanned<DeTabl
     None
 }
 
-/// Whether the first line that says something is `key: value`.
+/// The first line that is neither empty nor a comment is `key: value`.
 fn looks_like_yaml(text: &str) -> bool {
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
     first.is_some_and(|line| {

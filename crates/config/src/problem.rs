@@ -1,22 +1,22 @@
-//! What is wrong with a configuration, where, and what to do: for a person by `miette`, for a program field by field.
+//! Problems of a configuration: message, place and advice, for people by `miette` and for programs by field.
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// One thing that is wrong.
+/// One problem of a configuration.
 #[derive(Debug, Clone)]
 pub struct Problem {
     message: String,
     help: Option<String>,
-    /// Nothing where the problem is in no file but, say, in an argument.
+    /// `None` if the problem is not in a file but, for example, in an argument.
     source: Option<Arc<NamedSource<String>>>,
     labels: Vec<LabeledSpan>,
 }
 
 impl Problem {
-    /// A problem that stands in no file.
+    /// A problem outside of any file.
     pub(crate) fn nowhere(message: impl Into<String>) -> Self {
         Problem { message: message.into(), help: None, source: None, labels: Vec::new() }
     }
@@ -36,19 +36,19 @@ impl Problem {
         self
     }
 
-    /// What is wrong.
+    /// The message, without place and advice.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The file that it is in, if it is in one.
+    /// The file with the problem; `None` for a problem outside of any file.
     #[must_use]
     pub fn file(&self) -> Option<&str> {
         self.source.as_ref().map(|source| source.name())
     }
 
-    /// Its line and column, counted from 1, the column in characters; if it is in a file.
+    /// Line and column, both from 1, the column in characters; `None` without a place in a file.
     #[must_use]
     pub fn position(&self) -> Option<(usize, usize)> {
         let source = self.source.as_ref()?;
@@ -58,13 +58,13 @@ impl Problem {
         Some((before.matches('\n').count() + 1, before.get(line_start..)?.chars().count() + 1))
     }
 
-    /// What to do about it, where that is not plain from the message.
+    /// The advice, if the message alone does not say what to do.
     #[must_use]
     pub fn advice(&self) -> Option<&str> {
         self.help.as_deref()
     }
 
-    /// Whether it says the same of the same place.
+    /// Both problems have the same message at the same place.
     pub(crate) fn is_same(&self, other: &Problem) -> bool {
         self.message == other.message && self.position() == other.position()
     }
@@ -97,7 +97,7 @@ impl Diagnostic for Problem {
     }
 }
 
-/// A configuration that cannot be used, with everything that is wrong with it.
+/// All problems of a configuration that cannot be used.
 #[derive(Debug, Clone)]
 pub struct ConfigError {
     file: String,
@@ -106,12 +106,12 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(crate) fn new(file: &str, mut problems: Vec<Problem>) -> Self {
-        // As a reader meets them: the file itself first, from its beginning on.
+        // In reading order: the file itself first, from top to bottom.
         problems.sort_by_key(|problem| (problem.file() != Some(file), problem.offset()));
         ConfigError { file: file.to_owned(), problems }
     }
 
-    /// Everything that is wrong.
+    /// All problems, in reading order.
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems

@@ -1,4 +1,4 @@
-//! What each table of the file means: from its values to the spec.
+//! Reads each table of `gapless.toml` into the spec.
 
 mod environments;
 mod files;
@@ -9,7 +9,9 @@ mod services;
 mod strategy;
 mod workload;
 
-use crate::load::LoadOptions;
+use crate::keys::file;
+use crate::keys::traffic::{deploy, proxy};
+use crate::options::LoadOptions;
 use crate::report::Report;
 use crate::section::Section;
 use gapless_core::spec::{ForwardSettings, Timing};
@@ -18,13 +20,13 @@ use gapless_core::{AppName, EnvName, Spec};
 use std::cell::RefCell;
 use std::path::PathBuf;
 
-/// One reading of one file.
+/// The state of reading one file.
 pub(crate) struct Reading<'a> {
     report: &'a Report,
-    /// The folder that paths are relative to, absolute.
+    /// The folder for relative paths; absolute.
     base: PathBuf,
     options: &'a LoadOptions,
-    /// The other files that were read on the way.
+    /// The other files that were read.
     files: RefCell<Vec<PathBuf>>,
     /// The environments that the file has tables for.
     environments: RefCell<Vec<EnvName>>,
@@ -40,27 +42,27 @@ impl<'a> Reading<'a> {
         (self.files.into_inner(), self.environments.into_inner())
     }
 
-    /// The whole file: the spec, and from where in the file each of its routes came.
+    /// Reads the whole file: the spec, and the path in the file of each of its routes.
     pub(crate) fn spec(&self, root: Section<'_>) -> Option<(Spec, Vec<String>)> {
         let (root, env) = self.in_environment(root)?;
-        root.noted("environments");
+        root.note(&file::ENVIRONMENTS);
         let app = self.app(&root);
         let requires = self.requires(&root);
         let promote_auto = self.promote(&root, &requires);
         let (services, routes, origins) = self.services(&root);
-        let forward = root.table("proxy").map(|table| self.forward(table)).unwrap_or_default();
-        let maintenance_page = root.table("maintenance").and_then(|table| self.maintenance(table));
+        let forward = root.table(&file::PROXY).map(|table| self.forward(table)).unwrap_or_default();
+        let maintenance_page = root.table(&file::MAINTENANCE).and_then(|table| self.maintenance(table));
         let forward = ForwardSettings { maintenance_page, ..forward };
         let hooks = self.hooks(&root);
-        let hold = root.table("hold").map(hooks::hold).unwrap_or_default();
-        let timing = root.table("deploy").map(timing).unwrap_or_default();
+        let hold = root.table(&file::HOLD).map(hooks::hold).unwrap_or_default();
+        let timing = root.table(&file::DEPLOY).map(timing).unwrap_or_default();
         let gates = self.gates(&root);
-        let approval = root.table("approval").and_then(|table| self.approval(table));
-        let strategy = match root.table("strategy") {
+        let approval = root.table(&file::APPROVAL).and_then(|table| self.approval(table));
+        let strategy = match root.table(&file::STRATEGY) {
             Some(table) => self.strategy(table),
             None => Some(Strategy::BlueGreen),
         };
-        let judge = root.table("judge").map(strategy::judge).unwrap_or_default();
+        let judge = root.table(&file::JUDGE).map(strategy::judge).unwrap_or_default();
         root.finish();
         let spec = Spec {
             app: app?,
@@ -82,9 +84,9 @@ impl<'a> Reading<'a> {
     }
 
     fn app(&self, root: &Section<'_>) -> Option<AppName> {
-        let Some(name) = root.text("name") else {
-            if !root.has("name") {
-                root.missing("name", "name the application at the top of the file, such as `name = \"shop\"`");
+        let Some(name) = root.text(&file::NAME) else {
+            if !root.has(&file::NAME) {
+                root.missing(&file::NAME, "name the application at the top of the file, such as `name = \"shop\"`");
             }
             return None;
         };
@@ -93,17 +95,17 @@ impl<'a> Reading<'a> {
 }
 
 fn timing(table: Section<'_>) -> Timing {
-    let usual = Timing::default();
+    let default = Timing::default();
     let timing = Timing {
-        prepare_timeout: table.duration("prepare_timeout").unwrap_or(usual.prepare_timeout),
-        start_timeout: table.duration("start_timeout").unwrap_or(usual.start_timeout),
-        shift_timeout: table.duration("shift_timeout").unwrap_or(usual.shift_timeout),
-        observe: table.duration("observe").unwrap_or(usual.observe),
-        drain_timeout: table.duration("drain_timeout").unwrap_or(usual.drain_timeout),
-        stop_timeout: table.duration("stop_timeout").unwrap_or(usual.stop_timeout),
-        keep_warm: table.duration("keep_warm").unwrap_or(usual.keep_warm),
-        park: table.boolean("park").unwrap_or(usual.park),
-        keep: table.number("keep").unwrap_or(usual.keep),
+        prepare_timeout: table.duration(&deploy::PREPARE_TIMEOUT).unwrap_or(default.prepare_timeout),
+        start_timeout: table.duration(&deploy::START_TIMEOUT).unwrap_or(default.start_timeout),
+        shift_timeout: table.duration(&deploy::SHIFT_TIMEOUT).unwrap_or(default.shift_timeout),
+        observe: table.duration(&deploy::OBSERVE).unwrap_or(default.observe),
+        drain_timeout: table.duration(&deploy::DRAIN_TIMEOUT).unwrap_or(default.drain_timeout),
+        stop_timeout: table.duration(&deploy::STOP_TIMEOUT).unwrap_or(default.stop_timeout),
+        keep_warm: table.duration(&deploy::KEEP_WARM).unwrap_or(default.keep_warm),
+        park: table.boolean(&deploy::PARK).unwrap_or(default.park),
+        keep: table.number(&deploy::KEEP).unwrap_or(default.keep),
     };
     table.finish();
     timing
@@ -111,21 +113,25 @@ fn timing(table: Section<'_>) -> Timing {
 
 impl Reading<'_> {
     fn forward(&self, table: Section<'_>) -> ForwardSettings {
-        let usual = ForwardSettings::default();
-        let retry_after = table.duration("retry_after");
+        let default = ForwardSettings::default();
+        let retry_after = table.duration(&proxy::RETRY_AFTER);
         if let Some(wait) = retry_after
             && !wait.0.is_multiple_of(1000)
         {
-            self.report.at_path(&table.path("retry_after"), "`proxy.retry_after` must be in whole seconds", "here");
+            self.report.at_path(
+                &table.path(&proxy::RETRY_AFTER),
+                "`proxy.retry_after` must be in whole seconds",
+                "here",
+            );
         }
         let forward = ForwardSettings {
-            connect_timeout: table.duration("connect_timeout").unwrap_or(usual.connect_timeout),
-            first_byte_timeout: table.duration("response_timeout").unwrap_or(usual.first_byte_timeout),
-            idle_body_timeout: table.duration("idle_timeout").unwrap_or(usual.idle_body_timeout),
-            trust_forwarded: table.boolean("trust_forwarded").unwrap_or(usual.trust_forwarded),
+            connect_timeout: table.duration(&proxy::CONNECT_TIMEOUT).unwrap_or(default.connect_timeout),
+            first_byte_timeout: table.duration(&proxy::RESPONSE_TIMEOUT).unwrap_or(default.first_byte_timeout),
+            idle_body_timeout: table.duration(&proxy::IDLE_TIMEOUT).unwrap_or(default.idle_body_timeout),
+            trust_forwarded: table.boolean(&proxy::TRUST_FORWARDED).unwrap_or(default.trust_forwarded),
             retry_after_s: retry_after
-                .map_or(usual.retry_after_s, |wait| u32::try_from(wait.0 / 1000).unwrap_or(u32::MAX)),
-            error_page: table.text("error_page").and_then(|page| self.page(&page, "the error page")),
+                .map_or(default.retry_after_s, |wait| u32::try_from(wait.0 / 1000).unwrap_or(u32::MAX)),
+            error_page: table.text(&proxy::ERROR_PAGE).and_then(|page| self.page(&page, "the error page")),
             maintenance_page: None,
         };
         table.finish();

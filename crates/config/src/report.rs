@@ -1,5 +1,4 @@
-//! What is found while a file is read: all problems, not only the first, and where each value stands, so that what is
-//! found out later about a value can be shown there.
+//! The problems of a file, and the place of each value in the file, so that later checks can point at it.
 
 use crate::problem::Problem;
 use miette::NamedSource;
@@ -8,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// How many problems are told at once; nobody reads more.
+/// The number of problems that are reported at once; nobody reads more.
 const PROBLEMS_MAX: usize = 20;
 
 /// The problems found in one file so far.
@@ -16,7 +15,7 @@ pub(crate) struct Report {
     source: Arc<NamedSource<String>>,
     problems: RefCell<Vec<Problem>>,
     spans: RefCell<BTreeMap<String, Range<usize>>>,
-    /// Whether it is the server's file, whose keys are not those of an application.
+    /// The file is `server.toml`, whose keys are not those of an application.
     is_of_server: bool,
 }
 
@@ -30,7 +29,7 @@ impl Report {
         }
     }
 
-    /// The same for the server's file.
+    /// The same report, for `server.toml`.
     pub(crate) fn of_server(self) -> Self {
         Report { is_of_server: true, ..self }
     }
@@ -44,7 +43,7 @@ impl Report {
         self.add(Problem::within(Arc::clone(&self.source), message).label(span, label).help(help));
     }
 
-    /// Adds a problem with the text at `span`, which has to do with that at `other`.
+    /// Adds a problem with the text at `span`, which is related to the text at `other`.
     pub(crate) fn at_both(
         &self,
         span: Range<usize>,
@@ -57,16 +56,16 @@ impl Report {
         self.add(problem);
     }
 
-    /// Adds a problem with the value at `path`, or with what it is a part of where it does not stand in the file.
+    /// Adds a problem with the value at `path`, or with the table around it if the value is not in the file.
     pub(crate) fn at_path(&self, path: &str, message: impl Into<String>, label: &str) {
         match self.span(path) {
             Some(span) => self.at(span, message, label, None),
-            // Something is missing altogether: there is nothing to point at, and the file's first line says nothing.
+            // A missing key of the file itself has no place, and the first line of the file would only confuse.
             None => self.add(Problem::within(Arc::clone(&self.source), message)),
         }
     }
 
-    /// Says that `path` is missing in `table`, or in the file itself where that has no name.
+    /// Adds the problem that `path` is missing in `table`; an empty `table` is the file itself.
     pub(crate) fn missing(&self, table: &str, path: &str, help: &str) {
         let problem = Problem::within(Arc::clone(&self.source), format!("`{path}` is missing"));
         let problem = match self.span(table) {
@@ -78,19 +77,19 @@ impl Report {
 
     pub(crate) fn add(&self, problem: Problem) {
         let mut problems = self.problems.borrow_mut();
-        // What several services inherit is read for each of them.
-        let is_told = problems.iter().any(|told| told.is_same(&problem));
-        if problems.len() < PROBLEMS_MAX && !is_told {
+        // Several services may inherit a value, which is then read once for each of them.
+        let is_known = problems.iter().any(|known| known.is_same(&problem));
+        if problems.len() < PROBLEMS_MAX && !is_known {
             problems.push(problem);
         }
     }
 
-    /// Remembers where the value of `path` stands.
-    pub(crate) fn place(&self, path: String, span: Range<usize>) {
+    /// Records the place of the value of `path`.
+    pub(crate) fn record_span(&self, path: String, span: Range<usize>) {
         self.spans.borrow_mut().insert(path, span);
     }
 
-    /// Where the value of `path` stands, or what it is a part of.
+    /// The place of the value of `path`, or of the table around it.
     pub(crate) fn span(&self, path: &str) -> Option<Range<usize>> {
         let spans = self.spans.borrow();
         let mut path = path;

@@ -1,9 +1,11 @@
-//! `server.toml`: what the server is told about itself, as strictly read and as plainly told as `gapless.toml`. What the
-//! files that it names hold is read with it, so that a wrong name is shown where it stands.
+//! `server.toml`, the configuration of the server, read as strictly as `gapless.toml`. The files that it names are read
+//! with it, so that an error in a name is reported at its place.
 
 mod proxy;
 mod read;
 
+use crate::keys;
+use crate::keys::server::registry;
 use crate::load::{self, read_file};
 use crate::problem::ConfigError;
 use crate::report::Report;
@@ -13,27 +15,27 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What a server's configuration says; what it does not say is `None`.
+/// The configuration of a server; a key that is absent is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerFile {
-    /// The server's name among several.
+    /// The name of this server among several.
     pub name: Option<String>,
-    /// What the proxy listens on.
+    /// The addresses of the proxy.
     pub listen: Option<Vec<SocketAddr>>,
-    /// Where everything is kept that must survive.
+    /// The folder of the state that must survive restarts.
     pub state_dir: Option<PathBuf>,
-    /// Where the host's proxy and processes are; shared by servers of one host.
+    /// The folder of the host's proxy and processes; shared by the servers of one host.
     pub host_dir: Option<PathBuf>,
     /// The socket of the API.
     pub socket: Option<PathBuf>,
-    /// Where the records are.
+    /// The store of the records.
     pub store: StoreTable,
-    /// Which facts are published.
+    /// The facts that are published.
     pub registry: RegistryTable,
-    /// How servers reach each other.
+    /// The connections between servers.
     pub peers: Option<PeersTable>,
-    /// What carries users' requests.
+    /// The data plane that carries the requests of users.
     pub proxy: ProxyTable,
 }
 
@@ -52,21 +54,21 @@ pub enum ProxyTable {
 pub struct NginxTable {
     /// The folder that gapless writes to, and nginx includes.
     pub config_dir: PathBuf,
-    /// nginx's program.
+    /// The program of nginx.
     pub binary: PathBuf,
-    /// nginx's main configuration.
+    /// The main configuration of nginx.
     pub config: PathBuf,
-    /// Where nginx writes the id of its master process.
+    /// The file where nginx writes the process id of its master process.
     pub pid_file: PathBuf,
-    /// Where a server of gapless's own says which configuration nginx goes by.
+    /// The address where nginx reports its current configuration.
     pub status: SocketAddr,
-    /// What nginx serves applications on; the server's `listen` without it.
+    /// The addresses where nginx serves applications; `None` for the server's `listen`.
     pub listen: Option<Vec<SocketAddr>>,
-    /// How many generations of workers may be ending at a time.
+    /// The number of generations of workers that may be exiting at a time.
     pub worker_generations_max: usize,
-    /// The container that nginx runs in, and where `config_dir` is mounted in it.
+    /// The container that nginx runs in, and the path of `config_dir` in it.
     pub container: Option<(String, PathBuf)>,
-    /// A template of the user's own for an application's file.
+    /// The user's own template for the file of an application.
     pub template: Option<PathBuf>,
 }
 
@@ -83,59 +85,56 @@ pub enum StoreTable {
 /// `[store]` with `kind = "etcd"`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EtcdTable {
-    /// The members' client addresses.
+    /// The client URLs of the members.
     pub endpoints: Vec<String>,
-    /// What stands before gapless's keys.
+    /// The prefix of the keys of gapless.
     pub prefix: String,
-    /// The user, and the password that `password_file` holds.
+    /// The user, and the password from `password_file`.
     pub user: Option<(String, String)>,
-    /// TLS, where `ca` is named.
+    /// TLS; `None` without `ca`.
     pub tls: Option<TlsTable>,
-    /// How long a call may take.
-    pub deadline: Option<Duration>,
+    /// The longest time of one call.
+    pub deadline: Duration,
 }
 
-/// `ca`, `cert` and `key`: what those files hold, as PEM.
+/// The contents of the files `ca`, `cert` and `key`, as PEM.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct TlsTable {
-    /// The authority's certificate.
+    /// The certificate of the authority.
     pub ca: Vec<u8>,
-    /// The own certificate and its key.
+    /// The certificate of this side, and its key.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// `[registry]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryTable {
-    /// Whether facts are published at all.
+    /// Facts are published.
     pub enabled: bool,
-    /// What stands before the application's name in their keys.
+    /// The prefix of the published keys, before the name of the application.
     pub prefix: String,
-    /// Which facts, and the last part of their keys; `None` for all, by their own names.
+    /// The published facts, each with the last part of its key; `None` for all, by their own names.
     pub keys: Option<BTreeMap<String, String>>,
 }
 
 impl Default for RegistryTable {
     fn default() -> Self {
-        RegistryTable { enabled: true, prefix: String::new(), keys: None }
+        RegistryTable { enabled: registry::ENABLED_DEFAULT, prefix: String::new(), keys: None }
     }
 }
 
 /// `[peers]`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PeersTable {
-    /// Where this server listens for the others.
+    /// The address where this server listens for the others.
     pub listen: SocketAddr,
-    /// The name or address, and port, that others reach it by.
+    /// The name or address, and port, by which the others reach this server.
     pub address: String,
-    /// Whom it trusts, and what it shows.
+    /// The authority that it trusts, and its own certificate.
     pub tls: TlsTable,
 }
 
-/// The facts that can be published.
-pub const REGISTRY_KEYS: [&str; 6] = ["port", "instance", "hosts", "addresses", "release", "digest"];
-
-// None of these may show what the files hold.
+// The contents of the files must never be shown.
 impl std::fmt::Debug for EtcdTable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EtcdTable")
@@ -165,23 +164,25 @@ impl std::fmt::Debug for PeersTable {
 /// Reads the server's configuration file `path`, and the files that it names.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// All problems of these files.
 pub fn load_server(path: &Path) -> Result<ServerFile, ConfigError> {
     let text = read_file(path, "name another file with `--config`")?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     parse_server(&text, &path.display().to_string(), folder)
 }
 
-/// Reads the server's configuration `text`, shown in errors as `file_name`, with paths in it relative to `base_dir`.
+/// Reads the server's configuration `text`, and the files that it names. Errors show it as `file_name`; paths in it are
+/// relative to `base_dir`.
 ///
 /// # Errors
-/// Everything that is wrong with it.
+/// All problems of the text and the files.
 pub fn parse_server(text: &str, file_name: &str, base_dir: &Path) -> Result<ServerFile, ConfigError> {
     let report = Report::new(file_name, text).of_server();
     let Some(table) = load::table(text, &report) else {
         return Err(ConfigError::new(file_name, report.into_problems()));
     };
     let base = std::path::absolute(base_dir).unwrap_or_else(|_| base_dir.to_owned());
-    let file = read::Reading { report: &report, base }.file(Section::new(&report, String::new(), table.get_ref()));
+    let file =
+        read::Reading { report: &report, base }.file(Section::root(&report, table.get_ref(), &keys::server::TABLE));
     if report.is_clean() { Ok(file) } else { Err(ConfigError::new(file_name, report.into_problems())) }
 }

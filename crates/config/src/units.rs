@@ -1,11 +1,11 @@
-//! Durations (`30s`, `1m30s`, `500ms`), sizes (`512m`, `64 KiB`) and shares of a processor (`0.5`), as people write them.
+//! Durations (`30s`, `1m30s`, `500ms`), sizes (`512m`, `64 KiB`) and processors (`0.5`), in the notation of the files.
 
 use gapless_core::Millis;
 
-/// Reads a duration: numbers with units from days to milliseconds, such as `1m30s`, `1.5s` or `500ms`.
+/// Parses a duration: numbers with units from days to milliseconds, such as `1m30s`, `1.5s` or `500ms`.
 ///
 /// # Errors
-/// What is wrong, as a sentence.
+/// The problem, as a sentence.
 pub fn parse_duration(text: &str) -> Result<Millis, String> {
     const FORM: &str = "write it like `30s`, `1m30s` or `500ms`";
     let text = text.trim();
@@ -39,11 +39,11 @@ pub fn parse_duration(text: &str) -> Result<Millis, String> {
     Ok(Millis(total))
 }
 
-/// Reads a size in bytes. A `k`, `m`, `g` or `t`, also written `KB` or `KiB` and so on, is 1024 of the one before, as
-/// in Docker.
+/// Parses a size into bytes. A `k`, `m`, `g` or `t`, also written `KB` or `KiB` and so on, is 1024 times the unit before,
+/// as in Docker.
 ///
 /// # Errors
-/// What is wrong, as a sentence.
+/// The problem, as a sentence.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     const FORM: &str = "write it like `512m`, `1g` or `64 KiB`";
     let trimmed = text.trim();
@@ -59,7 +59,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     scaled(number, 1 << (10 * power)).ok_or_else(|| format!("{text:?} is not a size; {FORM}"))
 }
 
-/// Reads processors, such as 2 or 0.5, as thousandths of one.
+/// Converts processors, such as 2 or 0.5, into thousandths of a processor.
 pub(crate) fn cpu_millis(cpus: f64) -> Result<u64, String> {
     let millis = (cpus * 1000.0).round();
     if !(0.0..=1e9).contains(&millis) {
@@ -68,11 +68,33 @@ pub(crate) fn cpu_millis(cpus: f64) -> Result<u64, String> {
     Ok(millis as u64)
 }
 
+/// The duration in the form that [`parse_duration`] reads, such as `1m30s`.
+pub(crate) fn duration_text(duration: Millis) -> String {
+    let mut rest = duration.0;
+    let mut text = String::new();
+    for (unit, unit_ms) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if rest >= unit_ms {
+            text.push_str(&format!("{}{unit}", rest / unit_ms));
+            rest %= unit_ms;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// The size in the form that [`parse_size`] reads, in the largest unit of which it is a whole multiple.
+pub(crate) fn size_text(bytes: u64) -> String {
+    let units = [("t", 40), ("g", 30), ("m", 20), ("k", 10)];
+    match units.into_iter().find(|(_, bits)| bytes > 0 && bytes.is_multiple_of(1 << bits)) {
+        Some((unit, bits)) => format!("{}{unit}", bytes >> bits),
+        None => bytes.to_string(),
+    }
+}
+
 fn split_number(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()))
 }
 
-/// `number`, with or without decimals, times `unit`; nothing where it is not one, or not whole, or too large.
+/// `number`, with or without decimals, times `unit`; `None` if it is not a number, or the result is not whole or too large.
 fn scaled(number: &str, unit: u64) -> Option<u64> {
     let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() || (number.contains('.') && decimals.is_empty()) || decimals.len() > 9 {
@@ -96,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn parse_duration_reads_all_units() {
         for (text, ms) in [
             ("30s", 30_000),
             ("1m30s", 90_000),
@@ -126,12 +148,12 @@ mod tests {
             "s30",
             "１s",
         ] {
-            assert!(parse_duration(text).is_err(), "{text:?} was taken");
+            assert!(parse_duration(text).is_err(), "{text:?} was accepted");
         }
     }
 
     #[test]
-    fn sizes_are_read_as_people_write_them() {
+    fn parse_size_reads_all_units() {
         for (text, bytes) in [
             ("512m", 512 << 20),
             ("1g", 1 << 30),
@@ -144,18 +166,25 @@ mod tests {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
         for text in ["", "m", "-1m", "1x", "1 m b", "99999999999t", "0.1k"] {
-            assert!(parse_size(text).is_err(), "{text:?} was taken");
+            assert!(parse_size(text).is_err(), "{text:?} was accepted");
         }
     }
 
     proptest! {
         #[test]
-        fn no_text_makes_them_panic(text in "[0-9a-zA-Z. ]{0,30}|.{0,20}") {
+        fn parsers_never_panic(text in "[0-9a-zA-Z. ]{0,30}|.{0,20}") {
             let _ = (parse_duration(&text), parse_size(&text));
         }
 
         #[test]
-        fn whole_seconds_come_back(seconds in 0_u64..10_000_000) {
+        fn text_of_value_parses_to_same_value(number in 0_u64..1 << 45) {
+            prop_assert_eq!(parse_duration(&duration_text(Millis(number))), Ok(Millis(number)));
+            prop_assert_eq!(parse_size(&size_text(number)), Ok(number));
+            prop_assert_eq!(parse_size(&size_text(number << 20)), Ok(number << 20));
+        }
+
+        #[test]
+        fn parse_duration_reads_whole_seconds(seconds in 0_u64..10_000_000) {
             prop_assert_eq!(parse_duration(&format!("{seconds}s")), Ok(Millis::from_secs(seconds)));
         }
     }

@@ -1,4 +1,4 @@
-//! What a person sees of a file that is wrong: each file in `broken/` with its errors in `snapshots/`.
+//! The errors of wrong files as users see them: each file in `broken/`, with its errors in `snapshots/`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -7,7 +7,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use std::fs;
 use std::path::Path;
 
-/// As on a narrow terminal without colours.
+/// The errors on a narrow terminal without colours.
 fn rendered(error: &ConfigError) -> String {
     let mut text = String::new();
     GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
@@ -22,7 +22,7 @@ fn options() -> LoadOptions {
 }
 
 #[test]
-fn every_broken_file_is_refused_with_all_its_errors_shown() {
+fn parse_shows_all_errors_of_every_broken_file() {
     let mut files: Vec<_> = fs::read_dir("tests/broken").unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     assert!(files.len() >= 40, "only {} files", files.len());
@@ -39,7 +39,7 @@ fn every_broken_file_is_refused_with_all_its_errors_shown() {
 }
 
 #[test]
-fn a_problem_has_its_file_line_and_column_for_programs() {
+fn problem_has_file_line_and_column() {
     let text = "name = \"shop\"\nimage = \"shop:1\"\n\nport = \"ü\"\nhosts = [\"ü\", \"a:80\"]\n";
     let error = parse(text, "gapless.toml", Path::new("/srv/shop"), &options()).unwrap_err();
     let places: Vec<_> = error.problems().iter().map(|problem| (problem.file().unwrap(), problem.position())).collect();
@@ -49,7 +49,7 @@ fn a_problem_has_its_file_line_and_column_for_programs() {
 }
 
 #[test]
-fn files_of_variables_are_shown_without_their_values() {
+fn errors_of_env_files_show_no_values() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("bad.env"), "# secrets\nTOKEN=hunter2\nPASSWORD='hunter2\nMY-KEY=hunter2\nhunter2\n")
         .unwrap();
@@ -57,19 +57,19 @@ fn files_of_variables_are_shown_without_their_values() {
     let error = parse(text, "gapless.toml", folder.path(), &options()).unwrap_err();
     let shown = rendered(&error);
     assert!(!shown.contains("hunter2"), "{shown}");
-    insta::assert_snapshot!("files_of_variables_are_shown_without_their_values", shown);
+    insta::assert_snapshot!("errors_of_env_files_show_no_values", shown);
 }
 
 #[test]
-fn an_image_for_a_file_that_runs_a_process_is_refused() {
+fn parse_refuses_image_for_a_process() {
     let options = LoadOptions { image: Some("shop:2".to_owned()), ..options() };
     let error =
         parse("name = \"shop\"\ncommand = [\"/bin/sh\"]", "gapless.toml", Path::new("/"), &options).unwrap_err();
-    insta::assert_snapshot!("an_image_for_a_file_that_runs_a_process_is_refused", rendered(&error));
+    insta::assert_snapshot!("parse_refuses_image_for_a_process", rendered(&error));
 }
 
 #[test]
-fn files_that_cannot_be_read_are_told_with_what_to_do() {
+fn load_advises_when_file_cannot_be_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gapless.toml");
     let shown = |path: &Path| {

@@ -1,4 +1,4 @@
-//! What good files mean.
+//! The spec of correct files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,14 +21,14 @@ fn secrets() -> Secrets {
     Secrets::Given(values.map(|(name, value)| (name.to_owned(), value.to_owned())).into())
 }
 
-/// The only service of a file that names none.
+/// The only service of a file without `[services]`.
 fn web(spec: &Spec) -> &Service {
     assert_eq!(spec.services.len(), 1);
     &spec.services["web"]
 }
 
 #[test]
-fn three_lines_are_enough_and_the_rest_is_the_default() {
+fn parse_fills_in_defaults_when_file_has_three_lines() {
     let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
     let spec = read(text, Path::new("/srv/shop"), &LoadOptions::default()).spec;
     assert_eq!((spec.app.as_str(), spec.env.as_str()), ("shop", "production"));
@@ -40,7 +40,7 @@ fn three_lines_are_enough_and_the_rest_is_the_default() {
 }
 
 #[test]
-fn every_key_means_what_it_says() {
+fn load_reads_every_key() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("gapless.toml"), fs::read("tests/every_key.toml").unwrap()).unwrap();
     fs::write(folder.path().join("one.env"), "ONE=1\nBOTH=one\nWINS=one\n").unwrap();
@@ -50,9 +50,9 @@ fn every_key_means_what_it_says() {
     let loaded = load(&folder.path().join("gapless.toml"), &options).unwrap();
     assert_eq!(loaded.files.len(), 5);
     let json = serde_json::to_string_pretty(&loaded.spec).unwrap();
-    insta::assert_snapshot!("every_key_means_what_it_says", json.replace(folder.path().to_str().unwrap(), "FOLDER"));
+    insta::assert_snapshot!("load_reads_every_key", json.replace(folder.path().to_str().unwrap(), "FOLDER"));
     let again: gapless_core::Spec = serde_json::from_str(&json).unwrap();
-    assert_eq!(again, loaded.spec, "what is sent to the server is what was read");
+    assert_eq!(again, loaded.spec, "the server gets the spec that was read");
     assert_eq!(again.validate(), Ok(()));
     let options = LoadOptions { environment: Some("test".parse().unwrap()), ..options };
     let test = load(&folder.path().join("gapless.toml"), &options).unwrap().spec;
@@ -60,7 +60,7 @@ fn every_key_means_what_it_says() {
 }
 
 #[test]
-fn a_program_is_found_beside_the_file_or_by_path() {
+fn parse_finds_program_beside_file_or_in_path() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("bin/shop");
     fs::create_dir(folder.path().join("bin")).unwrap();
@@ -86,7 +86,7 @@ fn a_program_is_found_beside_the_file_or_by_path() {
 }
 
 #[test]
-fn what_is_given_beside_the_file_goes_before_it() {
+fn options_override_the_file() {
     let options = LoadOptions {
         image: Some("shop:2".to_owned()),
         environment: Some("test".parse().unwrap()),
@@ -104,7 +104,7 @@ fn what_is_given_beside_the_file_goes_before_it() {
 }
 
 #[test]
-fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
+fn templates_parse_as_they_are_and_with_all_settings_on() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["shop", "error.html", ".env"] {
         fs::write(folder.path().join(name), "").unwrap();
@@ -114,7 +114,7 @@ fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
         let text = template(&TemplateOptions { name: "shop".parse().unwrap(), runtime });
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
         let plain = read(&text, folder.path(), &LoadOptions::default()).spec;
-        // A setting is a `#` with no space behind it.
+        // A setting is a line with a `#` and no space behind it.
         let all_on: String = text
             .lines()
             .map(|line| if line.starts_with("# ") { "" } else { line.strip_prefix('#').unwrap_or(line) })
@@ -122,7 +122,7 @@ fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
             .collect();
         let options = LoadOptions { secrets: secrets(), ..LoadOptions::default() };
         let full = read(&all_on, folder.path(), &options).spec;
-        // What is shown as a default is the default.
+        // The defaults that the template shows are the defaults of the reader.
         assert_eq!(plain.timing, full.timing);
         let (a, b) = (web(&plain), web(&full));
         assert_eq!((&a.log, a.replicas), (&b.log, b.replicas));
@@ -134,7 +134,7 @@ fn the_templates_can_be_read_as_they_are_and_with_everything_switched_on() {
 }
 
 #[test]
-fn services_inherit_what_runs_and_only_those_that_are_asked_listen() {
+fn services_inherit_from_file_and_only_routed_ones_listen() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("gapless.toml"), fs::read("tests/services.toml").unwrap()).unwrap();
     fs::write(folder.path().join("one.env"), "ONE=1\nLOG=one\n").unwrap();
@@ -180,7 +180,7 @@ fn services_inherit_what_runs_and_only_those_that_are_asked_listen() {
 }
 
 #[test]
-fn the_value_of_a_secret_reaches_the_instances_and_nobody_else() {
+fn secrets_reach_instances_and_are_never_shown() {
     let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\nsecrets = [\"TOKEN\"]\nenv = { TOKEN = \"file\", A = \"1\" }\n";
     let options = LoadOptions { secrets: secrets(), ..LoadOptions::default() };
     let spec = read(text, Path::new("/"), &options).spec;
@@ -192,7 +192,7 @@ fn the_value_of_a_secret_reaches_the_instances_and_nobody_else() {
 }
 
 #[test]
-fn an_image_for_a_service_that_is_not_there_is_refused() {
+fn parse_refuses_image_for_unknown_service() {
     let options =
         LoadOptions { images: BTreeMap::from([("api".parse().unwrap(), "x:1".to_owned())]), ..LoadOptions::default() };
     let text = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
@@ -200,7 +200,7 @@ fn an_image_for_a_service_that_is_not_there_is_refused() {
     assert!(error.problems()[0].message().contains("no [services.api]"), "{error:?}");
 }
 
-/// Keys and values that are nearly right, so that more than the syntax is reached.
+/// Keys and values that are nearly correct, so that the checks after the syntax run.
 fn line() -> impl Strategy<Value = String> {
     let key = prop::sample::select(vec![
         "name",
@@ -248,7 +248,7 @@ fn line() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_text_makes_reading_panic(lines in prop::collection::vec(line(), 0..12)) {
+    fn parse_never_panics_on_near_misses(lines in prop::collection::vec(line(), 0..12)) {
         let text = lines.join("\n");
         if let Err(error) = parse(&text, "gapless.toml", Path::new("/nowhere"), &LoadOptions::default()) {
             prop_assert!(!error.problems().is_empty());
@@ -257,7 +257,7 @@ proptest! {
     }
 
     #[test]
-    fn no_characters_make_reading_panic(text in "(\\PC|[\n\r\0\"'=\\[\\]{}.#\\\\]){0,80}") {
+    fn parse_never_panics_on_any_characters(text in "(\\PC|[\n\r\0\"'=\\[\\]{}.#\\\\]){0,80}") {
         if let Err(error) = parse(&text, "gapless.toml", Path::new("/nowhere"), &LoadOptions::default()) {
             for problem in error.problems() {
                 let _ = problem.position();

@@ -1,4 +1,4 @@
-//! What editors are told of `gapless.toml`: that its schema has what is read, and takes what is read.
+//! The schema of `gapless.toml` for editors: it has the keys that are read, and accepts the files that are read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -43,21 +43,21 @@ fn file_keys(table: &toml::Table, prefix: &str, keys: &mut BTreeSet<String>) {
 }
 
 #[test]
-fn the_schema_has_the_keys_that_are_read() {
+fn schema_has_the_keys_that_are_read() {
     let schema = schema();
     let (mut described, mut read) = (BTreeSet::new(), BTreeSet::new());
     schema_keys(&schema, &schema, "", &mut described);
-    // That file is also read above, so each of its keys is one.
+    // The reader accepts this file in `reading.rs`, so that all of its keys exist.
     file_keys(&fs::read_to_string("tests/every_key.toml").unwrap().parse().unwrap(), "", &mut read);
-    // The one key that does not fit beside the others: it is a process's.
+    // A key of a process, which does not fit beside the keys of a container.
     read.insert("directory".to_owned());
-    // These stand in place of `routes`, in a file of their own.
-    read.insert("services".to_owned());
+    // In place of `routes`: services have a file of their own, and `path` and `strip` are for a file without services.
+    read.extend(["services", "path", "strip"].map(str::to_owned));
     assert_eq!(described, read);
 }
 
 #[test]
-fn the_schema_has_the_keys_of_a_service() {
+fn schema_has_the_keys_of_a_service() {
     let schema = schema();
     let described: BTreeSet<_> =
         schema["$defs"]["ServiceTable"]["properties"].as_object().unwrap().keys().map(String::as_str).collect();
@@ -68,22 +68,7 @@ fn the_schema_has_the_keys_of_a_service() {
     assert_eq!(described, read);
 }
 
-#[test]
-fn the_schema_in_docs_is_current() {
-    let path = "../../docs/gapless.schema.json";
-    let now = format!("{}\n", serde_json::to_string_pretty(&schema()).unwrap());
-    if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        fs::create_dir_all("../../docs").unwrap();
-        fs::write(path, &now).unwrap();
-    }
-    let committed = fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == now,
-        "docs/gapless.schema.json is not current: run this test with UPDATE_SCHEMA=1, and commit it"
-    );
-}
-
-/// What goes by the schema, as editors do.
+/// Applies the schema, as editors do.
 struct Editor {
     schemas: Schemas,
     schema: SchemaIndex,
@@ -97,14 +82,14 @@ impl Editor {
         Editor { schemas, schema }
     }
 
-    /// What it says against a file.
-    fn complaints(&self, file: &toml::Table) -> Option<String> {
+    /// The errors of a file.
+    fn errors(&self, file: &toml::Table) -> Option<String> {
         let file = serde_json::to_value(file).unwrap();
         self.schemas.validate(&file, self.schema).err().map(|error| format!("{error:#}"))
     }
 }
 
-/// The file without one of its keys, for each of them; of arrays, without one of the keys of an item.
+/// The file once for each key, without that key; for arrays, without one key of an item.
 fn without_one(value: &toml::Value) -> Vec<toml::Value> {
     let mut all = Vec::new();
     match value {
@@ -134,9 +119,9 @@ fn without_one(value: &toml::Value) -> Vec<toml::Value> {
     all
 }
 
-/// An editor that finds a mistake where there is none is worse than none.
+/// An editor that reports an error in a correct file is worse than no editor support.
 #[test]
-fn what_is_read_without_a_mistake_has_none_by_the_schema() {
+fn schema_accepts_every_file_the_reader_accepts() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["one.env", "two.env", "error.html"] {
         fs::write(folder.path().join(name), "").unwrap();
@@ -151,7 +136,7 @@ fn what_is_read_without_a_mistake_has_none_by_the_schema() {
             let file = file.as_table().unwrap();
             if is_read(&file.to_string()) {
                 read += 1;
-                assert_eq!(editor.complaints(file), None, "{file}");
+                assert_eq!(editor.errors(file), None, "{file}");
             }
         }
     }
@@ -159,10 +144,10 @@ fn what_is_read_without_a_mistake_has_none_by_the_schema() {
 }
 
 #[test]
-fn mistakes_are_some_by_the_schema_too() {
+fn schema_refuses_mistakes() {
     let editor = Editor::new();
     let minimal = "name = \"shop\"\nimage = \"shop:1\"\nport = 3000\n";
-    assert_eq!(editor.complaints(&minimal.parse().unwrap()), None);
+    assert_eq!(editor.errors(&minimal.parse().unwrap()), None);
     for mistake in [
         "prot = 3000",
         "replicas = 0",
@@ -174,6 +159,6 @@ fn mistakes_are_some_by_the_schema_too() {
         "[[gates]]\ncommand = [\"true\"]",
         "[services.web]\nprot = 3000",
     ] {
-        assert!(editor.complaints(&format!("{minimal}{mistake}").parse().unwrap()).is_some(), "{mistake}");
+        assert!(editor.errors(&format!("{minimal}{mistake}").parse().unwrap()).is_some(), "{mistake}");
     }
 }

@@ -1,4 +1,4 @@
-//! `server.toml`: what it says, and what a person sees of one that is wrong.
+//! The configuration in `server.toml`, and the errors of wrong files as users see them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,7 +17,7 @@ fn rendered(error: &ConfigError) -> String {
 }
 
 #[test]
-fn every_key_is_read_and_what_named_files_hold_is_never_shown() {
+fn load_server_reads_every_key_and_debug_shows_no_secrets() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["password", "ca.pem", "cert.pem", "key.pem"] {
         fs::write(folder.path().join(name), format!("hunter2-{name}\n")).unwrap();
@@ -68,14 +68,14 @@ key = "key.pem"
 }
 
 #[test]
-fn an_empty_file_says_nothing() {
+fn parse_server_uses_defaults_when_file_is_empty() {
     let file = parse_server("", "server.toml", Path::new("/etc/gapless")).unwrap();
     assert_eq!(file.store, StoreTable::Sqlite);
     assert!(file.registry.enabled && file.peers.is_none() && file.listen.is_none());
 }
 
 #[test]
-fn what_is_wrong_is_shown_where_it_stands() {
+fn parse_server_reports_errors_at_their_place() {
     let broken = r#"
 name = "has space"
 listen = ["0.0.0.0", 80]
@@ -97,7 +97,7 @@ colour = "colour"
 listen = "0.0.0.0:7443"
 "#;
     let error = parse_server(broken, "server.toml", Path::new("/nowhere")).unwrap_err();
-    insta::assert_snapshot!("a_broken_server_file", rendered(&error));
+    insta::assert_snapshot!("broken_server_file", rendered(&error));
     for (text, expected) in [
         ("[store]\n", "kind"),
         ("[store]\nkind = \"consul\"\n", "sqlite"),
@@ -119,7 +119,7 @@ fn proxy(keys: &str) -> Result<ProxyTable, String> {
 }
 
 #[test]
-fn an_nginx_is_on_this_host_or_in_a_container() {
+fn parse_server_reads_nginx_on_host_and_in_container() {
     let Ok(ProxyTable::Nginx(usual)) = proxy("template = \"nginx.tmpl\"\nbinary = \"sbin/nginx\"\n") else { panic!() };
     assert_eq!(usual.template.as_deref(), Some(Path::new("/etc/gapless/nginx.tmpl")));
     assert_eq!((usual.binary.as_path(), usual.container), (Path::new("/etc/gapless/sbin/nginx"), None));
@@ -138,7 +138,7 @@ fn an_nginx_is_on_this_host_or_in_a_container() {
         ("status = \"0.0.0.0:9180\"\n", "is not a loopback address"),
         ("container = \"a\"\nstatus = \"10.0.0.1:9180\"\n", "neither a loopback address nor"),
     ] {
-        let told = proxy(keys).err().map(|told| told.split_whitespace().collect::<Vec<_>>().join(" "));
-        assert!(told.as_ref().is_some_and(|told| told.contains(expected)), "{told:?}");
+        let shown = proxy(keys).err().map(|shown| shown.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert!(shown.as_ref().is_some_and(|shown| shown.contains(expected)), "{shown:?}");
     }
 }

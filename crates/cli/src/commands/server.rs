@@ -6,12 +6,14 @@ use crate::exit::Failure;
 use crate::present::{default_socket, default_state_dir, log};
 use crate::supervised::{self, Told};
 use gapless_api::{ClientError, Code};
-use gapless_config::{EtcdTable, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server};
+use gapless_config::{
+    EtcdTable, LISTEN_DEFAULT, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server,
+};
 use gapless_server::registry::RegistryConfig;
 use gapless_server::{
     ApiSocket, Ended, EtcdConfig, EtcdTls, NginxConfig, NginxContainer, PeersConfig, ServerConfig, StoreConfig,
 };
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,8 +22,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The configuration that is read where none is named.
 const DEFAULT_FILE: &str = "/etc/gapless/server.toml";
-/// What the proxy listens on where nothing is said.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 80);
 /// Where the keys of other programs, and the facts that are published for them, are in the store. In etcd they are
 /// there as they are.
 const PLAIN_BELOW: &str = "/kv";
@@ -79,7 +79,7 @@ pub fn configured(
         None if Path::new(DEFAULT_FILE).exists() => load_server(Path::new(DEFAULT_FILE))?,
         None => ServerFile::default(),
     };
-    let listen = if args.listen.is_empty() { file.listen.unwrap_or_else(|| vec![DEFAULT_LISTEN]) } else { args.listen };
+    let listen = if args.listen.is_empty() { file.listen.unwrap_or_else(|| vec![LISTEN_DEFAULT]) } else { args.listen };
     Ok(ServerConfig {
         name: file.name.unwrap_or_else(host),
         state_dir: args.state_dir.or(file.state_dir).unwrap_or_else(default_state_dir),
@@ -121,14 +121,13 @@ fn nginx_config(table: NginxTable, listen: &[SocketAddr]) -> NginxConfig {
 
 fn etcd_config(table: EtcdTable) -> EtcdConfig {
     let EtcdTable { endpoints, prefix, user, tls, deadline } = table;
-    let default = EtcdConfig::new(endpoints);
     EtcdConfig {
         prefix,
         plain_below: Some(PLAIN_BELOW.to_owned()),
         user,
         tls: tls.map(|TlsTable { ca, identity }| EtcdTls { ca, identity }),
-        deadline: deadline.unwrap_or(default.deadline),
-        ..default
+        deadline,
+        ..EtcdConfig::new(endpoints)
     }
 }
 

@@ -1,23 +1,24 @@
-//! `[environments.NAME]`: the same keys as the file's own, laid over them for one environment.
+//! `[environments.NAME]`: keys that override those of the file in one environment.
 
 use super::Reading;
+use crate::keys::{Key, file};
 use crate::problem::Problem;
 use crate::section::Section;
 use gapless_core::EnvName;
 use std::collections::BTreeMap;
 
-/// What an environment cannot have for itself.
-const OF_THE_FILE: [(&str, &str); 2] = [
-    ("name", "all environments of a file are of one application"),
-    ("environments", "environments stand beside each other, not in each other"),
+/// The keys that an environment cannot have, each with the reason.
+const OF_THE_FILE: [(&Key, &str); 2] = [
+    (&file::NAME, "all environments of a file are of one application"),
+    (&file::ENVIRONMENTS, "environments cannot be nested"),
 ];
 
 impl<'a> Reading<'a> {
-    /// The file with the table of the environment that is asked for laid over it, and the environment.
+    /// The file with the keys of the chosen environment in place of its own, and the environment.
     pub(super) fn in_environment<'s>(&self, root: Section<'s>) -> Option<(Section<'s>, EnvName)> {
-        let asked = self.options.environment.clone();
-        let Some(table) = root.table("environments") else {
-            return Some((root, asked.unwrap_or_default()));
+        let chosen = self.options.environment.clone();
+        let Some(table) = root.table(&file::ENVIRONMENTS) else {
+            return Some((root, chosen.unwrap_or_default()));
         };
         let mut environments = BTreeMap::new();
         for (key, _) in table.entries() {
@@ -31,15 +32,15 @@ impl<'a> Reading<'a> {
             environments.insert(parsed, section);
         }
         self.environments.borrow_mut().extend(environments.keys().cloned());
-        self.tell_of_cycles(&environments);
-        let env = asked.clone().unwrap_or_default();
+        self.report_cycles(&environments);
+        let env = chosen.clone().unwrap_or_default();
         match environments.remove(&env) {
-            Some(section) => Some((root.with(section), env)),
+            Some(section) => Some((root.overridden_by(section), env)),
             None => {
                 let names = environments.keys().map(EnvName::as_str).collect::<Vec<_>>().join(", ");
-                let message = match asked {
+                let message = match chosen {
                     Some(env) => format!("there is no environment {env}; there are {names}"),
-                    None => format!("which environment? There are {names}"),
+                    None => format!("no environment was chosen; there are {names}"),
                 };
                 self.report.add(Problem::nowhere(message).help(Some("name one with `--env`".to_owned())));
                 None
@@ -47,11 +48,11 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The environments that must have succeeded with a release before this one takes it.
+    /// The environments in which a release must have succeeded before this environment takes it.
     pub(super) fn requires(&self, root: &Section<'_>) -> Vec<EnvName> {
         let mut requires = Vec::new();
-        for (at, name) in root.texts("requires").unwrap_or_default().into_iter().enumerate() {
-            let path = format!("{}[{at}]", root.path("requires"));
+        for (at, name) in root.texts(&file::REQUIRES).unwrap_or_default().into_iter().enumerate() {
+            let path = format!("{}[{at}]", root.path(&file::REQUIRES));
             let Some(env) = root.accept(name.span.clone(), &path, name.value.parse::<EnvName>()) else { continue };
             if self.environments.borrow().contains(&env) {
                 requires.push(env);
@@ -63,30 +64,32 @@ impl<'a> Reading<'a> {
         requires
     }
 
-    /// Whether what succeeds in the environments that this one requires comes here by itself.
+    /// A release that has succeeded in the required environments comes into this environment by itself.
     pub(super) fn promote(&self, root: &Section<'_>, requires: &[EnvName]) -> bool {
-        let Some(promote) = root.text("promote") else { return false };
-        let path = root.path("promote");
+        let Some(promote) = root.text(&file::PROMOTE) else { return false };
+        let path = root.path(&file::PROMOTE);
         match promote.value.as_str() {
-            "manual" => false,
-            "auto" if requires.is_empty() && !root.has("requires") => {
-                let message = format!("`{path}`: from where? Name the environments in `requires`");
+            file::PROMOTE_DEFAULT => false,
+            "auto" if requires.is_empty() && !root.has(&file::REQUIRES) => {
+                let message = format!("`{path}` is \"auto\", and `requires` names no environment");
                 self.report.at(promote.span, message, "here", None);
                 false
             }
             "auto" => true,
             other => {
-                let message = format!("`{path}` is {other:?}; there are \"manual\" and \"auto\"");
+                let message = format!("`{path}` is {other:?}; possible values are \"manual\" and \"auto\"");
                 self.report.at(promote.span, message, "here", None);
                 false
             }
         }
     }
 
-    /// An environment that waits for itself, be it by way of others, never gets a release.
-    fn tell_of_cycles(&self, environments: &BTreeMap<EnvName, Section<'_>>) {
-        let requires: BTreeMap<&str, Vec<String>> =
-            environments.iter().map(|(env, section)| (env.as_str(), section.texts_anyway("requires"))).collect();
+    /// Reports environments that require themselves, directly or through others: they would never get a release.
+    fn report_cycles(&self, environments: &BTreeMap<EnvName, Section<'_>>) {
+        let requires: BTreeMap<&str, Vec<String>> = environments
+            .iter()
+            .map(|(env, section)| (env.as_str(), section.texts_unchecked(&file::REQUIRES)))
+            .collect();
         for (env, section) in environments {
             let mut reached: Vec<&str> = requires[env.as_str()].iter().map(String::as_str).collect();
             let mut at = 0;
@@ -99,7 +102,7 @@ impl<'a> Reading<'a> {
                 at += 1;
             }
             if reached.contains(&env.as_str()) {
-                let path = section.path("requires");
+                let path = section.path(&file::REQUIRES);
                 self.report.at_path(&path, format!("`{path}`: {env} would wait for itself"), "leads back to itself");
             }
         }

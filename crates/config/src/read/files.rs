@@ -1,4 +1,4 @@
-//! The files that a configuration names, read here, at the client: variables and the error page.
+//! Reads the files that a configuration names, on the client: variables and pages.
 
 use super::Reading;
 use crate::env_file;
@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 const ENV_FILE_BYTES_MAX: usize = 1 << 20;
 
 impl Reading<'_> {
-    /// `path` as an absolute one, from the configuration's folder on, without `.` and `..`.
+    /// The absolute form of `path`, which is relative to the folder of the configuration, without `.` and `..`.
     pub(super) fn absolute(&self, path: &str) -> PathBuf {
         let mut absolute = PathBuf::new();
         for part in self.base.join(path).components() {
@@ -25,12 +25,12 @@ impl Reading<'_> {
         absolute
     }
 
-    /// The variables of one file.
+    /// Reads the variables of one file.
     pub(super) fn env_file(&self, name: &Located<String>) -> Vec<(String, String)> {
         let Some((path, text)) = self.read_text(name, "the file of variables", ENV_FILE_BYTES_MAX) else {
             return Vec::new();
         };
-        // Shown as it was written, so that a person finds it.
+        // Errors show the name as it was written, so that the user finds it.
         match env_file::parse(&text, &name.value) {
             Ok(variables) => {
                 self.files.borrow_mut().push(path);
@@ -45,7 +45,7 @@ impl Reading<'_> {
         }
     }
 
-    /// A page that is answered in the application's stead; `what` it is.
+    /// Reads a page that gapless answers in place of the application; errors call it `what`.
     pub(super) fn page(&self, name: &Located<String>, what: &str) -> Option<String> {
         let (path, text) = self.read_text(name, what, ERROR_PAGE_BYTES_MAX)?;
         self.files.borrow_mut().push(path);
@@ -66,11 +66,11 @@ impl Reading<'_> {
 
 fn read_text(path: &Path, bytes_max: usize) -> Result<String, String> {
     let unreadable = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::NotFound => "is not there".to_owned(),
+        std::io::ErrorKind::NotFound => "does not exist".to_owned(),
         _ => format!("cannot be read: {error}"),
     };
     let metadata = std::fs::metadata(path).map_err(unreadable)?;
-    // Not a pipe or a device either, which would never end.
+    // Reading a pipe or a device might never end.
     if !metadata.is_file() {
         return Err("is not a file".to_owned());
     }

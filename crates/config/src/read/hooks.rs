@@ -1,25 +1,27 @@
-//! `[[hooks]]`, `[[migrate]]`, `[hold]` and `[maintenance]`: what is done once in a deployment, and what requests see
-//! meanwhile.
+//! Reads `[[hooks]]`, `[[migrate]]`, `[hold]` and `[maintenance]`: commands of a deployment, and requests meanwhile.
 
 use super::Reading;
+use crate::keys::hooks::{self, hold, maintenance, migrate};
+use crate::keys::{Key, file};
 use crate::section::{Located, Section};
-use gapless_core::Millis;
 use gapless_core::gate::{GateCommand, GateContainer};
 use gapless_core::hook::{Hook, HookPoint, HookRun, Migration};
 use gapless_core::spec::HoldSettings;
 
-const TIMEOUT: Millis = Millis::from_secs(300);
-/// A migration for which requests are held is waited for by people.
-const HELD_TIMEOUT: Millis = Millis::from_secs(30);
-
 impl Reading<'_> {
     pub(super) fn hooks(&self, root: &Section<'_>) -> Vec<Hook> {
-        let mut hooks: Vec<_> = root.tables("hooks").into_iter().filter_map(|table| self.hook(table)).collect();
-        for table in root.tables("migrate") {
-            // To the spec's rules it is the next hook.
+        let mut hooks: Vec<_> = root.tables(&file::HOOKS).into_iter().filter_map(|table| self.hook(table)).collect();
+        for table in root.tables(&file::MIGRATE) {
+            // The spec has migrations in its list of hooks.
             let at = hooks.len();
-            for (key, known_as) in [("name", "name"), ("when", "at"), ("timeout", "timeout"), ("command", "command")] {
-                table.known_as(key, format!("hooks[{at}].{known_as}"));
+            let fields: [(&'static Key, &str); 4] = [
+                (&hooks::NAME, "name"),
+                (&migrate::WHEN, "at"),
+                (&migrate::TIMEOUT, "timeout"),
+                (&hooks::COMMAND, "command"),
+            ];
+            for (key, field) in fields {
+                table.record_span_as(key, format!("hooks[{at}].{field}"));
             }
             hooks.extend(self.migration(table));
         }
@@ -35,9 +37,9 @@ impl Reading<'_> {
             HookPoint::OnFailure,
         ];
         let names = points.map(|point| (point.as_str(), point));
-        let (name, at) = (self.hook_name(&table), self.point(&table, "at", &names));
-        let timeout = table.duration("timeout").unwrap_or(TIMEOUT);
-        let run = self.run(&table, "command", "image");
+        let (name, at) = (self.hook_name(&table), self.point(&table, &hooks::AT, &names));
+        let timeout = table.duration(&hooks::TIMEOUT).unwrap_or(hooks::TIMEOUT_DEFAULT);
+        let run = self.run(&table, &hooks::COMMAND);
         table.finish();
         Some(Hook { name: name?, at: at?, run: run?, timeout, migration: None })
     }
@@ -45,42 +47,46 @@ impl Reading<'_> {
     fn migration(&self, table: Section<'_>) -> Option<Hook> {
         let names =
             [("before", HookPoint::BeforeCutover), ("held", HookPoint::Held), ("after", HookPoint::AfterSuccess)];
-        let (name, at) = (self.hook_name(&table), self.point(&table, "when", &names));
-        let usual = if at == Some(HookPoint::Held) { HELD_TIMEOUT } else { TIMEOUT };
-        let timeout = table.duration("timeout").unwrap_or(usual);
-        let run = self.run(&table, "command", "image");
-        let back = if table.has("back") { self.run(&table, "back", "image") } else { None };
+        let (name, at) = (self.hook_name(&table), self.point(&table, &migrate::WHEN, &names));
+        let default = if at == Some(HookPoint::Held) { hooks::HELD_TIMEOUT_DEFAULT } else { hooks::TIMEOUT_DEFAULT };
+        let timeout = table.duration(&migrate::TIMEOUT).unwrap_or(default);
+        let run = self.run(&table, &hooks::COMMAND);
+        let back = if table.has(&migrate::BACK) { self.run(&table, &migrate::BACK) } else { None };
         table.finish();
         Some(Hook { name: name?, at: at?, run: run?, timeout, migration: Some(Migration { back }) })
     }
 
     fn hook_name(&self, table: &Section<'_>) -> Option<String> {
-        let name = table.text("name");
-        if name.is_none() && !table.has("name") {
-            table.missing("name", "name it, such as `name = \"schema\"`");
+        let name = table.text(&hooks::NAME);
+        if name.is_none() && !table.has(&hooks::NAME) {
+            table.missing(&hooks::NAME, "name it, such as `name = \"schema\"`");
         }
         Some(name?.value)
     }
 
-    fn point(&self, table: &Section<'_>, key: &'static str, points: &[(&'static str, HookPoint)]) -> Option<HookPoint> {
+    fn point(&self, table: &Section<'_>, key: &'static Key, points: &[(&'static str, HookPoint)]) -> Option<HookPoint> {
         let known = || points.iter().map(|(name, _)| format!("{name:?}")).collect::<Vec<_>>().join(", ");
-        let Some(asked) = table.text(key) else {
+        let Some(chosen) = table.text(key) else {
             if !table.has(key) {
-                table.missing(key, "say when");
+                table.missing(key, "name the point of the deployment");
             }
             return None;
         };
-        let found = points.iter().find(|(name, _)| *name == asked.value).map(|(_, point)| *point);
+        let found = points.iter().find(|(name, _)| *name == chosen.value).map(|(_, point)| *point);
         if found.is_none() {
             let path = table.path(key);
-            self.report.at_path(&path, format!("`{path}` is {:?}; there are {}", asked.value, known()), "here");
+            self.report.at_path(
+                &path,
+                format!("`{path}` is {:?}; possible values are {}", chosen.value, known()),
+                "here",
+            );
         }
         found
     }
 
-    /// A program of the host; with an image, that image's command.
-    fn run(&self, table: &Section<'_>, command: &'static str, image: &'static str) -> Option<HookRun> {
-        let (image, words, user) = (table.text(image), table.texts(command), table.text("user"));
+    /// A program of the host; with an image, a command of that image.
+    fn run(&self, table: &Section<'_>, command: &'static Key) -> Option<HookRun> {
+        let (image, words, user) = (table.text(&hooks::IMAGE), table.texts(command), table.text(&hooks::USER));
         let values = |texts: Vec<Located<String>>| texts.into_iter().map(|text| text.value).collect::<Vec<_>>();
         if let Some(image) = image {
             return Some(HookRun::Container(GateContainer { image: image.value, command: words.map(values) }));
@@ -104,19 +110,19 @@ impl Reading<'_> {
 
     /// The page of `[maintenance]`.
     pub(super) fn maintenance(&self, table: Section<'_>) -> Option<String> {
-        let page = table.text("page").and_then(|page| self.page(&page, "the maintenance page"));
+        let page = table.text(&maintenance::PAGE).and_then(|page| self.page(&page, "the maintenance page"));
         table.finish();
         page
     }
 }
 
 pub(super) fn hold(table: Section<'_>) -> HoldSettings {
-    let usual = HoldSettings::default();
+    let default = HoldSettings::default();
     let hold = HoldSettings {
-        timeout: table.duration("timeout").unwrap_or(usual.timeout),
-        drain: table.duration("drain").unwrap_or(usual.drain),
-        requests_max: table.number("requests_max").unwrap_or(usual.requests_max),
-        bytes_max: table.size("bytes_max").unwrap_or(usual.bytes_max),
+        timeout: table.duration(&hold::TIMEOUT).unwrap_or(default.timeout),
+        drain: table.duration(&hold::DRAIN).unwrap_or(default.drain),
+        requests_max: table.number(&hold::REQUESTS_MAX).unwrap_or(default.requests_max),
+        bytes_max: table.size(&hold::BYTES_MAX).unwrap_or(default.bytes_max),
     };
     table.finish();
     hold

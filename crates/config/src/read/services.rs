@@ -1,6 +1,9 @@
-//! What runs: the file itself where it describes one service, or each table of `[services]`, which inherits from the file.
+//! Reads the services: the file itself if it describes one service, else each table of `[services]`, which inherits from
+//! the file.
 
 use super::{Reading, requests};
+use crate::keys::workload::{self, host_ports, log, resources};
+use crate::keys::{Key, file, health, service};
 use crate::problem::Problem;
 use crate::section::Section;
 use gapless_core::ServiceName;
@@ -10,55 +13,37 @@ use gapless_core::validate::is_variable_name;
 use std::collections::BTreeMap;
 use toml::de::DeValue;
 
-/// The keys of a service; at the top of the file they are for all services that do not have them.
-const OF_A_SERVICE: [&str; 17] = [
-    "runtime",
-    "image",
-    "command",
-    "entrypoint",
-    "user",
-    "init",
-    "directory",
-    "port",
-    "replicas",
-    "env",
-    "env_files",
-    "secrets",
-    "volumes",
-    "resources",
-    "log",
-    "host_ports",
-    "health",
-];
+/// The keys that route requests to a service.
+const ROUTING: [&Key; 3] = [&service::PATH, &workload::HOSTS, &workload::ROUTES];
 
-/// The services, their routes, and the path in the file that each route came from.
+/// The services, their routes, and the path in the file of each route.
 type Services = (Option<BTreeMap<ServiceName, Service>>, Vec<Route>, Vec<String>);
 
 impl Reading<'_> {
     pub(super) fn services(&self, root: &Section<'_>) -> Services {
-        self.tell_of_images(root);
-        let Some(table) = root.table("services") else {
+        self.check_given_images(root);
+        let Some(table) = root.table(&file::SERVICES) else {
             let (routes, origins) = self.routes(root, &ServiceName::default());
             let service = self.service(root, &ServiceName::default(), true);
             return (service.map(|service| BTreeMap::from([(ServiceName::default(), service)])), routes, origins);
         };
-        OF_A_SERVICE.into_iter().for_each(|key| root.noted(key));
-        // Read by the services; noted here where they stand.
-        root.value("hosts");
-        if root.value("routes").is_some() {
-            let path = root.path("routes");
-            let message = format!("`{path}`: to which service? Give each service a `path` or `routes` of its own");
+        workload::KEYS.iter().for_each(|key| root.note(key));
+        // The services read both keys; here their places are recorded.
+        root.value(&workload::HOSTS);
+        if root.value(&workload::ROUTES).is_some() {
+            let path = root.path(&workload::ROUTES);
+            let message = format!("`{path}` names no service; give each service a `path` or `routes` of its own");
             self.report.at_path(&path, message, "here");
         }
         let spans: BTreeMap<_, _> = table.entries().map(|(key, _)| (key.get_ref().to_string(), key.span())).collect();
         let (mut services, mut routes, mut origins) = (Some(BTreeMap::new()), Vec::new(), Vec::new());
         for (name, span) in spans {
             let parsed = table.accept(span, &table.path(&name), name.parse::<ServiceName>());
-            let (Some(parsed), Some(section)) = (parsed, root.heir("services", &name)) else {
+            let (Some(parsed), Some(section)) = (parsed, root.heir(&file::SERVICES, &name)) else {
                 services = None;
                 continue;
             };
-            let is_routed = ["path", "hosts", "routes"].iter().any(|key| section.has_own(key));
+            let is_routed = ROUTING.iter().any(|key| section.has_own(key));
             if is_routed {
                 let (its, from) = self.routes(&section, &parsed);
                 routes.extend(its);
@@ -71,19 +56,19 @@ impl Reading<'_> {
             }
             section.finish();
         }
-        self.tell_of_duplicates(&routes, &origins);
-        if routes.is_empty() && root.has("hosts") {
-            let path = root.path("hosts");
-            let message = format!("`{path}`: to which service? Give one of them `path = \"/\"`");
+        self.report_duplicates(&routes, &origins);
+        if routes.is_empty() && root.has(&workload::HOSTS) {
+            let path = root.path(&workload::HOSTS);
+            let message = format!("`{path}` leads to no service; give one of them `path = \"/\"`");
             self.report.at_path(&path, message, "here");
         }
         (services, routes, origins)
     }
 
-    /// Images that were given for services that are not there.
-    fn tell_of_images(&self, root: &Section<'_>) {
+    /// Reports images that were given for unknown services.
+    fn check_given_images(&self, root: &Section<'_>) {
         for name in self.options.images.keys() {
-            if root.heir("services", name.as_str()).is_none() {
+            if root.heir(&file::SERVICES, name.as_str()).is_none() {
                 let help = "leave out the name in `--image`, or add the service to the file".to_owned();
                 let message =
                     format!("an image was given for the service {name}, and the file has no [services.{name}]");
@@ -92,58 +77,62 @@ impl Reading<'_> {
         }
     }
 
-    /// One service. Where requests come to it (`is_routed`) it listens; another one does if it says so itself.
+    /// Reads one service. A service that requests come to (`is_routed`) listens on a port; any other service only if it has
+    /// a port, or a path or port of a health check, of its own.
     fn service(&self, section: &Section<'_>, name: &ServiceName, is_routed: bool) -> Option<Service> {
         let workload = self.workload(section, name);
-        let own_health = section.own_table("health");
-        let asks = own_health.as_ref().is_some_and(|health| health.has("path") || health.has("port"));
-        let listens = is_routed || section.has_own("port") || asks;
-        let port = if listens { section.number::<u16>("port") } else { None };
-        let has_port = listens && section.has("port");
-        section.noted("port");
+        let own_health = section.own_table(&workload::HEALTH);
+        let asks = own_health.as_ref().is_some_and(|own| own.has(&health::PATH) || own.has(&health::PORT));
+        let listens = is_routed || section.has_own(&workload::PORT) || asks;
+        let port = if listens { section.number::<u16>(&workload::PORT) } else { None };
+        let has_port = listens && section.has(&workload::PORT);
+        section.note(&workload::PORT);
         if listens && !has_port && matches!(workload, Some(Workload::Docker(_))) {
-            section.missing("port", "the port that the application listens on in its container, such as `port = 3000`");
+            section.missing(
+                &workload::PORT,
+                "the port that the application listens on in its container, such as `port = 3000`",
+            );
         }
-        let health = if listens { section.table("health") } else { own_health };
-        let health = health.map_or_else(|| usual(listens), |table| self.health(table, listens));
-        let replicas = section.number::<u16>("replicas").unwrap_or(1);
+        let health = if listens { section.table(&workload::HEALTH) } else { own_health };
+        let health = health.map_or_else(|| default_health(listens), |table| self.health(table, listens));
+        let replicas = section.number(&workload::REPLICAS).unwrap_or(workload::REPLICAS_DEFAULT);
         let mut variables = self.variables(section);
         let secrets = self.secrets(section);
         variables.extend(secrets.clone());
         let secrets = secrets.into_keys().collect();
-        let resources = section.table("resources").map(resources).unwrap_or_default();
-        let log = section.table("log").map(log).unwrap_or_default();
-        let host_ports = section.table("host_ports").and_then(host_ports);
-        // 0 is that of a process, whose port is picked when it is started, and of what listens nowhere.
+        let resources = section.table(&workload::RESOURCES).map(resources).unwrap_or_default();
+        let log = section.table(&workload::LOG).map(log).unwrap_or_default();
+        let host_ports = section.table(&workload::HOST_PORTS).and_then(host_ports);
+        // 0 is the port of a process, which gets a free port at its start, and of a service that listens on no port.
         let port = if has_port { port? } else { 0 };
         Some(Service { workload: workload?, port, replicas, variables, secrets, resources, log, host_ports, health })
     }
 
     fn health(&self, table: Section<'_>, listens: bool) -> HealthCheck {
-        let usual = usual(listens);
-        // A short deadline makes for short checks where nothing else is said.
-        let deadline = table.duration("deadline").unwrap_or(usual.deadline);
+        let default = default_health(listens);
+        // Without values of their own, the times of a check are at most the deadline.
+        let deadline = table.duration(&health::DEADLINE).unwrap_or(default.deadline);
         let health = HealthCheck {
-            path: table.text("path").map(|path| path.value).or(usual.path),
-            settle: table.duration("settle").unwrap_or(usual.settle.min(deadline)),
-            port: table.number("port"),
-            statuses: requests::statuses(&table).unwrap_or(usual.statuses),
-            host: table.text("host").map(|host| host.value),
-            interval: table.duration("interval").unwrap_or(usual.interval.min(deadline)),
-            timeout: table.duration("timeout").unwrap_or(usual.timeout.min(deadline)),
-            passes: table.number("passes").unwrap_or(usual.passes),
-            failures: table.number("failures").unwrap_or(usual.failures),
+            path: table.text(&health::PATH).map(|path| path.value).or(default.path),
+            settle: table.duration(&health::SETTLE).unwrap_or(default.settle.min(deadline)),
+            port: table.number(&health::PORT),
+            statuses: requests::statuses(&table).unwrap_or(default.statuses),
+            host: table.text(&health::HOST).map(|host| host.value),
+            interval: table.duration(&health::INTERVAL).unwrap_or(default.interval.min(deadline)),
+            timeout: table.duration(&health::TIMEOUT).unwrap_or(default.timeout.min(deadline)),
+            passes: table.number(&health::PASSES).unwrap_or(default.passes),
+            failures: table.number(&health::FAILURES).unwrap_or(default.failures),
             deadline,
         };
         table.finish();
         health
     }
 
-    /// The variables whose values are told to nobody.
+    /// Reads the variables whose values are never shown.
     fn secrets(&self, root: &Section<'_>) -> BTreeMap<String, String> {
         let mut secrets = BTreeMap::new();
-        for (at, name) in root.texts("secrets").unwrap_or_default().into_iter().enumerate() {
-            let path = format!("{}[{at}]", root.path("secrets"));
+        for (at, name) in root.texts(&workload::SECRETS).unwrap_or_default().into_iter().enumerate() {
+            let path = format!("{}[{at}]", root.path(&workload::SECRETS));
             if !is_variable_name(&name.value) {
                 let message =
                     format!("`{path}` is not a variable name: letters, digits and `_`, not beginning with a digit");
@@ -162,18 +151,18 @@ impl Reading<'_> {
         secrets
     }
 
-    /// The variables of `env_files`, then those of `[env]`, then those that were given beside the file; later ones go
-    /// before earlier ones.
+    /// Reads the variables of `env_files`, then of `[env]`, then those of the command line; later values override earlier
+    /// values.
     fn variables(&self, root: &Section<'_>) -> BTreeMap<String, String> {
         let mut variables = BTreeMap::new();
-        for file in root.texts("env_files").unwrap_or_default() {
+        for file in root.texts(&workload::ENV_FILES).unwrap_or_default() {
             variables.extend(self.env_file(&file));
         }
-        if let Some(table) = root.table("env") {
+        if let Some(table) = root.table(&workload::ENV) {
             for (key, value) in table.entries() {
                 let name: &str = key.get_ref();
                 let path = table.path(name);
-                self.report.place(path.clone(), value.span());
+                self.report.record_span(path.clone(), value.span());
                 if !is_variable_name(name) {
                     let message =
                         format!("`{path}` is not a variable name: letters, digits and `_`, not beginning with a digit");
@@ -185,7 +174,7 @@ impl Reading<'_> {
                     DeValue::Integer(number) => Some(number.to_string()),
                     DeValue::Float(number) => Some(number.to_string()),
                     DeValue::Boolean(is_so) => Some(is_so.to_string()),
-                    _ => table.wrong(value, &path, "a text, a number, or true or false"),
+                    _ => table.wrong_type(value, &path, "a text, a number, or true or false"),
                 };
                 variables.extend(text.map(|text| (name.to_owned(), text)));
             }
@@ -195,35 +184,36 @@ impl Reading<'_> {
     }
 }
 
-/// The health check that nobody has said anything of.
-fn usual(listens: bool) -> HealthCheck {
-    let usual = HealthCheck::default();
-    HealthCheck { path: usual.path.filter(|_| listens), ..usual }
+/// The health check of a service without `[health]`.
+fn default_health(listens: bool) -> HealthCheck {
+    let default = HealthCheck::default();
+    HealthCheck { path: default.path.filter(|_| listens), ..default }
 }
 
 fn resources(table: Section<'_>) -> Resources {
-    let resources = Resources { memory_bytes: table.size("memory"), cpu_millis: table.cpus("cpus") };
+    let resources =
+        Resources { memory_bytes: table.size(&resources::MEMORY), cpu_millis: table.cpus(&resources::CPUS) };
     table.finish();
     resources
 }
 
 fn log(table: Section<'_>) -> LogRotation {
-    let usual = LogRotation::default();
+    let default = LogRotation::default();
     let log = LogRotation {
-        file_bytes: table.size("max_size").unwrap_or(usual.file_bytes),
-        file_count: table.number("max_files").unwrap_or(usual.file_count),
+        file_bytes: table.size(&log::MAX_SIZE).unwrap_or(default.file_bytes),
+        file_count: table.number(&log::MAX_FILES).unwrap_or(default.file_count),
     };
     table.finish();
     log
 }
 
 fn host_ports(table: Section<'_>) -> Option<HostPorts> {
-    for key in ["blue", "green"] {
+    for key in [&host_ports::BLUE, &host_ports::GREEN] {
         if !table.has(key) {
             table.missing(key, "each slot needs a port of its own, such as `blue = 9001` and `green = 9002`");
         }
     }
-    let (blue, green) = (table.number("blue"), table.number("green"));
+    let (blue, green) = (table.number(&host_ports::BLUE), table.number(&host_ports::GREEN));
     table.finish();
     Some(HostPorts { blue: blue?, green: green? })
 }

@@ -1,25 +1,30 @@
-//! `[strategy]` and `[judge]`: how requests come to a new release, and what is held against it meanwhile.
+//! Reads `[strategy]` and `[judge]`: the way of requests to a new release, and the evidence against it.
 
 use super::Reading;
+use crate::keys::Key;
+use crate::keys::strategy::{self, judge, matcher, step};
 use crate::section::Section;
+use gapless_core::PathPrefix;
 use gapless_core::gate::LatencyBounds;
 use gapless_core::strategy::{Canary, CanaryStep, Choose, JudgeRule, Matcher, Strategy};
-use gapless_core::{Millis, PathPrefix};
 
-const STEP_EXPIRES: Millis = Millis::from_secs(24 * 3600);
+/// The keys that only a canary has.
+const OF_A_CANARY: [&Key; 5] =
+    [&strategy::BY, &strategy::HEADER, &strategy::MATCH, &strategy::STEPS, &strategy::EXPIRES];
 
 impl Reading<'_> {
     pub(super) fn strategy(&self, table: Section<'_>) -> Option<Strategy> {
-        let kind = table.text("kind");
-        // All keys are asked for, so that those of a canary in a blue-green strategy are told as that.
-        let of_a_canary = ["by", "header", "match", "steps", "expires"].into_iter().find(|key| table.has(key));
+        let kind = table.text(&strategy::KIND);
+        // All keys are taken, so that a key of a canary in a blue-green strategy is not reported as unknown.
+        let of_a_canary = OF_A_CANARY.into_iter().find(|key| table.has(key));
         let is_canary = match kind.as_ref().map(|kind| kind.value.as_str()) {
             Some("blue-green") => false,
             Some("canary") => true,
             None => of_a_canary.is_some(),
             Some(other) => {
-                let message = format!("`strategy.kind` is {other:?}; there are \"blue-green\" and \"canary\"");
-                self.report.at_path(&table.path("kind"), message, "here");
+                let message =
+                    format!("`strategy.kind` is {other:?}; possible values are \"blue-green\" and \"canary\"");
+                self.report.at_path(&table.path(&strategy::KIND), message, "here");
                 return None;
             }
         };
@@ -33,60 +38,70 @@ impl Reading<'_> {
     }
 
     fn canary(&self, table: &Section<'_>, is_canary: bool) -> Option<Canary> {
-        let by = table.text("by");
-        let header = table.text("header");
-        let matchers: Vec<_> = table.tables("match").into_iter().filter_map(|table| self.matcher(table)).collect();
-        let choose = match by.as_ref().map_or("random", |by| by.value.as_str()) {
+        let by = table.text(&strategy::BY);
+        let header = table.text(&strategy::HEADER);
+        let matchers: Vec<_> =
+            table.tables(&strategy::MATCH).into_iter().filter_map(|table| self.matcher(table)).collect();
+        let choose = match by.as_ref().map_or(strategy::BY_DEFAULT, |by| by.value.as_str()) {
             "random" => Some(Choose::Random),
             "sticky" => Some(Choose::Sticky),
             "hash" if header.is_none() => {
-                table.missing("header", "name the header whose values are divided, such as `header = \"x-user\"`");
+                table.missing(
+                    &strategy::HEADER,
+                    "name the header whose values are divided, such as `header = \"x-user\"`",
+                );
                 None
             }
             "hash" => header.as_ref().map(|header| Choose::Hash { header: header.value.clone() }),
-            "match" if !table.has("match") => {
-                table
-                    .missing("match", "say which requests, such as `match = [{ header = \"x-beta\", value = \"1\" }]`");
+            "match" if !table.has(&strategy::MATCH) => {
+                table.missing(
+                    &strategy::MATCH,
+                    "name the requests, such as `match = [{ header = \"x-beta\", value = \"1\" }]`",
+                );
                 None
             }
             "match" => Some(Choose::Match(matchers)),
             other => {
-                let message =
-                    format!("`strategy.by` is {other:?}; there are \"random\", \"sticky\", \"hash\" and \"match\"");
-                self.report.at_path(&table.path("by"), message, "here");
+                let message = format!(
+                    "`strategy.by` is {other:?}; possible values are \"random\", \"sticky\", \"hash\" and \"match\""
+                );
+                self.report.at_path(&table.path(&strategy::BY), message, "here");
                 None
             }
         };
         let is_matched = matches!(choose, Some(Choose::Match(_)));
-        for (key, is_used) in [("header", matches!(choose, Some(Choose::Hash { .. }))), ("match", is_matched)] {
+        let is_hashed = matches!(choose, Some(Choose::Hash { .. }));
+        for (key, by, is_used) in [(&strategy::HEADER, "hash", is_hashed), (&strategy::MATCH, "match", is_matched)] {
             if table.has(key) && choose.is_some() && !is_used {
-                let by = if key == "header" { "hash" } else { "match" };
                 let path = table.path(key);
                 self.report.at_path(&path, format!("`{path}` goes with by = {by:?}"), "here");
             }
         }
         let steps = self.steps(table, is_matched);
-        if is_canary && !table.has("steps") {
-            table.missing("steps", "such as `steps = [{ weight = \"10%\", pause = \"2m\" }, { weight = \"50%\" }]`");
+        if is_canary && !table.has(&strategy::STEPS) {
+            table.missing(
+                &strategy::STEPS,
+                "write the steps, such as `steps = [{ weight = \"10%\", pause = \"2m\" }, { weight = \"50%\" }]`",
+            );
         }
-        let expires = table.duration("expires").unwrap_or(STEP_EXPIRES);
+        let expires = table.duration(&strategy::EXPIRES).unwrap_or(strategy::EXPIRES_DEFAULT);
         Some(Canary { steps, choose: choose?, expires })
     }
 
     fn steps(&self, table: &Section<'_>, is_matched: bool) -> Vec<CanaryStep> {
-        let tables = table.tables("steps");
+        let tables = table.tables(&strategy::STEPS);
         let last = tables.len().saturating_sub(1);
         let mut steps = Vec::new();
         for (index, step) in tables.into_iter().enumerate() {
-            let (weight, pause) = (step.percent("weight"), step.duration("pause"));
-            let path = step.path("weight");
+            let (weight, pause) = (step.percent(&step::WEIGHT), step.duration(&step::PAUSE));
+            let path = step.path(&step::WEIGHT);
             let weight = match weight {
                 Some(_) if is_matched => {
-                    let message = format!("`{path}`: all requests that match go to the new release; leave it out");
+                    let message = format!("`{path}`: all matching requests go to the new release; remove this key");
                     self.report.at_path(&path, message, "here");
                     None
                 }
-                // The cutover comes after the last step by itself; many write it down all the same.
+                // The cutover follows the last step without a step of its own, but users often write such a step.
                 Some(100.0) if index == last && pause.is_none() && !steps.is_empty() => {
                     step.finish();
                     continue;
@@ -101,8 +116,8 @@ impl Reading<'_> {
                 Some(weight) => Some(weight as u8),
                 None if is_matched => Some(1),
                 None => {
-                    if !step.has("weight") {
-                        step.missing("weight", "the share of the requests, such as `weight = \"10%\"`");
+                    if !step.has(&step::WEIGHT) {
+                        step.missing(&step::WEIGHT, "write the share of the requests, such as `weight = \"10%\"`");
                     }
                     None
                 }
@@ -114,27 +129,32 @@ impl Reading<'_> {
     }
 
     fn matcher(&self, table: Section<'_>) -> Option<Matcher> {
-        let (header, cookie, path) = (table.text("header"), table.text("cookie"), table.text("path"));
-        let value = table.text("value");
+        let (header, cookie, path) =
+            (table.text(&matcher::HEADER), table.text(&matcher::COOKIE), table.text(&matcher::PATH));
+        let value = table.text(&matcher::VALUE);
         let count = [header.is_some(), cookie.is_some(), path.is_some()].into_iter().filter(|is| *is).count();
         let matcher = match (header, cookie, path, value) {
             _ if count != 1 => {
-                table.missing("header", "a `header` and its `value`, a `cookie` and its `value`, or a `path`");
+                table.missing(
+                    &matcher::HEADER,
+                    "write a `header` and its `value`, a `cookie` and its `value`, or a `path`",
+                );
                 None
             }
             (Some(name), _, _, Some(value)) => Some(Matcher::Header { name: name.value, value: value.value }),
             (_, Some(name), _, Some(value)) => Some(Matcher::Cookie { name: name.value, value: value.value }),
             (_, _, Some(path), None) => {
-                let prefix = table.accept(path.span.clone(), &table.path("path"), path.value.parse::<PathPrefix>());
+                let prefix =
+                    table.accept(path.span.clone(), &table.path(&matcher::PATH), path.value.parse::<PathPrefix>());
                 prefix.map(Matcher::Path)
             }
             (_, _, Some(_), Some(_)) => {
-                let path = table.path("value");
+                let path = table.path(&matcher::VALUE);
                 self.report.at_path(&path, format!("`{path}`: a path has no value"), "here");
                 None
             }
             _ => {
-                table.missing("value", "the value that it has to have");
+                table.missing(&matcher::VALUE, "write the value of the header or cookie");
                 None
             }
         };
@@ -144,19 +164,19 @@ impl Reading<'_> {
 }
 
 pub(super) fn judge(table: Section<'_>) -> JudgeRule {
-    let usual = JudgeRule::default();
+    let default = JudgeRule::default();
     let judge = JudgeRule {
         false_alarms: table
-            .percent("false_alarms")
-            .map_or(usual.false_alarms, |percent| (percent * 100.0).round() as u16),
-        slower_percent: table.number("slower_percent").unwrap_or(usual.slower_percent),
-        slower_by: table.duration("slower_by").unwrap_or(usual.slower_by),
-        requests_min: table.number("requests_min").unwrap_or(usual.requests_min),
-        errors_max_permille: table.percent("errors_max").map(|percent| (percent * 10.0).round() as u16),
+            .percent(&judge::FALSE_ALARMS)
+            .map_or(default.false_alarms, |percent| (percent * 100.0).round() as u16),
+        slower_percent: table.number(&judge::SLOWER_PERCENT).unwrap_or(default.slower_percent),
+        slower_by: table.duration(&judge::SLOWER_BY).unwrap_or(default.slower_by),
+        requests_min: table.number(&judge::REQUESTS_MIN).unwrap_or(default.requests_min),
+        errors_max_permille: table.percent(&judge::ERRORS_MAX).map(|percent| (percent * 10.0).round() as u16),
         latency_max: LatencyBounds {
-            p50: table.duration("p50_max"),
-            p95: table.duration("p95_max"),
-            p99: table.duration("p99_max"),
+            p50: table.duration(&judge::P50_MAX),
+            p95: table.duration(&judge::P95_MAX),
+            p99: table.duration(&judge::P99_MAX),
         },
     };
     table.finish();

@@ -1,12 +1,19 @@
-//! What runs: a container or a process, and that the file has only what fits the one that it is.
+//! Reads the container or process to run, and reports keys that do not fit it.
 
 use super::Reading;
+use crate::keys::{Key, workload};
 use crate::problem::Problem;
 use crate::section::{Located, Section};
 use gapless_core::ServiceName;
 use gapless_core::spec::{Container, Process, Volume, Workload};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+/// The keys that only a process has.
+const OF_A_PROCESS: [&Key; 1] = [&workload::DIRECTORY];
+
+/// The keys that only a container has.
+const OF_A_CONTAINER: [&Key; 4] = [&workload::IMAGE, &workload::ENTRYPOINT, &workload::INIT, &workload::VOLUMES];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -15,7 +22,7 @@ enum Kind {
     Systemd,
 }
 
-/// All keys that have to do with what runs, before it is known which of them fit.
+/// The values of all keys of containers and processes, before the runtime is known.
 struct Keys {
     image: Option<Located<String>>,
     command: Option<Vec<Located<String>>>,
@@ -28,18 +35,18 @@ struct Keys {
 
 impl Reading<'_> {
     pub(super) fn workload(&self, root: &Section<'_>, service: &ServiceName) -> Option<Workload> {
-        let runtime = root.text("runtime");
+        let runtime = root.text(&workload::RUNTIME);
         let keys = Keys {
-            image: root.text("image"),
-            command: root.texts("command"),
-            entrypoint: root.texts("entrypoint"),
-            user: root.text("user"),
-            init: root.boolean("init"),
-            directory: root.text("directory"),
-            volumes: root.texts("volumes"),
+            image: root.text(&workload::IMAGE),
+            command: root.texts(&workload::COMMAND),
+            entrypoint: root.texts(&workload::ENTRYPOINT),
+            user: root.text(&workload::USER),
+            init: root.boolean(&workload::INIT),
+            directory: root.text(&workload::DIRECTORY),
+            volumes: root.texts(&workload::VOLUMES),
         };
-        // An image that is given for all services is not for one that has its own.
-        let given = self.options.image.as_ref().filter(|_| !root.is_heir() || !root.has_own("image"));
+        // An image that is given for all services does not replace the own image of a service.
+        let given = self.options.image.as_ref().filter(|_| !root.is_heir() || !root.has_own(&workload::IMAGE));
         let given = self.options.images.get(service).or(given);
         match self.kind(root, runtime, given.is_some())? {
             Kind::Docker => self.container(root, keys, given),
@@ -61,19 +68,19 @@ impl Reading<'_> {
                     return None;
                 }
             },
-            None if root.has("runtime") => return None,
-            None if root.has("image") => (Kind::Docker, "it has an `image`"),
-            None if root.has("command") => (Kind::Process, "it has a `command` and no `image`"),
+            None if root.has(&workload::RUNTIME) => return None,
+            None if root.has(&workload::IMAGE) => (Kind::Docker, "it has an `image`"),
+            None if root.has(&workload::COMMAND) => (Kind::Process, "it has a `command` and no `image`"),
             None if is_image_given => (Kind::Docker, "`--image` was given"),
             None => {
-                root.missing("image", "give an `image` to run a container, or a `command` to run a process");
+                root.missing(&workload::IMAGE, "give an `image` to run a container, or a `command` to run a process");
                 return None;
             }
         };
         let (unfit, is, instead) = match kind {
-            Kind::Docker => (&["directory"][..], "a container", "a process"),
-            Kind::Process => (&["image", "entrypoint", "init", "volumes"][..], "a process", "a container"),
-            Kind::Systemd => (&["image", "entrypoint", "init", "volumes"][..], "a service of systemd", "a container"),
+            Kind::Docker => (&OF_A_PROCESS[..], "a container", "a process"),
+            Kind::Process => (&OF_A_CONTAINER[..], "a process", "a container"),
+            Kind::Systemd => (&OF_A_CONTAINER[..], "a service of systemd", "a container"),
         };
         for key in unfit.iter().filter(|key| root.has(key)) {
             let message = format!("`{}` is for {instead}, and this file runs {is}, because {why}", root.path(key));
@@ -87,13 +94,16 @@ impl Reading<'_> {
             Some(image) => Some(image.clone()),
             None => keys.image.map(|image| image.value),
         };
-        if image.is_none() && !root.has("image") {
-            root.missing("image", "name the image to run, such as `image = \"shop:42\"`, or give one with `--image`");
+        if image.is_none() && !root.has(&workload::IMAGE) {
+            root.missing(
+                &workload::IMAGE,
+                "name the image to run, such as `image = \"shop:42\"`, or give one with `--image`",
+            );
         }
         let volumes = keys.volumes.unwrap_or_default();
         let volumes = volumes.into_iter().enumerate().filter_map(|(at, volume)| {
             let parsed = self.volume(&volume.value);
-            root.accept(volume.span, &format!("{}[{at}]", root.path("volumes")), parsed)
+            root.accept(volume.span, &format!("{}[{at}]", root.path(&workload::VOLUMES)), parsed)
         });
         let volumes = volumes.collect();
         Some(Workload::Docker(Container {
@@ -106,8 +116,8 @@ impl Reading<'_> {
         }))
     }
 
-    /// `SOURCE:PATH`, with `:ro` behind it where nothing may be written. A source that begins with `./` or `../` is a
-    /// path from the configuration's folder on.
+    /// Parses `SOURCE:PATH`, with `:ro` at the end for a read-only mount. A source that begins with `./` or `../` is a path
+    /// relative to the folder of the configuration.
     fn volume(&self, text: &str) -> Result<Volume, String> {
         const FORM: &str = "write it like \"data:/data\", \"/srv/data:/data\" or \"./data:/data:ro\"";
         let parts: Vec<&str> = text.split(':').collect();
@@ -123,7 +133,9 @@ impl Reading<'_> {
         }
         let is_relative = source.split('/').next().is_some_and(|first| first == "." || first == "..");
         if !is_relative && !source.starts_with('/') && source.contains('/') {
-            return Err(format!("{source:?} is no volume name; for a folder beside this file write \"./{source}\""));
+            return Err(format!(
+                "{source:?} is not the name of a volume; for a folder beside this file write \"./{source}\""
+            ));
         }
         let source = if is_relative { text_of(&self.absolute(source))? } else { (*source).to_owned() };
         Ok(Volume { source, path: (*path).to_owned(), read_only })
@@ -134,9 +146,9 @@ impl Reading<'_> {
             let help = "leave out `--image`, or give the file an `image`".to_owned();
             self.report.add(Problem::nowhere("`--image` was given, but the file runs a process").help(Some(help)));
         }
-        if !root.has("command") {
+        if !root.has(&workload::COMMAND) {
             root.missing(
-                "command",
+                &workload::COMMAND,
                 "name the program to run, such as `command = [\"./shop\", \"--port\", \"{port}\"]`",
             );
         }
@@ -144,11 +156,11 @@ impl Reading<'_> {
         let program = match command.first() {
             Some(program) => root.accept(
                 program.span.clone(),
-                &format!("{}[0]", root.path("command")),
+                &format!("{}[0]", root.path(&workload::COMMAND)),
                 self.program(&program.value),
             )?,
             None => {
-                let path = root.path("command");
+                let path = root.path(&workload::COMMAND);
                 let message = format!("`{path}` is empty; it is the program and its arguments");
                 self.report.at_path(&path, message, "here");
                 return None;
@@ -161,14 +173,15 @@ impl Reading<'_> {
                 let path = self.absolute(&directory.value);
                 let checked =
                     if path.is_dir() { text_of(&path) } else { Err(format!("{} is not a folder", path.display())) };
-                root.accept(directory.span, &root.path("directory"), checked)?
+                root.accept(directory.span, &root.path(&workload::DIRECTORY), checked)?
             }
             None => root.accept(0..0, "directory", text_of(&self.base))?,
         };
         Some(Process { command, directory, user: keys.user.map(|user| user.value) })
     }
 
-    /// The program's absolute path: as it is, from the configuration's folder on where it has a slash, or by `PATH`.
+    /// The absolute path of a program: a name with a slash is relative to the folder of the configuration, any other name
+    /// is looked up in `PATH`.
     pub(super) fn program(&self, name: &str) -> Result<String, String> {
         if name.is_empty() {
             return Err("the program has no name".to_owned());
