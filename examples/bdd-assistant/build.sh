@@ -4,16 +4,16 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 tag=${1:-bdd-assistant:latest}
 triple="$(uname -m)-unknown-linux-gnu"
-# What is built is looked for in target/.
+# The binary is copied from target/ below.
 unset CARGO_TARGET_DIR
 
-# With --target the flags reach this program alone, and no build script.
+# With --target the flags apply to this program only, not to build scripts.
 RUSTFLAGS="-Ctarget-feature=+crt-static" cargo build --release --quiet --package bdd-assistant --target "$triple"
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
 cp "target/$triple/release/bdd-assistant" examples/bdd-assistant/Dockerfile "$context"
 
-# Through the Engine's API, so that nothing but the Engine is needed.
+# Uses the Engine's API, so that only the Engine is required.
 tar --create --directory "$context" bdd-assistant Dockerfile |
     curl --silent --show-error --fail --unix-socket /var/run/docker.sock \
         --header 'Content-Type: application/x-tar' --data-binary @- "http://docker/build?t=$tag&rm=true" >"$context/answer"

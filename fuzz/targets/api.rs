@@ -1,5 +1,5 @@
-//! The bodies of the API: what is taken of a request is what is passed on, and checking it never fails otherwise than by
-//! saying what is wrong.
+//! Bodies of the API: a parsed request serializes to the same request, and its validation returns errors without a
+//! panic.
 
 #![no_main]
 
@@ -32,7 +32,7 @@ fuzz_target!(|body: &[u8]| {
     decoded::<RollbackRequest>(body);
     decoded::<MaintenanceRequest>(body);
     decoded::<KvPair>(body);
-    // And what a client is answered.
+    // Answers too.
     decoded::<ApplicationView>(body);
     decoded::<FollowEvent>(body);
     decoded::<PlanView>(body);
@@ -44,22 +44,22 @@ fuzz_target!(|body: &[u8]| {
     decoded::<ApiError>(body);
 });
 
-/// What the body is, if it is a `T`: then it is the same again after it was passed on.
+/// Parses the body as a `T`, and checks that the value survives serialization.
 fn decoded<T: DeserializeOwned + Serialize + PartialEq + Debug>(body: &[u8]) -> Option<T> {
     let value: T = serde_json::from_slice(body).ok()?;
-    let sent = serde_json::to_vec(&value).expect("it is JSON");
-    let read: T = serde_json::from_slice(&sent).expect("what is sent is read");
+    let sent = serde_json::to_vec(&value).expect("a serializable value");
+    let read: T = serde_json::from_slice(&sent).expect("a readable value");
     assert_eq!(read, value, "{}", String::from_utf8_lossy(&sent));
-    assert_eq!(serde_json::to_vec(&read).expect("it is JSON"), sent);
+    assert_eq!(serde_json::to_vec(&read).expect("a serializable value"), sent);
     Some(value)
 }
 
-/// A spec of anybody's: what is wrong with it is said, and what is hidden of it stays hidden.
+/// Validates an arbitrary spec: errors are reported, and secrets stay hidden.
 fn valid(spec: &Spec) {
     if let Err(errors) = spec.validate() {
         assert!(!errors.is_empty() && errors.iter().all(|error| !error.message.is_empty()));
     } else {
-        // What `gapless plan` tells of it: the cutover is in it once.
+        // The plan of `gapless plan`: the cutover occurs once.
         let plan = Plan::new(None, spec, None, &[]);
         assert_eq!(plan.steps.iter().filter(|step| *step == "the cutover").count(), 1);
     }

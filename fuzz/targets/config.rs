@@ -1,5 +1,5 @@
-//! Configurations, of applications and of the server: every mistake is told where it stands and can be shown, and what is
-//! accepted is a spec that travels, is valid, and comes out the same each time.
+//! Configurations of applications and of the server: every error has a position and can be displayed; an accepted
+//! configuration is valid, survives serialization, and parses to the same spec each time.
 
 #![no_main]
 
@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 
 const NAME: &str = "gapless.toml";
 
-/// A folder with the files that seeds name, and nothing else.
+/// A folder with exactly the files that seeds name.
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("vars.env"), "A=1\nexport B='two'\nC=\"a\\nb\"\n").expect("a file");
@@ -22,7 +22,7 @@ static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
 
 fuzz_target!(|text: &str| {
     let base = FOLDER.path();
-    // No path leads out of the folder, where a file's text may change from one reading to the next.
+    // Excludes paths outside of the folder, where a file's content may change between two reads.
     if text.contains("..") || text.contains("/proc") || text.contains("/dev") || text.contains("/sys") {
         return;
     }
@@ -32,9 +32,9 @@ fuzz_target!(|text: &str| {
         Ok(loaded) => {
             let json = serde_json::to_string(&loaded.spec).expect("a spec is JSON");
             let sent: Spec = serde_json::from_str(&json).expect("a spec is read");
-            assert_eq!(sent, loaded.spec, "it travels as it is");
-            assert_eq!(sent.validate(), Ok(()), "what is accepted is valid");
-            let again = parse(text, NAME, base, &options).expect("what is accepted is accepted again");
+            assert_eq!(sent, loaded.spec, "the spec survives serialization");
+            assert_eq!(sent.validate(), Ok(()), "an accepted spec is valid");
+            let again = parse(text, NAME, base, &options).expect("an accepted text is accepted again");
             assert_eq!(again.spec, loaded.spec);
             assert_eq!(loaded.spec.without_secrets().without_secrets(), loaded.spec.without_secrets());
         }
@@ -45,18 +45,18 @@ fuzz_target!(|text: &str| {
     }
 });
 
-/// An error says something, each problem stands in the text, and all of it can be shown to a person.
+/// Checks that an error has problems, that each has a position in the text, and that all can be displayed.
 fn check(error: &ConfigError, text: &str) {
     assert!(!error.problems().is_empty());
     for problem in error.problems() {
         assert!(!problem.message().is_empty());
         let Some((line, column)) = problem.position().filter(|_| problem.file() == Some(NAME)) else { continue };
-        // The end of the text is a place in it, too, where something is missing.
+        // The end of the text is a valid position too: something may be missing there.
         let shown = text.split('\n').nth(line - 1).unwrap_or_else(|| panic!("line {line} of {text:?}"));
         assert!((1..=shown.chars().count() + 1).contains(&column), "column {column} of line {line} of {text:?}");
     }
     let mut shown = String::new();
     let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
-    handler.render_report(&mut shown, error).expect("it can be shown");
+    handler.render_report(&mut shown, error).expect("the error can be displayed");
     assert!(error.problems().iter().all(|problem| problem.message().len() > 60 || !shown.is_empty()));
 }

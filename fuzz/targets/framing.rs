@@ -1,7 +1,7 @@
-//! The request head and framing: what the guard lets through is understood in one way only, by `httparse` and by the rules
-//! of RFC 9112 read one by one; and how it came in pieces changes nothing.
+//! Request heads and framing: everything that the guard passes has one meaning only, by `httparse` and by a plain
+//! reading of RFC 9112, however the input is cut into pieces.
 //!
-//! The first byte says into how long pieces the rest is cut.
+//! The first byte chooses the length of the pieces.
 
 #![no_main]
 
@@ -15,23 +15,23 @@ fuzz_target!(|data: &[u8]| {
     let guarded = guard([stream], &limits);
     let in_pieces = guard(stream.chunks(usize::from(*piece).max(1)), &limits);
     for guarded in [&guarded, &in_pieces] {
-        assert!(stream.starts_with(&guarded.passed), "it passes on what it was sent");
+        assert!(stream.starts_with(&guarded.passed), "the guard passes its input unchanged");
         check(guarded, &limits);
     }
     let verdict = |guarded: &Guarded| (guarded.heads.clone(), guarded.refused, guarded.upgrade);
     assert_eq!(verdict(&guarded), verdict(&in_pieces), "in pieces of {piece}");
-    // How much of a body is passed on before it turns out to be bad depends on the pieces; nothing else does.
+    // Only the passed part of a body that turns out to be invalid depends on the pieces.
     assert!(guarded.refused.is_some() || guarded.passed == in_pieces.passed, "in pieces of {piece}");
     if guarded.refused.is_some() && guarded.heads.is_empty() {
         assert!(!is_plain(stream), "{:?} is refused: {:?}", String::from_utf8_lossy(stream), guarded.refused);
     }
 });
 
-/// Reads what was passed on as a server behind would: head, body, head, body, with nothing between.
+/// Reads the passed bytes as a server would: head, body, head, body, with nothing in between.
 fn check(guarded: &Guarded, limits: &Limits) {
     let mut at = 0;
     for (begin, length) in &guarded.heads {
-        assert_eq!(*begin, at, "a head begins where the one before, with its body, has ended");
+        assert_eq!(*begin, at, "a head begins right after the body before");
         let head = &guarded.passed[at..at + length];
         assert!(*length <= limits.head_bytes_max);
         let body = strictly(head);
@@ -42,7 +42,7 @@ fn check(guarded: &Guarded, limits: &Limits) {
             Body::Chunked => chunked(rest).unwrap_or(rest.len()),
         };
     }
-    assert!(guarded.passed.len() <= at, "nothing is passed on that belongs to no request");
+    assert!(guarded.passed.len() <= at, "all passed bytes belong to a request");
 }
 
 enum Body {
@@ -50,13 +50,13 @@ enum Body {
     Chunked,
 }
 
-/// The head by the rules of RFC 9112, and what it says of its body. It panics where one is broken.
+/// Parses a head by the rules of RFC 9112 and returns its framing; panics if it violates a rule.
 fn strictly(head: &[u8]) -> Body {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
     let text = String::from_utf8_lossy(head).into_owned();
     assert_eq!(request.parse(head), Ok(httparse::Status::Complete(head.len())), "{text:?}");
-    // An empty line may stand before (2.2); then lines, each with CR LF, no CR or LF elsewhere, no NUL anywhere.
+    // An empty line may come first (2.2); then lines, each with CR LF, no CR or LF elsewhere, no NUL anywhere.
     let lines = head.strip_prefix(b"\r\n").unwrap_or(head).strip_suffix(b"\r\n\r\n").expect("an empty line ends it");
     let lines: Vec<&[u8]> = split(lines);
     assert!(lines.iter().all(|line| !line.iter().any(|byte| b"\r\n\0".contains(byte))), "{text:?}");
@@ -68,7 +68,7 @@ fn strictly(head: &[u8]) -> Body {
     assert!(matches!(words[2], b"HTTP/1.1" | b"HTTP/1.0"), "{text:?}");
     let (mut hosts, mut length, mut codings) = (0, None, Vec::new());
     for line in &lines[1..] {
-        // No line is folded, and no space stands before a colon (5.1, 5.2).
+        // No line folding, and no space before a colon (5.1, 5.2).
         let colon = line.iter().position(|byte| *byte == b':').expect("a field has a colon");
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         assert!(is_token(name), "{text:?}");
@@ -83,7 +83,7 @@ fn strictly(head: &[u8]) -> Body {
             _ => {}
         }
     }
-    // One host (3.2); never two ways to say how long the body is (6.1, 6.3).
+    // Exactly one host (3.2); never two declarations of the length of the body (6.1, 6.3).
     assert_eq!(hosts, 1, "{text:?}");
     assert!(codings.is_empty() || length.is_none() && words[2] == b"HTTP/1.1", "{text:?}");
     match codings.as_slice() {
@@ -93,7 +93,7 @@ fn strictly(head: &[u8]) -> Body {
     }
 }
 
-/// How many bytes the chunked body takes (7.1); none where it goes on behind them.
+/// The length of the chunked body (7.1) in bytes; `None` if it is incomplete.
 fn chunked(body: &[u8]) -> Option<usize> {
     let mut at = 0;
     let line = |at: usize| -> Option<&[u8]> {
@@ -125,7 +125,7 @@ fn chunked(body: &[u8]) -> Option<usize> {
     }
 }
 
-/// Whether it begins with a request of the kind that everybody sends, which must never be refused.
+/// The stream begins with a request of a common form, which must never be rejected.
 fn is_plain(stream: &[u8]) -> bool {
     let Some(end) = stream.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
     let lines = split(&stream[..end]);

@@ -1,5 +1,5 @@
-//! What is in the store: garbage is refused; a record that is read is written and read the same, its routes can be
-//! derived, and the state machine has an answer to it, whatever sense it makes; and an export is read as it was written.
+//! Records in the store: garbage is rejected; a record survives serialization, its routes can be derived, and the state
+//! machine handles it; an export is read back unchanged.
 
 #![no_main]
 
@@ -11,15 +11,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
-// The module alone: the crate around it would bring SQLite and the client of etcd.
-#[allow(dead_code, reason = "its tests are the store's")]
+// The module alone: the whole crate would bring in SQLite and the client of etcd.
+#[allow(dead_code, reason = "the store's tests use the rest")]
 #[path = "../../crates/store/src/export.rs"]
 mod export;
 
-/// Steps in which a record comes to rest; more are a loop.
+/// Steps within which the machine must settle; more means a loop.
 const STEPS_MAX: usize = 200;
 
-/// The three records that the state machine goes by.
+/// The three records that the state machine uses.
 #[derive(Serialize, Deserialize)]
 struct Records {
     app: Application,
@@ -41,16 +41,16 @@ fuzz_target!(|data: &[u8]| {
     exported(data);
 });
 
-/// What the value is, if it is a record of that kind: then it is the same again after it was written.
+/// Parses the value as a record, and checks that it survives serialization.
 fn decoded<T: DeserializeOwned + Serialize + PartialEq + Debug>(value: &[u8]) -> Option<T> {
     let record: T = serde_json::from_slice(value).ok()?;
-    let written = serde_json::to_vec(&record).expect("it is JSON");
-    let read: T = serde_json::from_slice(&written).expect("what is written is read");
+    let written = serde_json::to_vec(&record).expect("a serializable record");
+    let read: T = serde_json::from_slice(&written).expect("a readable record");
     assert_eq!(read, record, "{}", String::from_utf8_lossy(&written));
     Some(record)
 }
 
-/// Nothing is known of the world, so the machine must come to rest.
+/// Checks that the machine settles without any facts about the world.
 fn rests(Records { app, deployment, release, now }: Records) {
     let facts = Facts { now, ..Facts::default() };
     let mut state = State { app, deployment, release };
@@ -64,10 +64,10 @@ fn rests(Records { app, deployment, release, now }: Records) {
             Step::Rest { .. } => return,
         }
     }
-    panic!("it never comes to rest: {state:?}");
+    panic!("the machine does not settle: {state:?}");
 }
 
-/// Garbage is refused, and entries made of it come back as they were.
+/// Checks that garbage is rejected, and that entries with it survive an export.
 fn exported(data: &[u8]) {
     let read = |text: &[u8]| {
         let mut found = Vec::new();
@@ -91,7 +91,7 @@ fn exported(data: &[u8]) {
         Ok(found) => assert_eq!(found, entries),
         Err(error) => panic!("{error}"),
     }
-    // The last byte is the end of a line that is complete without it.
+    // Excludes the last byte, the newline, without which the export is still complete.
     let at = usize::from(data.first().copied().unwrap_or_default()) * 7 % (text.len() - 1);
     text[at] ^= 1 << (data.len() % 8);
     assert!(read(&text).is_err(), "changed at {at}: {}", String::from_utf8_lossy(&text));

@@ -1,4 +1,4 @@
-//! Hosts and paths: the router, changed from one table to the next, against a plain reading of its rules.
+//! Hosts and paths: the router, updated from one table to the next, against a plain implementation of its rules.
 
 #![no_main]
 
@@ -26,8 +26,8 @@ fuzz_target!(|input: Input| {
             check(&router, table, host, path);
             check(&whole, table, host, path);
         }
-        let file = gapless_proxy::fuzzing::table(&router.file()).expect("its file is read");
-        assert_eq!(file, *table, "its file is the table");
+        let file = gapless_proxy::fuzzing::table(&router.file()).expect("a readable file");
+        assert_eq!(file, *table, "the file contains the table");
     }
 });
 
@@ -36,7 +36,7 @@ fn check(router: &Router, table: &RouteTable, asked: &str, path: &str) {
     assert_eq!(host(asked), wanted, "the host {asked:?}");
     let best = wanted.map(|host| best(table, &host, path)).unwrap_or_default();
     let Some(found) = router.find(asked, path) else {
-        assert!(best.is_empty(), "{asked}{path}: nothing is found, and there is {best:?}");
+        assert!(best.is_empty(), "{asked}{path}: no route is found, but {best:?} match");
         return;
     };
     let has_services = |app: &AppKey| {
@@ -45,16 +45,16 @@ fn check(router: &Router, table: &RouteTable, asked: &str, path: &str) {
     };
     let is_found = best.iter().any(|(app, route)| {
         let strip = if route.strip && route.path.as_str() != "/" { route.path.as_str().len() } else { 0 };
-        // Where all routes lead to one service the group has its instances, and is not divided.
+        // Where all routes lead to one service, the group has the instances itself and is not divided.
         let services = if has_services(app) { [route.service.clone()].into() } else { all_services() };
         **app == found.app && strip == found.strip && services == found.services
     });
-    assert!(is_found, "{asked}{path}: {found:?} is none of {best:?}");
-    assert!(path.is_char_boundary(found.strip), "what is cut off is a part of the path");
+    assert!(is_found, "{asked}{path}: {found:?} is not in {best:?}");
+    assert!(path.is_char_boundary(found.strip), "the stripped prefix is a prefix of the path");
 }
 
-/// The routes that the rules allow: of an exact host, else of a wildcard for its first label, else of `*`; of these the
-/// longest prefix of whole segments.
+/// The routes that the rules allow: of the exact host, else of a wildcard for its first label, else of `*`; of these
+/// the routes with the longest prefix of whole segments.
 fn best<'a>(table: &'a RouteTable, host: &str, path: &str) -> Vec<(&'a AppKey, &'a Route)> {
     let all: Vec<_> =
         table.groups.iter().flat_map(|(app, group)| group.routes.iter().map(move |route| (app, route))).collect();
@@ -72,7 +72,7 @@ fn best<'a>(table: &'a RouteTable, host: &str, path: &str) -> Vec<(&'a AppKey, &
     candidates.into_iter().filter(|(_, route)| Some(route.path.as_str().len()) == longest).collect()
 }
 
-/// A `Host` header by its grammar (RFC 9110, 7.2; RFC 3986, 3.2.2): lower case, without its port and a final dot.
+/// Normalizes a `Host` header by its grammar (RFC 9110, 7.2; RFC 3986, 3.2.2): lower case, without port and final dot.
 fn normal(header: &str) -> Option<String> {
     let (name, port) = match header.rfind(':').filter(|colon| !header[*colon..].contains(']')) {
         Some(colon) => (&header[..colon], &header[colon + 1..]),
@@ -167,7 +167,7 @@ fn group(app: &AppKey, routes: Vec<Route>) -> RouteGroup {
     }
 }
 
-/// A request that may be for one of the routes, or anything.
+/// An arbitrary request, often for one of the routes.
 fn request(u: &mut Unstructured<'_>) -> Result<(String, String)> {
     let host = if u.ratio(1, 4)? {
         u.arbitrary::<&str>()?.to_owned()

@@ -1,4 +1,4 @@
-//! The table's file: garbage is refused, what is read is written and read the same, and any changed bit is noticed.
+//! The table file: garbage is rejected, a table is read back unchanged, and any flipped bit is detected.
 //!
 //! The last two bytes choose the bit.
 
@@ -14,9 +14,9 @@ fuzz_target!(|data: &[u8]| {
     let mut router = Router::default();
     router.change_to(&read);
     let file = router.file();
-    assert_eq!(table(&file).as_ref(), Ok(&read), "what is written is read again");
-    // What the control plane sends is the same JSON.
-    let sent = serde_json::to_vec(&read).expect("it is JSON");
+    assert_eq!(table(&file).as_ref(), Ok(&read), "a written table is read back");
+    // The control plane sends the same JSON.
+    let sent = serde_json::to_vec(&read).expect("a serializable table");
     assert_eq!(table(&sent).as_ref(), Ok(&read));
     let mut damaged = file.clone();
     let bit = usize::from(choice) * 31 % (file.len() * 8);
@@ -24,6 +24,6 @@ fuzz_target!(|data: &[u8]| {
     assert!(table(&damaged).is_err(), "bit {bit} of {:?}", String::from_utf8_lossy(&file));
     let cut = usize::from(choice) % file.len();
     let whole = table(&file[..cut]);
-    // Cut right behind the JSON it is the file of a proxy that wrote no checksums.
+    // Cut right after the JSON, it is a file of an old proxy without checksums.
     assert!(whole.is_err() || whole == Ok(read), "cut at {cut} of {:?}", String::from_utf8_lossy(&file));
 });

@@ -1,7 +1,7 @@
-//! Templates: no text makes the parser or the evaluator fail otherwise than by saying where, use more stack than a thread
-//! of the server has, or print more than it may; and the same template prints the same twice.
+//! Templates: no text makes the parser or the evaluator panic, exceed the stack of a server's thread, or exceed the
+//! output limit; errors have a position; and a template prints the same each time.
 //!
-//! What stands in front of the first NUL is the template, the rest are JSON data.
+//! The template ends at the first NUL; the rest is JSON data.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ use std::thread;
 
 const LIMITS: Limits = Limits { depth: 200, output_bytes: 20_000, steps: 5_000 };
 
-/// What threads of tokio have.
+/// The stack size of tokio's threads.
 const STACK_BYTES: usize = 2 << 20;
 
 static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
@@ -33,7 +33,7 @@ fuzz_target!(|input: &str| {
     if is_deep {
         let run = || run(text, &data);
         let thread = thread::Builder::new().stack_size(STACK_BYTES);
-        thread::scope(|scope| thread.spawn_scoped(scope, run).expect("a thread").join().expect("it ends"));
+        thread::scope(|scope| thread.spawn_scoped(scope, run).expect("a thread").join().expect("no panic"));
     } else {
         run(text, &data);
     }
@@ -49,10 +49,10 @@ fn run(text: &str, data: &Value) {
         Ok(printed) => assert!(printed.len() <= LIMITS.output_bytes),
         Err(error) => check(error, text),
     }
-    assert_eq!(template.execute(data, &FUNCTIONS, &LIMITS), printed, "it prints the same twice");
+    assert_eq!(template.execute(data, &FUNCTIONS, &LIMITS), printed, "the output is the same each time");
 }
 
-/// It stands in the text, and says what is wrong.
+/// Checks that an error has a position in the text and a message.
 fn check(error: &TemplateError, text: &str) {
     let line = text.split('\n').nth(error.line - 1).unwrap_or_else(|| panic!("line {} of {text:?}", error.line));
     assert!((1..=line.chars().count() + 1).contains(&error.column), "column {} of {line:?}", error.column);

@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// How long the server may take for an answer that is not followed.
+/// The deadline of a call, unless the answer is a stream.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(30);
 
-/// The same for what the server answers only after a minute, if nothing happens.
+/// The deadline of a call that the server answers after a change, or after a minute without one.
 const WATCH_DEADLINE: Duration = Duration::from_secs(75);
 
 /// A client of one server.
@@ -46,21 +46,21 @@ pub fn default_socket(is_root: bool, variable: impl Fn(&str) -> Option<String>) 
 }
 
 impl Client {
-    /// A client of the server at `socket`. Nothing is opened yet.
+    /// Creates a client of the server at `socket`. Does not connect.
     #[must_use]
     pub fn new(socket: impl Into<PathBuf>) -> Self {
         Client { socket: socket.into() }
     }
 
-    /// What the server says of itself.
+    /// The server's version, process and data planes.
     ///
     /// # Errors
-    /// As all calls of the client: [`ClientError`].
+    /// [`ClientError`], as for all calls of the client.
     pub async fn server(&self) -> Result<ServerInfo, ClientError> {
         self.get("/v1/server").await
     }
 
-    /// What `gapless doctor` shows.
+    /// The checks of `gapless doctor`.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -84,7 +84,7 @@ impl Client {
         self.get(&at(key, "")).await
     }
 
-    /// What deploying `spec` would change and do.
+    /// The changes and steps of a deployment of `spec`, without deploying it.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -93,7 +93,7 @@ impl Client {
         self.post(&at(&key, "/plan"), &PlanRequest { spec }).await
     }
 
-    /// Asks for a deployment; it goes on whether or not it is followed.
+    /// Starts or queues a deployment, which continues even if nobody follows it.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -102,7 +102,7 @@ impl Client {
         self.post(&at(&key, "/deployments"), &DeployRequest { spec, then, force }).await
     }
 
-    /// Asks for a deployment of what has succeeded in the environment `from`, with the configuration `spec`.
+    /// Deploys what has succeeded in the environment `from`, with the configuration `spec`.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -111,7 +111,7 @@ impl Client {
         self.post(&at(&key, "/promotions"), &PromoteRequest { from, spec, then }).await
     }
 
-    /// Approves a deployment that waits for it.
+    /// Approves a deployment that waits for an approval.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -119,7 +119,7 @@ impl Client {
         self.post(&at(key, &format!("/deployments/{number}/approve")), &()).await
     }
 
-    /// Refuses a deployment that waits for an approval.
+    /// Rejects a deployment that waits for an approval.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -127,7 +127,7 @@ impl Client {
         self.post(&at(key, &format!("/deployments/{number}/reject")), &RejectRequest { reason }).await
     }
 
-    /// Steers the canary that is under way.
+    /// Steers the current canary.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -135,7 +135,7 @@ impl Client {
         self.post(&at(key, "/canary"), &SteerRequest { steer }).await
     }
 
-    /// Asks for a rollback, to `release` or to the one that was live before.
+    /// Starts or queues a rollback to `release`, or to the release that was live before.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -143,7 +143,7 @@ impl Client {
         self.post(&at(key, "/rollback"), &RollbackRequest { release, force }).await
     }
 
-    /// Ends the deployment that is under way.
+    /// Aborts the current deployment.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -151,7 +151,7 @@ impl Client {
         self.post(&at(key, "/abort"), &()).await
     }
 
-    /// Lets the application rest.
+    /// Stops the application's instances.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -159,7 +159,7 @@ impl Client {
         self.post(&at(key, "/stop"), &()).await
     }
 
-    /// Lets a stopped application serve again.
+    /// Starts a stopped application.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -167,7 +167,7 @@ impl Client {
         self.post(&at(key, "/start"), &()).await
     }
 
-    /// Has the application's requests answered by a page.
+    /// Turns maintenance mode on: a page answers the application's requests.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -176,7 +176,7 @@ impl Client {
         parse(&accept(self.send(Method::PUT, &at(key, "/maintenance"), Some(body)).await?).await?)
     }
 
-    /// Has the application answer again.
+    /// Turns maintenance mode off.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -231,7 +231,7 @@ impl Client {
         self.stream(&at(key, &format!("/deployments/{number}/events"))).await
     }
 
-    /// The output of the application's instances: the last `tail` lines of each and, with `follow`, what comes.
+    /// The output of the application's instances: the last `tail` lines of each and, with `follow`, all later lines.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -248,7 +248,7 @@ impl Client {
         self.stream(&at(key, &format!("/logs?tail={tail}&follow={follow}{slot}{service}"))).await
     }
 
-    /// The pairs of keys of the user's own, and of published facts, below `prefix`.
+    /// The user's keys and the published facts below `prefix`, with their values.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -256,7 +256,7 @@ impl Client {
         self.get(&format!("/v1/kv?prefix={}", escaped(prefix))).await
     }
 
-    /// The same, as soon as something there is newer than revision `after`, or after a minute.
+    /// The same, as soon as a key below `prefix` is newer than revision `after`, or after a minute.
     ///
     /// # Errors
     /// [`ClientError`].
@@ -283,11 +283,11 @@ impl Client {
         parse(&accept(self.send(Method::DELETE, &path, None).await?).await?)
     }
 
-    /// Hands on everything that is recorded, piece by piece: the lines of an export. `kv` are prefixes of keys of the
-    /// user's own that are exported, too, where they are in a store that other programs share.
+    /// Passes all records to `take`, piece by piece: the lines of an export. `kv` are prefixes of user keys that are
+    /// exported too, where these keys are in a store that other programs share.
     ///
     /// # Errors
-    /// [`ClientError`]; [`ClientError::Broken`] with that of `take`.
+    /// [`ClientError`]; [`ClientError::Broken`] with the error of `take`.
     pub async fn export(
         &self,
         kv: &[String],
@@ -309,7 +309,7 @@ impl Client {
                     }
                 }
                 Ok(Some(Err(error))) => return Err(broken(error.to_string())),
-                Err(_) => return Err(broken(format!("nothing within {} s", ANSWER_DEADLINE.as_secs()))),
+                Err(_) => return Err(broken(format!("no data within {} s", ANSWER_DEADLINE.as_secs()))),
             }
         }
     }
@@ -328,7 +328,7 @@ impl Client {
         if answer.status().is_success() {
             return Ok(Follow::new(answer.into_body()));
         }
-        Err(accept(answer).await.err().unwrap_or_else(|| ClientError::Broken("no error in an error".to_owned())))
+        Err(accept(answer).await.err().unwrap_or_else(|| ClientError::Broken("an error without a body".to_owned())))
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response<Incoming>, ClientError> {
@@ -361,12 +361,12 @@ impl Client {
             .map_err(|error| broken(error.to_string()))?;
         match tokio::time::timeout(deadline, sender.send_request(request)).await {
             Ok(answer) => answer.map_err(|error| broken(error.to_string())),
-            Err(_) => Err(broken(format!("nothing within {} s", deadline.as_secs()))),
+            Err(_) => Err(broken(format!("no answer within {} s", deadline.as_secs()))),
         }
     }
 }
 
-/// A text as a value of a query.
+/// Escapes a text for a query.
 fn escaped(text: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     text.bytes()

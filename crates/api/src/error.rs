@@ -1,15 +1,15 @@
-//! Errors that travel, and those of travelling.
+//! Errors of the API and of its client.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Why the server did not do as asked.
+/// An error answer of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
-    /// What kind of error it is, for programs.
+    /// The kind of error, for programs.
     pub code: Code,
-    /// What happened, why, and what to do, for people.
+    /// The cause and the remedy, for people.
     pub message: String,
 }
 
@@ -17,24 +17,24 @@ pub struct ApiError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// The request is not one that the API knows, or its body is not as it must be.
+    /// The API has no such request, or its body is invalid.
     BadRequest,
-    /// The configuration breaks a rule.
+    /// The configuration violates a rule.
     BadConfiguration,
     /// There is no such application, deployment or release.
     NotFound,
     /// A host belongs to another application.
     HostTaken,
-    /// Another deployment is in the way.
+    /// Another deployment is in progress.
     Busy,
-    /// What was asked for makes no sense as things stand, such as a rollback without an earlier release.
+    /// The request does not fit the current state, such as a rollback without an earlier release.
     Conflict,
-    /// The server cannot do it just now.
+    /// The server cannot serve the request at the moment.
     Unavailable,
 }
 
 impl Code {
-    /// The HTTP status that goes with it.
+    /// The HTTP status of this kind of error.
     #[must_use]
     pub const fn status(self) -> http::StatusCode {
         match self {
@@ -47,27 +47,28 @@ impl Code {
     }
 }
 
-/// Why an answer was not had.
+/// A failed call.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The server did not do as asked.
+    /// The server answered with an error.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// There is no server at the socket.
+    /// No server listens on the socket.
     #[error(
-        "no gapless server answers at {socket}: start one with `gapless server`, or name its socket with --socket or GAPLESS_SOCKET"
+        "no gapless server answers at {socket}: start one with `gapless server`, or set the socket with --socket or \
+         GAPLESS_SOCKET"
     )]
     NoServer {
         /// The socket.
         socket: String,
     },
-    /// The socket may not be opened.
-    #[error("{socket} may not be opened by this user: join the group that owns it, or run gapless as its owner")]
+    /// This user may not open the socket.
+    #[error("this user may not open {socket}: join the group that owns it, or run gapless as its owner")]
     NotPermitted {
         /// The socket.
         socket: String,
     },
-    /// The connection broke, or the answer was not one of gapless's.
-    #[error("the server's answer was cut short: {0}; what was asked for may have been done: see `gapless status`")]
+    /// The connection broke, or the answer was invalid.
+    #[error("the server's answer is incomplete: {0}; the request may have been executed: check with `gapless status`")]
     Broken(String),
 }

@@ -1,4 +1,4 @@
-//! Event streams, read event by event.
+//! Reads event streams.
 
 use crate::error::ClientError;
 use http_body_util::BodyExt;
@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 
-/// The longest event that is taken.
+/// The longest event, in bytes.
 const EVENT_BYTES_MAX: usize = 4 << 20;
 
 /// A stream of server-sent events, each with a JSON value as its data
@@ -26,12 +26,12 @@ impl<T: DeserializeOwned> Follow<T> {
     /// The next event; `None` at the end of the stream.
     ///
     /// # Errors
-    /// [`ClientError::Broken`] if the connection breaks or an event is not as it must be.
+    /// [`ClientError::Broken`] if the connection breaks or an event is invalid.
     pub async fn next(&mut self) -> Result<Option<T>, ClientError> {
         loop {
             while let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
-                // Comments keep the connection alive, and empty lines end an event: nothing in them.
+                // Comments only keep the connection alive, and an empty line ends an event: both carry no data.
                 if let Some(data) = line.strip_prefix(b"data:") {
                     let event = serde_json::from_slice(data);
                     return event.map(Some).map_err(|error| ClientError::Broken(error.to_string()));

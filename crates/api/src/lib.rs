@@ -1,6 +1,7 @@
-//! What travels between gapless's client and its server, and the client.
+//! The protocol between gapless's client and its server, and the client.
 //!
-//! **Architecture Invariant:** an API boundary. It knows the core's words and nothing of stores, runtimes or proxies.
+//! **Architecture Invariant:** an API boundary. It depends on the core's types only, not on stores, runtimes or
+//! proxies.
 
 mod client;
 mod error;

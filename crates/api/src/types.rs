@@ -10,23 +10,23 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use utoipa::ToSchema;
 
-/// Asks for a deployment of a new release.
+/// A request for a deployment of a new release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeployRequest {
-    /// The release's configuration. Its application and environment are those of the path.
+    /// The release's configuration. Its application and environment must be those of the path.
     pub spec: Spec,
-    /// The configurations of the environments that it goes on to by itself, once it has succeeded in those that they
-    /// require.
+    /// The configurations of further environments, to which the release is promoted automatically once it has succeeded
+    /// in the environments that they require.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<Spec>,
-    /// Whether it is deployed although the very same is live, and although the environment requires others to have
-    /// succeeded with it before.
+    /// Deploys even if the same release is live, and even if it has not succeeded in the environments that this one
+    /// requires.
     #[serde(default)]
     pub force: bool,
 }
 
-/// Asks what a deployment would change and do.
+/// A request for the plan of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PlanRequest {
@@ -34,93 +34,93 @@ pub struct PlanRequest {
     pub spec: Spec,
 }
 
-/// What a deployment would change and do, and what there is for it.
+/// The plan of a deployment, and the host's free resources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlanView {
-    /// What it would change and do.
+    /// The changes and steps of the deployment.
     #[serde(flatten)]
     pub plan: Plan,
-    /// Memory that is free on the server's host, in bytes.
+    /// Free memory of the server's host, in bytes.
     pub memory_free_bytes: Option<u64>,
-    /// What is free on the disk of the server's state, in bytes.
+    /// Free space on the disk of the server's state, in bytes.
     pub disk_free_bytes: Option<u64>,
 }
 
-/// Asks for a deployment of what has succeeded in another environment.
+/// A request to deploy what has succeeded in another environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PromoteRequest {
-    /// The environment where it has succeeded.
+    /// The environment in which the release has succeeded.
     pub from: EnvName,
-    /// The configuration of the environment of the path. What it runs is replaced by what runs there.
+    /// The configuration of the path's environment. Its image or program is replaced by that of the promoted release.
     pub spec: Spec,
-    /// The configurations of the environments that it goes on to by itself.
+    /// The configurations of further environments, to which the release is promoted automatically.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<Spec>,
 }
 
-/// Refuses a deployment that waits for an approval.
+/// A rejection of a deployment that waits for an approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RejectRequest {
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
-/// Steers the canary that is under way.
+/// A request to steer the current canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SteerRequest {
-    /// What is wanted of it.
+    /// The requested step.
     pub steer: Steer,
 }
 
-/// Asks for a rollback.
+/// A request for a rollback.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
-    /// The number of the release to go back to; without it the one that was live before.
+    /// The number of the release to return to; by default the release that was live before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
-    /// Whether it goes past migrations that nothing undoes.
+    /// Rolls back even past migrations that no hook undoes.
     #[serde(default)]
     pub force: bool,
 }
 
-/// Puts an application under maintenance.
+/// A request to turn maintenance mode on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceRequest {
-    /// The HTML of the answers; the release's own page without it.
+    /// The HTML of the answers; by default the release's own page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
 }
 
-/// An application in an environment, as it is.
+/// The current state of an application in an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ApplicationView {
     /// The application.
     pub app: AppName,
     /// The environment.
     pub env: EnvName,
-    /// What people want of it.
+    /// The requested state.
     pub desired: Desired,
-    /// Whether it is under maintenance.
+    /// The maintenance mode, if it is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
-    /// The slot that requests go to.
+    /// The slot that serves requests.
     pub live: Option<Slot>,
-    /// What stands in the slots, and what is leaving them.
+    /// The releases in the slots, and those that are leaving them.
     pub slots: Vec<SlotView>,
-    /// The deployment that is under way.
+    /// The deployment in progress.
     pub active: Option<Deployment>,
-    /// The numbers of the deployments that wait.
+    /// The numbers of the queued deployments.
     pub queue: Vec<u64>,
-    /// The hosts that it owns.
+    /// The hosts that the application owns.
     pub hosts: BTreeSet<HostPattern>,
-    /// Where a rollback without a number goes.
+    /// The target of a rollback without a number.
     pub previous_release: Option<u64>,
-    /// Data planes that do not go by its present routes yet.
+    /// Data planes that do not use the current routes yet.
     pub planes_behind: Vec<String>,
 }
 
@@ -129,92 +129,92 @@ pub struct ApplicationView {
 pub struct SlotView {
     /// The slot.
     pub slot: Slot,
-    /// What it is there for.
+    /// The release's purpose in the slot.
     pub state: SlotState,
     /// The number of the release.
     pub release: u64,
-    /// The number of the deployment that put it there.
+    /// The number of the deployment that started it.
     pub deployment: u64,
-    /// The image or the program, as it was written.
+    /// The image or program, as configured.
     pub source: String,
-    /// What exactly runs, by service.
+    /// The resolved artifacts, by service.
     pub artifacts: Artifacts,
-    /// Its instances.
+    /// The slot's instances.
     pub instances: Vec<InstanceView>,
-    /// Requests since the data planes were started.
+    /// Requests since the data planes started.
     pub traffic: Traffic,
-    /// Until when a rollback to it is instant.
+    /// The time until which a rollback to this slot is instant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_until: Option<Timestamp>,
 }
 
-/// What a release is in a slot for.
+/// The purpose of a release in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SlotState {
-    /// Requests go to it.
+    /// Serves the requests.
     Live,
-    /// It was live, and nothing of it is to run now.
+    /// Was live; its application is stopped.
     Stopped,
-    /// It is started and checked.
+    /// Is being started and checked.
     Candidate,
-    /// It finishes its requests and takes over again if the live one fails.
+    /// Finishes its requests, and takes over again if the live slot fails.
     Fallback,
-    /// It is kept running for a rollback.
+    /// Keeps running for a rollback.
     Standby,
-    /// It is kept for a rollback, frozen.
+    /// Frozen, for a rollback.
     Parked,
-    /// It gets a share of the requests: a canary.
+    /// Serves a share of the requests.
     Canary,
-    /// It finishes its requests and is then stopped.
+    /// Finishes its requests and is then stopped.
     Leaving,
 }
 
 /// An instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstanceView {
-    /// Its name, which is its container's name, too.
+    /// The instance's name, which is also its container's.
     pub name: String,
-    /// The service that it is an instance of.
+    /// The instance's service.
     pub service: ServiceName,
-    /// Where it answers, if it runs.
+    /// The address that the instance serves on, if it runs.
     #[schema(value_type = Option<String>)]
     pub address: Option<SocketAddr>,
-    /// Whether it gets its share of the slot's requests.
+    /// The instance gets its share of the slot's requests.
     pub in_rotation: bool,
 }
 
-/// News of a deployment that is followed: sent once at the beginning, then whenever something changes, and for the
-/// last time at its end.
+/// An event of a followed deployment: sent once at the beginning, then at each change, and for the last time at the
+/// end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FollowEvent {
-    /// The deployment as it is.
+    /// The current state of the deployment.
     pub deployment: Deployment,
-    /// How far a long step is, where one is under way.
+    /// The progress of a long step, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<ProgressView>,
-    /// What gates have said since the last event.
+    /// Output of gates since the last event.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output: Vec<OutputLine>,
 }
 
-/// A line that a gate said.
+/// A line of a gate's output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OutputLine {
     /// The gate.
     pub gate: String,
-    /// The line.
+    /// The text.
     pub line: String,
 }
 
-/// How far a long step is.
+/// The progress of a long step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProgressView {
-    /// What is being done.
+    /// The step, such as `pulling shop:42`.
     pub step: String,
     /// Bytes done.
     pub done_bytes: u64,
-    /// Bytes in all, as far as they are known.
+    /// Bytes in total, if known.
     pub total_bytes: u64,
 }
 
@@ -223,9 +223,9 @@ pub struct ProgressView {
 pub struct LogRecord {
     /// The instance.
     pub instance: String,
-    /// Its slot.
+    /// The instance's slot.
     pub slot: Slot,
-    /// When it was written.
+    /// The time of the write.
     pub at: Timestamp,
     /// `stdout` or `stderr`.
     pub stream: String,
@@ -233,70 +233,70 @@ pub struct LogRecord {
     pub text: String,
 }
 
-/// What the server says of itself.
+/// The server's description.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServerInfo {
     /// The version of gapless.
     pub version: String,
-    /// Its process.
+    /// The process id.
     pub pid: u32,
-    /// Since when it runs.
+    /// The time of the server's start.
     pub started_at: Timestamp,
-    /// Where its state is.
+    /// The folder of its state.
     pub state_dir: String,
     /// The data planes.
     pub planes: Vec<PlaneInfo>,
-    /// Its name among several.
+    /// The server's name among several.
     #[serde(default)]
     pub name: String,
-    /// Where the records are, for people.
+    /// The store, for people.
     #[serde(default)]
     pub store: String,
-    /// Whether it leads.
+    /// The role among several servers.
     #[serde(default)]
     pub role: Role,
-    /// The name of the server that leads, where it is another one.
+    /// The name of the leader, if another server leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
 }
 
-/// What a server is among several that share a store.
+/// The role of a server among several that share a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// It decides and acts. A server with a store of its own always does.
+    /// Decides and acts. A server with its own store always leads.
     #[default]
     Leader,
-    /// It answers reads and forwards everything else.
+    /// Answers reads and forwards everything else.
     Follower,
 }
 
 /// A data plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlaneInfo {
-    /// Its name.
+    /// The data plane's name.
     pub name: String,
-    /// Its process.
+    /// The process id.
     pub pid: Option<u32>,
-    /// Where it listens.
+    /// The addresses that the data plane listens on.
     #[schema(value_type = Vec<String>)]
     pub listen: Vec<SocketAddr>,
-    /// Whether it answers.
+    /// The data plane answers.
     pub is_up: bool,
 }
 
-/// One thing that `gapless doctor` looked at.
+/// A check of `gapless doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
-    /// What was looked at.
+    /// The checked thing.
     pub name: String,
-    /// Whether it is as it should be.
+    /// The check has passed.
     pub is_ok: bool,
-    /// What was seen, and what to do.
+    /// The finding and the remedy.
     pub message: String,
 }
 
-/// A key of the user's own, and its value.
+/// A user's key and its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KvPair {
@@ -309,13 +309,13 @@ pub struct KvPair {
 /// The pairs below a prefix, all of one revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KvPairs {
-    /// The store's revision of the reading: what is newer is asked for with it.
+    /// The store's revision at the time of the read; a watch continues after it.
     pub revision: u64,
     /// The pairs, sorted by key.
     pub pairs: Vec<KvPair>,
 }
 
-/// A key was set or removed.
+/// The result of setting or removing a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KvChanged {
     /// The revision of the change.

@@ -1,8 +1,9 @@
-//! The faults: what a test has asked for, in a file that every process of a host under test looks at.
+//! Injects faults, which a test requests in a file that every process of the host under test reads.
 //!
-//! `$GAPLESS_FAULTS` names a folder. Its file `armed` holds `POINT:SIDE FAULT SKIP`, say `runtime.start:after kill 2`:
-//! the third time that a process comes to that place, it is killed there. What has struck is renamed to `struck.PID`, so
-//! that of all processes one is struck, once. Where there is a file `trace`, each place that is come to is added to it.
+//! `$GAPLESS_FAULTS` names a folder. Its file `armed` contains `POINT:SIDE FAULT SKIP`, such as `runtime.start:after
+//! kill 2`: the third time that a process reaches that failpoint, it is killed there. The process that triggers the
+//! fault renames the file to `struck.PID`, so that the fault strikes exactly one process, once. If there is a file
+//! `trace`, each failpoint that is reached is appended to it.
 
 use crate::Point;
 use std::fs::{self, OpenOptions};
@@ -11,19 +12,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-/// How long what hangs does.
+/// The delay of the fault `hang`.
 const HANG: Duration = Duration::from_secs(3);
 
-/// A call that a test has made fail.
+/// The error of a call that fails on a test's request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where.
+    /// The failpoint.
     pub place: String,
 }
 
 impl std::fmt::Display for Fault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "a fault that a test asked for at {}", self.place)
+        write!(f, "a fault requested by a test at {}", self.place)
     }
 }
 
@@ -35,17 +36,17 @@ impl From<Fault> for io::Error {
     }
 }
 
-/// What is to happen at a place.
+/// The fault that strikes at a failpoint.
 enum Struck {
     Kill,
     Error,
     Hang,
 }
 
-/// Comes to a place, on a thread that may be blocked.
+/// Passes a failpoint, on a thread that may block.
 ///
 /// # Errors
-/// The fault, where an error was asked for.
+/// The fault, if the test requested an error.
 pub fn trip(point: Point, side: &str) -> Result<(), Fault> {
     match struck(point, side) {
         None => Ok(()),
@@ -57,10 +58,10 @@ pub fn trip(point: Point, side: &str) -> Result<(), Fault> {
     }
 }
 
-/// Carries out an asynchronous effect.
+/// Runs an asynchronous effect between its two failpoints.
 ///
 /// # Errors
-/// The effect's own, or that of a fault that a test has asked for.
+/// The error of the effect, or a requested fault.
 pub async fn around<T, E>(
     point: Point,
     error: impl Fn(Fault) -> E,
@@ -72,10 +73,10 @@ pub async fn around<T, E>(
     Ok(done)
 }
 
-/// Comes to a place, in a task.
+/// Passes a failpoint, in a task.
 ///
 /// # Errors
-/// The fault, where an error was asked for.
+/// The fault, if the test requested an error.
 pub async fn faulted(point: Point, side: &str) -> Result<(), Fault> {
     match struck(point, side) {
         None => Ok(()),
@@ -90,7 +91,7 @@ pub async fn faulted(point: Point, side: &str) -> Result<(), Fault> {
 fn strike(struck: &Struck, point: Point, side: &str) -> Result<(), Fault> {
     if matches!(struck, Struck::Kill) {
         let own = rustix::process::getpid();
-        // Of a signal to oneself there is nothing to be waited for: nothing runs after it.
+        // Ends this process, so there is no result to handle.
         let _ = rustix::process::kill_process(own, rustix::process::Signal::KILL);
     }
     Err(Fault { place: format!("{}:{side}", point.name()) })
@@ -102,7 +103,7 @@ fn struck(point: Point, side: &str) -> Option<Struck> {
     trace(folder, &place);
     arm(folder);
     let fault = evaluate(&place)?;
-    // One process alone, and once: who can rename it.
+    // The rename succeeds in exactly one process.
     fs::rename(folder.join("armed"), folder.join(format!("struck.{}", std::process::id()))).ok()?;
     match fault.as_str() {
         "kill" => Some(Struck::Kill),
@@ -116,7 +117,7 @@ fn evaluate(place: &str) -> Option<String> {
     None
 }
 
-/// Configures what is in the file, if that is new.
+/// Arms the fault in the file, if it is new.
 fn arm(folder: &Path) {
     static SEEN: Mutex<String> = Mutex::new(String::new());
     let Ok(text) = fs::read_to_string(folder.join("armed")) else { return };

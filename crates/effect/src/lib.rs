@@ -1,9 +1,9 @@
-//! The durable writes and outside effects of gapless, by name. Each is carried out between two places, one before and one
-//! after it, at which the crash matrix has the process be killed, the call fail, or hang. Those places exist with the
-//! feature `failpoints` only; without it a [`step`] is the call of its closure.
+//! The durable writes and outside effects of gapless, by name. Each runs between two failpoints, one before and one
+//! after it, at which the crash matrix kills the process or makes the call fail or hang. The failpoints exist only with
+//! the feature `failpoints`; without it a [`step`] is a plain call of its closure.
 //!
-//! **Architecture Invariant:** knows nothing of what the effects are. Whoever drives a [`Point`] and lists it here is
-//! compared by `tests/e2e/tests/effects.rs`.
+//! **Architecture Invariant:** does not depend on the effects. `tests/e2e/tests/effects.rs` checks that every [`Point`]
+//! in this list is used and every used one is listed.
 
 #[cfg(feature = "failpoints")]
 mod faults;
@@ -20,10 +20,10 @@ macro_rules! points {
         pub enum Point { $($(#[$doc])* $point,)* }
 
         impl Point {
-            /// All there are.
+            /// All points.
             pub const ALL: &'static [Point] = &[$(Point::$point,)*];
 
-            /// Its name, such as `runtime.start`.
+            /// The name, such as `runtime.start`.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Point::$point => $name,)* }
@@ -35,9 +35,9 @@ macro_rules! points {
 points! {
     /// A transaction with an application's record.
     StoreApplication = "store.application",
-    /// Any other transaction: facts that are published, a deployment's record alone.
+    /// Any other transaction: published facts, or a deployment's record alone.
     StoreOther = "store.other",
-    /// What is read of the store.
+    /// A read of the store.
     StoreRead = "store.read",
     /// A release is resolved and fetched.
     RuntimePrepare = "runtime.prepare",
@@ -49,43 +49,43 @@ points! {
     RuntimeStop = "runtime.stop",
     /// An instance is frozen.
     RuntimeFreeze = "runtime.freeze",
-    /// An instance goes on.
+    /// An instance is thawed.
     RuntimeThaw = "runtime.thaw",
-    /// What rollbacks need is kept.
+    /// The artifacts for rollbacks are retained.
     RuntimeKeep = "runtime.keep",
-    /// Whether an instance comes back with the host.
+    /// The start of an instance at boot is turned on or off.
     RuntimeSetRestart = "runtime.set_restart",
-    /// A data plane is told a whole table.
+    /// A whole table is sent to a data plane.
     PlaneReplace = "plane.replace",
-    /// A data plane is told a change of its table.
+    /// A change of the table is sent to a data plane.
     PlaneChange = "plane.change",
-    /// A data plane is asked how it is.
+    /// The status of a data plane is requested.
     PlaneStatus = "plane.status",
-    /// A gate or a hook is carried out.
+    /// A gate or a hook is run.
     Gate = "gate",
-    /// The proxy's table file is created beside its place.
+    /// The new table file of the proxy is created.
     TableCreate = "table.create",
     /// The table is written.
     TableWrite = "table.write",
     /// The table is synced.
     TableSync = "table.sync",
-    /// The table is renamed into its place.
+    /// The new table file replaces the old one.
     TableRename = "table.rename",
     /// The table's folder is synced.
     TableFolder = "table.folder",
-    /// A file of the process runtime is created beside its place.
+    /// A new file of the process runtime is created.
     ProcessCreate = "process.create",
     /// A file of the process runtime is written.
     ProcessWrite = "process.write",
     /// A file of the process runtime is synced.
     ProcessSync = "process.sync",
-    /// A file of the process runtime is renamed into its place.
+    /// A new file of the process runtime replaces the old one.
     ProcessRename = "process.rename",
     /// The folder of a file of the process runtime is synced.
     ProcessSyncFolder = "process.sync_folder",
-    /// The folder of an instance is made.
+    /// The folder of an instance is created.
     ProcessFolder = "process.folder",
-    /// What an earlier run of an instance left is removed.
+    /// The files of an earlier run of an instance are removed.
     ProcessForget = "process.forget",
     /// The log of a shim is created.
     ProcessShimLog = "process.shim_log",
@@ -95,84 +95,84 @@ points! {
     ProcessProgram = "process.program",
     /// A program is copied.
     ProgramCopy = "program.copy",
-    /// The folder of a program is made.
+    /// The folder of a program is created.
     ProgramFolder = "program.folder",
-    /// The copy of a program is renamed into its place.
+    /// The copy of a program gets its final name.
     ProgramRename = "program.rename",
     /// The folders of a program are synced.
     ProgramSync = "program.sync",
-    /// The folder is made in which is noted what is kept.
+    /// The folder for the lists of needed programs is created.
     ProgramKept = "program.kept",
-    /// Whether an instance comes back with the host is noted.
+    /// The start of an instance at boot is recorded.
     ProcessRestart = "process.restart",
-    /// That an instance is frozen is noted.
+    /// The freeze of an instance is recorded.
     ProcessFrozen = "process.frozen",
-    /// That an instance is not frozen any more is noted.
+    /// The thaw of an instance is recorded.
     ProcessThawed = "process.thawed",
     /// The folder of an instance is removed.
     ProcessRemove = "process.remove",
     /// The server starts the proxy.
     ProxyStart = "proxy.start",
-    /// The proxy is given its listening sockets.
+    /// The proxy receives its listening sockets.
     ProxyGive = "proxy.give",
-    /// The proxy starts the one that is to take its place.
+    /// The proxy starts its successor.
     ProxySuccessor = "proxy.successor",
-    /// The control socket of a proxy that is replaced gets another name.
+    /// The control socket of a replaced proxy is renamed.
     ProxyAside = "proxy.aside",
-    /// A socket of the proxy's is renamed into its place.
+    /// A new socket of the proxy replaces the old one.
     ProxySocket = "proxy.socket",
-    /// The server's socket is renamed into its place.
+    /// The server's new socket replaces the old one.
     ServerSocket = "server.socket",
-    /// Who the server is, is noted.
+    /// The server's identity is recorded.
     ServerId = "server.id",
-    /// The server executes itself anew.
+    /// The server executes itself again.
     ServerExec = "server.exec",
-    /// The file of the state is created beside its place.
+    /// A new state file is created.
     StateCreate = "state.create",
-    /// What is in an empty state is written.
+    /// The content of an empty state is written.
     StateWrite = "state.write",
-    /// The file of the state is synced.
+    /// The state file is synced.
     StateSync = "state.sync",
-    /// The file of the state is renamed into its place.
+    /// The new state file gets its final name.
     StateRename = "state.rename",
     /// The folder of the state is synced.
     StateFolder = "state.folder",
-    /// A file of nginx's configuration is created beside its place.
+    /// A new file of nginx's configuration is created.
     NginxCreate = "nginx.create",
     /// A file of nginx's configuration is written.
     NginxWrite = "nginx.write",
     /// A file of nginx's configuration is synced.
     NginxSync = "nginx.sync",
-    /// A file of nginx's configuration is renamed into its place.
+    /// A new file of nginx's configuration replaces the old one.
     NginxRename = "nginx.rename",
     /// A file of nginx's configuration is removed.
     NginxRemove = "nginx.remove",
     /// The folder of nginx's configuration is synced.
     NginxFolder = "nginx.folder",
-    /// nginx is told to read its configuration anew.
+    /// nginx gets the signal to reload its configuration.
     NginxReload = "nginx.reload",
-    /// A unit file of systemd's, or its variables, is created beside its place.
+    /// A new unit file of systemd, or its file of variables, is created.
     UnitCreate = "unit.create",
     /// A unit file is written.
     UnitWrite = "unit.write",
     /// A unit file is synced.
     UnitSync = "unit.sync",
-    /// A unit file is renamed into its place.
+    /// The new unit file replaces the old one.
     UnitRename = "unit.rename",
     /// A unit file is removed.
     UnitRemove = "unit.remove",
-    /// The folder of an instance that systemd ran is removed.
+    /// The folder of an instance under systemd is removed.
     UnitFolder = "unit.folder",
-    /// systemd is told something.
+    /// systemd gets a call.
     SystemdCall = "systemd.call",
-    /// systemd begins to start or to stop a unit.
+    /// systemd queues the start or the stop of a unit.
     SystemdJob = "systemd.job",
 }
 
-/// Carries out a write or an outside effect.
+/// Runs a durable write or an outside effect.
 ///
 /// # Errors
-/// The effect's own, or that of a fault that a test has asked for.
+/// The error of the effect, or a requested fault.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 #[allow(clippy::inline_always)]
@@ -180,10 +180,10 @@ pub fn step<T>(_: Point, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T
     effect()
 }
 
-/// Carries out a write or an outside effect.
+/// Runs a durable write or an outside effect.
 ///
 /// # Errors
-/// The effect's own, or that of a fault that a test has asked for.
+/// The error of the effect, or a requested fault.
 #[cfg(feature = "failpoints")]
 pub fn step<T>(point: Point, effect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     trip(point, "before")?;
@@ -192,10 +192,10 @@ pub fn step<T>(point: Point, effect: impl FnOnce() -> io::Result<T>) -> io::Resu
     Ok(done)
 }
 
-/// Carries out an asynchronous write or outside effect. A fault is an error that `failed` makes one of the effect's own.
+/// Runs an asynchronous effect. `failed` converts a requested fault into the effect's error type.
 ///
 /// # Errors
-/// The effect's own, or that of a fault that a test has asked for.
+/// The error of the effect, or a requested fault.
 #[cfg(not(feature = "failpoints"))]
 pub async fn step_async<T, E>(
     _: Point,
@@ -205,10 +205,10 @@ pub async fn step_async<T, E>(
     effect.await
 }
 
-/// Carries out an asynchronous write or outside effect. A fault is an error that `failed` makes one of the effect's own.
+/// Runs an asynchronous effect. `failed` converts a requested fault into the effect's error type.
 ///
 /// # Errors
-/// The effect's own, or that of a fault that a test has asked for.
+/// The error of the effect, or a requested fault.
 #[cfg(feature = "failpoints")]
 pub async fn step_async<T, E>(
     point: Point,

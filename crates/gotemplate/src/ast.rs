@@ -1,6 +1,6 @@
-//! What a template is made of, once parsed. Places are in bytes from the start of the text.
+//! The syntax tree of a template. Positions are byte offsets in the text.
 
-/// A part of a template.
+/// A node of a template.
 #[derive(Debug, Clone)]
 pub enum Node {
     Text(String),
@@ -13,7 +13,7 @@ pub enum Node {
     Continue,
 }
 
-/// A block with a condition and perhaps another way.
+/// A block with a condition and an optional `else` part.
 #[derive(Debug, Clone)]
 pub struct Branch {
     pub pipe: Pipe,
@@ -21,18 +21,18 @@ pub struct Branch {
     pub otherwise: Vec<Node>,
 }
 
-/// A pipeline, and the variables that its value goes to.
+/// A pipeline, and the variables that receive its value.
 #[derive(Debug, Clone)]
 pub struct Pipe {
     pub at: usize,
     /// The variables, with their dollar signs.
     pub variables: Vec<String>,
-    /// Whether they are set rather than declared.
+    /// The variables are assigned (`=`), not declared (`:=`).
     pub assigns: bool,
     pub commands: Vec<Command>,
 }
 
-/// A word and its arguments: never without a word.
+/// A word and its arguments; there is always a word.
 #[derive(Debug, Clone)]
 pub struct Command {
     pub words: Vec<Expr>,
@@ -45,7 +45,7 @@ pub struct Expr {
     pub kind: ExprKind,
 }
 
-/// What an operand can be.
+/// The kinds of operands.
 #[derive(Debug, Clone)]
 pub enum ExprKind {
     Dot,
@@ -65,7 +65,7 @@ pub enum ExprKind {
 }
 
 impl ExprKind {
-    /// Whether it can take the value of the command before it.
+    /// The operand can take the value of the previous command.
     pub fn is_callable(&self) -> bool {
         !matches!(
             self,

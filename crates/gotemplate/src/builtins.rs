@@ -7,7 +7,8 @@ use crate::value::{Function, Value};
 use crate::verbs;
 use std::cmp::Ordering;
 
-/// All of them, by name. `and` and `or` are here for their names: what they do is in `eval`, since they may stop early.
+/// All builtin functions, by name. `and` and `or` only reserve their names: `eval` implements them, since they may stop
+/// early.
 pub fn all() -> Vec<(&'static str, Function)> {
     vec![
         ("and", Function::variadic(1, |_| Ok(Value::Nil))),
@@ -28,7 +29,7 @@ pub fn all() -> Vec<(&'static str, Function)> {
         ("html", Function::variadic(0, |values| Ok(escape::html(&plain(values)).into()))),
         ("js", Function::variadic(0, |values| Ok(escape::javascript(&plain(values)).into()))),
         ("urlquery", Function::variadic(0, |values| Ok(escape::query(&plain(values)).into()))),
-        ("call", Function::variadic(1, |_| Err("there are no function values that it could call".into()))),
+        ("call", Function::variadic(1, |_| Err("function values do not exist, so there is nothing to call".into()))),
     ]
 }
 
@@ -36,7 +37,7 @@ fn ordered(accepts: fn(Ordering) -> bool) -> Function {
     Function::new(2, move |values| Ok(Value::Bool(compare::order(&values[0], &values[1])?.is_some_and(accepts))))
 }
 
-/// What the escaping functions escape: nothing prints as it does in an action.
+/// The input of the escaping functions; a lone nil prints as in an action.
 fn plain(values: &[Value]) -> String {
     if let [Value::Nil] = values { "<no value>".into() } else { print(values) }
 }
@@ -57,7 +58,7 @@ fn length(values: &[Value]) -> Result<Value, String> {
     Ok(Value::Int(i64::try_from(length).unwrap_or(i64::MAX)))
 }
 
-/// `index x 1 "key"`: x, then what is at 1 in it, then what is at "key" in that.
+/// `index x 1 "key"`: the element 1 of x, then the element "key" of that.
 fn index(values: &[Value]) -> Result<Value, String> {
     let mut value = values[0].clone();
     for key in &values[1..] {
@@ -108,14 +109,14 @@ fn slice(values: &[Value]) -> Result<Value, String> {
     }
 }
 
-/// An index into something of that length; the end is one too where that is said.
+/// An index into a sequence of that length; with `end`, the length itself is valid too.
 fn position(key: &Value, length: usize, end: bool) -> Result<usize, String> {
     let Value::Int(number) = key else {
-        return Err(format!("an index is a whole number, not of type {}", key.type_name()));
+        return Err(format!("an index must be an integer, not of type {}", key.type_name()));
     };
     let fits = |position: &usize| *position < length || end && *position == length;
     usize::try_from(*number)
         .ok()
         .filter(fits)
-        .ok_or_else(|| format!("index {number} is out of range: there are {length}"))
+        .ok_or_else(|| format!("index {number} is out of range: the length is {length}"))
 }

@@ -1,13 +1,13 @@
-//! Which values are equal and which is less.
+//! Comparison of values.
 
 use crate::value::Value;
 use std::cmp::Ordering;
 
-/// `eq`: whether the first value is any of the others.
+/// `eq`: the first value equals one of the others.
 pub fn equal_any(first: &Value, others: &[Value]) -> Result<bool, String> {
     comparable(first)?;
     if others.is_empty() {
-        return Err("an argument is missing for the comparison".into());
+        return Err("the comparison lacks an argument".into());
     }
     for other in others {
         comparable(other)?;
@@ -25,7 +25,7 @@ fn comparable(value: &Value) -> Result<(), String> {
     }
 }
 
-#[allow(clippy::float_cmp, reason = "that is what the language says")]
+#[allow(clippy::float_cmp, reason = "the language compares floats exactly")]
 fn equal(one: &Value, other: &Value) -> Result<bool, String> {
     match (one, other) {
         (Value::Nil, other) | (other, Value::Nil) => Ok(matches!(other, Value::Nil)),
@@ -49,7 +49,7 @@ fn incompatible(one: &Value, other: &Value) -> String {
     format!("a {} and a {} cannot be compared", one.type_name(), other.type_name())
 }
 
-/// How the first value stands to the second; nothing where one of them is no number.
+/// The order of two numbers; `None` if one of the values is NaN or not a number.
 pub fn order(one: &Value, other: &Value) -> Result<Option<Ordering>, String> {
     match (one, other) {
         (Value::Int(one), Value::Int(other)) => Ok(Some(one.cmp(other))),

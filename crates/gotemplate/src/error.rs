@@ -1,6 +1,6 @@
-//! What is wrong with a template, and where.
+//! Errors in templates, with their position.
 
-/// What is wrong with a template: in its text, or with the data that it was executed with.
+/// An error in a template's text, or in its execution.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{template}:{line}:{column}: {}{problem}", within(action))]
 pub struct TemplateError {
@@ -10,45 +10,45 @@ pub struct TemplateError {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// The text of the action, where it is known: `{{ … }}`.
+    /// The text of the action, `{{ … }}`, if it is known.
     pub action: Option<String>,
-    /// What is wrong.
+    /// The error.
     pub problem: Problem,
 }
 
-/// What can be wrong.
+/// The kinds of errors.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The text is no template.
+    /// A syntax error.
     #[error("{0}")]
     Syntax(String),
-    /// No such function.
+    /// A call of an undefined function.
     #[error("function \"{0}\" is not defined")]
     UndefinedFunction(String),
-    /// No such variable.
+    /// A use of an undefined variable.
     #[error("variable \"{0}\" is not defined here")]
     UndefinedVariable(String),
-    /// No such template.
+    /// A use of an undefined template.
     #[error("template \"{0}\" is not defined")]
     UndefinedTemplate(String),
-    /// A value is not of the kind that is needed there.
+    /// A value of the wrong type.
     #[error("{0}")]
     Value(String),
-    /// A function says no.
+    /// An error of a function.
     #[error("{name}: {message}")]
     Function {
-        /// Its name.
+        /// The function's name.
         name: String,
-        /// What it says.
+        /// The function's error.
         message: String,
     },
     /// Blocks or templates are nested too deeply.
-    #[error("nested deeper than {0}: does a template call itself without end?")]
+    #[error("nested deeper than {0}; check for a template that calls itself without end")]
     TooDeep(usize),
-    /// It prints too much.
+    /// The output is too long.
     #[error("prints more than {0} bytes")]
     TooLong(usize),
-    /// It does too much.
+    /// The execution takes too many steps.
     #[error("takes more than {0} steps")]
     TooManySteps(u64),
 }
@@ -57,7 +57,7 @@ fn within(action: &Option<String>) -> String {
     action.as_ref().map_or_else(String::new, |action| format!("in {action}: "))
 }
 
-/// A problem at a place in the text, in bytes from its start.
+/// An error at a byte offset of the text.
 #[derive(Debug)]
 pub struct Fault {
     pub at: usize,
@@ -73,7 +73,7 @@ impl Fault {
         Fault { at, problem: Problem::Value(message.into()) }
     }
 
-    /// The same, for people.
+    /// Converts the offset to line and column, and adds the action.
     pub fn in_text(self, template: &str, text: &str) -> TemplateError {
         let at = floor(text, self.at);
         let before = &text[..at];
@@ -83,10 +83,10 @@ impl Fault {
     }
 }
 
-/// How much of an action is shown.
+/// How many characters of an action are shown.
 const SHOWN: usize = 80;
 
-/// The action that surrounds a place.
+/// The action at a byte offset.
 fn action(text: &str, at: usize) -> Option<String> {
     let start = text[..floor(text, at + 2)].rfind("{{")?;
     if text[start..at.max(start)].contains("}}") {

@@ -1,4 +1,4 @@
-//! Text that is to stand inside something else: HTML, JavaScript, a URL's query, quotes.
+//! Escaping of text for HTML, JavaScript, URL queries and quotes.
 
 use std::fmt::Write;
 
@@ -99,12 +99,12 @@ fn escaped(character: char, quote: char, ascii: bool, output: &mut String) {
     };
 }
 
-/// Whether Go takes it as printable: letters, marks, numbers, punctuation, symbols, and of spaces the common one.
+/// A character that Go prints: letters, marks, numbers, punctuation, symbols, and the ASCII space.
 fn is_printable(character: char) -> bool {
     if character == ' ' {
         return true;
     }
-    // Rust's own escapes agree but for marks that join to what stands before them, which Go prints.
+    // Rust's escapes differ only for combining marks, which Go prints.
     let joins = character.is_alphanumeric();
     !character.is_control() && !character.is_whitespace() && (joins || character.escape_debug().count() == 1)
 }

@@ -1,4 +1,4 @@
-//! Pipelines, commands and operands to values.
+//! Evaluates pipelines, commands and operands.
 
 use crate::ast::{Command, Expr, ExprKind, Pipe};
 use crate::error::{Fault, Problem};
@@ -6,7 +6,7 @@ use crate::exec::Run;
 use crate::value::{Function, Value};
 
 impl<'a> Run<'a> {
-    /// The value of a pipeline, which its variable gets too.
+    /// The value of a pipeline; also sets its variable.
     pub fn pipe(&mut self, pipe: &'a Pipe, dot: &Value) -> Result<Value, Fault> {
         let value = self.pipe_alone(pipe, dot)?;
         for name in &pipe.variables {
@@ -19,7 +19,7 @@ impl<'a> Run<'a> {
         Ok(value)
     }
 
-    /// The value of a pipeline; its variables are left alone.
+    /// The value of a pipeline; does not set its variables.
     pub fn pipe_alone(&mut self, pipe: &'a Pipe, dot: &Value) -> Result<Value, Fault> {
         let mut value = None;
         for command in &pipe.commands {
@@ -28,7 +28,7 @@ impl<'a> Run<'a> {
         Ok(value.unwrap_or_default())
     }
 
-    /// Sets the innermost variable of that name.
+    /// Assigns to the innermost variable of that name.
     pub fn assign(&mut self, at: usize, name: &str, value: Value) -> Result<(), Fault> {
         let variable = self.variables.iter_mut().rev().find(|(known, _)| *known == name);
         let (_, old) = variable.ok_or_else(|| undefined(at, name))?;
@@ -54,13 +54,13 @@ impl<'a> Run<'a> {
             }
             ExprKind::Nil => Err(Fault::value(word.at, "nil is not a command")),
             _ if !arguments.is_empty() || piped.is_some() => {
-                Err(Fault::value(word.at, "an argument for what is no function"))
+                Err(Fault::value(word.at, "an argument for a value that is not a function"))
             }
             _ => self.operand(word, dot),
         }
     }
 
-    /// The value of an operand that stands by itself.
+    /// The value of a lone operand.
     fn operand(&mut self, expr: &'a Expr, dot: &Value) -> Result<Value, Fault> {
         match &expr.kind {
             ExprKind::Dot => Ok(dot.clone()),
@@ -93,7 +93,7 @@ impl<'a> Run<'a> {
         variable.map(|(_, value)| value.clone()).ok_or_else(|| undefined(at, name))
     }
 
-    /// Calls a function. `and` and `or` look at their arguments one by one, and no further than they must.
+    /// Calls a function. `and` and `or` evaluate their arguments one by one, and only as far as necessary.
     fn function(
         &mut self,
         at: usize,
@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
         self.bounded(at, value)
     }
 
-    /// Goes from a value through its fields; the last one may be a method with arguments.
+    /// Follows a chain of fields; the last one may be a method with arguments.
     fn fields(
         &mut self,
         at: usize,
@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         let has_arguments = !arguments.is_empty() || piped.is_some();
         let Some((last, names)) = names.split_last() else {
             if has_arguments {
-                return Err(Fault::value(at, "an argument for what is no function"));
+                return Err(Fault::value(at, "an argument for a value that is not a function"));
             }
             return Ok(value);
         };
@@ -189,7 +189,7 @@ impl<'a> Run<'a> {
             return self.call(at, name, method, arguments, dot, piped);
         }
         if !arguments.is_empty() || piped.is_some() {
-            return Err(Fault::value(at, format!("{name} has arguments but is no method")));
+            return Err(Fault::value(at, format!("{name} has arguments but is not a method")));
         }
         match value {
             Value::Map(map) => Ok(map.entries.get(name).cloned().unwrap_or(Value::Missing)),
@@ -200,7 +200,7 @@ impl<'a> Run<'a> {
                     .ok_or_else(|| Fault::value(at, format!("a {} has no field {name}", object.name)))
             }
             Value::Missing => Ok(Value::Missing),
-            Value::Nil => Err(Fault::value(at, format!("there is nothing that could have a field {name}"))),
+            Value::Nil => Err(Fault::value(at, format!("nil has no field {name}"))),
             other => Err(Fault::value(at, format!("a {} has no field {name}", other.type_name()))),
         }
     }

@@ -1,20 +1,22 @@
-//! Blocks, executed: what is printed, how often, and with which dot.
+//! Executes nodes: output, loops, and the dot.
 
 use crate::ast::{Branch, Node};
 use crate::error::{Fault, Problem};
+use crate::functions::Functions;
+use crate::limits::Limits;
 use crate::parse::Definitions;
 use crate::print::print_into;
-use crate::template::Limits;
-use crate::value::{Functions, Value};
+use crate::value::Value;
 use std::sync::Arc;
 
-/// How deep lists and maps may be nested: what JSON parsers allow.
+/// The maximum nesting depth of lists and maps, as in JSON parsers.
 const VALUE_DEPTH: usize = 130;
 
-/// How much a function may make for one step: else a loop of few steps that makes much and prints nothing takes hours.
+/// Bytes of a function's result that count as one step: otherwise a short loop with large, unprinted results takes
+/// hours.
 const STEP_BYTES: usize = 100;
 
-/// One execution of a template.
+/// An execution of a template.
 pub struct Run<'a> {
     definitions: &'a Definitions,
     pub functions: &'a Functions,
@@ -22,11 +24,11 @@ pub struct Run<'a> {
     pub output: String,
     depth: usize,
     steps: u64,
-    /// The variables that are visible, the innermost last; the first of a template is `$`.
+    /// The visible variables, the innermost last; the first variable of a template is `$`.
     pub variables: Vec<(&'a str, Value)>,
 }
 
-/// How a list of nodes ended.
+/// The way in which a list of nodes ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Flow {
     On,
@@ -52,7 +54,7 @@ impl<'a> Run<'a> {
         done.map(|_| ())
     }
 
-    /// Goes one level down, if there is one.
+    /// Enters a nesting level, or fails at the limit.
     pub fn deeper(&mut self, at: usize) -> Result<(), Fault> {
         self.depth += 1;
         let limit = self.limits.depth;
@@ -70,8 +72,8 @@ impl<'a> Run<'a> {
         if self.steps > limit { Err(Fault { at, problem: Problem::TooManySteps(limit) }) } else { Ok(()) }
     }
 
-    /// A value that a function answers, if it is no larger than what may be printed. What it made is counted as steps;
-    /// what it only handed on is not.
+    /// Checks that a function's result does not exceed the output limit. A new value counts as steps by its size; a
+    /// value that was merely passed on does not.
     pub fn bounded(&mut self, at: usize, value: Value) -> Result<Value, Fault> {
         if value.depth() > VALUE_DEPTH {
             return Err(Fault { at, problem: Problem::TooDeep(VALUE_DEPTH) });
@@ -162,7 +164,7 @@ impl<'a> Run<'a> {
         self.deeper(at)?;
         let visible = self.variables.len();
         let value = self.pipe_alone(&branch.pipe, dot)?;
-        // Its variables are there in the other way too, with the whole value, as in Go.
+        // The variables are visible in the `else` part too, with the whole value, as in Go.
         for name in branch.pipe.variables.iter().filter(|_| !branch.pipe.assigns) {
             self.variables.push((name, value.clone()));
         }
@@ -195,7 +197,7 @@ impl<'a> Run<'a> {
                 }
             }
             other => {
-                return Err(Fault::value(at, format!("range cannot go over a {}", other.type_name())));
+                return Err(Fault::value(at, format!("range cannot iterate over a {}", other.type_name())));
             }
         }
         let flow = if any { Flow::On } else { self.nodes(&branch.otherwise, dot)? };
@@ -204,7 +206,7 @@ impl<'a> Run<'a> {
         Ok(flow)
     }
 
-    /// One turn of a range.
+    /// One iteration of a range.
     fn turn(&mut self, branch: &'a Branch, index: Value, item: &Value) -> Result<Flow, Fault> {
         self.step(branch.pipe.at)?;
         let visible = self.variables.len();
@@ -227,7 +229,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// An action's value as it is printed: nothing has words of its own there.
+/// Prints an action's value; nil prints as `<no value>`.
 fn print_action(value: &Value, output: &mut String) {
     match value {
         Value::Nil | Value::Missing => output.push_str("<no value>"),

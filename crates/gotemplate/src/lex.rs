@@ -1,23 +1,23 @@
-//! Text to tokens. Spaces inside actions are tokens, since the language needs them between operands.
+//! Splits the text into tokens. Spaces inside actions are tokens, since they must separate operands.
 
 use crate::error::Fault;
 use crate::literal;
 
-/// A token and its place.
+/// A token and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Token {
     pub at: usize,
     pub kind: Kind,
 }
 
-/// What tokens there are.
+/// The kinds of tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Text(String),
     Open,
     Close,
     Space,
-    /// A word that is not reserved.
+    /// A word that is not a keyword.
     Word(String),
     Keyword(Keyword),
     /// `.name`, without the dot
@@ -39,7 +39,7 @@ pub enum Kind {
     End,
 }
 
-/// The words that begin and end blocks.
+/// The keywords of blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Keyword {
     Block,
@@ -101,7 +101,7 @@ impl<'a> Lexer<'a> {
         self.tokens.push(Token { at, kind });
     }
 
-    /// Everything from `{{` to `}}`; answers whether the text after it is to be trimmed.
+    /// Everything from `{{` to `}}`; returns `true` if the following text is trimmed.
     fn action(&mut self, trims_before: bool) -> Result<bool, Fault> {
         let start = self.at;
         self.at += OPEN.len() + if trims_before { 2 } else { 0 };
@@ -138,14 +138,14 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Goes past `}}`, if that is what comes; answers whether it trims.
+    /// Consumes `}}` if it comes next, and returns `true` if it trims.
     fn close(&mut self) -> Option<bool> {
         let rest = self.rest();
         if rest.starts_with(CLOSE) {
             self.at += CLOSE.len();
             return Some(false);
         }
-        // A trimming end needs a space before its hyphen; of many spaces, the last.
+        // A trimming end needs a space before its hyphen; of several spaces, the last.
         let after = rest.trim_start_matches(SPACES);
         if after.len() < rest.len() && after.strip_prefix('-').is_some_and(|rest| rest.starts_with(CLOSE)) {
             self.at = self.text.len() - after.len() + 1 + CLOSE.len();
@@ -209,13 +209,13 @@ impl<'a> Lexer<'a> {
         Ok(kind)
     }
 
-    /// A word must end where something else can begin.
+    /// Checks that a word ends where another token can begin.
     fn terminated(&self, at: usize, length: usize) -> Result<(), Fault> {
         let rest = &self.text[at + length..];
         let ends = rest.is_empty()
             || rest.starts_with(|next| SPACES.contains(&next) || ".,|:)(".contains(next))
             || rest.starts_with(CLOSE);
-        // `=` too, as in Go: `{{$x=1}}`.
+        // `=` is allowed too, as in Go: `{{$x=1}}`.
         if ends || rest.starts_with('=') {
             return Ok(());
         }
@@ -228,7 +228,7 @@ fn is_word(character: char) -> bool {
     character == '_' || character.is_alphanumeric()
 }
 
-/// The word that the text begins with.
+/// The word at the beginning of the text.
 fn word(text: &str) -> &str {
     &text[..text.find(|character| !is_word(character)).unwrap_or(text.len())]
 }

@@ -1,11 +1,11 @@
-//! The language of Go's `text/template`: what Go's own implementation accepts and prints, this one accepts and prints.
+//! The language of Go's `text/template`: this crate accepts and prints exactly what Go's own implementation does.
 //!
-//! A [`Template`] is parsed once, with every mistake that can be seen without data: syntax, unbalanced blocks, functions
-//! and variables that are not defined. It is executed with [`Functions`] that may differ each time, since they are
-//! closures over whatever the caller likes. The crate does no I/O, and what a template may cost is bounded by [`Limits`].
+//! A [`Template`] is parsed once, which finds every error that does not depend on data: syntax, unbalanced blocks,
+//! undefined functions and variables. Each execution may use other [`Functions`], which are closures. The crate does no
+//! I/O, and [`Limits`] bound the cost of a template.
 //!
-//! The language is that of Go 1.19, with `{{else with}}` and `{{range 5}}` of later ones. Left out: `call`, since there
-//! are no function values, and complex numbers. Text is UTF-8 throughout.
+//! The language is that of Go 1.19, with `{{else with}}` and `{{range 5}}` of later versions. Not supported: `call`,
+//! since there are no function values, and complex numbers. All text is UTF-8.
 
 mod ast;
 mod builtins;
@@ -14,7 +14,9 @@ mod error;
 mod escape;
 mod eval;
 mod exec;
+mod functions;
 mod lex;
+mod limits;
 mod literal;
 mod number;
 mod parse;
@@ -25,7 +27,9 @@ mod value;
 mod verbs;
 
 pub use error::{Problem, TemplateError};
+pub use functions::Functions;
+pub use limits::Limits;
 pub use print::{print, print_line};
-pub use template::{Limits, Template};
-pub use value::{Element, Function, Functions, List, Map, Object, Value};
+pub use template::Template;
+pub use value::{Element, Function, List, Map, Object, Value};
 pub use verbs::format;

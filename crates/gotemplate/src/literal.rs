@@ -1,4 +1,4 @@
-//! Literals as Go writes them: numbers, characters, quoted and raw strings.
+//! Parses Go's literals: numbers, characters, quoted and raw strings.
 
 /// A number.
 pub enum Number {
@@ -6,7 +6,7 @@ pub enum Number {
     Float(f64),
 }
 
-/// The string that the text begins with, and how many bytes it takes.
+/// The string at the beginning of the text, and its length in bytes.
 pub fn quoted(text: &str) -> Result<(String, usize), String> {
     if let Some(raw) = text.strip_prefix('`') {
         let end = raw.find('`').ok_or("unterminated raw string")?;
@@ -40,7 +40,7 @@ pub fn quoted(text: &str) -> Result<(String, usize), String> {
     Ok((text, at + 1))
 }
 
-/// The character constant that the text begins with, as its number, and how many bytes it takes.
+/// The character constant at the beginning of the text, as a number, and its length in bytes.
 pub fn character(text: &str) -> Result<(i64, usize), String> {
     const BAD: &str = "malformed character constant";
     let rest = &text[1..];
@@ -63,7 +63,7 @@ enum Escaped {
     Character(char),
 }
 
-/// What a backslash and what follows it mean, and how many bytes they take.
+/// The meaning of an escape sequence, and its length in bytes.
 fn escape(text: &str, quote: char) -> Result<(Escaped, usize), String> {
     let bad = || format!("unknown escape {:?}", text.chars().take(2).collect::<String>());
     let second = text[1..].chars().next().ok_or_else(bad)?;
@@ -93,7 +93,7 @@ fn escape(text: &str, quote: char) -> Result<(Escaped, usize), String> {
     }
 }
 
-/// The number that the text begins with, and how many bytes it takes.
+/// The number at the beginning of the text, and its length in bytes.
 pub fn number(text: &str) -> Result<(Number, usize), String> {
     let bytes = text.as_bytes();
     let mut end = usize::from(matches!(bytes.first(), Some(b'+' | b'-')));
@@ -147,7 +147,7 @@ pub fn number(text: &str) -> Result<(Number, usize), String> {
     value.map(|value| (Number::Int(value), end)).ok_or_else(|| format!("{written} overflows int"))
 }
 
-/// `1.8p3`: what follows `0x`.
+/// Parses the part of a hexadecimal float after `0x`, such as `1.8p3`.
 fn hexadecimal_float(digits: &str) -> Option<f64> {
     let (mantissa, exponent) = digits.split_once('p')?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -155,7 +155,7 @@ fn hexadecimal_float(digits: &str) -> Option<f64> {
     let value = u64::from_str_radix(&all, 16).ok()?;
     let exponent: i32 = exponent.parse().ok()?;
     let exponent = exponent.checked_sub(i32::try_from(fraction.len()).ok()?.checked_mul(4)?)?;
-    #[allow(clippy::cast_precision_loss, reason = "a literal of more than 53 bits is rounded in Go too")]
+    #[allow(clippy::cast_precision_loss, reason = "Go rounds literals of more than 53 bits too")]
     let value = value as f64 * 2f64.powi(exponent);
     value.is_finite().then_some(value)
 }

@@ -1,11 +1,11 @@
-//! Floating-point numbers in decimal, as Go's `strconv.FormatFloat` writes them.
+//! Formats floating-point numbers in decimal, as Go's `strconv.FormatFloat` does.
 
-/// Beyond so many decimals of any number there are only zeros, 1074 being those of the least one. And Rust's `format!`
-/// panics where it is asked for more than 65,535.
+/// All further decimals of any number are zeros: the smallest number has 1074. Rust's `format!` panics for more than
+/// 65,535.
 const DECIMALS_MAX: usize = 1100;
 
-/// `form` is one of `e`, `f` and `g`; without a precision, as few digits as tell the number from all others. Without a
-/// sign for positive numbers.
+/// Formats a number. `form` is `e`, `f` or `g`; without a precision, the result has as few digits as identify the
+/// number. Positive numbers get no sign.
 pub fn float(value: f64, form: char, precision: Option<usize>) -> String {
     if value.is_nan() {
         return "NaN".into();
@@ -33,7 +33,7 @@ pub fn float(value: f64, form: char, precision: Option<usize>) -> String {
     format!("{sign}{written}")
 }
 
-/// Rust's `1.5e7` to Go's `1.5e+07`.
+/// Converts Rust's `1.5e7` to Go's `1.5e+07`.
 fn scientific(written: &str) -> String {
     let (mantissa, exponent) = written.split_once('e').unwrap_or((written, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -41,7 +41,7 @@ fn scientific(written: &str) -> String {
     format!("{mantissa}e{sign}{:02}", exponent.abs())
 }
 
-/// The shorter of the two forms; trailing zeros are left out.
+/// The shorter of both forms, without trailing zeros.
 fn general(value: f64, precision: Option<usize>) -> String {
     let written = match precision {
         None => format!("{value:e}"),
@@ -73,7 +73,7 @@ fn general(value: f64, precision: Option<usize>) -> String {
     format!("{}.{}", &digits[..whole], &digits[whole..])
 }
 
-/// `%b` of a floating-point number: `6755399441055744p-52`.
+/// Formats a number by `%b`: `6755399441055744p-52`.
 pub fn binary(value: f64) -> String {
     if !value.is_finite() {
         return float(value, 'g', None);
@@ -85,7 +85,7 @@ pub fn binary(value: f64) -> String {
     format!("{sign}{mantissa}p{:+}", exponent - 1075)
 }
 
-/// `%x` of a floating-point number: `0x1.8p+01`.
+/// Formats a number by `%x`: `0x1.8p+01`.
 pub fn hexadecimal(value: f64) -> String {
     if !value.is_finite() {
         return float(value, 'g', None);
@@ -97,7 +97,7 @@ pub fn hexadecimal(value: f64) -> String {
         return format!("{sign}0x0p+00");
     }
     if exponent == -1023 {
-        // Subnormal: Go normalizes.
+        // A subnormal number: Go normalizes it.
         let shift = fraction.leading_zeros() - 11;
         fraction = (fraction << shift) & ((1 << 52) - 1);
         exponent = -1022 - i64::from(shift);

@@ -1,15 +1,15 @@
-//! Tokens to blocks: what `{{if}}`, `{{range}}`, `{{define}}` and the others enclose.
+//! Parses tokens into blocks: `{{if}}`, `{{range}}`, `{{define}}` and the others.
 
 use crate::ast::{Branch, Node};
 use crate::error::{Fault, Problem};
+use crate::functions::Functions;
 use crate::lex::{Keyword, Kind, Token};
-use crate::value::Functions;
 use std::collections::BTreeMap;
 
-/// How deep blocks and parentheses may be nested in the text.
+/// The maximum nesting depth of blocks and parentheses in the text.
 pub const DEPTH: usize = 100;
 
-/// Named templates; the main one has the name of the file.
+/// Templates by name; the main template has the name of the file.
 pub type Definitions = BTreeMap<String, Vec<Node>>;
 
 pub struct Parser<'a> {
@@ -23,7 +23,7 @@ pub struct Parser<'a> {
     definitions: Definitions,
 }
 
-/// What ended a list of nodes.
+/// The token that ended a list of nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     End,
@@ -31,7 +31,7 @@ enum Ending {
     Text,
 }
 
-/// All templates of a text.
+/// Parses all templates of a text.
 pub fn parse(name: &str, tokens: Vec<Token>, functions: &Functions) -> Result<Definitions, Fault> {
     let mut parser = Parser {
         tokens,
@@ -45,7 +45,7 @@ pub fn parse(name: &str, tokens: Vec<Token>, functions: &Functions) -> Result<De
     let (nodes, ending, at) = parser.nodes(true)?;
     match ending {
         Ending::Text => {
-            // As in Go, a file that only defines does not replace what it defines under its own name.
+            // As in Go, a file with only definitions does not replace a definition of its own name.
             parser.define(0, name.into(), nodes)?;
             Ok(parser.definitions)
         }
@@ -56,7 +56,7 @@ pub fn parse(name: &str, tokens: Vec<Token>, functions: &Functions) -> Result<De
 
 impl Parser<'_> {
     pub fn peek(&self) -> &Token {
-        // The last token is the end, and nothing goes past it.
+        // The last token is the end, which is never consumed.
         &self.tokens[self.next.min(self.tokens.len() - 1)]
     }
 
@@ -101,13 +101,14 @@ impl Parser<'_> {
         Err(Fault::syntax(token.at, format!("unexpected {what} in {place}")))
     }
 
-    /// Goes one level down, if there is one.
+    /// Enters a nesting level, or fails at the limit.
     pub fn deeper(&mut self, at: usize) -> Result<(), Fault> {
         self.depth += 1;
         if self.depth > DEPTH { Err(Fault { at, problem: Problem::TooDeep(DEPTH) }) } else { Ok(()) }
     }
 
-    /// Nodes up to what ends them, which is taken; the place of the end too. After an `else`, what it is with is next.
+    /// Parses nodes up to the token that ends them, consumes it, and returns its position. After `else`, its condition
+    /// comes next.
     fn nodes(&mut self, top: bool) -> Result<(Vec<Node>, Ending, usize), Fault> {
         let mut nodes = Vec::new();
         loop {
@@ -130,7 +131,7 @@ impl Parser<'_> {
                         Keyword::Else => return Ok((nodes, Ending::Else, token.at)),
                         Keyword::Define if top => self.definition()?,
                         Keyword::Define => {
-                            return Err(Fault::syntax(token.at, "{{define}} must stand outside of all blocks"));
+                            return Err(Fault::syntax(token.at, "{{define}} must be outside of all blocks"));
                         }
                         other => nodes.push(self.block(token.at, other)?),
                     }
@@ -170,17 +171,17 @@ impl Parser<'_> {
                 self.close(word)?;
                 Ok(node)
             }
-            // Taken by the caller.
+            // The caller has consumed these keywords.
             Keyword::Define | Keyword::Else | Keyword::End => Err(Fault::syntax(at, "unexpected keyword")),
         }
     }
 
-    /// `{{if}}`, `{{with}}` and `{{range}}`, up to their `{{end}}`.
+    /// Parses `{{if}}`, `{{with}}` or `{{range}}`, up to its `{{end}}`.
     fn branch(&mut self, at: usize, word: &'static str) -> Result<Branch, Fault> {
         self.deeper(at)?;
         let visible = self.variables.len();
         let pipe = self.pipe(word, &Kind::Close)?;
-        // Break and continue belong to the body, not to what is done when there is nothing to range over.
+        // Break and continue are allowed in the body, not in the `else` part.
         self.ranges += usize::from(word == "range");
         let (then, ending, end) = self.nodes(false)?;
         self.ranges -= usize::from(word == "range");
@@ -194,7 +195,7 @@ impl Parser<'_> {
         Ok(Branch { pipe, then, otherwise })
     }
 
-    /// What follows an `{{else`: its own block, or `if` and `with` that end with the whole.
+    /// Parses the part after `{{else`: a block, or an `if` or `with` that shares the `{{end}}`.
     fn otherwise(&mut self, at: usize, end: usize, word: &'static str) -> Result<Vec<Node>, Fault> {
         self.skip_spaces();
         let token = self.take();
@@ -221,7 +222,7 @@ impl Parser<'_> {
         self.define(at, name, body)
     }
 
-    /// The nodes of a template of its own: it sees none of the variables around it.
+    /// Parses the body of a separate template, which sees none of the surrounding variables.
     fn body(&mut self, at: usize, word: &'static str) -> Result<Vec<Node>, Fault> {
         self.deeper(at)?;
         let variables = std::mem::replace(&mut self.variables, vec!["$".into()]);
@@ -237,7 +238,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Keeps a template. Of two with one name, one must be empty; the other one holds.
+    /// Stores a template. Of two with the same name one must be empty, and the other is kept.
     fn define(&mut self, at: usize, name: String, nodes: Vec<Node>) -> Result<(), Fault> {
         let empty =
             |nodes: &[Node]| nodes.iter().all(|node| matches!(node, Node::Text(text) if text.trim().is_empty()));

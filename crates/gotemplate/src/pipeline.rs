@@ -1,4 +1,4 @@
-//! Tokens to pipelines: variables, commands and operands.
+//! Parses tokens into pipelines: variables, commands and operands.
 
 use crate::ast::{Command, Expr, ExprKind, Pipe};
 use crate::error::{Fault, Problem};
@@ -6,7 +6,7 @@ use crate::lex::{Kind, Token};
 use crate::parse::Parser;
 
 impl Parser<'_> {
-    /// A pipeline up to `end`, which is taken: the close of an action or a right parenthesis.
+    /// Parses a pipeline up to `end`, which is consumed: the end of an action or a right parenthesis.
     pub fn pipe(&mut self, place: &'static str, end: &Kind) -> Result<Pipe, Fault> {
         self.skip_spaces();
         let at = self.peek().at;
@@ -38,14 +38,14 @@ impl Parser<'_> {
                 return Err(Fault::syntax(word.at, format!("stage {stage} of the pipeline cannot take a value")));
             }
         }
-        // Visible after the pipeline only, so that a declaration may use an outer variable of the same name.
+        // Visible only after the pipeline, so that a declaration may use an outer variable of the same name.
         if !assigns {
             self.variables.extend(variables.iter().cloned());
         }
         Ok(Pipe { at, variables, assigns, commands })
     }
 
-    /// `$x :=`, `$x =` or, in a range, `$i, $x :=`; nothing if the pipeline begins otherwise.
+    /// Parses `$x :=`, `$x =` or, in a range, `$i, $x :=`; returns no variables if the pipeline begins otherwise.
     fn declaration(&mut self, place: &str) -> Result<(Vec<String>, bool), Fault> {
         let start = self.position();
         let mut variables = Vec::new();
@@ -79,7 +79,7 @@ impl Parser<'_> {
         Ok((Vec::new(), false))
     }
 
-    /// Operands with spaces between them, up to a pipe, which is taken and told, or an end.
+    /// Parses operands, separated by spaces, up to an end or a pipe; consumes the pipe and returns `true` for it.
     fn command(&mut self, place: &str) -> Result<(Command, bool), Fault> {
         let mut words = Vec::new();
         loop {
@@ -106,7 +106,7 @@ impl Parser<'_> {
         Ok((Command { words }, piped))
     }
 
-    /// An operand with the fields that follow it.
+    /// Parses an operand with its fields.
     fn operand(&mut self, place: &str) -> Result<Expr, Fault> {
         let token = self.take();
         let at = token.at;

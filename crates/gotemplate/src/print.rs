@@ -1,9 +1,9 @@
-//! How values print: Go's `fmt.Sprint` and `fmt.Sprintln`.
+//! Prints values as Go's `fmt.Sprint` and `fmt.Sprintln`.
 
 use crate::value::Value;
 use crate::verbs::{Directive, write_value};
 
-/// The values one after the other, with a space between two neither of which is a string.
+/// The values, with a space between two that are both not strings.
 #[must_use]
 pub fn print(values: &[Value]) -> String {
     let mut output = String::new();
@@ -11,7 +11,7 @@ pub fn print(values: &[Value]) -> String {
     output
 }
 
-/// The values with spaces between them, and an end of line.
+/// The values, separated by spaces, and a newline.
 #[must_use]
 pub fn print_line(values: &[Value]) -> String {
     let mut output = String::new();
@@ -25,7 +25,7 @@ pub fn print_line(values: &[Value]) -> String {
     output
 }
 
-/// As [`print()`], behind what is there.
+/// Appends the same text as [`print()`] to `output`.
 pub fn print_into(values: &[Value], output: &mut String) {
     let mut after_text = true;
     for value in values {

@@ -1,31 +1,15 @@
-//! A template, from its text to what it prints.
+//! Parses and executes a template.
 
 use crate::error::TemplateError;
 use crate::exec::Run;
+use crate::functions::Functions;
+use crate::limits::Limits;
 use crate::parse::Definitions;
-use crate::value::{Functions, Value};
+use crate::value::Value;
 use crate::{lex, parse};
 use std::sync::Arc;
 
-/// What executing a template may cost.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How deep blocks, parentheses and templates that call each other may be nested.
-    pub depth: usize,
-    /// How many bytes it may print.
-    pub output_bytes: usize,
-    /// How many nodes and functions it may go through: what ends a loop that prints nothing.
-    pub steps: u64,
-}
-
-impl Default for Limits {
-    /// More than a configuration file needs: 200 deep, 64 MiB, ten million steps.
-    fn default() -> Self {
-        Limits { depth: 200, output_bytes: 64 << 20, steps: 10_000_000 }
-    }
-}
-
-/// A template that was parsed.
+/// A parsed template.
 #[derive(Debug, Clone)]
 pub struct Template {
     name: String,
@@ -34,20 +18,20 @@ pub struct Template {
 }
 
 impl Template {
-    /// Parses `text`. The functions that it calls must be among `functions`, by name.
+    /// Parses `text`. The functions that it calls must be in `functions`.
     ///
     /// # Errors
-    /// With the first mistake and its place.
+    /// The first error and its position.
     pub fn parse(name: &str, text: &str, functions: &Functions) -> Result<Template, TemplateError> {
         let parsed = lex::tokens(text).and_then(|tokens| parse::parse(name, tokens, functions));
         let definitions = parsed.map_err(|fault| fault.in_text(name, text))?;
         Ok(Template { name: name.into(), text: text.into(), definitions: Arc::new(definitions) })
     }
 
-    /// What the template prints.
+    /// Executes the template and returns its output.
     ///
     /// # Errors
-    /// With the place at which a value is not as it must be, a function says no, or a limit is reached.
+    /// An error at the position where a value has the wrong type, a function fails, or a limit is reached.
     pub fn execute(&self, data: &Value, functions: &Functions, limits: &Limits) -> Result<String, TemplateError> {
         let mut run = Run::new(&self.definitions, functions, *limits);
         let data = if matches!(data, Value::Nil) { Value::Missing } else { data.clone() };

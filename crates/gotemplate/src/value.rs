@@ -1,4 +1,4 @@
-//! Values as templates see them: what Go's reflection would say of the types that occur.
+//! Values, with the types that Go's reflection would report.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,13 +6,13 @@ use std::sync::Arc;
 /// A value.
 #[derive(Debug, Clone, Default)]
 pub enum Value {
-    /// Nothing: JSON's null, `nil`.
+    /// JSON's null, or `nil`.
     #[default]
     Nil,
-    /// A key that a map does not have, or the dot where there are no data. Its fields are missing too, while those of
-    /// [`Value::Nil`] are a mistake. Functions are never given it: they get [`Value::Nil`].
+    /// A missing key of a map, or the dot without data. Its fields are missing too, while a field of [`Value::Nil`] is
+    /// an error. Functions receive [`Value::Nil`] instead.
     Missing,
-    /// A truth value.
+    /// A boolean.
     Bool(bool),
     /// Go's `int`.
     Int(i64),
@@ -22,13 +22,13 @@ pub enum Value {
     Text(Arc<str>),
     /// A slice.
     List(Arc<List>),
-    /// A map with strings as its keys.
+    /// A map with string keys.
     Map(Arc<Map>),
     /// A struct, or anything with methods.
     Object(Arc<Object>),
 }
 
-/// What a slice or a map holds, as Go's types tell it.
+/// The element type of a slice or map, in Go's terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
     /// `interface {}`
@@ -53,7 +53,7 @@ impl Element {
         }
     }
 
-    /// What `index` says of a key that is not there.
+    /// The result of `index` for a missing key.
     pub(crate) fn zero(self) -> Value {
         match self {
             Element::Text => Value::from(""),
@@ -66,14 +66,14 @@ impl Element {
 /// A slice: its elements and their type.
 #[derive(Debug, Clone)]
 pub struct List {
-    /// The type of the elements: functions such as confd's `reverse` and `join` tell slices apart by it.
+    /// The type of the elements: functions such as confd's `reverse` and `join` distinguish slices by it.
     pub element: Element,
     /// The elements.
     pub items: Vec<Value>,
     depth: usize,
 }
 
-/// A map: its entries, which are ranged over and printed in the order of their keys, and their type.
+/// A map: its entries, which are iterated and printed by key, and their type.
 #[derive(Debug, Clone)]
 pub struct Map {
     /// The type of the values.
@@ -83,7 +83,7 @@ pub struct Map {
     depth: usize,
 }
 
-/// A struct: named fields in their order, and methods.
+/// A struct: named fields in order, and methods.
 #[derive(Clone)]
 pub struct Object {
     /// The type's name in Go.
@@ -92,7 +92,7 @@ pub struct Object {
     pub fields: Vec<(&'static str, Value)>,
     /// The methods.
     pub methods: Vec<(&'static str, Function)>,
-    /// How it prints, where the type has a method `String`.
+    /// The printed form, if the type has a method `String`.
     pub text: Option<String>,
 }
 
@@ -122,7 +122,7 @@ impl Value {
         Value::Map(Arc::new(Map { element, entries, depth }))
     }
 
-    /// How deep lists and maps are nested in it. Bounded, since printing and dropping a value go down into it.
+    /// The nesting depth of lists and maps. Bounded, since printing and dropping a value are recursive.
     pub(crate) fn depth(&self) -> usize {
         match self {
             Value::List(list) => list.depth,
@@ -137,13 +137,13 @@ impl Value {
         Value::Object(Arc::new(Object { name, fields, methods: Vec::new(), text: None }))
     }
 
-    /// The text, if it is one.
+    /// The text, if the value is a string.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         if let Value::Text(text) = self { Some(text) } else { None }
     }
 
-    /// The name of its type in Go, as error messages and `%T` tell it.
+    /// The name of the value's type in Go, for error messages and `%T`.
     #[must_use]
     pub fn type_name(&self) -> String {
         match self {
@@ -158,7 +158,7 @@ impl Value {
         }
     }
 
-    /// Whether `if` takes it as true: what is not zero or empty is.
+    /// The condition of `if`: the value is neither zero nor empty.
     #[must_use]
     pub fn is_true(&self) -> bool {
         match self {
@@ -186,51 +186,27 @@ impl From<String> for Value {
     }
 }
 
-/// What a function is given, and what it answers: a value, or what is wrong, which ends the execution.
+/// The signature of a function; an error ends the execution.
 type Call = dyn Fn(&[Value]) -> Result<Value, String> + Send + Sync;
 
 /// A function or method that templates may call.
 #[derive(Clone)]
 pub struct Function {
-    /// How many arguments it needs.
+    /// The minimum number of arguments.
     pub(crate) min: usize,
-    /// How many it takes; none: any number.
+    /// The maximum number of arguments; `None`: no limit.
     pub(crate) max: Option<usize>,
     pub(crate) call: Arc<Call>,
 }
 
 impl Function {
-    /// A function of exactly that many arguments.
+    /// A function with exactly that many arguments.
     pub fn new(arguments: usize, call: impl Fn(&[Value]) -> Result<Value, String> + Send + Sync + 'static) -> Self {
         Function { min: arguments, max: Some(arguments), call: Arc::new(call) }
     }
 
-    /// A function of at least that many arguments.
+    /// A function with at least that many arguments.
     pub fn variadic(min: usize, call: impl Fn(&[Value]) -> Result<Value, String> + Send + Sync + 'static) -> Self {
         Function { min, max: None, call: Arc::new(call) }
-    }
-}
-
-/// The functions that templates may call, by name: Go's own ones, and those that are added.
-#[derive(Clone)]
-pub struct Functions {
-    pub(crate) by_name: BTreeMap<&'static str, Function>,
-}
-
-impl Default for Functions {
-    fn default() -> Self {
-        Functions { by_name: crate::builtins::all().into_iter().collect() }
-    }
-}
-
-impl Functions {
-    /// Adds a function, or replaces the one of that name.
-    pub fn insert(&mut self, name: &'static str, function: Function) {
-        self.by_name.insert(name, function);
-    }
-
-    /// The names.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.by_name.keys().copied()
     }
 }

@@ -5,15 +5,15 @@ use crate::number;
 use crate::value::{Object, Value};
 use std::fmt::Write;
 
-/// No width or precision is larger, as in Go.
+/// The largest width or precision, as in Go.
 const LARGEST: i64 = 1_000_000;
 
-/// No value prints longer: what is printed of it is cut there, and the caller's own limit says so.
+/// The longest printed value: a longer one is cut, and the caller's own limit then reports it.
 const PRINTED: usize = (64 << 20) + 1;
 
-/// One `%…` of a format.
+/// A verb of a format with its flags, `%…`.
 #[derive(Debug, Clone, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "they are the flags of the format")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the format")]
 pub struct Directive {
     verb: char,
     plus: bool,
@@ -26,13 +26,13 @@ pub struct Directive {
 }
 
 impl Directive {
-    /// `%v`
+    /// The directive `%v`.
     pub fn plain() -> Self {
         Directive { verb: 'v', ..Directive::default() }
     }
 }
 
-/// Formats the values as the format says. What does not fit together is shown in the text, as in Go: `%!d(string=hi)`.
+/// Formats the values. A mismatch shows up in the text, as in Go: `%!d(string=hi)`.
 #[must_use]
 pub fn format(format: &str, values: &[Value]) -> String {
     let mut output = String::new();
@@ -99,7 +99,7 @@ pub fn format(format: &str, values: &[Value]) -> String {
     output
 }
 
-/// What is left over.
+/// Appends the unused values.
 fn extra(values: &[Value], output: &mut String) {
     output.push_str("%!(EXTRA ");
     for (index, value) in values.iter().enumerate() {
@@ -131,14 +131,14 @@ fn flags<'a>(text: &'a str, directive: &mut Directive) -> &'a str {
     ""
 }
 
-/// A number of digits; none if it is missing or too large.
+/// Parses a number; `None` if it is missing or too large.
 fn digits(text: &str) -> (Option<usize>, &str) {
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let number = text[..end].parse::<i64>().ok().filter(|number| *number <= LARGEST);
     (number.and_then(|number| usize::try_from(number).ok()), &text[end..])
 }
 
-/// `[n]`: which value is next.
+/// Parses `[n]`, the index of the next value.
 fn index<'a>(text: &'a str, next: &mut usize, count: usize, reordered: &mut bool, ok: &mut bool) -> &'a str {
     let Some(inside) = text.strip_prefix('[') else { return text };
     *reordered = true;
@@ -163,7 +163,7 @@ fn starred(values: &[Value], next: &mut usize) -> Option<i64> {
     }
 }
 
-/// A value as a verb prints it.
+/// Writes a value by a directive.
 pub fn write_value(value: &Value, directive: &Directive, output: &mut String) {
     match (value, directive.verb) {
         (Value::Nil | Value::Missing, 'v' | 'T') => pad("<nil>", directive, output),
@@ -242,7 +242,7 @@ fn structure(object: &Object, directive: &Directive, output: &mut String) {
     output.push('}');
 }
 
-/// A verb that the value does not know.
+/// Writes the error for a verb that does not fit the value.
 fn bad(value: &Value, directive: &Directive, output: &mut String) {
     let _ = write!(output, "%!{}(", directive.verb);
     if !matches!(value, Value::Nil) {
@@ -274,7 +274,7 @@ fn integer(value: i64, directive: &Directive, output: &mut String) {
     };
     let sign = sign(value < 0, directive);
     if let Some(precision) = directive.precision {
-        // A precision is the fewest digits; with one, zeros do not fill the width.
+        // A precision is the minimum number of digits; with a precision, the width is not filled with zeros.
         let digits = if precision == 0 && value == 0 { String::new() } else { filled(&digits, precision) };
         return pad(&format!("{sign}{prefix}{digits}"), &Directive { zero: false, ..directive.clone() }, output);
     }
@@ -349,12 +349,12 @@ fn string(text: &str, directive: &Directive, output: &mut String) {
     }
 }
 
-/// The digits with zeros in front of them, up to that many. `format!` would panic where those are more than 65,535.
+/// The digits with leading zeros, up to that width. `format!` would panic for a width of more than 65,535.
 fn filled(digits: &str, width: usize) -> String {
     "0".repeat(width.saturating_sub(digits.len())) + digits
 }
 
-/// The text, filled up to the width.
+/// The text, padded to the width.
 fn pad(text: &str, directive: &Directive, output: &mut String) {
     let missing = directive.width.unwrap_or(0).saturating_sub(text.chars().count());
     let fill = if directive.zero { "0" } else { " " };

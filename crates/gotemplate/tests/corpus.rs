@@ -1,7 +1,7 @@
-//! What Go prints for each template of the corpus, this crate prints too; what Go rejects, it rejects, and at the same
-//! time: while parsing or while executing. `corpus/generate.go` says how the expectations were made.
+//! For each template of the corpus, this crate prints what Go prints, or rejects it at the same stage as Go: in parsing
+//! or in execution. `corpus/generate.go` makes the expectations.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use gapless_gotemplate::{Element, Function, Functions, Limits, Object, Template, Value};
 use std::sync::Arc;
@@ -9,13 +9,13 @@ use std::sync::Arc;
 const CASES: &str = include_str!("corpus/cases.txt");
 const EXPECTED: &str = include_str!("corpus/expected.txt");
 
-/// Where it differs from Go on purpose, and why.
+/// Intended differences from Go, with the reasons.
 const DIFFERENT: &[(&str, &str)] = &[
-    ("literal 24", "complex numbers are refused: no configuration file needs them"),
-    ("literal 26", "a number that overflows is seen while parsing"),
-    ("variable 3", "a variable that is set before it is declared is seen while parsing"),
+    ("literal 24", "complex numbers are rejected: no configuration file needs them"),
+    ("literal 26", "an overflowing number is found in parsing"),
+    ("variable 3", "an assignment before the declaration is found in parsing"),
     ("variable 14", "the same"),
-    ("pipeline 5", "Go 1.19 takes a pipe that leads nowhere, later ones refuse it"),
+    ("pipeline 5", "Go 1.19 accepts a pipe without a command after it, later versions reject it"),
 ];
 
 fn value(json: &serde_json::Value) -> Value {

@@ -1,6 +1,6 @@
-//! What is wrong is told with its place and its action, and what a template may cost is bounded.
+//! Errors have a position and the action, and the cost of a template is bounded.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use gapless_gotemplate::{Element, Function, Functions, Limits, Problem, Template, TemplateError, Value};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ fn wrong(text: &str) -> TemplateError {
 }
 
 #[test]
-fn an_error_has_its_file_line_column_and_action() {
+fn error_has_file_line_column_and_action() {
     let error = wrong("one\n two {{ print\n (fail) }}");
     assert_eq!(error.to_string(), "nginx.conf.tmpl:3:3: in {{ print (fail) }}: fail: key does not exist");
     assert_eq!(wrong("é{{nope}}").to_string(), "nginx.conf.tmpl:1:4: in {{nope}}: function \"nope\" is not defined");
@@ -31,14 +31,14 @@ fn an_error_has_its_file_line_column_and_action() {
 }
 
 #[test]
-fn what_a_template_may_cost_is_bounded() {
+fn cost_of_a_template_is_bounded() {
     let recursion = "{{define \"r\"}}{{template \"r\"}}{{end}}{{template \"r\"}}";
     assert_eq!(wrong(recursion).problem, Problem::TooDeep(200));
     assert_eq!(wrong("{{range 1000000000000}}{{end}}").problem, Problem::TooManySteps(10_000_000));
     let doubled = "{{$x := \"0123456789abcdef\"}}{{range 100}}{{$x = print $x $x}}{{end}}";
     assert_eq!(wrong(doubled).problem, Problem::TooLong(64 << 20));
     assert_eq!(wrong("{{range 100}}{{printf \"%1000000d\" 1}}{{end}}").problem, Problem::TooLong(64 << 20));
-    // What is made and thrown away costs, too.
+    // Results that are not printed count too.
     let unseen = "{{range 1000000}}{{$x := printf \"%100000d\" 1}}{{end}}";
     assert_eq!(wrong(unseen).problem, Problem::TooManySteps(10_000_000));
     let nested = "{{$x := 1}}{{range 1000}}{{$x = wrap $x}}{{end}}";
@@ -49,14 +49,14 @@ fn what_a_template_may_cost_is_bounded() {
 }
 
 #[test]
-fn a_long_template_is_read_once_and_not_once_for_each_number_in_it() {
+fn long_template_is_lexed_in_linear_time() {
     let text = format!("{{{{print {}}}}}", "1 ".repeat(300_000));
     let template = Template::parse("t", &text, &Functions::default());
-    assert!(template.is_ok(), "it took minutes when each number looked at all that followed it");
+    assert!(template.is_ok(), "each number scanned the rest of the text, which took minutes");
 }
 
 #[test]
-fn what_later_versions_of_go_know_is_known() {
+fn features_of_later_go_versions_work() {
     let functions = Functions::default();
     let print = |text: &str| {
         let template = Template::parse("t", text, &functions).unwrap();

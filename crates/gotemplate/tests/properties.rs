@@ -1,6 +1,6 @@
 //! No text makes the parser or the evaluator panic, and every template ends.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use gapless_gotemplate::{Element, Function, Functions, Limits, Template, Value};
 use proptest::prelude::*;
@@ -22,7 +22,7 @@ fn data() -> Value {
     Value::map(Element::Any, BTreeMap::from([("l".to_owned(), list), ("m".to_owned(), inner)]))
 }
 
-/// Parses, executes if that went well, and shows what is wrong if not.
+/// Parses the text and executes it, or displays the error.
 fn run(text: &str) {
     let functions = functions();
     let limits = Limits { output_bytes: 10_000, steps: 20_000, ..Limits::default() };
@@ -34,7 +34,7 @@ fn run(text: &str) {
     }
 }
 
-/// What templates are written with, in any order.
+/// Fragments of templates, in random order.
 fn piece() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
         "{{",
@@ -104,7 +104,7 @@ fn piece() -> impl Strategy<Value = &'static str> {
     ])
 }
 
-/// Templates that parse, mostly.
+/// Templates, most of which parse.
 fn template() -> impl Strategy<Value = String> {
     let value = prop::sample::select(vec![
         ".",
@@ -176,7 +176,7 @@ proptest! {
 }
 
 #[test]
-fn numbers_are_as_wide_and_as_precise_as_go_lets_them_be() {
+fn width_and_precision_have_the_limits_of_go() {
     let print = |format: &str| {
         let limits = Limits { output_bytes: 3_000_000, ..Limits::default() };
         let text =

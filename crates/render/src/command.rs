@@ -1,4 +1,4 @@
-//! The user's own shell lines, `check_cmd` and `reload_cmd`: run with a deadline, their output kept.
+//! Runs the user's shell lines, `check_cmd` and `reload_cmd`, with a deadline, and captures their output.
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::File;
@@ -7,50 +7,50 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::process::Command;
 
-/// As much of a command's output as is shown.
+/// How many bytes of a command's output are shown.
 const SHOWN_BYTES: u64 = 16 << 10;
 
-/// Why a command failed.
+/// A failed command.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// It did not start.
+    /// The shell did not start.
     #[error("`{line}` cannot be run: {error}")]
     Start {
-        /// The line.
+        /// The shell line.
         line: String,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// It says no.
-    #[error("`{line}` ended with {status}{}", said(output))]
+    /// The command failed.
+    #[error("`{line}` ended with {status}{}", with_output(output))]
     Failed {
-        /// The line.
+        /// The shell line.
         line: String,
-        /// How it ended.
+        /// The exit status.
         status: ExitStatus,
-        /// What it printed.
+        /// The output.
         output: String,
     },
-    /// It took too long, and was ended.
-    #[error("`{line}` did not end within {deadline:?}, and was ended{}", said(output))]
-    Slow {
-        /// The line.
+    /// The command exceeded its deadline and was killed.
+    #[error("`{line}` did not end within {deadline:?} and was killed{}", with_output(output))]
+    Timeout {
+        /// The shell line.
         line: String,
-        /// How long it had.
+        /// The deadline.
         deadline: Duration,
-        /// What it had printed.
+        /// The output until then.
         output: String,
     },
 }
 
-fn said(output: &str) -> String {
+fn with_output(output: &str) -> String {
     if output.is_empty() { String::new() } else { format!(":\n{}", output.trim_end()) }
 }
 
-/// Runs a line as confd does, by `/bin/sh -c`; answers what it printed.
+/// Runs a line as confd does, by `/bin/sh -c`, and returns its output.
 pub async fn run(line: &str, deadline: Duration) -> Result<String, CommandError> {
     let start = |error| CommandError::Start { line: line.into(), error };
-    // Into a file, not a pipe: what a reload starts may keep its output open for ever.
+    // A file instead of a pipe: a program started by a reload may keep its output open indefinitely.
     let mut output = tempfile::tempfile().map_err(start)?;
     let (stdout, stderr) = (output.try_clone().map_err(start)?, output.try_clone().map_err(start)?);
     let mut child = Command::new("/bin/sh")
@@ -65,11 +65,11 @@ pub async fn run(line: &str, deadline: Duration) -> Result<String, CommandError>
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let Ok(ended) = tokio::time::timeout(deadline, child.wait()).await else {
         if let Some(group) = group {
-            // It may have ended just now.
+            // The group may have just ended.
             let _ = kill_process_group(group, Signal::KILL);
         }
         let _ = child.wait().await;
-        return Err(CommandError::Slow { line: line.into(), deadline, output: printed(&mut output) });
+        return Err(CommandError::Timeout { line: line.into(), deadline, output: printed(&mut output) });
     };
     let status = ended.map_err(start)?;
     let output = printed(&mut output);
@@ -78,7 +78,7 @@ pub async fn run(line: &str, deadline: Duration) -> Result<String, CommandError>
 
 fn printed(output: &mut File) -> String {
     let mut bytes = Vec::new();
-    // What cannot be read back is not shown.
+    // If the output cannot be read back, it is left out.
     let _ = output.rewind().and_then(|()| output.take(SHOWN_BYTES).read_to_end(&mut bytes));
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -89,22 +89,22 @@ mod tests {
     use std::time::Instant;
 
     #[tokio::test]
-    async fn what_a_command_says_is_kept() {
+    async fn output_is_captured() {
         assert_eq!(run("echo one; echo two >&2", Duration::from_secs(30)).await.unwrap(), "one\ntwo\n");
         let error = run("echo broken; exit 3", Duration::from_secs(30)).await.unwrap_err();
         assert_eq!(error.to_string(), "`echo broken; exit 3` ended with exit status: 3:\nbroken");
     }
 
     #[tokio::test]
-    async fn a_command_that_does_not_end_is_ended_with_all_that_it_started() {
+    async fn slow_command_is_killed_with_its_descendants() {
         let began = Instant::now();
         let error = run("echo waiting; sleep 1000 & sleep 1000", Duration::from_millis(200)).await.unwrap_err();
-        assert!(error.to_string().ends_with("did not end within 200ms, and was ended:\nwaiting"), "{error}");
+        assert!(error.to_string().ends_with("did not end within 200ms and was killed:\nwaiting"), "{error}");
         assert!(began.elapsed() < Duration::from_secs(30));
     }
 
     #[tokio::test]
-    async fn what_a_command_leaves_running_is_not_waited_for() {
+    async fn background_process_of_a_command_is_not_awaited() {
         let began = Instant::now();
         let printed = run("sleep 60 & echo $!", Duration::from_secs(30)).await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(30));

@@ -1,4 +1,4 @@
-//! Why a resource was not rendered.
+//! Errors of rendering.
 
 use crate::backend::BackendError;
 use crate::command::CommandError;
@@ -6,36 +6,36 @@ use crate::resource::ResourceError;
 use gapless_gotemplate::TemplateError;
 use std::path::PathBuf;
 
-/// Why a resource was not rendered. The file that was there is still there, unless it is the reload that failed.
+/// A resource that was not rendered. The old file is unchanged, unless the reload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The resource is none.
+    /// The resource is invalid.
     #[error(transparent)]
     Resource(#[from] ResourceError),
-    /// The keys could not be had.
+    /// The keys could not be read.
     #[error("{}: {error}", resource.display())]
     Backend {
-        /// The file of the resource.
+        /// The resource's file.
         resource: PathBuf,
-        /// Why.
+        /// The cause.
         error: BackendError,
     },
     /// The template cannot be read.
     #[error("{}: the template {} cannot be read: {error}", resource.display(), template.display())]
     Unreadable {
-        /// The file of the resource.
+        /// The resource's file.
         resource: PathBuf,
         /// The template.
         template: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The template is wrong, or asks for what is not there.
+    /// The template is invalid, or its execution failed.
     #[error("{}/{error}", folder.display())]
     Template {
         /// The template's folder.
         folder: PathBuf,
-        /// What is wrong, and where.
+        /// The error and its position.
         error: Box<TemplateError>,
     },
     /// The file cannot be written.
@@ -43,37 +43,37 @@ pub enum RenderError {
     Write {
         /// The file.
         dest: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The check says no.
-    #[error("{} stays as it is, since its check_cmd failed: {error}", dest.display())]
+    /// The check failed.
+    #[error("{} is unchanged, because its check_cmd failed: {error}", dest.display())]
     Check {
         /// The file.
         dest: PathBuf,
-        /// What the command said.
+        /// The command's error.
         error: CommandError,
     },
-    /// The check's command is no template.
+    /// The check's command is not a valid template.
     #[error("{}: check_cmd: {error}", resource.display())]
     CheckTemplate {
-        /// The file of the resource.
+        /// The resource's file.
         resource: PathBuf,
-        /// What is wrong, and where.
+        /// The error and its position.
         error: Box<TemplateError>,
     },
-    /// The reload failed: the new file is in its place, and nobody has read it.
+    /// The reload failed: the new file is in place, and no program has loaded it.
     #[error("{} was updated, but its reload_cmd failed: {error}", dest.display())]
     Reload {
         /// The file.
         dest: PathBuf,
-        /// What the command said.
+        /// The command's error.
         error: CommandError,
     },
-    /// It was given up in the middle.
+    /// The work was cancelled.
     #[error("{}: the work was interrupted", resource.display())]
     Interrupted {
-        /// The file of the resource.
+        /// The resource's file.
         resource: PathBuf,
     },
 }

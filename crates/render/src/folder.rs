@@ -3,13 +3,13 @@
 use crate::path;
 use std::path::{Path, PathBuf};
 
-/// How many folders deep: symbolic links can lead in a circle.
+/// The maximum depth of folders: symbolic links can form a cycle.
 const DEPTH: usize = 32;
 
 /// The files, sorted by path.
 ///
 /// # Errors
-/// With what is wrong, if a folder cannot be read or the pattern is malformed.
+/// If a folder cannot be read or the pattern is malformed.
 pub fn files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
     let mut found = Vec::new();
     let mut folders = vec![(root.to_owned(), 0)];

@@ -1,4 +1,4 @@
-//! The keys that a template may ask for: a snapshot of what the backend said, without the prefix.
+//! The keys of a template: a snapshot of the backend's values, without the prefix.
 
 use crate::path::{self, BadPattern};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// What the backend said, as templates are to see it: without the prefix.
+    /// The backend's values as templates see them: without the prefix.
     pub fn below(prefix: &str, values: BTreeMap<String, String>) -> Self {
         let without = |key: String| path::join("/", key.strip_prefix(prefix).unwrap_or(&key));
         Keys { values: values.into_iter().map(|(key, value)| (without(key), value)).collect() }
@@ -20,7 +20,7 @@ impl Keys {
         self.values.get(key).map(String::as_str)
     }
 
-    /// The keys that match the pattern, with their values, in the order of the keys.
+    /// The keys that match the pattern, with their values, sorted by key.
     pub fn matching(&self, pattern: &str) -> Result<Vec<(&str, &str)>, BadPattern> {
         let mut found = Vec::new();
         for (key, value) in &self.values {
@@ -31,7 +31,7 @@ impl Keys {
         Ok(found)
     }
 
-    /// What is directly below a path; a key of that very name counts by its last part.
+    /// The names directly below a path; for a key with exactly this path, its last part.
     pub fn list(&self, path: &str) -> Vec<&str> {
         let mut names = BTreeSet::new();
         let prefix = terms(path);
@@ -45,7 +45,7 @@ impl Keys {
         names.into_iter().collect()
     }
 
-    /// What is directly below a path and has something below it.
+    /// The names directly below a path that have keys below them.
     pub fn list_folders(&self, path: &str) -> Vec<&str> {
         let mut names = BTreeSet::new();
         let prefix = terms(path);

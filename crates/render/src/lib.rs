@@ -1,5 +1,5 @@
-//! confd's template resources, unchanged: Go templates over keys of etcd, files, the environment or the gapless server,
-//! rendered, compared, checked, put in their places at once, and only then reloaded.
+//! confd's template resources, unchanged: Go templates over keys from etcd, files, the environment or the gapless
+//! server are rendered, compared, checked, moved into place atomically, and then the program is reloaded.
 
 mod backend;
 mod command;

@@ -1,4 +1,4 @@
-//! Once, again and again, or whenever something changes.
+//! Modes of rendering: once, at intervals, or on changes.
 
 use crate::backend::{Backend, BackendError, Change, Watch, concerns};
 use crate::error::RenderError;
@@ -11,35 +11,35 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How soon what failed is tried again while keys are watched, at first and at most: a resource, and the watch itself.
+/// The first and the longest delay before a failed resource or watch is retried.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Where the resources are, and what holds for them.
+/// The resources, and their common settings.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// confd's folder, with `conf.d` and `templates` in it.
+    /// confd's folder, which contains `conf.d` and `templates`.
     pub confdir: std::path::PathBuf,
-    /// What all keys begin with; empty: each resource says it.
+    /// The prefix of all keys; if empty, each resource has its own.
     pub prefix: String,
-    /// What holds for all resources.
+    /// The settings for all resources.
     pub rules: Rules,
 }
 
-/// How a pass over all resources went.
+/// The result of a pass over all resources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// How many files were replaced, or would be.
+    /// How many files were replaced, or would be with `-noop`.
     pub updated: usize,
-    /// How many were as they should be.
+    /// How many files were up to date.
     pub unchanged: usize,
     /// How many resources failed; each was reported.
     pub failed: usize,
 }
 
-/// Renders all resources, one after the other. One that fails is reported, and leaves the others alone.
+/// Renders all resources, one after the other. A failed resource is reported and does not affect the others.
 ///
 /// # Errors
-/// If there is no folder that could be read.
+/// If the folder of resources cannot be read.
 pub async fn once(job: &Job, backend: &Backend) -> Result<Tally, RenderError> {
     let mut tally = Tally::default();
     for resource in resources(&job.confdir, &job.prefix, &mut tally)? {
@@ -55,7 +55,7 @@ pub async fn once(job: &Job, backend: &Backend) -> Result<Tally, RenderError> {
     Ok(tally)
 }
 
-/// Renders all resources every `interval`, until it is dropped. The resources are read anew each time.
+/// Renders all resources at every `interval`, until the future is dropped. Reads the resources again each time.
 pub async fn at_intervals(job: &Job, backend: &Backend, interval: Duration) {
     loop {
         if let Err(error) = once(job, backend).await {
@@ -65,8 +65,8 @@ pub async fn at_intervals(job: &Job, backend: &Backend, interval: Duration) {
     }
 }
 
-/// Renders each resource when one of its keys changes, until it is dropped; and each `interval` in any case, since a
-/// watch is a hint and reading is the truth. One that failed is tried again by itself.
+/// Renders each resource when one of its keys changes, until the future is dropped; and at every `interval`, since a
+/// watch is a hint and only a read is authoritative. Retries a failed resource automatically.
 ///
 /// # Errors
 /// If the resources cannot be read.
@@ -79,9 +79,9 @@ pub async fn watching(job: &Job, backend: &Backend, interval: Duration) -> Resul
         keys.extend(resource.keys.iter().cloned());
         let (resource, changed) = (Arc::new(resource), Arc::new(Notify::new()));
         watched.push((Arc::clone(&resource), Arc::clone(&changed)));
-        // Each has a worker of its own, so that a slow reload keeps no other resource waiting. What changes meanwhile
-        // is one more turn, however much it is.
-        workers.spawn(keep(resource, changed, backend.clone(), job.rules.clone(), interval));
+        // Each resource has its own worker, so that a slow reload does not delay other resources. All changes during a
+        // pass lead to one further pass.
+        workers.spawn(maintain(resource, changed, backend.clone(), job.rules.clone(), interval));
     }
     let mut pause = RETRY.0;
     let mut reported = String::new();
@@ -90,10 +90,10 @@ pub async fn watching(job: &Job, backend: &Backend, interval: Duration) -> Resul
             Ok(watch) => {
                 pause = RETRY.0;
                 reported.clear();
-                // What changed before the watch began was not told.
+                // Changes before the watch started were not reported.
                 watched.iter().for_each(|(_, changed)| changed.notify_one());
                 let error = follow(watch, &watched).await;
-                tracing::warn!("{error}; the watch begins anew");
+                tracing::warn!("watch failed: {error}; restarting it");
             }
             Err(error) => report(&mut reported, error.to_string()),
         }
@@ -102,7 +102,7 @@ pub async fn watching(job: &Job, backend: &Backend, interval: Duration) -> Resul
     }
 }
 
-/// Wakes the workers of what changes, until the watch ends.
+/// Wakes the workers of changed resources, until the watch ends.
 async fn follow(mut watch: Watch, watched: &[(Arc<Resource>, Arc<Notify>)]) -> BackendError {
     loop {
         match watch.next().await {
@@ -124,19 +124,19 @@ async fn follow(mut watch: Watch, watched: &[(Arc<Resource>, Arc<Notify>)]) -> B
     }
 }
 
-/// Keeps one resource up to date.
-async fn keep(resource: Arc<Resource>, changed: Arc<Notify>, backend: Backend, rules: Rules, interval: Duration) {
+/// Keeps a resource up to date.
+async fn maintain(resource: Arc<Resource>, changed: Arc<Notify>, backend: Backend, rules: Rules, interval: Duration) {
     let mut retry: Option<Duration> = None;
     let mut reload_is_due = false;
     let mut reported = String::new();
     loop {
-        // The first turn comes when the watch has begun, or when that takes too long.
+        // The first pass comes when the watch has started, or when that takes too long.
         let pause = retry.unwrap_or(interval);
         let _ = tokio::time::timeout_at(Instant::now() + pause, changed.notified()).await;
         match render::render(&resource, &backend, &rules, reload_is_due).await {
             Ok(_) => {
                 if retry.take().is_some() {
-                    tracing::info!("{} works again", resource.file.display());
+                    tracing::info!("{} recovered", resource.file.display());
                 }
                 reload_is_due = false;
                 reported.clear();
@@ -150,7 +150,7 @@ async fn keep(resource: Arc<Resource>, changed: Arc<Notify>, backend: Backend, r
     }
 }
 
-/// Reports what is wrong; the same again is no news.
+/// Logs an error, unless it is the same as the last.
 fn report(reported: &mut String, error: String) {
     if error != *reported {
         tracing::error!("{error}");

@@ -1,4 +1,4 @@
-//! What a person asks for, by flags and by `confd.toml`, and what that comes to.
+//! The options from flags and `confd.toml`, and the resulting plan.
 
 use crate::backend::{BackendSettings, EtcdSettings, FileSettings, TlsFiles};
 use crate::functions::{Keyring, KeyringError, LookupFailed, nodes_of};
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// confd's options, under the names that they have in `confd.toml`. What is not known there is passed over, as in confd.
+/// confd's options, under their names in `confd.toml`. Unknown keys there are ignored, as in confd.
 #[derive(Debug, Clone, Default, Deserialize, PartialEq, Eq)]
 #[serde(default)]
-#[allow(missing_docs, reason = "the flags of `gapless render` say what each is, word for word")]
+#[allow(missing_docs, reason = "the help of `gapless render` describes each flag")]
 pub struct Options {
     pub backend: Option<String>,
     pub nodes: Vec<String>,
@@ -49,88 +49,88 @@ pub struct Options {
 pub enum Mode {
     /// Once.
     Once,
-    /// Again and again, that long apart.
+    /// At this interval.
     Interval(Duration),
-    /// When something changes, and that long apart in any case.
+    /// On changes, and at this interval.
     Watch(Duration),
 }
 
-/// What the options come to.
+/// The result of the options.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What is rendered.
+    /// The resources.
     pub job: Job,
-    /// Where the keys come from.
+    /// The source of the keys.
     pub backend: BackendSettings,
-    /// When.
+    /// When to render.
     pub mode: Mode,
 }
 
-/// Why options cannot be carried out.
+/// Invalid options.
 #[derive(Debug, thiserror::Error)]
 pub enum OptionsError {
     /// The configuration file cannot be read.
     #[error("{}: {error}", path.display())]
     Unreadable {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         error: std::io::Error,
     },
-    /// The configuration file is not TOML, or something in it has the wrong type.
+    /// The configuration file is not TOML, or a value has the wrong type.
     #[error("{}: {error}", path.display())]
     Toml {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The error and its position.
         error: toml::de::Error,
     },
-    /// A backend of confd's that is not here.
+    /// A backend of confd's that gapless does not support.
     #[error(
-        "backend {0:?} is not supported; there are etcdv3 (also called etcd: version 3 of its API is spoken), env, \
-         file and gapless"
+        "backend {0:?} is not supported; use etcdv3 (alias etcd; speaks version 3 of etcd's API), env, \
+         file or gapless"
     )]
     Backend(String),
-    /// Something cannot be done.
+    /// Options that are unsupported, or do not fit together.
     #[error("{0}")]
     Unsupported(&'static str),
-    /// A record of DNS is not found.
+    /// A DNS record was not found.
     #[error(transparent)]
     Lookup(#[from] LookupFailed),
-    /// A keyring is none.
+    /// The keyring is unusable.
     #[error(transparent)]
     Keyring(#[from] KeyringError),
 }
 
-/// Where confd has its files.
+/// The default folder of confd.
 const CONFDIR: &str = "/etc/confd";
 
-/// confd's, in seconds.
+/// The default interval of confd, in seconds.
 const INTERVAL: u64 = 600;
 
-/// How long a check or a reload may take, in seconds. confd waits for ever.
+/// The default deadline of a check or reload, in seconds. confd has none.
 const COMMAND_TIMEOUT: u64 = 60;
 
-/// Where etcd listens.
+/// The default member of etcd.
 const ETCD_NODE: &str = "127.0.0.1:2379";
 
 impl Options {
-    /// The options of a configuration file; none at all if it is not there and nobody asked for it.
+    /// The options of a configuration file; empty if the file does not exist.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the file cannot be read or parsed.
     pub fn of_file(path: Option<&Path>) -> Result<Options, OptionsError> {
         let path = path.map_or_else(|| Path::new(CONFDIR).join("confd.toml"), Path::to_owned);
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
-            // As in confd, even where a person named it.
+            // As in confd, even if the user named the file.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Options::default()),
             Err(error) => return Err(OptionsError::Unreadable { path, error }),
         };
         toml::from_str(&text).map_err(|error| OptionsError::Toml { path, error })
     }
 
-    /// These options, and those of `weaker` where these say nothing.
+    /// Completes these options with those of `weaker`.
     #[must_use]
     pub fn over(self, weaker: Options) -> Options {
         fn list<T>(strong: Vec<T>, weak: Vec<T>) -> Vec<T> {
@@ -165,7 +165,7 @@ impl Options {
         }
     }
 
-    /// confd's own environment variables, which hold where neither flags nor file say anything.
+    /// Completes these options with confd's environment variables.
     #[must_use]
     pub fn with_environment(mut self, variable: impl Fn(&str) -> Option<String>) -> Options {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -175,10 +175,10 @@ impl Options {
         self
     }
 
-    /// What these options come to. `socket` is where the gapless server is.
+    /// The plan for these options. `socket` is that of the gapless server.
     ///
     /// # Errors
-    /// If they cannot be carried out.
+    /// If the options are invalid.
     pub fn plan(self, socket: PathBuf) -> Result<Plan, OptionsError> {
         let keyring = self.secret_keyring.as_deref().map(Keyring::read).transpose()?.map(Arc::new);
         let interval = Duration::from_secs(self.interval.unwrap_or(INTERVAL));
@@ -205,7 +205,7 @@ impl Options {
             None | Some("etcd" | "etcdv3") => Ok(BackendSettings::Etcd(self.etcd()?)),
             Some("env") => Ok(BackendSettings::Env),
             Some("file") if self.file.is_empty() => {
-                Err(OptionsError::Unsupported("backend \"file\" needs files: give each with -file"))
+                Err(OptionsError::Unsupported("backend \"file\" needs files; set them with -file"))
             }
             Some("file") => {
                 let filter = self.filter.unwrap_or_else(|| "*".into());
@@ -219,14 +219,14 @@ impl Options {
     fn etcd(self) -> Result<EtcdSettings, OptionsError> {
         if self.client_insecure == Some(true) {
             return Err(OptionsError::Unsupported(
-                "-client-insecure is not supported: a certificate that nobody vouches for can be anybody's; give the \
-                 authority that signed it with -client-ca-keys",
+                "-client-insecure is not supported: without verification anybody can pose as the server; set the \
+                 authority that signed its certificate with -client-ca-keys",
             ));
         }
         let client = match (self.client_cert, self.client_key) {
             (Some(certificate), Some(key)) => Some((certificate, key)),
             (None, None) => None,
-            _ => return Err(OptionsError::Unsupported("-client-cert and -client-key belong together: give both")),
+            _ => return Err(OptionsError::Unsupported("-client-cert and -client-key belong together; set both")),
         };
         let user = match (self.username, self.password) {
             (Some(name), password) => Some((name, password.unwrap_or_default())),

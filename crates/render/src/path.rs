@@ -1,6 +1,6 @@
 //! Slash-separated paths and patterns, as Go's package `path` reads them.
 
-/// The shortest equal path: no `//`, `.`, or `..` that can be resolved.
+/// The shortest equivalent path: without `//`, `.` and resolvable `..`.
 pub fn clean(path: &str) -> String {
     let rooted = path.starts_with('/');
     let mut parts: Vec<&str> = Vec::new();
@@ -25,7 +25,7 @@ pub fn clean(path: &str) -> String {
     }
 }
 
-/// The two, one after the other, cleaned.
+/// Joins the two paths and cleans the result.
 pub fn join(one: &str, other: &str) -> String {
     match (one, other) {
         ("", "") => String::new(),
@@ -34,7 +34,7 @@ pub fn join(one: &str, other: &str) -> String {
     }
 }
 
-/// The last part.
+/// The last part of the path.
 pub fn base(path: &str) -> &str {
     if path.is_empty() {
         return ".";
@@ -45,20 +45,20 @@ pub fn base(path: &str) -> &str {
     }
 }
 
-/// All but the last part, cleaned.
+/// The path without its last part, cleaned.
 pub fn dir(path: &str) -> String {
     clean(path.rfind('/').map_or("", |slash| &path[..=slash]))
 }
 
-/// Whether the whole of `text` matches the pattern: `*` and `?` stand for anything but slashes, `[a-c]` and `[^a]` for
-/// one character, a backslash takes the next one as it is.
+/// Matches the whole of `text`: `*` and `?` stand for anything but slashes, `[a-c]` and `[^a]` for one character, and a
+/// backslash makes the next character literal.
 ///
 /// # Errors
 /// If the pattern is malformed.
 pub fn matches(pattern: &str, text: &str) -> Result<bool, BadPattern> {
     let pattern: Vec<Piece> = pieces(pattern)?;
     let text: Vec<char> = text.chars().collect();
-    // From the last star on, everything can be tried again one character further: never more than that.
+    // Backtracks only to the last star, and continues one character further: earlier stars need no retry.
     let (mut at, mut piece) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     loop {
@@ -87,9 +87,9 @@ pub fn matches(pattern: &str, text: &str) -> Result<bool, BadPattern> {
     }
 }
 
-/// A pattern that is malformed.
+/// A malformed pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no pattern: a bracket or a backslash is unfinished")]
+#[error("{0:?} is not a valid pattern: a bracket or a backslash is unfinished")]
 pub struct BadPattern(String);
 
 enum Piece {
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paths_are_those_of_go() {
+    fn paths_match_those_of_go() {
         for (path, cleaned) in
             [("", "."), ("/", "/"), ("//a//b/", "/a/b"), ("a/../b", "b"), ("/..", "/"), ("../a", "../a")]
         {
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_are_those_of_go() {
+    fn patterns_match_those_of_go() {
         for (pattern, text, expected) in [
             ("/a/*", "/a/b", true),
             ("/a/*", "/a/b/c", false),

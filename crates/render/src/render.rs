@@ -1,4 +1,4 @@
-//! One resource, from its keys to the reload: the steps in their order.
+//! Renders one resource, from its keys to the reload.
 
 use crate::backend::Backend;
 use crate::command;
@@ -6,7 +6,7 @@ use crate::error::RenderError;
 use crate::functions::{self, Keyring};
 use crate::keys::Keys;
 use crate::resource::Resource;
-use crate::stage::Wanted;
+use crate::stage::NewFile;
 use gapless_gotemplate::{Element, Functions, Limits, Template, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,36 +14,36 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempPath;
 
-/// What holds for all resources.
+/// The settings for all resources.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Only say what would change.
+    /// Only report what would change.
     pub noop: bool,
-    /// Leave the staged file where it is.
+    /// Keep the staged file.
     pub keep_stage_file: bool,
     /// Run neither check nor reload.
     pub sync_only: bool,
-    /// How long a check or a reload may take.
+    /// The deadline of a check or reload.
     pub command_deadline: Duration,
-    /// What encrypted values are decrypted with.
+    /// The keyring for encrypted values.
     pub keyring: Option<Arc<Keyring>>,
 }
 
-/// What became of a resource.
+/// The result of rendering a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The file is as it should be: nothing was written.
+    /// The file was up to date: nothing was written.
     Unchanged,
     /// The file was replaced.
     Updated,
-    /// The file would be replaced, but nothing is to be.
+    /// The file would be replaced, but `-noop` is set.
     WouldUpdate,
 }
 
-/// Renders one resource. With `reload_is_due`, the reload is run even if the file is as it should be: it failed before.
+/// Renders a resource. With `reload_is_due` the reload runs even if the file is up to date: it failed before.
 ///
 /// # Errors
-/// With what is wrong; the file that was there stays, but where the reload failed.
+/// If any step fails; the old file stays, unless the reload failed.
 pub async fn render(
     resource: &Arc<Resource>,
     backend: &Backend,
@@ -54,7 +54,7 @@ pub async fn render(
     let values = values.map_err(|error| RenderError::Backend { resource: resource.file.clone(), error })?;
     let keys = Arc::new(Keys::below(&resource.prefix, values));
 
-    // Templates may look names up and read files, so they are executed where that is no harm.
+    // Templates may resolve names and read files, so they run on a thread that may block.
     let (one, keyring) = (Arc::clone(resource), rules.keyring.clone());
     let (keep, noop) = (rules.keep_stage_file, rules.noop);
     let staged = blocking(resource, move || stage(&one, &keys, keyring.as_ref(), keep, noop)).await??;
@@ -68,7 +68,7 @@ pub async fn render(
         return Ok(Outcome::Unchanged);
     }
     if rules.noop {
-        tracing::warn!("{} would be updated, but for -noop", resource.dest.display());
+        tracing::warn!("{} would be updated, without -noop", resource.dest.display());
         return Ok(Outcome::WouldUpdate);
     }
     let Some(staged) = staged else {
@@ -84,9 +84,9 @@ pub async fn render(
 }
 
 struct Staged {
-    wanted: Wanted,
+    wanted: NewFile,
     differs: bool,
-    /// Gone with this, if it is still there.
+    /// Removed when dropped, unless it was renamed.
     staged: Option<TempPath>,
 }
 
@@ -99,18 +99,18 @@ fn stage(
 ) -> Result<Staged, RenderError> {
     let write = |error| RenderError::Write { dest: resource.dest.clone(), error };
     let text = text(resource, keys, keyring)?;
-    let wanted = Wanted::of(resource, text.into_bytes()).map_err(write)?;
-    let differs = !wanted.is_there().map_err(write)?;
-    // What is up to date costs no write at all.
+    let wanted = NewFile::of(resource, text.into_bytes()).map_err(write)?;
+    let differs = !wanted.is_up_to_date().map_err(write)?;
+    // A file that is up to date costs no write.
     let mut staged = if differs && !noop || keep { Some(wanted.stage().map_err(write)?) } else { None };
     if let Some(path) = staged.as_mut().filter(|_| keep) {
         path.disable_cleanup(true);
-        tracing::info!("the staged file is kept: {}", path.display());
+        tracing::info!("keeping the staged file {}", path.display());
     }
     Ok(Staged { wanted, differs, staged })
 }
 
-/// What the template prints.
+/// The template's output.
 fn text(resource: &Resource, keys: &Arc<Keys>, keyring: Option<&Arc<Keyring>>) -> Result<String, RenderError> {
     let source = std::fs::read_to_string(&resource.src).map_err(|error| RenderError::Unreadable {
         resource: resource.file.clone(),
@@ -127,7 +127,7 @@ fn text(resource: &Resource, keys: &Arc<Keys>, keyring: Option<&Arc<Keyring>>) -
     })
 }
 
-/// Runs the check on the staged file, whose path is all that gets into the line.
+/// Runs the check on the staged file, whose path is the only value inserted into the shell line.
 async fn check(resource: &Resource, rules: &Rules, staged: &Path) -> Result<(), RenderError> {
     let Some(check) = resource.check_cmd.as_ref().filter(|_| !rules.sync_only) else { return Ok(()) };
     let functions = Functions::default();
@@ -139,7 +139,7 @@ async fn check(resource: &Resource, rules: &Rules, staged: &Path) -> Result<(), 
         line.map_err(|error| RenderError::CheckTemplate { resource: resource.file.clone(), error: Box::new(error) })?;
     let checked = command::run(&line, rules.command_deadline).await;
     let output = checked.map_err(|error| RenderError::Check { dest: resource.dest.clone(), error })?;
-    tracing::debug!("`{line}` says yes: {output}");
+    tracing::debug!("`{line}` passed: {output}");
     Ok(())
 }
 
@@ -147,7 +147,7 @@ async fn reload(resource: &Resource, rules: &Rules) -> Result<(), RenderError> {
     let Some(line) = resource.reload_cmd.as_ref().filter(|_| !rules.sync_only) else { return Ok(()) };
     let reloaded = command::run(line, rules.command_deadline).await;
     let output = reloaded.map_err(|error| RenderError::Reload { dest: resource.dest.clone(), error })?;
-    tracing::debug!("`{line}` is done: {output}");
+    tracing::debug!("`{line}` finished: {output}");
     Ok(())
 }
 

@@ -5,61 +5,61 @@ use crate::path;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// A template, where it goes to, and what is to be done then.
+/// A template, its destination and the commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// The file that says so.
+    /// The resource's file.
     pub file: PathBuf,
     /// The template.
     pub src: PathBuf,
-    /// The file to keep up to date.
+    /// The destination.
     pub dest: PathBuf,
-    /// What the keys begin with, which templates do not see.
+    /// The prefix of the keys, which templates do not see.
     pub prefix: String,
     /// The keys, with the prefix.
     pub keys: Vec<String>,
-    /// The permissions; none: those of the file that is there.
+    /// The permissions; by default those of the existing file.
     pub mode: Option<u32>,
-    /// The owner; none: the user that this runs as.
+    /// The owner; by default the user of this process.
     pub uid: Option<u32>,
-    /// The group; none: that of the user that this runs as.
+    /// The group; by default that of this process's user.
     pub gid: Option<u32>,
-    /// The shell line that checks a file before it goes to its place.
+    /// The shell line that checks a new file before it replaces the old one.
     pub check_cmd: Option<String>,
-    /// The shell line that says that there is a new one.
+    /// The shell line that makes the program load the new file.
     pub reload_cmd: Option<String>,
 }
 
-/// Why a resource is none.
+/// An invalid resource.
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
     /// A folder or file cannot be read.
     #[error("{}: {problem}", path.display())]
     Unreadable {
-        /// Which.
+        /// The folder or file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         problem: String,
     },
-    /// It is not TOML, or something in it has the wrong type.
+    /// The file is not TOML, or a value has the wrong type.
     #[error("{}: {error}", path.display())]
     Toml {
         /// The file.
         path: PathBuf,
-        /// What is wrong, and where.
+        /// The error and its position.
         error: toml::de::Error,
     },
-    /// Something in it cannot be.
+    /// A value is invalid.
     #[error("{}: {problem}", path.display())]
     Wrong {
         /// The file.
         path: PathBuf,
-        /// What.
+        /// The cause.
         problem: String,
     },
 }
 
-/// The file. What is not known is passed over, as confd does.
+/// The content of the file. Unknown keys are ignored, as in confd.
 #[derive(Debug, Deserialize)]
 struct ResourceFile {
     #[serde(default)]
@@ -82,11 +82,11 @@ struct TemplateSection {
     reload_cmd: Option<String>,
 }
 
-/// The resources of a folder of confd's, and what is wrong with those that are none. A folder that is not there has none.
+/// The valid resources of confd's folder, and the errors of the others. A missing folder has no resources.
 ///
 /// # Errors
-/// If the folder is there and cannot be read.
-#[allow(clippy::type_complexity, reason = "those that are resources, and those that are none")]
+/// If the folder exists and cannot be read.
+#[allow(clippy::type_complexity, reason = "the valid resources and the errors")]
 pub fn all(confdir: &Path, prefix: &str) -> Result<(Vec<Resource>, Vec<ResourceError>), ResourceError> {
     let conf_d = confdir.join("conf.d");
     if !conf_d.exists() {
@@ -116,12 +116,12 @@ fn read(file: &Path, confdir: &Path, prefix: &str) -> Result<Resource, ResourceE
     let section = parsed.template;
     let wrong = |problem: String| ResourceError::Wrong { path: file.into(), problem };
     if section.src.is_empty() {
-        return Err(wrong("src is missing: the template, by its path below templates/".into()));
+        return Err(wrong("src is missing; set it to the template's path below templates/".into()));
     }
     if section.dest.is_empty() {
-        return Err(wrong("dest is missing: the file to keep up to date".into()));
+        return Err(wrong("dest is missing; set it to the file to keep up to date".into()));
     }
-    // As in confd, a prefix for all of them replaces that of each.
+    // As in confd, a global prefix replaces each resource's.
     let prefix = if prefix.is_empty() { section.prefix.as_str() } else { prefix };
     let prefix = if prefix.starts_with('/') { prefix.to_owned() } else { format!("/{prefix}") };
     let uid = match (section.uid, &section.owner) {
@@ -152,15 +152,15 @@ fn read(file: &Path, confdir: &Path, prefix: &str) -> Result<Resource, ResourceE
     })
 }
 
-/// An id; -1 stands for none, as in confd.
+/// An id; -1 means none, as in confd.
 fn id(id: i64) -> Result<Option<u32>, String> {
     match id {
         -1 => Ok(None),
-        id => u32::try_from(id).map(Some).map_err(|_| format!("{id} is no id of a user or group")),
+        id => u32::try_from(id).map(Some).map_err(|_| format!("{id} is not an id of a user or group")),
     }
 }
 
-/// The id of a user or group by name, or the number itself.
+/// The id of a user or group by its name or number.
 fn named(database: &str, name: &str) -> Result<u32, String> {
     if let Ok(id) = name.parse() {
         return Ok(id);
@@ -171,7 +171,7 @@ fn named(database: &str, name: &str) -> Result<u32, String> {
     entry.and_then(|entry| entry.get(2)?.parse().ok()).ok_or_else(|| format!("{name:?} is not in {database}"))
 }
 
-/// Permissions as Go reads numbers: octal with a leading zero.
+/// Parses permissions as Go parses integers: octal with a leading zero.
 fn mode(written: &str) -> Result<Option<u32>, String> {
     if written.is_empty() {
         return Ok(None);
@@ -183,7 +183,7 @@ fn mode(written: &str) -> Result<Option<u32>, String> {
         [b'0', ..] => (8, written),
         _ => (10, written),
     };
-    let mode =
-        u32::from_str_radix(digits, radix).map_err(|_| format!("mode = {written:?} is no number, as \"0644\" is"))?;
+    let mode = u32::from_str_radix(digits, radix)
+        .map_err(|_| format!("mode = {written:?} is not a number such as \"0644\""))?;
     Ok(Some(mode & 0o7777))
 }

@@ -1,4 +1,5 @@
-//! A file on its way to its place: compared with what is there, staged beside it, put in its place at once.
+//! Writes a file: compares it with the existing one, stages it beside the destination, and replaces the destination
+//! atomically.
 
 use crate::resource::Resource;
 use rustix::fs::{Gid, Uid};
@@ -8,12 +9,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::{NamedTempFile, TempPath};
 
-/// The permissions of a file that is new, where none are asked for.
+/// The default permissions of a new file.
 const NEW_MODE: u32 = 0o644;
 
-/// What a file is to be.
+/// The wanted file.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct NewFile {
     pub dest: PathBuf,
     pub content: Vec<u8>,
     pub mode: u32,
@@ -21,15 +22,15 @@ pub struct Wanted {
     pub gid: u32,
 }
 
-impl Wanted {
-    /// The file that a resource asks for.
-    pub fn of(resource: &Resource, content: Vec<u8>) -> std::io::Result<Wanted> {
+impl NewFile {
+    /// The file of a resource, with the rendered content.
+    pub fn of(resource: &Resource, content: Vec<u8>) -> std::io::Result<NewFile> {
         let there = match std::fs::metadata(&resource.dest) {
             Ok(there) => Some(there),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
-        Ok(Wanted {
+        Ok(NewFile {
             dest: resource.dest.clone(),
             content,
             mode: resource.mode.unwrap_or_else(|| there.map_or(NEW_MODE, |there| there.mode() & 0o7777)),
@@ -38,8 +39,8 @@ impl Wanted {
         })
     }
 
-    /// Whether it is that already: content, permissions and owner.
-    pub fn is_there(&self) -> std::io::Result<bool> {
+    /// The destination already has this content, these permissions and this owner.
+    pub fn is_up_to_date(&self) -> std::io::Result<bool> {
         let there = match std::fs::metadata(&self.dest) {
             Ok(there) => there,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
@@ -51,7 +52,7 @@ impl Wanted {
         Ok(there.len() == self.content.len() as u64 && std::fs::read(&self.dest)? == self.content)
     }
 
-    /// Writes it beside its place, under a name that begins with a dot: nobody reads it there.
+    /// Writes the file beside its destination, under a name with a leading dot, which other programs ignore.
     pub fn stage(&self) -> std::io::Result<TempPath> {
         let prefix = format!(".{}", self.dest.file_name().unwrap_or_default().to_string_lossy());
         let mut staged: NamedTempFile = tempfile::Builder::new().prefix(&prefix).tempfile_in(self.folder())?;
@@ -59,11 +60,11 @@ impl Wanted {
         Ok(staged.into_temp_path())
     }
 
-    /// Puts a staged file in its place.
+    /// Replaces the destination by the staged file.
     pub fn place(&self, staged: &Path) -> std::io::Result<()> {
         match std::fs::rename(staged, &self.dest) {
             Ok(()) => File::open(self.folder())?.sync_all(),
-            // A file that is mounted, as in a container, cannot be replaced: it is written in its place, as confd does.
+            // A mounted file, as in a container, cannot be replaced: it is overwritten, as in confd.
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
                 let mut file = OpenOptions::new().write(true).truncate(true).open(&self.dest)?;
                 self.fill(&mut file)
@@ -78,7 +79,7 @@ impl Wanted {
         if there.uid() != self.uid || there.gid() != self.gid {
             rustix::fs::fchown(&*file, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
         }
-        // After the owner: changing that takes bits of the mode away.
+        // After the owner: chown clears some bits of the mode.
         file.set_permissions(Permissions::from_mode(self.mode))?;
         file.sync_all()
     }

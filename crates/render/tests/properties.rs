@@ -1,11 +1,11 @@
-//! No text in any of the files that people write makes anything panic.
+//! No text in any input file makes the parsers panic.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use gapless_render::{Backend, BackendSettings, FileSettings};
 use proptest::prelude::*;
 
-/// What YAML is made of.
+/// Fragments of YAML in random order.
 fn yaml() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "a", "b: ", "- ", "\n", "  ", "[", "]", "{", "}", ",", ": ", "&x ", "*x", "<<: ", "|\n", ">\n", "'", "\"",

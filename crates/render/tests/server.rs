@@ -1,6 +1,6 @@
-//! The backend gapless, against a server that answers as the API says: keys below a prefix, and long polls for changes.
+//! The backend gapless, against a server that speaks the API: keys below a prefix, and long polls for changes.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic is the failure of a test")]
 
 use gapless_render::{Backend, BackendSettings, Change};
 use std::io::{BufRead, BufReader, Write};
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// Answers one request after the other; tells what was asked for.
+/// A server that answers one request after the other, and sends the requests to the receiver.
 fn server(socket: &Path, answers: Vec<(&'static str, &'static str)>) -> mpsc::Receiver<String> {
     let listener = UnixListener::bind(socket).unwrap();
     let (asked, asks) = mpsc::sync_channel(answers.len());
@@ -40,7 +40,7 @@ async fn keys_are_read_and_watched() {
         vec![
             ("200 OK", first),
             ("200 OK", first),
-            // Nothing for a minute.
+            // Without a change for a minute.
             ("200 OK", first),
             ("200 OK", r#"{"revision": 9, "pairs": [{"key": "/a/x", "value": "5"}, {"key": "/a/yy", "value": "2"}]}"#),
             ("404 Not Found", r#"{"code": "not_found", "message": "there is no such thing"}"#),
@@ -68,15 +68,15 @@ async fn keys_are_read_and_watched() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_or_says_something_else_is_told() {
+async fn unreachable_server_and_invalid_answers_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("gapless.sock");
     let error = backend(&socket).await.values(&["/a".into()]).await.unwrap_err().to_string();
-    assert!(error.ends_with("does `gapless server` run?"), "{error}");
+    assert!(error.ends_with("check that `gapless server` runs"), "{error}");
     let asks = server(&socket, vec![("200 OK", "pairs"), ("500 Internal Server Error", "oh")]);
     let error = backend(&socket).await.values(&["/a".into()]).await.unwrap_err().to_string();
-    assert!(error.contains("it answers what is not understood: "), "{error}");
+    assert!(error.contains("the answer is invalid: "), "{error}");
     let error = backend(&socket).await.values(&["/a".into()]).await.unwrap_err().to_string();
-    assert!(error.ends_with("it answers 500 Internal Server Error"), "{error}");
+    assert!(error.ends_with("the answer is 500 Internal Server Error"), "{error}");
     assert!(asks.recv_timeout(Duration::from_secs(30)).is_ok());
 }

@@ -1,5 +1,5 @@
-//! What the conformance suite runs: listens on `$PORT`, prints a line, and misbehaves as it is told by its environment.
-//! It is built without dependencies, so that it can be linked statically into an image of its own.
+//! The program under test of the conformance suite: listens on `$PORT`, prints a line, and misbehaves as its
+//! environment says. Built without dependencies, so that it links statically into a small image.
 
 #![allow(clippy::expect_used)]
 
@@ -11,11 +11,11 @@ use std::time::Duration;
 const NAME_SERVER: &str = "127.0.0.11:53";
 
 fn main() {
-    println!("it begins");
+    println!("probe started");
     let _ = std::io::stdout().flush();
     let is_set = |name: &str| std::env::var_os(name).is_some();
     if is_set("FORK") {
-        // A child in a session of its own that outlives its parent: what double-forks looks like this to its supervisor.
+        // A child in a new session that outlives its parent: to the supervisor this looks like a double fork.
         let program = std::env::current_exe().expect("it has a path");
         let child = std::process::Command::new(program).env_remove("FORK").env("STAY", "1").env("PORT", "0").spawn();
         drop(child.expect("it can be started"));
@@ -40,7 +40,7 @@ fn main() {
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(9000_u16);
     let listener = TcpListener::bind(("0.0.0.0", port)).expect("it can listen");
     for mut stream in listener.incoming().flatten() {
-        // Whoever connects is told who it is, or who its peer says that it is.
+        // Each client gets this instance's name, or the name that the sibling service answers.
         let name = match std::env::var("ASK") {
             Ok(peer) => ask(&peer).unwrap_or_else(|| "nobody".to_owned()),
             Err(_) => std::env::var("GAPLESS_INSTANCE").unwrap_or_default(),
@@ -49,7 +49,7 @@ fn main() {
     }
 }
 
-/// What the instance of a peer answers.
+/// The answer of an instance of the sibling service.
 fn ask(peer: &str) -> Option<String> {
     let known = std::env::var(format!("GAPLESS_SERVICE_{peer}")).ok()?;
     let address = known.parse().ok().or_else(|| {
@@ -62,7 +62,7 @@ fn ask(peer: &str) -> Option<String> {
     Some(answer)
 }
 
-/// The address of a host (RFC 1035, section 4), as a statically linked program has no resolver.
+/// Resolves a host name (RFC 1035, section 4): a statically linked program has no resolver.
 fn resolve(host: &str) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

@@ -1,4 +1,4 @@
-//! A shim for the tests: what `gapless shim` is.
+//! A shim for the tests: the same as `gapless shim`.
 
 use std::process::ExitCode;
 

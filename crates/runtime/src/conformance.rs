@@ -1,11 +1,11 @@
-//! What every runtime must do, as one suite: `tests/docker.rs` and `tests/process.rs` run it on the real thing.
+//! Conformance tests that every runtime must pass; `tests/docker` and `tests/process.rs` run them on real runtimes.
 //!
-//! The release under test is a program that listens on `$PORT`, ends with code 0 at SIGTERM, prints a line at its start,
-//! and ends with code 7 a moment after it began if `$EXIT` is set.
+//! The program under test listens on `$PORT`, exits with code 0 on SIGTERM, prints a line when it starts, and exits
+//! with code 7 soon after its start if `$EXIT` is set.
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::{InstancePlan, InstanceState, InstanceStatus, LogQuery, Peer, Runtime};
+use crate::{InstancePlan, InstanceState, InstanceStatus, LogQuery, Runtime, SiblingService};
 use futures_util::StreamExt;
 use gapless_core::spec::Service;
 use gapless_core::{AppKey, InstanceName, Millis, PlacementId, ServiceName, Slot};
@@ -17,54 +17,54 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// How long a condition may take to come true.
+/// How long a condition may take to become true.
 const DEADLINE: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(10);
 const GRACE: Millis = Millis(5_000);
 
 /// A runtime under test.
 pub struct Subject<F> {
-    /// Makes a runtime, a new one each time, over the same world: what a server finds that was started again.
+    /// Creates a runtime on the same state, as a restarted server does.
     pub make: F,
-    /// The application that it is tried with.
+    /// The application of the instances.
     pub key: AppKey,
-    /// A service that listens, and writes to whoever connects its name, or where `$ASK` is set what the service of that
-    /// name (in capitals) writes.
+    /// A service that sends its own name to each client, or if `$ASK` is set the name that the service `$ASK` (in
+    /// capitals) sends.
     pub service: Service,
 }
 
 impl<R: Runtime, F: Fn() -> R> Subject<F> {
     /// Runs the whole suite.
     pub async fn all(&self) {
-        self.created_twice_is_created_once().await;
-        self.stopped_twice_is_stopped_once().await;
-        self.another_runtime_over_the_same_world_sees_the_same().await;
-        self.an_exit_is_seen_with_its_code_and_its_last_words().await;
-        self.a_start_after_an_exit_is_another_run().await;
-        self.one_that_is_looked_at_while_it_starts_is_one_run().await;
-        self.an_application_lists_only_its_own().await;
-        self.an_end_is_told_at_once().await;
+        self.creation_is_idempotent().await;
+        self.stop_is_idempotent().await;
+        self.second_runtime_on_the_same_state_lists_the_same().await;
+        self.exit_is_listed_with_its_code_and_last_output().await;
+        self.start_after_an_exit_is_a_new_run().await;
+        self.instance_listed_while_it_starts_has_one_run().await;
+        self.application_lists_only_its_own_instances().await;
+        self.end_is_notified_at_once().await;
         self.output_is_followed().await;
-        self.a_port_that_is_taken_is_told_with_its_holder().await;
-        self.a_frozen_instance_goes_on_as_the_same_run_or_is_stopped().await;
-        self.services_of_a_slot_reach_each_other_and_never_the_other_slot().await;
-        assert_eq!((self.make)().list_all().await.unwrap(), [], "something is left over");
+        self.taken_port_is_reported_with_its_owner().await;
+        self.frozen_instance_resumes_as_the_same_run_or_stops().await;
+        self.services_reach_each_other_only_within_their_slot().await;
+        assert_eq!((self.make)().list_all().await.unwrap(), [], "instances are left over");
     }
 
-    async fn created_twice_is_created_once(&self) {
+    async fn creation_is_idempotent(&self) {
         let runtime = (self.make)();
         let plan = self.plan(1, &[]).await;
         runtime.start(&plan).await.unwrap();
         let first = running(&runtime, &plan.name).await;
         runtime.start(&plan).await.unwrap();
         let second = running(&runtime, &plan.name).await;
-        assert_eq!(first.1, second.1, "the same instance, and the same run of it");
+        assert_eq!(first.1, second.1, "the same run of the same instance");
         assert_eq!(runtime.list(key_of(&plan)).await.unwrap().len(), 1);
         assert!(runtime.listening_ports(&plan.name).await.contains(&first.0.port()));
         runtime.stop(&plan.name, GRACE).await.unwrap();
     }
 
-    async fn stopped_twice_is_stopped_once(&self) {
+    async fn stop_is_idempotent(&self) {
         let runtime = (self.make)();
         let plan = self.plan(2, &[]).await;
         runtime.start(&plan).await.unwrap();
@@ -73,10 +73,10 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
             runtime.stop(&plan.name, GRACE).await.unwrap();
             assert_eq!(runtime.list(key_of(&plan)).await.unwrap(), []);
         }
-        assert!(TcpStream::connect(address).await.is_err(), "it listens still");
+        assert!(TcpStream::connect(address).await.is_err(), "the instance still listens");
     }
 
-    async fn another_runtime_over_the_same_world_sees_the_same(&self) {
+    async fn second_runtime_on_the_same_state_lists_the_same(&self) {
         let runtime = (self.make)();
         let (runs, ended) = (self.plan(3, &[]).await, self.plan(4, &[("EXIT", "1")]).await);
         runtime.start(&runs).await.unwrap();
@@ -88,13 +88,13 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         let runtime = (self.make)();
         assert_eq!(runtime.list(key_of(&runs)).await.unwrap(), before);
         runtime.start(&runs).await.unwrap();
-        assert_eq!(runtime.list(key_of(&runs)).await.unwrap(), before, "what runs is left alone");
+        assert_eq!(runtime.list(key_of(&runs)).await.unwrap(), before, "a running instance is unchanged");
         for plan in [runs, ended] {
             runtime.stop(&plan.name, GRACE).await.unwrap();
         }
     }
 
-    async fn an_exit_is_seen_with_its_code_and_its_last_words(&self) {
+    async fn exit_is_listed_with_its_code_and_last_output(&self) {
         let runtime = (self.make)();
         let plan = self.plan(5, &[("EXIT", "1")]).await;
         runtime.start(&plan).await.unwrap();
@@ -107,13 +107,13 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         runtime.stop(&plan.name, GRACE).await.unwrap();
     }
 
-    async fn a_start_after_an_exit_is_another_run(&self) {
+    async fn start_after_an_exit_is_a_new_run(&self) {
         let runtime = (self.make)();
         let plan = self.plan(6, &[("EXIT", "1")]).await;
         runtime.start(&plan).await.unwrap();
         let first = exited(&runtime, &plan.name).await;
         runtime.start(&plan).await.unwrap();
-        until("it has run again", async || {
+        until("the instance has run again", async || {
             let again = status(&runtime, &plan.name).await?;
             (again != first && matches!(again.state, InstanceState::Exited(_))).then_some(())
         })
@@ -121,13 +121,13 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         runtime.stop(&plan.name, GRACE).await.unwrap();
     }
 
-    async fn one_that_is_looked_at_while_it_starts_is_one_run(&self) {
+    async fn instance_listed_while_it_starts_has_one_run(&self) {
         let runtime = (self.make)();
         for deployment in 40..50 {
             let plan = self.plan(deployment, &[]).await;
             let mut runs = BTreeSet::new();
             let mut look = async || {
-                // It may say that it does not know right now, but nothing that is not so.
+                // The runtime may fail to list, but must not report a wrong state.
                 for seen in runtime.list(key_of(&plan)).await.unwrap_or_default() {
                     if let InstanceState::Running { since, .. } = seen.state {
                         runs.insert((seen.id, since));
@@ -147,7 +147,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         }
     }
 
-    async fn an_application_lists_only_its_own(&self) {
+    async fn application_lists_only_its_own_instances(&self) {
         let runtime = (self.make)();
         let mine = self.plan(7, &[]).await;
         let mut others = self.plan(7, &[]).await;
@@ -163,12 +163,12 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         }
     }
 
-    async fn an_end_is_told_at_once(&self) {
+    async fn end_is_notified_at_once(&self) {
         let runtime = (self.make)();
         let mut events = runtime.events().await.unwrap();
         let plan = self.plan(8, &[("EXIT", "1")]).await;
         runtime.start(&plan).await.unwrap();
-        let told = tokio::time::timeout(DEADLINE, async {
+        let notified = tokio::time::timeout(DEADLINE, async {
             while let Some(event) = events.next().await {
                 if event.name == plan.name && event.what == "die" {
                     return true;
@@ -176,7 +176,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
             }
             false
         });
-        assert!(told.await.expect("an event of its end"));
+        assert!(notified.await.expect("an event of the end"));
         runtime.stop(&plan.name, GRACE).await.unwrap();
     }
 
@@ -193,7 +193,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         rest.await.expect("the log ends with its instance");
     }
 
-    async fn a_port_that_is_taken_is_told_with_its_holder(&self) {
+    async fn taken_port_is_reported_with_its_owner(&self) {
         let runtime = (self.make)();
         let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
@@ -205,38 +205,38 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         runtime.stop(&plan.name, GRACE).await.unwrap();
     }
 
-    async fn a_frozen_instance_goes_on_as_the_same_run_or_is_stopped(&self) {
+    async fn frozen_instance_resumes_as_the_same_run_or_stops(&self) {
         let runtime = (self.make)();
         let plan = self.plan(11, &[]).await;
-        runtime.freeze(&plan.name).await.expect("what is not there needs no freezing");
+        runtime.freeze(&plan.name).await.expect("freezing a missing instance succeeds");
         runtime.start(&plan).await.unwrap();
         running(&runtime, &plan.name).await;
         let before = status(&runtime, &plan.name).await.unwrap();
-        runtime.thaw(&plan.name).await.expect("what runs needs no thawing");
+        runtime.thaw(&plan.name).await.expect("thawing a running instance succeeds");
         for _ in 0..2 {
             runtime.freeze(&plan.name).await.unwrap();
             let frozen = status(&runtime, &plan.name).await.unwrap();
             assert!(matches!(frozen.state, InstanceState::Frozen { .. }), "{frozen:?}");
         }
-        runtime.set_restart(&plan.name, false).await.expect("a parked one must not come back after a reboot");
+        runtime.set_restart(&plan.name, false).await.expect("a parked instance must not start after a reboot");
         drop(runtime);
         let runtime = (self.make)();
-        runtime.start(&plan).await.expect("a frozen one is there");
+        runtime.start(&plan).await.expect("starting a frozen instance succeeds");
         for _ in 0..2 {
             runtime.thaw(&plan.name).await.unwrap();
-            assert_eq!(status(&runtime, &plan.name).await.unwrap(), before, "it is the same run");
+            assert_eq!(status(&runtime, &plan.name).await.unwrap(), before, "the run is the same");
         }
         runtime.freeze(&plan.name).await.unwrap();
         let began = Instant::now();
         runtime.stop(&plan.name, GRACE).await.unwrap();
-        assert!(began.elapsed() < GRACE.to_duration(), "a frozen one was waited for in vain");
+        assert!(began.elapsed() < GRACE.to_duration(), "the stop waited for a frozen instance in vain");
         assert_eq!(runtime.list(key_of(&plan)).await.unwrap(), []);
     }
 
-    async fn services_of_a_slot_reach_each_other_and_never_the_other_slot(&self) {
+    async fn services_reach_each_other_only_within_their_slot(&self) {
         let runtime = (self.make)();
         let (api, web): (ServiceName, ServiceName) = ("api".parse().unwrap(), "web".parse().unwrap());
-        let peer = Peer { port: self.service.port, replicas: 1 };
+        let peer = SiblingService { port: self.service.port, replicas: 1 };
         let peers = BTreeMap::from([(api.clone(), peer), (web.clone(), peer)]);
         let of = async |slot: Slot, deployment: u64, service: &ServiceName, variables: &[(&str, &str)]| {
             let plan = self.plan(deployment, variables).await;
@@ -245,7 +245,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         };
         let mut plans = Vec::new();
         for (slot, deployment) in [(Slot::Blue, 30), (Slot::Green, 31)] {
-            // Who asks starts first: it is told of the other one before that is there.
+            // The asking instance starts first: it gets the address of the other instance before that exists.
             plans.push(of(slot, deployment, &web, &[("ASK", "API")]).await);
             plans.push(of(slot, deployment, &api, &[]).await);
         }
@@ -256,7 +256,10 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
             let (asks, answers) = (&pair[0].name, pair[1].name.to_string());
             let (address, _) = running(&runtime, asks).await;
             running(&runtime, &pair[1].name).await;
-            let answer = until("its peer answers", async || said(address).await.filter(|said| said != "nobody")).await;
+            let answer = until("the sibling answers", async || {
+                response_of(address).await.filter(|response| response != "nobody")
+            })
+            .await;
             assert_eq!(answer, answers, "{asks} asked another slot");
         }
         for plan in &plans {
@@ -277,12 +280,12 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
     }
 }
 
-/// What an instance writes to who connects.
-async fn said(address: SocketAddr) -> Option<String> {
+/// Reads what an instance sends to a client.
+async fn response_of(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect(address).await.ok()?;
-    let mut said = String::new();
-    stream.read_to_string(&mut said).await.ok()?;
-    Some(said)
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await.ok()?;
+    Some(response)
 }
 
 const fn key_of(plan: &InstancePlan) -> &AppKey {
@@ -294,9 +297,9 @@ async fn status(runtime: &impl Runtime, name: &InstanceName) -> Option<InstanceS
     statuses.into_iter().find(|status| status.name == *name)
 }
 
-/// Waits until it runs and listens: where, and which run that is.
+/// Waits until the instance runs and listens; returns its address and status.
 pub async fn running(runtime: &impl Runtime, name: &InstanceName) -> (SocketAddr, InstanceStatus) {
-    until("it runs and listens", async || {
+    until("the instance runs and listens", async || {
         let status = status(runtime, name).await?;
         let InstanceState::Running { address, .. } = status.state else { return None };
         TcpStream::connect(address).await.ok().map(|_| (address, status))
@@ -304,9 +307,9 @@ pub async fn running(runtime: &impl Runtime, name: &InstanceName) -> (SocketAddr
     .await
 }
 
-/// Waits until it has ended.
+/// Waits until the instance has ended.
 pub async fn exited(runtime: &impl Runtime, name: &InstanceName) -> InstanceStatus {
-    until("it ends", async || {
+    until("the instance ends", async || {
         status(runtime, name).await.filter(|status| matches!(status.state, InstanceState::Exited(_)))
     })
     .await

@@ -1,71 +1,71 @@
-//! What can go wrong with a runtime, in words that say what to do.
+//! Errors of a runtime, each with a remedy where there is one.
 
 use gapless_core::InstanceName;
 
-/// What went wrong, why, and what to do about it.
+/// An error of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RuntimeError {
     /// The runtime does not answer: Docker is not running, or its socket may not be opened.
     #[error("{runtime} cannot be reached: {why}")]
     Unavailable {
-        /// Which runtime.
+        /// The runtime's name.
         runtime: &'static str,
-        /// Why, and what to do.
+        /// The cause and the remedy.
         why: String,
     },
-    /// What should run does not exist, or may not be fetched.
-    #[error("{what} cannot be had: {why}")]
+    /// The image or program does not exist, or may not be read.
+    #[error("{what} is not available: {why}")]
     Artifact {
         /// The image or program.
         what: String,
-        /// Why, and what to do.
+        /// The cause and the remedy.
         why: String,
     },
     /// The disk is full.
-    #[error("no space left on the device while {doing}; free some and deploy again")]
+    #[error("no space left on the device while {doing}; free some space and deploy again")]
     DiskFull {
-        /// What was being done.
+        /// The interrupted step.
         doing: String,
     },
-    /// A port that the release asks for is taken.
-    #[error("port {port} is taken{by}", by = holder.as_deref().map(|h| format!(" by {h}")).unwrap_or_default())]
+    /// The fixed port of the release is taken.
+    #[error("port {port} is taken{by}", by = owner.as_deref().map(|h| format!(" by {h}")).unwrap_or_default())]
     PortTaken {
         /// The port.
         port: u16,
-        /// Who has it, as far as it can be told.
-        holder: Option<String>,
+        /// The process that listens on the port, if it can be found.
+        owner: Option<String>,
     },
     /// The instance could not be created or started.
     #[error("{name} could not be started: {why}")]
     Start {
-        /// Which instance.
+        /// The instance.
         name: InstanceName,
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// A call took too long.
+    /// No answer in time.
     #[error("{runtime} did not answer within {seconds} s while {doing}")]
     Timeout {
-        /// Which runtime.
+        /// The runtime's name.
         runtime: &'static str,
-        /// What was being done.
+        /// The interrupted step.
         doing: String,
         /// The deadline that passed.
         seconds: u64,
     },
-    /// Anything else that the runtime said.
+    /// Any other error of the runtime.
     #[error("{doing} failed: {why}")]
     Failed {
-        /// What was being done.
+        /// The failed step.
         doing: String,
-        /// What the runtime said.
+        /// The cause, mostly in the runtime's words.
         why: String,
     },
 }
 
 impl RuntimeError {
-    /// Whether trying the same again later can help: the runtime is away or slow, rather than refusing.
+    /// A retry may succeed: the runtime is unreachable or slow, and did not reject the call.
     #[must_use]
     pub const fn is_transient(&self) -> bool {
         matches!(self, RuntimeError::Unavailable { .. } | RuntimeError::Timeout { .. })

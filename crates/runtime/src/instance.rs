@@ -1,4 +1,4 @@
-//! Instances as values: what is to run, and what was seen of it.
+//! Instances as values: their plan and their observed status.
 
 use gapless_core::spec::Service;
 use gapless_core::{InstanceName, ServiceName, Timestamp};
@@ -6,41 +6,41 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Everything needed to create one instance. The same name always comes with the same plan.
+/// Everything needed to create an instance. The same name always comes with the same plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstancePlan {
-    /// What it is called.
+    /// The instance's name.
     pub name: InstanceName,
-    /// The number of the release that it runs.
+    /// The number of the instance's release.
     pub release: u64,
     /// The configuration of its service.
     pub service: Service,
-    /// What exactly runs, as [`crate::Runtime::prepare`] answered.
+    /// The resolved artifact, from [`crate::Runtime::prepare`].
     pub artifact: String,
-    /// The fixed port on the host, where the release asks for one.
+    /// The fixed port on the host, if the release has one.
     pub host_port: Option<u16>,
-    /// All services of the release, its own included, where there are several: they reach each other within the slot.
-    pub peers: BTreeMap<ServiceName, Peer>,
+    /// All services of the release, this one included, if there are several: they reach each other within the slot.
+    pub peers: BTreeMap<ServiceName, SiblingService>,
 }
 
-/// A service as the others of its slot see it.
+/// A service of the same slot, as its sibling services see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Peer {
-    /// Where it listens in its container; 0 where it listens nowhere.
+pub struct SiblingService {
+    /// The port that the service listens on in its container; 0 if it does not listen.
     pub port: u16,
-    /// How many instances it has.
+    /// How many instances the service has.
     pub replicas: u16,
 }
 
-/// The variable that says where a service is reached from within its slot.
+/// The name of the variable with the address of a sibling service.
 pub(crate) fn peer_variable(service: &ServiceName) -> String {
     format!("GAPLESS_SERVICE_{}", service.in_variable())
 }
 
-/// The variables that gapless itself gives to an instance that answers on `port`.
+/// The variables that gapless sets for an instance that listens on `port`.
 pub(crate) fn variables(plan: &InstancePlan, port: u16) -> Vec<(String, String)> {
     let placement = &plan.name.placement;
-    // What listens nowhere is given no port.
+    // An instance that does not listen gets no port.
     let port = (port != 0).then(|| ("PORT", port.to_string()));
     let own = [
         ("GAPLESS_APP", placement.key.app.to_string()),
@@ -54,28 +54,28 @@ pub(crate) fn variables(plan: &InstancePlan, port: u16) -> Vec<(String, String)>
     port.into_iter().chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// What was seen of an instance.
+/// The observed status of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStatus {
-    /// Which instance.
+    /// The instance's name.
     pub name: InstanceName,
-    /// The runtime's own identity of it: the container id, or process id and start time. Another one under the same
-    /// name is another run.
+    /// The runtime's own id: the container id, or process id and start time. A different id under the same name means
+    /// another run.
     pub id: String,
     /// Its state.
     pub state: InstanceState,
-    /// How often the runtime itself started it again.
+    /// How often the runtime itself restarted the instance.
     pub restarts: u32,
 }
 
 impl InstanceStatus {
-    /// Whether its processes are there, running or frozen.
+    /// The instance has processes, running or frozen.
     #[must_use]
     pub const fn is_there(&self) -> bool {
         matches!(self.state, InstanceState::Running { .. } | InstanceState::Frozen { .. })
     }
 
-    /// Whether it runs.
+    /// The instance runs.
     #[must_use]
     pub const fn is_running(&self) -> bool {
         matches!(self.state, InstanceState::Running { .. })
@@ -86,32 +86,32 @@ impl InstanceStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum InstanceState {
-    /// It exists and was not started yet.
+    /// Created and not started yet.
     Created,
-    /// It runs; there it can be reached.
+    /// Running.
     Running {
         /// The address of the application's port.
         address: SocketAddr,
         /// When this run began.
         since: Timestamp,
     },
-    /// It exists and its processes are frozen.
+    /// The processes are frozen.
     Frozen {
         /// When this run began.
         since: Timestamp,
     },
-    /// It ended.
+    /// Ended.
     Exited(Exit),
 }
 
 /// How an instance ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// Its exit code; 128 + n where a signal n ended it.
+    /// The exit code; 128 + n if signal n ended the process.
     pub code: Option<i64>,
-    /// Whether the kernel killed it for its memory.
+    /// The kernel killed the instance for its memory.
     pub out_of_memory: bool,
-    /// When.
+    /// The time of the end.
     pub at: Timestamp,
 }
 
@@ -125,36 +125,36 @@ impl std::fmt::Display for Exit {
     }
 }
 
-/// How far a long step is.
+/// The progress of a long step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
-    /// What is being done, such as `pulling shop:42`.
+    /// The step, such as `pulling shop:42`.
     pub step: String,
     /// Bytes done.
     pub done_bytes: u64,
-    /// Bytes in all, as far as they are known.
+    /// Bytes in total, if known.
     pub total_bytes: u64,
 }
 
-/// That an instance changed, and how as far as the runtime said so.
+/// A hint that an instance has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuntimeEvent {
-    /// Which instance.
+    /// The instance's name.
     pub name: InstanceName,
     /// `start`, `die`, `oom` and so on, for logs only.
     pub what: String,
 }
 
-/// Which output is asked for.
+/// A request for output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogQuery {
     /// How many lines from the end.
     pub tail: usize,
-    /// Whether to go on with lines that are yet to come.
+    /// Continue with future lines.
     pub follow: bool,
 }
 
-/// Where a line of output was written.
+/// The stream that a line was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStream {
@@ -164,18 +164,18 @@ pub enum LogStream {
     Stderr,
 }
 
-/// A line of an instance's output, without its newline; at most [`LogLine::BYTES_MAX`] bytes of it.
+/// A line of an instance's output, without its newline, at most [`LogLine::BYTES_MAX`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When it was written.
+    /// The time of the write.
     pub at: Timestamp,
-    /// Where to.
+    /// The stream of the line.
     pub stream: LogStream,
     /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
 impl LogLine {
-    /// The longest line that is passed on; the rest of a longer one is dropped.
+    /// The longest line in bytes; the rest of a longer line is dropped.
     pub const BYTES_MAX: usize = 64 << 10;
 }

@@ -1,6 +1,6 @@
-//! Lines of what comes in pieces.
+//! Splits a stream into lines.
 
-/// Puts lines together, in memory that does not grow with what comes.
+/// Assembles lines from pieces, in bounded memory.
 #[derive(Debug)]
 pub struct Lines {
     bytes_max: usize,
@@ -8,29 +8,29 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Lines of at most so many bytes: of a longer one the rest is dropped.
+    /// Lines of at most `bytes_max` bytes: the rest of a longer line is dropped.
     #[must_use]
-    pub const fn of_at_most(bytes_max: usize) -> Self {
+    pub const fn bounded(bytes_max: usize) -> Self {
         Lines { bytes_max, line: Vec::new() }
     }
 
-    /// Takes what comes next. `tell` gets each line that ends in it, without its newline.
-    pub fn take(&mut self, piece: &[u8], mut tell: impl FnMut(&[u8])) {
+    /// Adds a piece. `on_line` gets each line that ends in it, without its newline.
+    pub fn take(&mut self, piece: &[u8], mut on_line: impl FnMut(&[u8])) {
         for part in piece.split_inclusive(|byte| *byte == b'\n') {
             let text = part.strip_suffix(b"\n").unwrap_or(part);
             let room = self.bytes_max.saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if text.len() < part.len() {
-                tell(&self.line);
+                on_line(&self.line);
                 self.line.clear();
             }
         }
     }
 
-    /// Nothing more comes: what there is of a line without its newline is one, too.
-    pub fn end(self, tell: impl FnOnce(&[u8])) {
+    /// Ends the stream: an unfinished last line counts as a line.
+    pub fn end(self, on_line: impl FnOnce(&[u8])) {
         if !self.line.is_empty() {
-            tell(&self.line);
+            on_line(&self.line);
         }
     }
 }
@@ -40,16 +40,16 @@ mod tests {
     use super::Lines;
 
     #[test]
-    fn however_text_is_cut_into_pieces_its_lines_are_the_same_and_bounded() {
+    fn lines_are_bounded_and_independent_of_the_pieces() {
         let text = b"one\n\ntwo and a half\nthree\nlast";
         for size in 1..=text.len() {
-            let (mut lines, mut told) = (Lines::of_at_most(5), Vec::new());
+            let (mut lines, mut found) = (Lines::bounded(5), Vec::new());
             for piece in text.chunks(size) {
-                lines.take(piece, |line| told.push(String::from_utf8(line.to_vec()).unwrap()));
+                lines.take(piece, |line| found.push(String::from_utf8(line.to_vec()).unwrap()));
                 assert!(lines.line.len() <= 5);
             }
-            lines.end(|line| told.push(String::from_utf8(line.to_vec()).unwrap()));
-            assert_eq!(told, ["one", "", "two a", "three", "last"], "pieces of {size}");
+            lines.end(|line| found.push(String::from_utf8(line.to_vec()).unwrap()));
+            assert_eq!(found, ["one", "", "two a", "three", "last"], "pieces of {size}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Who listens where, as the kernel tells it (proc(5), `/proc/net/tcp`).
+//! The processes that listen on TCP ports (proc(5), `/proc/net/tcp`).
 
 use crate::proc;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,9 +11,9 @@ const DOCKER_DNS: &str = "0B00007F";
 /// The state LISTEN in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
-/// Who listens on that TCP port of this host: a program and its process id, as far as it can be told.
+/// The process that listens on that TCP port of this host: its program and process id, as far as they are known.
 #[must_use]
-pub fn port_holder(port: u16) -> Option<String> {
+pub fn port_owner(port: u16) -> Option<String> {
     let listening = listening(Path::new("/proc/net"));
     let inodes: BTreeSet<_> = listening.into_iter().filter(|(_, on)| *on == port).map(|(inode, _)| inode).collect();
     let mut pids = proc::pids().ok()?.into_iter();
@@ -22,7 +22,7 @@ pub fn port_holder(port: u16) -> Option<String> {
     Some(format!("{} (process {pid})", name.trim()))
 }
 
-/// The TCP ports that somebody listens on in the network namespace of process `pid`.
+/// The TCP ports with a listener in the network namespace of process `pid`.
 pub(crate) fn ports_in_namespace_of(pid: u32) -> Vec<u16> {
     let listening = listening(Path::new(&format!("/proc/{pid}/net")));
     let ports: BTreeSet<_> = listening.into_values().collect();
@@ -62,11 +62,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_of_a_port_is_this_process() {
+    fn port_owner_is_this_process() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let holder = port_holder(port).unwrap();
-        assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
+        let owner = port_owner(port).unwrap();
+        assert!(owner.contains(&format!("process {}", std::process::id())), "{owner}");
         assert!(ports_of(&[std::process::id()]).contains(&port));
         drop(listener);
         assert!(!ports_of(&[std::process::id()]).contains(&port));

@@ -1,26 +1,26 @@
-//! What the kernel tells of processes (proc(5)).
+//! Reads processes from the kernel (proc(5)).
 //!
-//! All of it fails where this process is short of something, of file descriptors above all: then nothing is known, and above
-//! all not that a process has ended.
+//! A read fails if this process lacks a resource, above all file descriptors. A failed read is never evidence that a
+//! process has ended.
 
 use rustix::io::Errno;
 use std::{fs, io};
 
-/// What `/proc/PID/stat` says of a process.
+/// A process in `/proc/PID/stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// The process that it is a child of.
+    /// The id of the parent process.
     pub parent: u32,
-    /// When it began, in clock ticks since boot: together with its number that is this process and no other one.
+    /// The start time in clock ticks since boot; together with the id it identifies the process.
     pub began: u64,
-    /// Whether it only waits to be reaped.
+    /// The process is a zombie.
     pub is_dead: bool,
 }
 
-/// The numbers of all processes.
+/// The ids of all processes.
 ///
 /// # Errors
-/// If that cannot be told.
+/// If `/proc` cannot be read.
 pub fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -29,18 +29,18 @@ pub fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// What is known of a process; nothing where it has ended.
+/// The state of a process; `None` if it has ended.
 ///
 /// # Errors
-/// If that cannot be told.
+/// If the file cannot be read.
 pub fn stat(pid: u32) -> io::Result<Option<Stat>> {
     Ok(read(pid, "stat")?.and_then(|text| parse(&String::from_utf8_lossy(&text))))
 }
 
-/// What a file of a process says; nothing where the process has ended, or is not ours to look at.
+/// A file of a process; `None` if the process has ended, or this user may not read it.
 ///
 /// # Errors
-/// If that cannot be told.
+/// If the file cannot be read.
 pub fn read(pid: u32, file: &str) -> io::Result<Option<Vec<u8>>> {
     match fs::read(format!("/proc/{pid}/{file}")) {
         Err(error) if is_shortage(&error) => Err(error),
@@ -48,14 +48,13 @@ pub fn read(pid: u32, file: &str) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Whether a look failed for want of something that this process, or the host, has too little of: it says nothing of what
-/// was to be looked at.
+/// The error means that this process or the host lacks a resource, and says nothing about the inspected process.
 pub(crate) fn is_shortage(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 fn parse(stat: &str) -> Option<Stat> {
-    // The name, in parentheses, may hold anything: what follows its end is counted from field 3.
+    // The name, in parentheses, may contain anything: the fields after it start with field 3.
     let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
     Some(Stat {
         parent: fields.get(1)?.parse().ok()?,

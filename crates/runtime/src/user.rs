@@ -1,15 +1,15 @@
-//! Users by their names, read from the file: the name service would load libraries, which a static binary cannot.
+//! Finds users in `/etc/passwd`: the name service would load libraries, which a static binary cannot.
 
 use std::fs;
 
 /// A user to run a process as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Its number.
+    /// The user id.
     pub uid: u32,
-    /// The number of its group.
+    /// The group id.
     pub gid: u32,
-    /// Its folder.
+    /// The home folder.
     pub home: String,
 }
 

@@ -18,13 +18,14 @@ use support::{example, key, plan, runtime, service};
 const GRACE: Millis = Millis(3_000);
 
 #[tokio::test]
-async fn the_process_runtime_conforms() {
+async fn process_runtime_passes_conformance() {
     let folder = tempfile::tempdir().unwrap();
     Subject { make: || runtime(folder.path()), key: key(), service: service(&example("probe")) }.all().await;
 }
 
+/// Failure C10: process trees.
 #[tokio::test]
-async fn c10_the_whole_tree_is_killed_and_what_was_left_over_goes_with_the_main_process() {
+async fn whole_process_tree_is_killed_with_the_main_process() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let mut service = service(&example("probe"));
@@ -44,7 +45,7 @@ async fn c10_the_whole_tree_is_killed_and_what_was_left_over_goes_with_the_main_
 }
 
 #[tokio::test]
-async fn a_release_runs_its_own_copy_of_the_program() {
+async fn release_runs_its_own_copy_of_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let program = folder.path().join("app");
@@ -57,8 +58,9 @@ async fn a_release_runs_its_own_copy_of_the_program() {
     runtime.stop(&plan.name, GRACE).await.unwrap();
 }
 
+/// Failure C7: logs.
 #[tokio::test]
-async fn c7_output_takes_no_more_room_than_it_may() {
+async fn log_files_stay_within_their_bounds() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let mut service = service(&example("probe"));
@@ -84,7 +86,7 @@ async fn c7_output_takes_no_more_room_than_it_may() {
 }
 
 #[tokio::test]
-async fn an_instance_knows_who_it_is() {
+async fn instance_gets_its_variables_and_none_of_the_server() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let mut service = service(&example("probe"));
@@ -110,7 +112,7 @@ async fn an_instance_knows_who_it_is() {
 }
 
 #[tokio::test]
-async fn a_program_that_is_not_there_is_told_before_anything_starts() {
+async fn missing_program_is_reported_before_any_start() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let workload = service(Path::new("/no/such/program")).workload;
@@ -123,7 +125,7 @@ async fn a_program_that_is_not_there_is_told_before_anything_starts() {
     assert!(error.contains("chmod +x"), "{error}");
 }
 
-/// An instance that was started, and has ended by itself.
+/// Starts an instance that ends by itself, and waits for its end.
 async fn started_and_exited(runtime: &ProcessRuntime) -> InstancePlan {
     let mut service = service(&example("probe"));
     service.variables.insert("EXIT".into(), "1".into());
@@ -134,11 +136,11 @@ async fn started_and_exited(runtime: &ProcessRuntime) -> InstancePlan {
 }
 
 #[tokio::test]
-async fn a_process_id_that_was_given_again_is_never_taken_for_the_instance() {
+async fn reused_process_id_is_never_taken_for_the_instance() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let plan = started_and_exited(&runtime).await;
-    // As if this test's own process had been given the number of the instance's.
+    // As if this test's own process had got the id of the instance's process.
     let instance = folder.path().join("processes/instances").join(plan.name.to_string());
     let state: serde_json::Value =
         serde_json::from_slice(&std::fs::read(instance.join("state.json")).unwrap()).unwrap();
@@ -155,7 +157,7 @@ async fn a_process_id_that_was_given_again_is_never_taken_for_the_instance() {
 }
 
 #[tokio::test]
-async fn a_folder_that_a_killed_server_left_without_a_plan_is_listed_and_removed() {
+async fn folder_without_a_plan_is_listed_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let plan = plan(&runtime, service(&example("probe"))).await;
@@ -170,20 +172,20 @@ async fn a_folder_that_a_killed_server_left_without_a_plan_is_listed_and_removed
 }
 
 #[tokio::test]
-async fn what_a_shim_that_was_killed_had_half_written_is_gone_with_the_next_run() {
+async fn unfinished_files_of_a_killed_shim_are_removed_by_the_next_run() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let plan = started_and_exited(&runtime).await;
     let half_written = folder.path().join("processes/instances").join(plan.name.to_string()).join("exit.new");
     std::fs::write(&half_written, "{").unwrap();
-    // It may have ended by now, and written its own end in order.
+    // The shim may have ended by now and recorded its own exit.
     runtime.start(&plan).await.unwrap();
     assert!(!half_written.exists() || std::fs::read(&half_written).unwrap() != b"{");
     runtime.stop(&plan.name, GRACE).await.unwrap();
 }
 
 #[tokio::test]
-async fn programs_that_are_prepared_at_once_do_not_get_into_each_other() {
+async fn concurrent_preparations_do_not_interfere() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = Arc::new(runtime(folder.path()));
     let programs: Vec<_> = (0..4_u8)
@@ -212,7 +214,7 @@ async fn programs_that_are_prepared_at_once_do_not_get_into_each_other() {
 }
 
 #[tokio::test]
-async fn what_a_killed_server_was_copying_is_removed() {
+async fn unfinished_copies_of_a_killed_server_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     drop(runtime(folder.path()));
     let mut ended = std::process::Command::new("true").spawn().unwrap();
@@ -220,7 +222,7 @@ async fn what_a_killed_server_was_copying_is_removed() {
     let releases = folder.path().join("processes/releases");
     let left = releases.join(format!("new-{}-0", ended.id()));
     std::fs::write(&left, "half").unwrap();
-    // Another server of this host, which is copying.
+    // A copy in progress of another server on this host.
     let others = releases.join("new-1-0");
     std::fs::write(&others, "half").unwrap();
     drop(runtime(folder.path()));
@@ -228,7 +230,7 @@ async fn what_a_killed_server_was_copying_is_removed() {
 }
 
 #[tokio::test]
-async fn what_a_shim_started_that_was_killed_before_it_noted_it_is_ended() {
+async fn unrecorded_process_of_a_killed_shim_is_ended() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let plan = plan(&runtime, service(&example("probe"))).await;
@@ -248,13 +250,14 @@ async fn what_a_shim_started_that_was_killed_before_it_noted_it_is_ended() {
         }
         let is_running = std::fs::read_to_string(format!("/proc/{first}/stat"))
             .is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')));
-        assert!(!is_running, "the first one runs still");
+        assert!(!is_running, "the first process still runs");
     }
     runtime.stop(&plan.name, GRACE).await.unwrap();
 }
 
+/// Failure A6, R-097.
 #[tokio::test]
-async fn a6_programs_that_no_release_needs_go_and_none_goes_while_it_is_not_known_which_are_needed() {
+async fn unneeded_programs_are_removed_only_when_all_needs_are_known() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let processes = folder.path().join("processes");
@@ -264,7 +267,7 @@ async fn a6_programs_that_no_release_needs_go_and_none_goes_while_it_is_not_know
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let artifact = runtime.prepare(&service(&program).workload, Arc::new(|_| {})).await.unwrap();
         let release = processes.join("releases").join(artifact.strip_prefix("sha256:").unwrap());
-        // Longer ago than a deployment may take to say that it needs it.
+        // Older than the time that a deployment may take to record its need.
         let long_ago = SystemTime::now() - Duration::from_secs(2 * 3600);
         std::fs::File::open(&release).unwrap().set_modified(long_ago).unwrap();
         (Artifacts::only(artifact), release)
@@ -275,27 +278,27 @@ async fn a6_programs_that_no_release_needs_go_and_none_goes_while_it_is_not_know
     let (_, nobodys) = prepare("nobody's").await;
     let blogs_kept = [(1, of_blog)].into();
     runtime.keep(&shop, &[(1, of_shop)].into()).await.unwrap();
-    assert!(shops.exists() && !blogs.exists() && !nobodys.exists(), "only what is said to be needed stays");
+    assert!(shops.exists() && !blogs.exists() && !nobodys.exists(), "only needed programs stay");
     prepare("the blog's").await;
     runtime.keep(&blog, &blogs_kept).await.unwrap();
     assert!(shops.exists() && blogs.exists());
 
-    // What the shop needs is half there; beside it is what a crash left unfinished.
+    // The shop's list is truncated; beside it is a file that a crash left unfinished.
     std::fs::write(processes.join("kept/shop.production.json"), r#"{"1":{"web":"sha"#).unwrap();
     std::fs::write(processes.join("kept/blog.production.new"), "").unwrap();
     prepare("nobody's").await;
     runtime.keep(&blog, &blogs_kept).await.unwrap();
     assert!(shops.exists() && blogs.exists() && nobodys.exists());
-    // An application that is removed takes back what it said, however that reads.
+    // The removal of an application drops its list, even if that is unreadable.
     runtime.keep(&shop, &BTreeMap::new()).await.unwrap();
     assert!(!shops.exists() && blogs.exists() && !nobodys.exists());
 }
 
 #[tokio::test]
-async fn a_program_may_have_a_name_that_the_kernel_cuts_within_a_letter() {
+async fn program_name_may_be_cut_within_a_character() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
-    // Of fifteen bytes that the kernel keeps (proc(5), `comm`) the last is the first half of a letter.
+    // The kernel keeps fifteen bytes of the name (proc(5), `comm`); the last is the first half of a letter.
     let program = folder.path().join("ein-programme-ä");
     std::fs::copy(example("probe"), &program).unwrap();
     let plan = plan(&runtime, service(&program)).await;

@@ -1,5 +1,5 @@
-//! What is asked of processes by somebody who has no file descriptors. Alone in its program, since the limit is that of all
-//! its threads.
+//! The process runtime without file descriptors. In a test program of its own, since the limit applies to the whole
+//! process.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use support::{example, key, plan, runtime, service};
 
-/// How many looks have to fail, and how many to succeed, while descriptors come and go.
+/// How many inspections have to fail, and how many to succeed, while descriptors come and go.
 const LOOKS: usize = 300;
 
+/// Failure A21: limits.
 #[tokio::test]
-async fn a21_while_descriptors_come_and_go_nothing_is_taken_for_dead() {
+async fn no_process_counts_as_dead_when_descriptors_run_out() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime(folder.path());
     let plan = plan(&runtime, service(&example("probe"))).await;
@@ -47,12 +48,12 @@ async fn a21_while_descriptors_come_and_go_nothing_is_taken_for_dead() {
             }
             Err(_) => unseen += 1,
         }
-        // It runs, so that does nothing, or fails.
+        // The instance runs, so a start does nothing, or fails.
         let _ = runtime.start(&plan).await;
     }
     is_over.store(true, Ordering::Relaxed);
     switch.join().unwrap();
-    assert!(seen >= LOOKS && unseen >= LOOKS, "{seen} looks, {unseen} that failed");
+    assert!(seen >= LOOKS && unseen >= LOOKS, "{seen} inspections succeeded, {unseen} failed");
 
     assert_eq!(runtime.list(&key()).await.unwrap(), before);
     runtime.stop(&plan.name, Millis(3_000)).await.unwrap();

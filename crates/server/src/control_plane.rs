@@ -178,7 +178,7 @@ impl ControlPlane {
             async move { controllers.follow_records(store).await }
         });
         tasks.spawn(stop_left_over(shared.clone()));
-        tasks.spawn(async move { docker.remove_left_jobs().await });
+        tasks.spawn(async move { docker.remove_leftover_jobs().await });
         tasks.spawn(registry.keep(shared.changes.subscribe()));
         apps.iter().for_each(|app| controllers.wake(&app.key));
         let by = {

@@ -1,6 +1,6 @@
-//! How long a commit takes, against one write and fdatasync of as many bytes in the same folder:
-//! `cargo run --release -p gapless-store --example commit_latency -- FOLDER [ETCD]`; with the address of an etcd, such as
-//! `http://127.0.0.1:2379`, also there.
+//! Measures how long a commit takes, against one write and fdatasync of as many bytes in the same folder: `cargo run
+//! --release -p gapless-store --example commit_latency -- FOLDER [ETCD]`. With the address of an etcd, such as
+//! `http://127.0.0.1:2379`, measures a commit there too.
 
 use gapless_store::{EtcdConfig, EtcdStore, SqliteStore, Store, Txn};
 use std::io::Write;

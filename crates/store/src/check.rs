@@ -1,5 +1,5 @@
-//! What a store takes: the limits of keys, values and transactions. They are those that etcd has as it comes (128
-//! operations, requests of 1.5 MiB), so that nothing works with one store and fails with the other.
+//! Limits of keys, values and transactions. They are etcd's defaults (128 operations, requests of 1.5 MiB), so that
+//! nothing works with one store and fails with another.
 
 use crate::{Compare, Op, StoreError, Txn};
 use std::collections::BTreeSet;
@@ -10,13 +10,13 @@ pub const KEY_BYTES_MAX: usize = 1024;
 /// The largest value in bytes.
 pub const VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// The most that the values of one transaction may hold together, in bytes.
+/// The largest total of the values of one transaction, in bytes.
 pub const TXN_BYTES_MAX: usize = VALUE_BYTES_MAX + (VALUE_BYTES_MAX >> 2);
 
-/// The most comparisons, and the most operations, of one transaction.
+/// The maximum of comparisons, and of operations, in one transaction.
 pub const TXN_OPS_MAX: usize = 128;
 
-/// Refuses what is not a key.
+/// Rejects an invalid key.
 pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
     if key.is_empty() {
         return Err(StoreError::Invalid("a key must not be empty".to_owned()));
@@ -24,7 +24,7 @@ pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
     check_prefix(key)
 }
 
-/// Refuses what no key can begin with. The empty prefix is that of every key.
+/// Rejects a prefix that no key can begin with. Every key begins with the empty prefix.
 pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     if prefix.len() > KEY_BYTES_MAX {
         let shown: String = prefix.chars().take(40).collect();
@@ -40,7 +40,8 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
 }
 
 impl Txn {
-    /// Whether a store takes this transaction at all: its keys, its sizes, and that no key is changed twice.
+    /// Rejects a transaction that no store accepts: invalid keys, sizes over the limits, or a key that is changed
+    /// twice.
     pub fn check(&self) -> Result<(), StoreError> {
         if self.ops.len() > TXN_OPS_MAX || self.compares.len() > TXN_OPS_MAX {
             return Err(StoreError::Invalid(format!(
@@ -78,7 +79,7 @@ impl Txn {
         Ok(())
     }
 
-    /// The bytes of all values that it puts.
+    /// The total of all values that this transaction puts, in bytes.
     pub(crate) fn value_bytes(&self) -> usize {
         self.ops.iter().map(|op| if let Op::Put(_, value) = op { value.len() } else { 0 }).sum()
     }

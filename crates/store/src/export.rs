@@ -1,5 +1,5 @@
-//! Entries as a file that any store can be filled from: lines of JSON, the first with the format's version, the last
-//! with the number of entries and a checksum of all lines before it.
+//! The export format: entries as a file that fills any store. Lines of JSON, the first with the version of the format,
+//! the last with the number of entries and a checksum of all lines before it.
 //!
 //! ```text
 //! {"gapless_export":1,"revision":42}
@@ -16,32 +16,32 @@ use std::io::{self, BufRead};
 
 /// The version of the format.
 const VERSION: u32 = 1;
-/// The longest line: a value of the largest size, and what writing it as JSON makes of it at worst.
+/// The longest line in bytes: the largest value, in its longest form as JSON.
 const LINE_BYTES_MAX: u64 = 8 << 20;
 
-/// Why an export cannot be read.
+/// An export that cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
     /// The file cannot be read.
-    #[error("it cannot be read: {0}")]
+    #[error("the export cannot be read: {0}")]
     Io(#[from] io::Error),
-    /// It is none.
-    #[error("line {line} is not one of an export of gapless: {why}")]
-    NotOne {
+    /// The file is not an export.
+    #[error("this is not an export of gapless: line {line}: {why}")]
+    Malformed {
         /// The line, from 1.
         line: usize,
-        /// Why.
+        /// The cause.
         why: String,
     },
-    /// A newer gapless wrote it.
-    #[error("a newer gapless wrote it (format {0}; this one reads {VERSION}); use that one")]
+    /// A newer gapless wrote the export.
+    #[error("the export has format {0}, and this gapless reads {VERSION}; import it with the newer gapless")]
     Newer(u32),
-    /// It ends before its end.
-    #[error("it is cut short after {0} entries; use another copy")]
+    /// The file ends before the last line of the export.
+    #[error("the export is truncated after {0} entries; use another copy")]
     CutShort(u64),
-    /// It was changed since it was written.
-    #[error("its checksum is not that of its lines: it was changed or damaged; use another copy")]
+    /// The file was changed after it was written.
+    #[error("the export's checksum does not match its lines: it was changed or damaged; use another copy")]
     Damaged,
 }
 
@@ -69,7 +69,7 @@ struct Foot {
     sha256: String,
 }
 
-/// The lines of an export of those entries, each with its end.
+/// The lines of an export of `entries`, each with its line end.
 pub fn lines(revision: u64, entries: Vec<(String, Vec<u8>)>) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
     let mut digest = Sha256::new();
     let count = entries.len() as u64;
@@ -92,10 +92,10 @@ pub fn lines(revision: u64, entries: Vec<(String, Vec<u8>)>) -> impl Iterator<It
     })
 }
 
-/// Reads an export to its end and hands each entry on; how many there are. What was handed on counts only if no error
-/// comes: read it once before anything is done with it.
+/// Reads an export to its end, passes each entry to `take`, and returns their number. The entries count only if there
+/// is no error: read the file once before acting on any of it.
 ///
-/// # Errors
+/// [`ExportError`], or the error of `take`.
 /// [`ExportError`], or that of `take`.
 pub fn read<E: From<ExportError>>(
     reader: impl BufRead,
@@ -103,8 +103,8 @@ pub fn read<E: From<ExportError>>(
 ) -> Result<u64, E> {
     let mut reader = Lines { reader, number: 0 };
     let mut digest = Sha256::new();
-    let head = reader.next()?.ok_or_else(|| not_one(1, "it is empty"))?;
-    let parsed: Head = serde_json::from_slice(&head).map_err(|error| not_one(1, error))?;
+    let head = reader.next()?.ok_or_else(|| malformed(1, "the file is empty"))?;
+    let parsed: Head = serde_json::from_slice(&head).map_err(|error| malformed(1, error))?;
     if parsed.gapless_export > VERSION {
         return Err(ExportError::Newer(parsed.gapless_export).into());
     }
@@ -117,14 +117,14 @@ pub fn read<E: From<ExportError>>(
             }
             return match reader.next()? {
                 None => Ok(count),
-                Some(_) => Err(not_one(reader.number, "it comes after the end").into()),
+                Some(_) => Err(malformed(reader.number, "there is a line after the last one").into()),
             };
         }
-        let entry: Line = serde_json::from_slice(&text).map_err(|error| not_one(reader.number, error))?;
+        let entry: Line = serde_json::from_slice(&text).map_err(|error| malformed(reader.number, error))?;
         let value = match (entry.value, entry.base64) {
             (Some(text), None) => text.into_bytes(),
-            (None, Some(coded)) => STANDARD.decode(coded).map_err(|error| not_one(reader.number, error))?,
-            _ => return Err(not_one(reader.number, "it has not one value").into()),
+            (None, Some(coded)) => STANDARD.decode(coded).map_err(|error| malformed(reader.number, error))?,
+            _ => return Err(malformed(reader.number, "an entry has exactly one of `value` and `base64`").into()),
         };
         digest.update(&text);
         count += 1;
@@ -147,12 +147,12 @@ impl<R: BufRead> Lines<R> {
     }
 }
 
-fn not_one(line: usize, why: impl ToString) -> ExportError {
-    ExportError::NotOne { line, why: why.to_string() }
+fn malformed(line: usize, why: impl ToString) -> ExportError {
+    ExportError::Malformed { line, why: why.to_string() }
 }
 
 fn line(value: &impl Serialize) -> Vec<u8> {
-    // Nothing in it is what JSON has not.
+    // These values always serialize.
     let mut line = serde_json::to_vec(value).unwrap_or_default();
     line.push(b'\n');
     line
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn export_is_read_back_unchanged() {
         let text: Vec<u8> = lines(7, entries()).flatten().collect();
         assert_eq!(read_all(&text).unwrap(), entries());
         let text: Vec<u8> = lines(0, Vec::new()).flatten().collect();
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_changed_byte_is_noticed() {
+    fn every_truncation_and_changed_byte_is_detected() {
         let text: Vec<u8> = lines(7, entries()).flatten().collect();
         for length in 0..text.len() - 1 {
             assert!(read_all(&text[..length]).is_err(), "cut at {length}");
@@ -201,7 +201,7 @@ mod tests {
         }
         let mut more = text.clone();
         more.extend(b"{}\n");
-        assert!(matches!(read_all(&more), Err(ExportError::NotOne { .. })));
+        assert!(matches!(read_all(&more), Err(ExportError::Malformed { .. })));
         assert!(matches!(read_all(b"{\"gapless_export\":2,\"revision\":1}\n"), Err(ExportError::Newer(2))));
     }
 }

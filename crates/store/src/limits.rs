@@ -1,20 +1,20 @@
-//! How much of the history a store keeps, and how much of it is read at once.
+//! Bounds of the history, and of one read of it.
 
-/// Revisions that the history keeps.
+/// Revisions that the history retains.
 pub(crate) const HISTORY_REVISIONS_MAX: u64 = 10_000;
 
-/// Bytes of values that the history keeps, so that large ones cannot fill the disk.
+/// Bytes of values that the history retains, so that large values cannot fill the disk.
 pub(crate) const HISTORY_BYTES_MAX: u64 = 64 << 20;
 
-/// Revisions of one page.
+/// Revisions in one page.
 pub(crate) const PAGE_REVISIONS_MAX: usize = 128;
 
-/// The revision to compact through so that a history, which begins after the revision `compacted`, is within its bounds;
-/// `None` if it is.
+/// The revision to compact through so that the history after revision `compacted` is within its bounds; `None` if it
+/// already is.
 pub(crate) fn surplus(revision: u64, compacted: u64, bytes: u64) -> Option<u64> {
     let kept = revision - compacted;
     if bytes > HISTORY_BYTES_MAX {
-        // Half of it: which of the revisions are large is not known, and asking costs as much as dropping.
+        // Drops half of the history: finding out which revisions are large costs as much as dropping them.
         return Some(compacted + kept.div_ceil(2));
     }
     (kept > HISTORY_REVISIONS_MAX).then(|| revision - HISTORY_REVISIONS_MAX)
@@ -25,13 +25,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_within_the_bounds_is_kept() {
+    fn history_within_the_bounds_is_retained() {
         assert_eq!(surplus(0, 0, 0), None);
         assert_eq!(surplus(10_500, 500, HISTORY_BYTES_MAX), None);
     }
 
     #[test]
-    fn revisions_beyond_the_bound_go_and_of_large_values_half() {
+    fn history_over_the_bounds_is_compacted() {
         assert_eq!(surplus(10_503, 500, 0), Some(503));
         assert_eq!(surplus(103, 100, HISTORY_BYTES_MAX + 1), Some(102));
         assert_eq!(surplus(20_000, 100, HISTORY_BYTES_MAX + 1), Some(10_050));

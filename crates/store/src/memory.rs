@@ -1,5 +1,5 @@
-//! A store in memory, with the semantics of the durable ones and none of their costs: for the simulator and for tests.
-//! It is deterministic: no threads, no randomness, no time.
+//! A store in memory with the semantics of the durable stores, for the simulator and for tests. It is deterministic: no
+//! threads, no randomness, no time.
 
 use crate::check::{check_key, check_prefix};
 use crate::limits;
@@ -12,8 +12,8 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-/// A [`Store`] in memory. A clone is another handle on the same state, so a server that is "killed" in the simulator
-/// finds what it had recorded.
+/// A [`Store`] in memory. A clone is another handle on the same state, so a server that the simulator kills finds its
+/// records after its restart.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
     shared: Arc<Shared>,
@@ -28,7 +28,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     revision: u64,
-    /// The last revision that the history no longer has.
+    /// The newest revision that the history no longer has.
     compacted: u64,
     entries: BTreeMap<String, Entry>,
     history: VecDeque<WatchBatch>,
@@ -42,7 +42,7 @@ impl MemoryStore {
         MemoryStore::default()
     }
 
-    /// Forgets the changes up to and including revision `through`; the entries themselves stay.
+    /// Discards the changes up to and including revision `through`; the entries themselves stay.
     pub fn compact(&self, through: u64) {
         self.shared.state().compact(through);
     }
@@ -50,7 +50,7 @@ impl MemoryStore {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing in here can panic between two changes that belong together, so a poisoned state is whole.
+        // No code here can panic between two related changes, so a poisoned state is consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -109,7 +109,7 @@ impl State {
         if from <= self.compacted {
             return Err(StoreError::Compacted { from, oldest: self.compacted + 1 });
         }
-        // Every revision since the compacted one has its batch, so its place in the history is known.
+        // Every revision after the compacted one has its batch, so the index in the history follows from the revision.
         let skip = usize::try_from(from - self.compacted - 1).unwrap_or(usize::MAX);
         let mut next = from;
         let mut batches = Vec::new();
@@ -131,7 +131,7 @@ fn value_bytes(batch: &WatchBatch) -> u64 {
 
 #[async_trait]
 impl Store for MemoryStore {
-    /// It is one server's own.
+    /// Always allowed: only one server uses this store.
     fn allowed(&self) -> Result<(), StoreError> {
         Ok(())
     }

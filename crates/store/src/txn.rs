@@ -1,6 +1,6 @@
-//! Entries, transactions and what comes of them.
+//! Entries, transactions and their outcomes.
 
-/// One key and its value.
+/// A key and its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The key, such as `/gapless/apps/shop/production`.
@@ -9,43 +9,43 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// The revision at which the key was last created.
     pub create_revision: u64,
-    /// The revision at which it was last changed.
+    /// The revision at which the key was last changed.
     pub mod_revision: u64,
 }
 
-/// The entries under a prefix, and the store's revision when they were read.
+/// The entries under a prefix, and the store's revision at the time of the read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
-    /// The store's revision of the reading.
+    /// The store's revision at the time of the read.
     pub revision: u64,
     /// The entries, sorted by key.
     pub entries: Vec<Entry>,
 }
 
-/// What must hold for a transaction to be done.
+/// A condition of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compare {
-    /// The key was last changed at that revision; 0 means that it does not exist.
+    /// The key was last changed at that revision; 0: the key does not exist.
     ModRevision(String, u64),
     /// The key has that value.
     Value(String, Vec<u8>),
 }
 
-/// What a transaction does.
+/// An operation of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
     /// Sets the key to the value.
     Put(String, Vec<u8>),
-    /// Removes the key; nothing where there is none.
+    /// Removes the key, if it exists.
     Delete(String),
 }
 
-/// Operations that are done together if all comparisons hold.
+/// Operations that are applied together if all comparisons hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// What must hold.
+    /// The conditions, all of which must hold.
     pub compares: Vec<Compare>,
-    /// What is then done. A key may stand in it only once.
+    /// The operations. A key may occur only once.
     pub ops: Vec<Op>,
 }
 
@@ -85,15 +85,15 @@ impl Txn {
     }
 }
 
-/// What came of a transaction.
+/// The outcome of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done and is durable; this is its revision.
+    /// The transaction is applied and durable.
     Committed {
         /// The revision of the change.
         revision: u64,
     },
-    /// A comparison did not hold, and nothing was done. Read again and decide again.
+    /// A comparison did not hold, and nothing was changed. Read again and decide again.
     Conflict,
 }
 
@@ -102,7 +102,7 @@ pub enum Outcome {
 pub struct WatchBatch {
     /// The revision.
     pub revision: u64,
-    /// Its changes.
+    /// The changes, in the order of the transaction.
     pub events: Vec<WatchEvent>,
 }
 
@@ -129,39 +129,39 @@ impl WatchEvent {
     }
 }
 
-/// Why the store did not do as asked.
+/// An error of the store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// It cannot be opened: damaged, of a newer gapless, or not permitted; with what to do.
+    /// The store cannot be opened: damaged, of a newer gapless, or not permitted.
     #[error("the state in {place} cannot be opened: {why}")]
     Open {
         /// The file or endpoint.
         place: String,
-        /// Why, and what to do.
+        /// The cause and the remedy.
         why: String,
     },
-    /// It cannot be read or written just now: disk full, input/output error, or no answer. Nothing was acknowledged;
-    /// whether the change was done is found out by reading again.
+    /// The store cannot be read or written at the moment: disk full, input/output error, or no answer. Nothing was
+    /// acknowledged; the change may still have been applied, which a new read shows.
     #[error("the state in {place} is unavailable: {why}")]
     Unavailable {
         /// The file or endpoint.
         place: String,
-        /// Why, and what to do.
+        /// The cause and the remedy.
         why: String,
     },
-    /// A watch asked for changes that are no longer kept. Read the range and watch from there.
-    #[error("changes from revision {from} on are no longer kept; the oldest is {oldest}")]
+    /// A watch asked for changes that are no longer retained. Read the range and watch from its revision.
+    #[error("changes from revision {from} on are no longer retained; the oldest is {oldest}")]
     Compacted {
-        /// The revision asked for.
+        /// The requested revision.
         from: u64,
-        /// The oldest that can be had.
+        /// The oldest revision available.
         oldest: u64,
     },
-    /// What the transaction was fenced by is held by another now, or by nobody: this server does not lead any more.
-    #[error("this server does not lead any more, so it changes nothing; another one goes on")]
+    /// The key that fences the transaction is gone or owned by another server: this server no longer leads.
+    #[error("this server no longer leads, so it changes nothing; another server has taken over")]
     Deposed,
-    /// The key or the transaction is not one that a store takes.
+    /// The store accepts no such key or transaction.
     #[error("{0}")]
     Invalid(String),
 }

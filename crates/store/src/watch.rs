@@ -1,16 +1,16 @@
-//! Following the changes of a store by reading its history: a watcher holds a revision and nothing else, so a slow one
-//! costs no memory. One that falls behind what the history keeps ends with [`StoreError::Compacted`].
+//! Follows the changes of a store by reading its history. A watcher keeps only a revision, so a slow watcher costs no
+//! memory; a watcher that falls behind the retained history ends with [`StoreError::Compacted`].
 
 use crate::{StoreError, WatchBatch};
 use futures_util::stream::{self, BoxStream};
 use std::future::Future;
 use tokio::sync::watch;
 
-/// A piece of the history, read from some revision on.
+/// A part of the history, read from a revision on.
 pub(crate) struct Page {
-    /// The batches, in the order of their revisions; those without a matching change are left out.
+    /// The batches, ordered by revision; revisions without a matching change are left out.
     pub(crate) batches: Vec<WatchBatch>,
-    /// The revision to read from next.
+    /// The next revision to read.
     pub(crate) next: u64,
 }
 
@@ -22,9 +22,8 @@ struct Follower<R> {
     ended: bool,
 }
 
-/// The batches from revision `from` on: those that `read` finds, and again whenever the store's revision (the value of
-/// `revisions`) has reached what is to be read next. Ends when the store is gone (`read` finds no page at all), or after
-/// an error.
+/// The batches from revision `from` on. Calls `read` again whenever the store's revision (the value of `revisions`) has
+/// reached the next revision to read. Ends when the store is gone (`read` finds no page), or after an error.
 pub(crate) fn follow<R, F>(
     from: u64,
     revisions: watch::Receiver<u64>,
@@ -34,7 +33,7 @@ where
     R: Fn(u64) -> F + Send + 'static,
     F: Future<Output = Result<Option<Page>, StoreError>> + Send + 'static,
 {
-    // No revision is 0, so that "from 0" and "from 1" are both "all that there ever was".
+    // There is no revision 0, so 0 and 1 both start with the first change.
     let start = Follower { revisions, read, next: from.max(1), pending: Vec::new().into_iter(), ended: false };
     Box::pin(stream::unfold(start, |mut follower| async move {
         loop {

@@ -1,4 +1,4 @@
-//! Whatever is done to it, the store on SQLite is the store in memory, so that what holds in the simulator holds.
+//! The store on SQLite and the store in memory behave the same, so that results of the simulator hold for SQLite.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -6,7 +6,7 @@ use futures_util::{FutureExt, StreamExt};
 use gapless_store::{MemoryStore, SqliteStore, Store, StoreError, Txn, WatchBatch};
 use proptest::prelude::*;
 
-/// One thing that is done to both.
+/// An operation that is applied to both stores.
 #[derive(Debug, Clone)]
 enum Step {
     Commit(Txn),
@@ -17,7 +17,7 @@ enum Step {
 }
 
 fn key() -> impl Strategy<Value = String> {
-    // Few, so that they meet; of characters that patterns and orders stumble over.
+    // Few keys, so that they collide; of characters that are special to patterns and orderings.
     "[/a%_*é\u{10ffff}]{0,3}"
 }
 
@@ -46,9 +46,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a watch has now. There is no more when the last change of the store has come, or an error.
+/// The changes that a watch has now: up to the store's last change, or an error.
 async fn seen(store: &impl Store, prefix: &str, from: u64) -> Result<Vec<Result<WatchBatch, StoreError>>, StoreError> {
-    // A change under every prefix, as a mark of the end: the watch of everything, filtered here.
+    // The watch of all keys, filtered here, ends with the store's last change.
     let end = store.range("").await?.revision;
     let mut changes = store.watch(prefix, from).await?;
     let mut everything = store.watch("", from).await?;
@@ -60,7 +60,7 @@ async fn seen(store: &impl Store, prefix: &str, from: u64) -> Result<Vec<Result<
             Ok(batch) => {
                 at = batch.revision + 1;
                 if batch.events.iter().any(|event| event.key().starts_with(prefix)) {
-                    expected.push(changes.next().await.expect("the same as the watch of everything"));
+                    expected.push(changes.next().await.expect("as many changes as the watch of all keys"));
                 }
             }
             Err(error) => {
@@ -69,7 +69,7 @@ async fn seen(store: &impl Store, prefix: &str, from: u64) -> Result<Vec<Result<
             }
         }
     }
-    assert!(changes.next().now_or_never().is_none(), "the watch has more than there is");
+    assert!(changes.next().now_or_never().is_none(), "the watch has too many changes");
     Ok(expected)
 }
 
@@ -107,7 +107,7 @@ async fn run(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
-    fn any_sequence_of_requests_is_answered_alike_on_sqlite_and_in_memory(steps in prop::collection::vec(step(), 1..40)) {
+    fn sqlite_and_memory_answer_any_requests_alike(steps in prop::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run(steps));
     }
 }

@@ -1,4 +1,4 @@
-//! The store in a SQLite file: what every store must do, and that nothing acknowledged is lost, whoever is killed when.
+//! The store in a SQLite file: the conformance suite, and durability of acknowledged commits under kills at any moment.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,7 +21,7 @@ fn log_file(path: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn the_store_on_sqlite_does_what_every_store_must() {
+async fn sqlite_store_passes_conformance() {
     let folder = tempfile::tempdir().unwrap();
     let count = Cell::new(0);
     let make = async || {
@@ -32,7 +32,7 @@ async fn the_store_on_sqlite_does_what_every_store_must() {
 }
 
 #[tokio::test]
-async fn a_reopened_store_has_everything_it_had() {
+async fn reopened_store_has_all_entries_and_history() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);
     let before = {
@@ -55,7 +55,7 @@ async fn a_reopened_store_has_everything_it_had() {
 }
 
 #[tokio::test]
-async fn the_file_is_its_owners_alone_even_if_it_was_not() {
+async fn state_file_becomes_private_when_opened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made/on/the/way/state.db");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
@@ -73,12 +73,12 @@ async fn the_file_is_its_owners_alone_even_if_it_was_not() {
 }
 
 #[tokio::test]
-async fn a_second_opener_is_refused_and_the_file_is_free_when_the_first_is_gone() {
+async fn second_open_fails_until_first_store_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);
     let first = SqliteStore::open(&path).unwrap();
     first.commit(Txn::new().put("/a", "1")).await.unwrap();
-    // Even a watch that is still held does not keep the file from another.
+    // A watch that still exists does not keep the file locked.
     let watch = first.watch("", 0).await.unwrap();
     let error = SqliteStore::open(&path).unwrap_err().to_string();
     assert!(error.contains("another gapless server") && error.contains(&std::process::id().to_string()), "{error}");
@@ -88,9 +88,9 @@ async fn a_second_opener_is_refused_and_the_file_is_free_when_the_first_is_gone(
     drop(watch);
 }
 
-/// A program that a killed server was just starting has its open files for a moment.
+/// A child that a killed server was just starting keeps the server's open files for a moment.
 #[test]
-fn a_lock_that_is_just_being_given_up_is_waited_for() {
+fn open_waits_for_a_lock_that_is_being_released() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);
     drop(SqliteStore::open(&path).unwrap());
@@ -105,7 +105,7 @@ fn a_lock_that_is_just_being_given_up_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_backup_is_a_whole_state_that_can_be_opened() {
+async fn backup_is_a_complete_state_that_opens() {
     let folder = tempfile::tempdir().unwrap();
     let (path, copy) = (state_file(&folder), folder.path().join("copy.db"));
     let store = SqliteStore::open(&path).unwrap();
@@ -121,7 +121,7 @@ async fn a_backup_is_a_whole_state_that_can_be_opened() {
     assert_eq!(SqliteStore::open(&copy).unwrap().range("").await.unwrap(), store.range("").await.unwrap());
 
     let over_itself = store.backup(&path).await.unwrap_err().to_string();
-    assert!(over_itself.contains("over the state itself"), "{over_itself}");
+    assert!(over_itself.contains("over the state file itself"), "{over_itself}");
     let nowhere = store.backup(&folder.path().join("none/copy.db")).await.unwrap_err().to_string();
     assert!(nowhere.contains("none/copy.db cannot be written"), "{nowhere}");
     let leftovers: Vec<_> = std::fs::read_dir(folder.path())
@@ -133,7 +133,7 @@ async fn a_backup_is_a_whole_state_that_can_be_opened() {
 }
 
 #[tokio::test]
-async fn a_backup_under_writes_is_of_one_revision() {
+async fn backup_has_one_revision_when_writes_continue() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&state_file(&folder)).unwrap();
     let copy = folder.path().join("copy.db");
@@ -155,14 +155,14 @@ async fn a_backup_under_writes_is_of_one_revision() {
 }
 
 #[tokio::test]
-async fn another_program_that_reads_for_long_does_not_hold_up_commits() {
+async fn commits_do_not_wait_for_a_long_reader() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);
     let store = SqliteStore::open(&path).unwrap();
     store.commit(Txn::new().put("/a", "1")).await.unwrap();
     let reader = rusqlite::Connection::open(&path).unwrap();
     reader.execute_batch("BEGIN; SELECT * FROM entries;").unwrap();
-    // More than can wait until the log is copied into the file, which cannot be done wholly while somebody reads it.
+    // More than fits into the log before a checkpoint, which cannot complete while another program reads.
     for n in 0..1200 {
         let start = Instant::now();
         store.commit(Txn::new().put("/a", n.to_string())).await.unwrap();
@@ -172,10 +172,10 @@ async fn another_program_that_reads_for_long_does_not_hold_up_commits() {
 }
 
 #[tokio::test]
-async fn what_was_committed_at_once_is_told_at_once_however_large_it_is() {
+async fn watch_delivers_a_large_transaction_in_one_batch() {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(&state_file(&folder)).unwrap();
-    // What is read of the history at once ends in the middle of the fourth.
+    // One page of the history ends within the fourth value.
     for n in 0..8_u8 {
         let puts = (0..4).fold(Txn::new(), |txn, key| txn.put(format!("/{key}"), vec![n; 300 << 10]));
         store.commit(puts).await.unwrap();
@@ -187,19 +187,19 @@ async fn what_was_committed_at_once_is_told_at_once_however_large_it_is() {
 }
 
 #[tokio::test]
-async fn the_history_is_bounded() {
+async fn history_is_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);
     let store = SqliteStore::open(&path).unwrap();
-    // 120 MiB of values that each replace the one before, half of them by an earlier process.
+    // 120 MiB of values, each replacing the value before, half of them by an earlier process.
     let mebibyte =
         async |store: &SqliteStore, n| store.commit(Txn::new().put("/large", vec![n; 1 << 20])).await.unwrap();
     for n in 0..60_u8 {
         mebibyte(&store, n).await;
     }
-    // Each value is written twice: as it is, and into the history.
+    // Each value is written twice: into the entries and into the history.
     let log = std::fs::metadata(log_file(&path)).unwrap().len();
-    assert!(log < 90 << 20, "the log is not written from its beginning again: {log} bytes");
+    assert!(log < 90 << 20, "the log is not restarted: {log} bytes");
     drop(store);
     let store = SqliteStore::open(&path).unwrap();
     for n in 60..120_u8 {
@@ -213,7 +213,7 @@ async fn the_history_is_bounded() {
     assert!(bytes < 110 << 20, "the file has {bytes} bytes");
 }
 
-/// A process that commits one key after the other and says after each that it was acknowledged.
+/// A process that commits one key after the other and prints each acknowledgement.
 fn start_writer(path: &Path) -> (Child, impl Iterator<Item = u64>) {
     let mut child = reexec::within(&[], "writer", path).stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -222,12 +222,12 @@ fn start_writer(path: &Path) -> (Child, impl Iterator<Item = u64>) {
 }
 
 #[test]
-#[ignore = "a part of the tests that kill a process"]
+#[ignore = "a child process of other tests"]
 fn writer() {
     let Some(path) = reexec::path() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        println!(); // The harness has begun a line.
+        println!(); // The test harness has begun a line.
         let store = SqliteStore::open(&path).unwrap();
         let have = store.range("/n/").await.unwrap().entries.len() as u64;
         for n in have.. {
@@ -241,16 +241,16 @@ fn writer() {
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_survives_kill_9_at_any_moment() {
+async fn acknowledged_commits_survive_kill_9_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
     let path = state_file(&folder);
     let mut last = 0;
     for round in 0..12 {
         let (mut child, mut acknowledged) = start_writer(&path);
-        // More and more, so that the kills fall before and after the log is copied into the file.
+        // More each round, so that the kills fall before and after a checkpoint.
         let wanted = 1 + round * 40;
         for _ in 0..wanted {
-            last = acknowledged.next().expect("the writer goes on until it is killed");
+            last = acknowledged.next().expect("the writer runs until it is killed");
         }
         if round == 0 {
             let error = SqliteStore::open(&path).unwrap_err().to_string();
@@ -260,13 +260,13 @@ async fn what_was_acknowledged_survives_kill_9_at_any_moment() {
         last = acknowledged.last().unwrap_or(last);
         child.wait().unwrap();
 
-        let store = SqliteStore::open(&path).expect("the kernel has freed the file");
-        assert_eq!(std::fs::metadata(log_file(&path)).unwrap().len(), 0, "what was in it is in the file for good");
+        let store = SqliteStore::open(&path).expect("the kernel has released the lock");
+        assert_eq!(std::fs::metadata(log_file(&path)).unwrap().len(), 0, "the log has been copied into the file");
         let range = store.range("/n/").await.unwrap();
         let have = range.entries.len() as u64;
-        assert!(have == last + 1 || have == last + 2, "acknowledged up to {last}, there are {have}");
+        assert!(have == last + 1 || have == last + 2, "acknowledged up to {last}, found {have}");
         for (n, entry) in range.entries.iter().enumerate() {
-            assert_eq!(entry.key, format!("/n/{n:06}"), "in one piece, without gaps");
+            assert_eq!(entry.key, format!("/n/{n:06}"), "there are no gaps");
         }
         assert_eq!(store.get("/last").await.unwrap().unwrap().value, (have - 1).to_string().into_bytes());
         assert_eq!(range.revision, have, "one revision each");
@@ -275,8 +275,8 @@ async fn what_was_acknowledged_survives_kill_9_at_any_moment() {
 }
 
 #[test]
-fn a_kill_while_the_file_is_made_leaves_one_that_can_be_opened() {
-    // The moments are not chosen but many: from before the first system call to after the last.
+fn kill_during_creation_leaves_a_file_that_opens() {
+    // Many moments, from before the first system call to after the last.
     for step in 0..24 {
         let folder = tempfile::tempdir().unwrap();
         let path = state_file(&folder);

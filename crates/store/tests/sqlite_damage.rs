@@ -1,5 +1,5 @@
-//! Files that a store must not open: damaged, truncated, foreign, of the future. Refused with what to do, left as they
-//! are, and never replaced by an empty state. Files of the past are migrated.
+//! Files that a store must not open: damaged, truncated, foreign, newer. The store rejects them with a remedy, leaves
+//! them unchanged, and never replaces them by an empty state. Files of older versions are migrated.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A state with small and large values and a history, and its file closed and whole.
+/// Creates a state with small and large values and a history, and closes its file.
 async fn some_state(folder: &Path) -> (PathBuf, Range) {
     let path = folder.join("state.db");
     let store = SqliteStore::open(&path).unwrap();
@@ -27,7 +27,7 @@ fn refused(path: &Path) -> String {
     match SqliteStore::open(path) {
         Err(StoreError::Open { place, why }) => {
             assert_eq!(place, path.display().to_string());
-            assert_eq!(fs::read(path).ok(), before, "a file that is refused is left as it is");
+            assert_eq!(fs::read(path).ok(), before, "a rejected file is unchanged");
             why
         }
         other => panic!("{other:?}"),
@@ -35,12 +35,12 @@ fn refused(path: &Path) -> String {
 }
 
 #[tokio::test]
-async fn flipped_bits_are_refused_or_harmless_wherever_they_are() {
+async fn flipped_bits_are_rejected_or_harmless_at_any_position() {
     let folder = tempfile::tempdir().unwrap();
     let (path, range) = some_state(folder.path()).await;
     let whole = fs::read(&path).unwrap();
     let (mut refusals, mut tried) = (0, 0);
-    // All of the header, then bytes all over the file.
+    // The whole header, then bytes all over the file.
     for at in (0..100).chain((100..whole.len()).step_by(1499)) {
         let mut damaged = whole.clone();
         damaged[at] ^= 1 << (at % 8);
@@ -59,22 +59,22 @@ async fn flipped_bits_are_refused_or_harmless_wherever_they_are() {
             let _ = fs::remove_file(format!("{}{ending}", path.display()));
         }
     }
-    assert!(refusals * 2 > tried, "only {refusals} of {tried} were found");
+    assert!(refusals * 2 > tried, "only {refusals} of {tried} were detected");
     fs::write(&path, &whole).unwrap();
     assert_eq!(SqliteStore::open(&path).unwrap().range("").await.unwrap(), range);
 }
 
 #[tokio::test]
-async fn a_flipped_bit_in_a_value_is_found() {
+async fn flipped_bit_in_a_value_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = some_state(folder.path()).await;
     let mut bytes = fs::read(&path).unwrap();
     let needle = b"\"live\":\"blue\",\"n\":33";
     let found: Vec<usize> =
         bytes.windows(needle.len()).enumerate().filter(|(_, w)| w == needle).map(|(at, _)| at).collect();
-    assert!(found.len() >= 2, "in the entry and in its history");
+    assert!(found.len() >= 2, "the value is in the entry and in its history");
     for at in found {
-        bytes[at + needle.len() - 1] ^= 1; // 33 becomes 32, which is as good a value as any to SQLite
+        bytes[at + needle.len() - 1] ^= 1; // 33 becomes 32, a valid value to SQLite
         fs::write(&path, &bytes).unwrap();
         let why = refused(&path);
         assert!(why.contains("not as it was written"), "{why}");
@@ -82,13 +82,13 @@ async fn a_flipped_bit_in_a_value_is_found() {
     }
 }
 
-/// What is read is checked, not only what is opened; all else goes on being read.
+/// Checksums are verified on every read, not only on opening; all other reads continue.
 #[tokio::test]
-async fn damage_while_it_is_open_is_told_with_what_to_do() {
+async fn damage_of_an_open_file_is_reported_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = some_state(folder.path()).await;
     let store = SqliteStore::open(&path).unwrap();
-    // By somebody who knows nothing of checksums.
+    // By another program that knows nothing of checksums.
     let other = Connection::open(&path).unwrap();
     assert_eq!(other.execute("UPDATE entries SET value = x'00' WHERE key = '/apps/33'", []).unwrap(), 1);
     match store.get("/apps/33").await {
@@ -101,22 +101,22 @@ async fn damage_while_it_is_open_is_told_with_what_to_do() {
     assert!(store.get("/apps/34").await.unwrap().is_some());
 }
 
-/// SQLite would give such pages to two things at once, later.
+/// SQLite would later allocate such a page twice.
 #[tokio::test]
-async fn damage_that_no_record_shows_is_found() {
+async fn damage_outside_of_records_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = some_state(folder.path()).await;
     let mut bytes = fs::read(&path).unwrap();
-    // How many pages are free: https://sqlite.org/fileformat.html#the_database_header
+    // The number of free pages: https://sqlite.org/fileformat.html#the_database_header
     bytes[39] = bytes[39].wrapping_add(1);
     fs::write(&path, &bytes).unwrap();
     let why = refused(&path);
     assert!(why.contains("damaged"), "{why}");
 }
 
-/// Each record is as it was written, and they were not written together.
+/// Every record has a valid checksum, but the records are from two different states.
 #[tokio::test]
-async fn a_record_of_a_later_state_is_found() {
+async fn record_of_a_later_state_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = some_state(folder.path()).await;
     let later = folder.path().join("later.db");
@@ -133,7 +133,7 @@ async fn a_record_of_a_later_state_is_found() {
 }
 
 #[tokio::test]
-async fn a_file_that_another_program_holds_is_not_said_to_be_damaged() {
+async fn file_locked_by_another_program_is_not_reported_as_damaged() {
     let folder = tempfile::tempdir().unwrap();
     let (path, range) = some_state(folder.path()).await;
     let other = Connection::open(&path).unwrap();
@@ -146,19 +146,19 @@ async fn a_file_that_another_program_holds_is_not_said_to_be_damaged() {
 }
 
 #[tokio::test]
-async fn a_truncated_file_is_refused_at_any_length() {
+async fn truncated_file_is_rejected_at_any_length() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = some_state(folder.path()).await;
     let whole = fs::read(&path).unwrap();
     for length in [0, 1, 15, 50, 99, 100, 512, 4095, 4096, 8192, whole.len() / 2, whole.len() - 4096, whole.len() - 1] {
         fs::write(&path, &whole[..length]).unwrap();
         let why = refused(&path);
-        assert!(why.contains("copy a backup to its place") || why.contains("move that one away"), "{length}: {why}");
+        assert!(why.contains("copy a backup to its place") || why.contains("move this file away"), "{length}: {why}");
     }
 }
 
 #[tokio::test]
-async fn the_message_about_a_damaged_file_names_the_newest_backup() {
+async fn damaged_file_error_names_the_newest_backup() {
     let folder = tempfile::tempdir().unwrap();
     let (path, range) = some_state(folder.path()).await;
     let backup = folder.path().join("state.db.backup-2");
@@ -166,14 +166,14 @@ async fn the_message_about_a_damaged_file_names_the_newest_backup() {
     fs::write(&path, b"SQLite format 3\0").unwrap();
     let why = refused(&path);
     assert!(why.contains(&format!("copy the backup {} to its place", backup.display())), "{why}");
-    // And what it says works.
+    // The remedy in the message works.
     fs::rename(&path, folder.path().join("away")).unwrap();
     fs::copy(&backup, &path).unwrap();
     assert_eq!(SqliteStore::open(&path).unwrap().range("").await.unwrap(), range);
 }
 
 #[tokio::test]
-async fn a_log_without_its_file_is_not_a_new_state() {
+async fn open_fails_when_only_the_log_exists() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     fs::write(folder.path().join("state.db-wal"), b"whatever").unwrap();
@@ -183,7 +183,7 @@ async fn a_log_without_its_file_is_not_a_new_state() {
 }
 
 #[test]
-fn files_of_others_are_refused() {
+fn foreign_files_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("notes.txt");
     fs::write(&text, "These are notes, longer than a header of one hundred bytes. ".repeat(4)).unwrap();
@@ -194,21 +194,21 @@ fn files_of_others_are_refused() {
     assert!(refused(&database).contains("the database of another program"));
 
     let why = refused(folder.path());
-    assert!(why.contains("not a file"), "{why}");
+    assert!(why.contains("not a regular file"), "{why}");
     let why = refused(&text.join("state.db"));
-    assert!(why.contains("its folder") && why.contains("cannot be made"), "{why}");
+    assert!(why.contains("its folder") && why.contains("cannot be created"), "{why}");
 }
 
 #[tokio::test]
-async fn a_newer_schema_is_refused_and_left_alone() {
+async fn newer_schema_is_rejected_and_left_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let (path, _) = some_state(folder.path()).await;
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let why = refused(&path);
-    assert!(why.contains("newer gapless (schema 99; this one knows up to 2)"), "{why}");
+    assert!(why.contains("newer gapless wrote it (schema 99; this gapless supports up to 2)"), "{why}");
 }
 
-/// A state as the first schema had it. It is frozen: this is what there may be on somebody's disk.
+/// A state in the first schema, as it may exist on users' disks. Must not be changed.
 fn schema_1(path: &Path) {
     let connection = Connection::open(path).unwrap();
     connection
@@ -240,7 +240,7 @@ fn schema_1(path: &Path) {
 }
 
 #[tokio::test]
-async fn a_state_of_schema_1_is_migrated_and_kept_as_it_was_beside() {
+async fn schema_1_is_migrated_after_a_backup() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
     schema_1(&path);
@@ -258,7 +258,7 @@ async fn a_state_of_schema_1_is_migrated_and_kept_as_it_was_beside() {
         let batch = futures_util::StreamExt::next(&mut changes).await.unwrap().unwrap();
         assert_eq!((batch.revision, batch.events.len()), (3, 2));
     }
-    // The older gapless can go on from the copy.
+    // The older gapless can use the copy.
     let copy = folder.path().join("state.db.backup-schema-1");
     let version: i64 =
         Connection::open(copy).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();

@@ -1,5 +1,5 @@
-//! A disk that is full, read-only or failing: said clearly, nothing acknowledged that is not there, and over when the
-//! disk is well again.
+//! Disks that are full, read-only or failing: the error names the cause, only durable changes are acknowledged, and the
+//! store recovers when the disk does.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -10,8 +10,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A process in a mount namespace of its own, so that what it mounts is gone with it; also without being root, where
-/// the kernel lets users have namespaces.
+/// Runs a process in a mount namespace of its own, so that its mounts end with it; also without root, where the kernel
+/// allows user namespaces.
 const NAMESPACE: [&str; 3] = ["unshare", "--mount", "--map-root-user"];
 
 fn run_in_namespace(test: &str) {
@@ -20,7 +20,7 @@ fn run_in_namespace(test: &str) {
         .output()
         .expect("this test needs `unshare` of util-linux, and to be root or allowed user namespaces");
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("seen to the end"), "{text}");
+    assert!(output.status.success() && text.contains("completed"), "{text}");
 }
 
 fn mount(arguments: &[&str], folder: &Path) {
@@ -32,13 +32,13 @@ fn block_on(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
-/// Commits until one fails; what the store has then must be what was acknowledged.
+/// Commits until a commit fails; the store must then have exactly the acknowledged changes.
 async fn fill(store: &SqliteStore, first: u32) -> (StoreError, u32) {
     for n in first.. {
         let before = store.range("").await.unwrap();
         let txn = Txn::new().put(format!("/fill/{n:04}"), vec![n as u8; 50_000]).put("/last", n.to_string());
         if let Err(error) = store.commit(txn).await {
-            assert_eq!(store.range("").await.unwrap(), before, "a failed change leaves nothing");
+            assert_eq!(store.range("").await.unwrap(), before, "a failed change changes nothing");
             return (error, n);
         }
         assert!(n < 10_000, "the disk never became full");
@@ -51,12 +51,12 @@ fn reopened(path: &Path) -> SqliteStore {
 }
 
 #[test]
-fn a_full_disk_is_an_error_that_passes_when_there_is_space_again() {
+fn store_recovers_when_a_full_disk_has_space_again() {
     run_in_namespace("on_a_full_disk");
 }
 
 #[test]
-#[ignore = "a part of another test, in a namespace"]
+#[ignore = "a child process of another test, in a namespace"]
 fn on_a_full_disk() {
     let Some(folder) = reexec::path() else { return };
     mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], &folder);
@@ -68,21 +68,24 @@ fn on_a_full_disk() {
         let text = error.to_string();
         assert!(matches!(error, StoreError::Unavailable { .. }) && text.contains("the disk is full"), "{text}");
         let (error, _) = fill(&store, n).await;
-        assert!(matches!(error, StoreError::Unavailable { .. }), "it stays an error: {error}");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "the error persists: {error}");
         let backup = store.backup(&folder.join("state.db.backup")).await.unwrap_err();
         assert!(backup.to_string().contains("the disk is full"), "{backup}");
 
         std::fs::remove_file(folder.join("ballast")).unwrap();
-        store.commit(Txn::new().expect("/after", 0).put("/after", "x")).await.expect("by itself, without a restart");
+        store
+            .commit(Txn::new().expect("/after", 0).put("/after", "x"))
+            .await
+            .expect("the store recovers without a restart");
         let before: Range = store.range("").await.unwrap();
         drop(store);
         assert_eq!(reopened(&path).range("").await.unwrap(), before);
 
-        // A full disk when the store is opened, and when it would be made.
+        // A full disk when the store is opened, and when it is created.
         let full = std::fs::write(folder.join("ballast"), vec![0; 8 << 20]);
         assert!(full.is_err());
         match SqliteStore::open(&path) {
-            Ok(store) => assert_eq!(store.range("").await.unwrap(), before, "there may be space enough to read"),
+            Ok(store) => assert_eq!(store.range("").await.unwrap(), before, "the space may suffice for reads"),
             Err(error) => assert!(error.to_string().contains("the disk is full; free some space"), "{error}"),
         }
         for ending in ["", "-wal", "-shm"] {
@@ -92,18 +95,18 @@ fn on_a_full_disk() {
         let new = SqliteStore::open(&folder.join("new.db")).unwrap_err().to_string();
         assert!(new.contains("full") || new.contains("No space left"), "{new}");
         std::fs::remove_file(folder.join("ballast")).unwrap();
-        drop(SqliteStore::open(&folder.join("new.db")).expect("nothing half made is in the way"));
+        drop(SqliteStore::open(&folder.join("new.db")).expect("an unfinished file does not prevent a new attempt"));
     });
-    println!("seen to the end");
+    println!("completed");
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_refused_with_what_to_do() {
+fn open_fails_with_a_remedy_when_folder_is_read_only() {
     run_in_namespace("on_a_read_only_disk");
 }
 
 #[test]
-#[ignore = "a part of another test, in a namespace"]
+#[ignore = "a child process of another test, in a namespace"]
 fn on_a_read_only_disk() {
     let Some(folder) = reexec::path() else { return };
     mount(&["-t", "tmpfs", "-o", "size=4m", "tmpfs"], &folder);
@@ -114,12 +117,12 @@ fn on_a_read_only_disk() {
         let error = SqliteStore::open(path).unwrap_err().to_string();
         assert!(error.contains("Read-only") && error.contains("mount the disk writable"), "{error}");
     }
-    println!("seen to the end");
+    println!("completed");
 }
 
-/// The kernel refuses writes beyond a file size: to SQLite that is an input/output error, not a full disk.
+/// The kernel rejects writes beyond a file size; SQLite reports an input/output error, not a full disk.
 #[test]
-fn an_input_output_error_is_an_error_that_passes_when_the_disk_is_well_again() {
+fn store_recovers_when_input_output_errors_end() {
     let folder = tempfile::tempdir().unwrap();
     let limits = ["bash", "-c", "trap '' XFSZ; ulimit -S -f 600; exec \"$0\" \"$@\""];
     let mut child = reexec::within(&limits, "under_a_file_size_limit", folder.path())
@@ -128,18 +131,18 @@ fn an_input_output_error_is_an_error_that_passes_when_the_disk_is_well_again() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let said = lines.by_ref().find(|line| line.contains("failed: ")).expect("the writes must fail");
-    assert!(said.contains("input/output error") && said.contains("dmesg"), "{said}");
+    let line = lines.by_ref().find(|line| line.contains("failed: ")).expect("the writes must fail");
+    assert!(line.contains("input/output error") && line.contains("dmesg"), "{line}");
     let pid = child.id().to_string();
     let lifted = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status().unwrap();
     assert!(lifted.success());
     child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
-    assert!(lines.any(|line| line.contains("seen to the end")), "it must go on by itself");
+    assert!(lines.any(|line| line.contains("completed")), "the store must recover by itself");
     assert!(child.wait().unwrap().success());
 }
 
 #[test]
-#[ignore = "a part of another test, under a limit"]
+#[ignore = "a child process of another test, under a limit"]
 fn under_a_file_size_limit() {
     let Some(folder) = reexec::path() else { return };
     block_on(async {
@@ -153,12 +156,12 @@ fn under_a_file_size_limit() {
         drop(store);
         assert_eq!(reopened(&path).range("").await.unwrap(), before);
     });
-    println!("seen to the end");
+    println!("completed");
 }
 
-/// Whoever was told that a change failed does not find it done after a restart, though it stood whole in the log.
+/// A change that was reported as failed is not applied after a restart, although the log has all of it. Proof: A15.
 #[test]
-fn a15_a_change_that_could_not_be_synced_does_not_come_back() {
+fn change_is_not_applied_later_when_its_sync_failed() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = reexec::within(&[], "while_syncs_fail", folder.path())
         .stdin(Stdio::piped())
@@ -178,7 +181,7 @@ fn a15_a_change_that_could_not_be_synced_does_not_come_back() {
     child.stdin.take().unwrap().write_all(b"go on\n").unwrap();
     let failed = lines.by_ref().find(|line| line.contains("failed: ")).expect("the sync must fail");
     assert!(failed.contains("input/output error"), "{failed}");
-    assert!(!child.wait().unwrap().success(), "it ends without a goodbye");
+    assert!(!child.wait().unwrap().success(), "the process ends without closing the store");
     strace.wait().unwrap();
     assert!(said.any(|line| line.contains("INJECTED")));
     block_on(async {
@@ -190,7 +193,7 @@ fn a15_a_change_that_could_not_be_synced_does_not_come_back() {
 }
 
 #[test]
-#[ignore = "a part of another test, whose syncs fail"]
+#[ignore = "a child process of another test, whose syncs fail"]
 fn while_syncs_fail() {
     let Some(folder) = reexec::path() else { return };
     block_on(async {

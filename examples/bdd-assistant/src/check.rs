@@ -1,6 +1,6 @@
-//! `bdd-assistant check`: its own smoke test, for a gate. It asks the release that is tested, by what gapless tells it in
-//! its environment, and reports as JUnit XML. `bdd-assistant check URL`, for a hook after the cutover, asks there instead,
-//! such as at a proxy in front of gapless's, and waits a moment for it to come to the new release.
+//! `bdd-assistant check`: a smoke test for a gate. Requests the tested release, whose address gapless sets in the
+//! environment, and reports as JUnit XML. `bdd-assistant check URL`, for a hook after the cutover, requests that URL
+//! instead, such as a proxy in front of gapless's, and waits a moment until it serves the new release.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const DEADLINE: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(20);
 
-/// Carries out all checks; what went wrong, if something did.
+/// Runs all checks; the error names the failures.
 pub fn run() -> Result<(), String> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let in_front = std::env::args().nth(2);
@@ -42,12 +42,12 @@ pub fn run() -> Result<(), String> {
     if failures > 0 { Err(format!("{failures} checks failed")) } else { Ok(()) }
 }
 
-/// Each check, by its name, and what came of it.
+/// Each check by name, with its result.
 fn all(url: &str, release: &str) -> [(&'static str, Result<(), String>); 3] {
     [
-        ("it is up", check(url, "/up", "up\n", release)),
-        ("it lists stories", check(url, "/api/stories", "[", release)),
-        ("its page names its release", check(url, "/", &format!("release {release} "), release)),
+        ("server is up", check(url, "/up", "up\n", release)),
+        ("API lists stories", check(url, "/api/stories", "[", release)),
+        ("page names the release", check(url, "/", &format!("release {release} "), release)),
     ]
 }
 
@@ -68,7 +68,7 @@ fn check(url: &str, path: &str, expected: &str, release: &str) -> Result<(), Str
 
 fn get(url: &str, path: &str) -> Result<String, String> {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
-    let address = url.strip_prefix("http://").ok_or("GAPLESS_URL is not there")?;
+    let address = url.strip_prefix("http://").ok_or("GAPLESS_URL is not set")?;
     let host = match variable("GAPLESS_HOST") {
         host if host.is_empty() => address.to_owned(),
         host => host,

@@ -1,6 +1,6 @@
-//! What a load client needs: echoes, streams, slow answers.
+//! Endpoints for the load client: echoes, streams, slow answers.
 
-use crate::App;
+use crate::app::App;
 use axum::body::Body;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
@@ -14,16 +14,17 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The time between two events.
+/// The interval between two events.
 const EVENT_EVERY: Duration = Duration::from_millis(100);
-/// Bytes of one piece of a download.
+/// Bytes in one piece of a download.
 const CHUNK_BYTES: usize = 4096;
 const DOWNLOAD_BYTES_MAX: usize = 64 << 20;
 const SLOW_MAX: Duration = Duration::from_secs(60);
-/// The server ends and the client may come again (RFC 6455, section 7.4; 1012 is registered with IANA).
+/// The close code for a server that stops, after which clients reconnect (RFC 6455, section 7.4; 1012 is registered
+/// with IANA).
 const SERVICE_RESTART: u16 = 1012;
 
-/// Answers with what was sent.
+/// Echoes the request's body.
 pub async fn echo(body: Bytes) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/octet-stream")], body)
 }
@@ -55,7 +56,7 @@ async fn converse(app: Arc<App>, mut socket: WebSocket) {
     }
 }
 
-/// An event ten times a second, until the client leaves or the server ends.
+/// Sends an event ten times a second, until the client leaves or the server stops.
 pub async fn events(State(app): State<Arc<App>>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     Sse::new(stream::unfold((app, 0_u64), |(app, count)| async move {
         tokio::select! {
@@ -73,7 +74,7 @@ pub struct Download {
     chunk_ms: u64,
 }
 
-/// So many bytes, a piece at a time.
+/// Sends the requested number of bytes, piece by piece.
 pub async fn download(Query(wanted): Query<Download>) -> Response {
     let total = wanted.bytes.min(DOWNLOAD_BYTES_MAX);
     let wait = Duration::from_millis(wanted.chunk_ms.min(1_000));
@@ -93,7 +94,7 @@ pub struct Slow {
     ms: u64,
 }
 
-/// An answer after a while.
+/// Answers after the requested delay.
 pub async fn slow(Query(wanted): Query<Slow>) -> &'static str {
     tokio::time::sleep(Duration::from_millis(wanted.ms).min(SLOW_MAX)).await;
     "at last\n"

@@ -1,8 +1,9 @@
-//! BDD Assistant: stories with a narrative and scenarios, written together, kept in one file that both slots share.
+//! BDD Assistant: teams write stories with a narrative and scenarios. Both slots share one file of stories.
 //!
-//! It listens on `$PORT` (9000) and keeps its stories in `$DATA_DIR` (the current folder). `$MISBEHAVE` makes it fail
-//! in the ways that tests need; see `misbehave.rs`. `bdd-assistant check` is its smoke test; see `check.rs`.
+//! Listens on `$PORT` (default 9000) and keeps its stories in `$DATA_DIR` (default: the current folder). `$MISBEHAVE`
+//! makes it fail as tests need; see `misbehave.rs`. `bdd-assistant check` is its smoke test; see `check.rs`.
 
+mod app;
 mod check;
 mod load;
 mod misbehave;
@@ -10,6 +11,7 @@ mod page;
 mod store;
 mod stories;
 
+use app::{App, label};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
@@ -28,16 +30,6 @@ use tokio_util::sync::CancellationToken;
 
 /// How long requests may take to finish after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(8);
-
-/// What the handlers work with.
-pub struct App {
-    /// The stories.
-    pub store: Store,
-    /// How it fails.
-    pub misbehaviour: Misbehaviour,
-    /// Cancelled when it is told to end: streams end by themselves then.
-    pub ending: CancellationToken,
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
@@ -66,14 +58,14 @@ async fn run() -> Result<(), String> {
 
     misbehaviour.before_listening().await;
     let ending = CancellationToken::new();
-    let app = Arc::new(App { store, misbehaviour, ending: ending.clone() });
+    let app = Arc::new(App { store, misbehaviour: Arc::new(misbehaviour), ending: ending.clone() });
     let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    // Before it listens: who sees it listen may tell it to end.
+    // Before the listen: as soon as the port is open, a SIGTERM may come.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let (ignores, holds) = (app.misbehaviour.ignores_sigterm, app.misbehaviour.holds_streams);
-    let told_to_end = async move {
+    let stop_signal = async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -91,7 +83,7 @@ async fn run() -> Result<(), String> {
     let is_ending = Arc::new(tokio::sync::Notify::new());
     let notify = is_ending.clone();
     let serving = axum::serve(listener, router(app)).with_graceful_shutdown(async move {
-        told_to_end.await;
+        stop_signal.await;
         notify.notify_one();
     });
     tokio::select! {
@@ -111,7 +103,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/events", get(load::events))
         .route("/download", get(load::download))
         .route("/slow", get(load::slow))
-        .layer(middleware::from_fn_with_state(app.clone(), misbehave::layer))
+        .layer(middleware::from_fn_with_state(app.misbehaviour.clone(), misbehave::layer))
         .layer(middleware::map_response(label_response))
         .with_state(app)
 }
@@ -123,7 +115,7 @@ async fn up(axum::extract::State(app): axum::extract::State<Arc<App>>, _: Reques
     }
 }
 
-/// Says in every answer which release and service gave it.
+/// Adds headers with the release and service to every answer.
 async fn label_response(mut response: Response) -> Response {
     let labels = [("x-release", "GAPLESS_RELEASE"), ("x-slot", "GAPLESS_SLOT"), ("x-service", "GAPLESS_SERVICE")];
     for (header, variable) in labels {
@@ -132,9 +124,4 @@ async fn label_response(mut response: Response) -> Response {
         }
     }
     response
-}
-
-/// What gapless told this instance of itself.
-pub fn label(variable: &str) -> String {
-    std::env::var(variable).unwrap_or_else(|_| "none".to_owned())
 }

@@ -1,29 +1,28 @@
-//! Failing on purpose, for tests. `MISBEHAVE` is a list, separated by commas:
+//! Failures on purpose, for tests. `MISBEHAVE` is a comma-separated list:
 //!
-//! | word | what happens |
+//! | word | effect |
 //! | --- | --- |
-//! | `start-slow=SECONDS` | it listens only after that time |
-//! | `exit-at-start=CODE` | it ends instead of listening |
-//! | `never-listen` | it runs and never listens |
-//! | `port=PORT` | it listens elsewhere than it was told |
+//! | `start-slow=SECONDS` | listens only after that time |
+//! | `exit-at-start=CODE` | exits instead of listening |
+//! | `never-listen` | runs and never listens |
+//! | `port=PORT` | listens on another port than the configured one |
 //! | `never-healthy` | `/up` answers 500 |
 //! | `redirect-up` | `/up` answers 301 to https |
-//! | `unhealthy-after=SECONDS` | `/up` answers 500 that long after it was first asked |
-//! | `exit-after=SECONDS[:CODE]` | it ends that long after it was first healthy |
-//! | `oom-after=SECONDS` | it takes memory without end, that long after it was first healthy |
-//! | `errors` | every answer but `/up` is 500 |
+//! | `unhealthy-after=SECONDS` | `/up` answers 500 that long after its first request |
+//! | `exit-after=SECONDS[:CODE]` | exits that long after it was first healthy |
+//! | `oom-after=SECONDS` | allocates memory without end, that long after it was first healthy |
+//! | `errors` | every answer except `/up` is 500 |
 //! | `errors-after=SECONDS` | the same, that long after it was first healthy |
-//! | `errors-share=PERCENT` | so many of these answers are 500 |
-//! | `hang` | no answer but `/up` ever comes |
-//! | `flood=MB` | it writes so much to its output each second, in lines of a hundred bytes |
-//! | `long-line=MB` | it writes one line of that length, and says when it has |
-//! | `leak=MB` | it takes so much more memory each second |
-//! | `flap=SECONDS` | `/up` answers 200 and 500 in turn, for that long each |
-//! | `slow=MS` | every answer comes that much later |
-//! | `ignore-sigterm` | it does not end when told to |
-//! | `hold` | it keeps event streams and WebSockets open when it is told to end |
+//! | `errors-share=PERCENT` | that share of these answers is 500 |
+//! | `hang` | no request except `/up` is ever answered |
+//! | `flood=MB` | writes that much output per second, in lines of a hundred bytes |
+//! | `long-line=MB` | writes one line of that length, and then reports that |
+//! | `leak=MB` | allocates that much more memory each second |
+//! | `flap=SECONDS` | `/up` alternates between 200 and 500, each for that long |
+//! | `slow=MS` | delays every answer by that time |
+//! | `ignore-sigterm` | does not exit on SIGTERM |
+//! | `hold` | keeps event streams and WebSockets open after SIGTERM |
 
-use crate::App;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
@@ -34,17 +33,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// A flood comes in gushes, that far apart, of lines of that many bytes.
+/// A flood comes in bursts at this interval, in lines of `LINE_BYTES` bytes and a newline.
 const FLOOD_TICK_MS: u64 = 10;
 const LINE_BYTES: u64 = 99;
 
-/// How it fails.
+/// The configured failures.
 #[derive(Debug, Default)]
 pub struct Misbehaviour {
     start_slow_s: u64,
     exit_at_start: Option<i32>,
     never_listens: bool,
-    /// The port that it listens on in place of the right one.
+    /// Replaces the configured port.
     pub port: Option<u16>,
     never_healthy: bool,
     redirects_up: bool,
@@ -61,15 +60,15 @@ pub struct Misbehaviour {
     flap_s: Option<u64>,
     answered: AtomicU64,
     slow_ms: u64,
-    /// Whether it goes on when told to end.
+    /// Ignores SIGTERM.
     pub ignores_sigterm: bool,
-    /// Whether streams go on when it is told to end.
+    /// Keeps streams open after SIGTERM.
     pub holds_streams: bool,
     first_asked: OnceLock<Instant>,
 }
 
 impl Misbehaviour {
-    /// Reads the list.
+    /// Parses the list.
     pub fn parse(list: &str) -> Result<Self, String> {
         let mut this = Misbehaviour::default();
         for word in list.split(',').filter(|word| !word.is_empty()) {
@@ -98,13 +97,13 @@ impl Misbehaviour {
                 "slow" => this.slow_ms = number(word, value)?,
                 "ignore-sigterm" => this.ignores_sigterm = true,
                 "hold" => this.holds_streams = true,
-                _ => return Err(format!("MISBEHAVE: {word:?} is not known")),
+                _ => return Err(format!("MISBEHAVE: {word:?} is unknown")),
             }
         }
         Ok(this)
     }
 
-    /// What goes wrong before it listens.
+    /// The failures before the listen.
     pub async fn before_listening(&self) {
         tokio::time::sleep(Duration::from_secs(self.start_slow_s)).await;
         if let Some(code) = self.exit_at_start {
@@ -116,7 +115,7 @@ impl Misbehaviour {
         }
     }
 
-    /// What `/up` answers in place of 200.
+    /// The answer of `/up`, unless it is 200.
     pub fn health(&self) -> Option<Response> {
         let is_first = self.first_asked.get().is_none();
         let since = *self.first_asked.get_or_init(Instant::now);
@@ -129,14 +128,14 @@ impl Misbehaviour {
         let is_late = self.unhealthy_after_s.is_some_and(|seconds| since.elapsed() >= Duration::from_secs(seconds));
         let is_down = self.flap_s.is_some_and(|seconds| since.elapsed().as_secs() / seconds.max(1) % 2 == 1);
         (self.never_healthy || is_late || is_down)
-            .then(|| (StatusCode::INTERNAL_SERVER_ERROR, "not well\n").into_response())
+            .then(|| (StatusCode::INTERNAL_SERVER_ERROR, "unhealthy\n").into_response())
     }
 
-    /// Whether this answer is to be an error.
+    /// Counts this answer and decides if it is an error.
     fn fails_now(&self) -> bool {
         let since = self.first_asked.get().map(Instant::elapsed).unwrap_or_default();
         let is_late = self.errors_after_s.is_some_and(|seconds| since >= Duration::from_secs(seconds));
-        // Spread evenly, so that a test of it needs no luck.
+        // Spread evenly, so that tests do not depend on chance.
         let number = self.answered.fetch_add(1, Ordering::Relaxed);
         self.errors || is_late || number * self.errors_percent % 100 + self.errors_percent > 99
     }
@@ -168,7 +167,7 @@ impl Misbehaviour {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
                 let mut hoard = Vec::new();
                 loop {
-                    // Written to, or the kernel would not give it.
+                    // Written to, since the kernel does not allocate untouched pages.
                     hoard.push(vec![1_u8; 8 << 20]);
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
@@ -177,7 +176,7 @@ impl Misbehaviour {
     }
 }
 
-/// Writes one long line, and then lines as fast as it is told, each with its number, until nobody reads them any more.
+/// Writes one long line, then numbered lines at the configured rate, until the reader closes the pipe.
 fn flood(mb_per_s: u64, long_line_mb: u64) {
     let mut output = std::io::stdout().lock();
     let piece = vec![b'x'; 1 << 20];
@@ -205,18 +204,18 @@ fn flood(mb_per_s: u64, long_line_mb: u64) {
     }
 }
 
-/// Errors and delays in every answer but the health check's.
-pub async fn layer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+/// Adds errors and delays to every answer except the health check's.
+pub async fn layer(State(misbehaviour): State<Arc<Misbehaviour>>, request: Request, next: Next) -> Response {
     if request.uri().path() == "/up" {
         return next.run(request).await;
     }
-    if app.misbehaviour.slow_ms > 0 {
-        tokio::time::sleep(Duration::from_millis(app.misbehaviour.slow_ms)).await;
+    if misbehaviour.slow_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(misbehaviour.slow_ms)).await;
     }
-    if app.misbehaviour.hangs {
+    if misbehaviour.hangs {
         std::future::pending::<()>().await;
     }
-    if app.misbehaviour.fails_now() {
+    if misbehaviour.fails_now() {
         return (StatusCode::INTERNAL_SERVER_ERROR, "failing on purpose\n").into_response();
     }
     next.run(request).await

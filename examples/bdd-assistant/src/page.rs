@@ -1,13 +1,13 @@
-//! The page: one file, embedded, which talks to the API.
+//! The page: one embedded file, which uses the API.
 
-use crate::label;
+use crate::app::label;
 use axum::http::header;
 use axum::response::IntoResponse;
 
 const PAGE: &str = include_str!("page.html");
 
 pub async fn page() -> impl IntoResponse {
-    // The labels hold letters and digits only, as gapless gives them; anything else must not become markup.
+    // Labels from gapless contain only letters, digits and hyphens; this prevents markup from any other source.
     let safe = |text: String| text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>();
     let page =
         PAGE.replace("{release}", &safe(label("GAPLESS_RELEASE"))).replace("{slot}", &safe(label("GAPLESS_SLOT")));

@@ -1,5 +1,5 @@
-//! Stories in one file, which both slots read and write at once: each change is made under a lock, on what the file says
-//! then, into a new file that takes the old one's place.
+//! Stories in one file, which both slots read and write concurrently. Each change locks the file, reads its current
+//! content, and replaces it by a new file.
 
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 /// A story.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Story {
-    /// Its number.
+    /// The story's number.
     pub id: u64,
-    /// Counts its changes, so that nobody overwrites what they have not seen.
+    /// Incremented by each change, so that clients cannot overwrite changes that they have not seen.
     pub version: u64,
-    /// What people write.
+    /// The user's text.
     #[serde(flatten)]
     pub text: Text,
 }
 
-/// What people write of a story.
+/// The text of a story.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
-    /// Its name.
+    /// The title.
     pub title: String,
     /// As a …
     #[serde(default)]
@@ -33,7 +33,7 @@ pub struct Text {
     /// so that …
     #[serde(default)]
     pub benefit: String,
-    /// How one sees that it is done.
+    /// The acceptance criteria.
     #[serde(default)]
     pub scenarios: Vec<Scenario>,
 }
@@ -56,12 +56,12 @@ struct Contents {
     stories: Vec<Story>,
 }
 
-/// Why a change was not made.
+/// The reason for a rejected change.
 #[derive(Debug)]
 pub enum Refused {
     /// There is no such story.
     Missing,
-    /// It was changed meanwhile.
+    /// The story was changed meanwhile.
     Changed,
     /// The file cannot be read or written.
     Io(io::Error),
@@ -79,7 +79,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// The file in that folder.
+    /// Opens the file in that folder.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let store = Store { file: folder.join("stories.json") };
@@ -91,7 +91,7 @@ impl Store {
         Ok(self.read()?.stories)
     }
 
-    /// Adds one.
+    /// Adds a story.
     pub fn add(&self, text: Text) -> Result<Story, Refused> {
         self.change(|contents| {
             contents.last_id += 1;
@@ -101,7 +101,7 @@ impl Store {
         })
     }
 
-    /// Replaces the text of one, if it is of that version still.
+    /// Replaces the text of a story, if its version still matches.
     pub fn replace(&self, id: u64, version: Option<u64>, text: Text) -> Result<Story, Refused> {
         self.change(|contents| {
             let story = contents.stories.iter_mut().find(|story| story.id == id).ok_or(Refused::Missing)?;
@@ -114,7 +114,7 @@ impl Store {
         })
     }
 
-    /// Removes one, if it is of that version still.
+    /// Removes a story, if its version still matches.
     pub fn remove(&self, id: u64, version: Option<u64>) -> Result<(), Refused> {
         self.change(|contents| {
             let index = contents.stories.iter().position(|story| story.id == id).ok_or(Refused::Missing)?;
@@ -137,7 +137,7 @@ impl Store {
     fn change<T>(&self, change: impl FnOnce(&mut Contents) -> Result<T, Refused>) -> Result<T, Refused> {
         let lock =
             OpenOptions::new().create(true).truncate(false).write(true).open(self.file.with_extension("lock"))?;
-        // Given back when the file is closed, also by a process that dies.
+        // The lock ends when the file is closed, also if the process is killed.
         lock.lock()?;
         let mut contents = self.read()?;
         let result = change(&mut contents)?;

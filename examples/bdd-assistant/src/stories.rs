@@ -1,9 +1,9 @@
 //! `/api/stories`.
 
-// An error is the answer itself, as axum's handlers give it.
+// The error is the response itself, as usual in axum's handlers.
 #![allow(clippy::result_large_err)]
 
-use crate::App;
+use crate::app::App;
 use crate::store::{Refused, Story, Text};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -80,7 +80,7 @@ fn etag(story: &Story) -> (header::HeaderName, String) {
     (header::ETAG, format!("\"{}\"", story.version))
 }
 
-/// The version that the client has seen (RFC 9110, section 13.1.1).
+/// The version that the client has read (RFC 9110, section 13.1.1).
 fn wanted_version(headers: &HeaderMap) -> Result<Option<u64>, Response> {
     let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
     let version = value.to_str().ok().and_then(|text| text.trim_matches('"').parse().ok());
@@ -94,8 +94,8 @@ fn refused(refused: Refused) -> Response {
             problem(StatusCode::PRECONDITION_FAILED, "somebody changed the story meanwhile; load it again")
         }
         Refused::Io(error) => {
-            eprintln!("the stories cannot be read or written: {error}");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "the stories cannot be read or written just now")
+            eprintln!("reading or writing the stories failed: {error}");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "the stories cannot be read or written at the moment")
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The example application as its users see it: over HTTP, by signals, and two processes on one folder.
+//! The example application from outside: over HTTP, by signals, and as two processes on one folder.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic is the failure of a test")]
 
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -13,15 +13,15 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A running application; ends with the test.
+/// A running application; dropping it kills it.
 struct App {
     child: Child,
     port: u16,
 }
 
-/// A port for one application alone: one that the kernel gives out may be given out again before the application has it.
-/// It is not listened on to see whether it is free: what another test starts just then would have it open for a moment,
-/// and be taken for the application. Below those that processes of gapless are given.
+/// A port for one application: the kernel may assign an ephemeral port again before the application has it. Does not
+/// listen on the port to see if it is free: a process that another test starts at that moment would inherit the socket
+/// and be mistaken for the application. The ports are below those of gapless's processes.
 fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_000 + u16::try_from(std::process::id() % 9_000).unwrap();
@@ -56,7 +56,7 @@ impl App {
         App { child, port }
     }
 
-    /// Started, and it listens.
+    /// Starts the application and waits until it listens.
     fn listening(folder: &Path, misbehave: &str) -> App {
         let app = App::start(folder, misbehave);
         wait_for("the application listens", || TcpStream::connect(("127.0.0.1", app.port)).ok());
@@ -72,7 +72,7 @@ impl App {
     fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> TcpStream {
         let mut stream = self.connect();
         let length = body.len();
-        // In one piece: an answer that comes before the body is followed by a reset when the rest arrives.
+        // In one write: an early answer is followed by a reset when the rest of the body arrives.
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n{headers}\r\n{body}"
@@ -129,7 +129,7 @@ fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < give_up_at, "in vain: {what}");
+        assert!(Instant::now() < give_up_at, "timeout: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -142,7 +142,7 @@ fn story(title: &str) -> Value {
 }
 
 #[test]
-fn a_story_is_written_read_changed_and_deleted() {
+fn story_is_created_read_changed_and_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let app = App::listening(folder.path(), "");
     let created = app.create(&story("Drafts"));
@@ -160,7 +160,7 @@ fn a_story_is_written_read_changed_and_deleted() {
     let seen = format!("If-Match: {etag}\r\n");
     let changed = app.ask("PUT", path, &seen, &story("Better drafts").to_string());
     assert_eq!(changed.status, 200);
-    // Who has not seen that change overwrites and deletes nothing.
+    // A client that has not seen that change cannot overwrite or delete the story.
     assert_eq!(app.ask("PUT", path, &seen, &story("Other").to_string()).status, 412);
     assert_eq!(app.ask("DELETE", path, &seen, "").status, 412);
     assert_eq!(app.stories()[0]["title"], "Better drafts");
@@ -170,12 +170,12 @@ fn a_story_is_written_read_changed_and_deleted() {
     for (method, body) in [("GET", String::new()), ("DELETE", String::new()), ("PUT", story("x").to_string())] {
         assert_eq!(app.ask(method, path, "", &body).status, 404, "{method}");
     }
-    // A number is never given twice, so an old link never shows another story.
+    // Numbers are never reused, so an old link never shows another story.
     assert_eq!(app.create(&story("Next")).header("location"), Some("/api/stories/2"));
 }
 
 #[test]
-fn what_is_no_story_is_refused_with_a_reason_and_not_kept() {
+fn invalid_story_is_rejected_with_a_reason() {
     let folder = tempfile::tempdir().unwrap();
     let app = App::listening(folder.path(), "");
     let mut long = story("long");
@@ -204,7 +204,7 @@ fn what_is_no_story_is_refused_with_a_reason_and_not_kept() {
 }
 
 #[test]
-fn two_processes_that_share_a_folder_lose_no_story() {
+fn two_processes_on_one_folder_lose_no_story() {
     let folder = tempfile::tempdir().unwrap();
     let apps = [App::listening(folder.path(), ""), App::listening(folder.path(), "")];
     std::thread::scope(|scope| {
@@ -225,14 +225,14 @@ fn two_processes_that_share_a_folder_lose_no_story() {
 }
 
 #[test]
-fn told_to_end_it_answers_what_it_has_begun_and_ends_streams() {
+fn sigterm_finishes_requests_and_ends_streams() {
     let folder = tempfile::tempdir().unwrap();
     let mut app = App::listening(folder.path(), "");
     let mut events = app.send("GET", "/events", "", "");
     let mut first = [0_u8; 16];
     events.read_exact(&mut first).unwrap();
     let slow = app.send("GET", "/slow?ms=1000", "", "");
-    // Answered after the slow one was accepted, since connections are taken in order.
+    // Connections are accepted in order, so this answer means that the slow request was accepted.
     assert_eq!(app.ask("GET", "/up", "", "").status, 200);
 
     app.terminate();
@@ -245,12 +245,12 @@ fn told_to_end_it_answers_what_it_has_begun_and_ends_streams() {
     assert_eq!((answer.status, answer.body.as_str()), (200, "at last\n"));
     let mut rest = String::new();
     events.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("0\r\n\r\n"), "the stream ends as a whole: {rest:?}");
+    assert!(rest.ends_with("0\r\n\r\n"), "the stream is incomplete: {rest:?}");
     assert_eq!(app.ended().code(), Some(0));
 }
 
 #[test]
-fn its_release_stands_in_a_header_and_on_the_page() {
+fn release_is_in_a_header_and_on_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let app = App::listening(folder.path(), "");
     let page = app.ask("GET", "/", "", "");
@@ -260,7 +260,7 @@ fn its_release_stands_in_a_header_and_on_the_page() {
 }
 
 #[test]
-fn it_misbehaves_as_asked() {
+fn misbehaviours_work() {
     let folder = tempfile::tempdir().unwrap();
     let status = |misbehave: &str, path: &str| App::listening(folder.path(), misbehave).ask("GET", path, "", "").status;
     assert_eq!(status("never-healthy", "/up"), 500);
@@ -278,11 +278,11 @@ fn it_misbehaves_as_asked() {
     assert_eq!(app.ended().code(), Some(1));
     let mut said = String::new();
     app.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    assert!(said.contains("\"fall-over\" is not known"), "{said}");
+    assert!(said.contains("\"fall-over\" is unknown"), "{said}");
 }
 
 #[test]
-fn it_can_ignore_that_it_is_told_to_end_and_hold_its_streams() {
+fn sigterm_and_open_streams_can_be_ignored() {
     let folder = tempfile::tempdir().unwrap();
     let app = App::listening(folder.path(), "ignore-sigterm");
     app.terminate();

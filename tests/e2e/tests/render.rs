@@ -89,7 +89,7 @@ fn mode_and_owner_are_part_of_the_file() {
     for (more, words) in [
         ("mode = \"rw\"", "mode = \"rw\" is no number"),
         ("owner = \"nosuchuser\"", "\"nosuchuser\" is not in /etc/passwd"),
-        ("uid = 99999999999", "no id of a user"),
+        ("uid = 99999999999", "not an id of a user"),
         ("mode = 644", "conf.d/one.toml: TOML parse error at line 5"),
         ("keys = 1", "conf.d/one.toml: TOML parse error"),
     ] {
@@ -130,7 +130,7 @@ fn what_fails_leaves_the_file_and_the_others_alone_and_is_told_with_its_place() 
         assert_eq!(confd.written("two").unwrap(), format!("two {port}"), "{template}");
         assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 2, "a staged file is left");
     }
-    assert!(once(&confd, &["-command-timeout", "1"]).stderr.contains("stays as it is"));
+    assert!(once(&confd, &["-command-timeout", "1"]).stderr.contains("is unchanged"));
     std::fs::remove_file(confd.path("templates/one.tmpl")).unwrap();
     assert_says(&once(&confd, &[]), 1, &[&format!("the template {templates}/one.tmpl cannot be read")]);
     // The cause is gone.
@@ -177,7 +177,7 @@ fn noop_keep_stage_file_and_sync_only_do_what_they_do_in_confd() {
     let confd = confd("x", "check_cmd = \"false\"\nreload_cmd = \"false\"");
     assert_says(&once(&confd, &["-noop"]), 0, &["would be updated"]);
     assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 0);
-    assert_says(&once(&confd, &["-keep-stage-file"]), 1, &["the staged file is kept", "check_cmd failed"]);
+    assert_says(&once(&confd, &["-keep-stage-file"]), 1, &["keeping the staged file", "check_cmd failed"]);
     let kept: Vec<_> = std::fs::read_dir(confd.path("out")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert_eq!(kept.len(), 1);
     assert!(kept[0].file_name().unwrap().to_str().unwrap().starts_with(".one"));
@@ -227,21 +227,21 @@ fn the_environment_and_folders_of_files_are_backends() {
     assert_says(&confd.render(&[&arguments[..], &["-filter", "*.yaml"]].concat()), 0, &["has been updated"]);
     assert_eq!(confd.written("one").unwrap(), "8");
     assert_says(&confd.render(&arguments), 1, &["ignored.txt: line 1: the document must be a map"]);
-    assert_says(&confd.render(&["-onetime", "-backend", "file"]), 1, &["give each with -file"]);
+    assert_says(&confd.render(&["-onetime", "-backend", "file"]), 1, &["set them with -file"]);
     assert_says(&confd.render(&["-onetime", "-backend", "file", "-file", "/no/such"]), 1, &["/no/such"]);
 }
 
 #[test]
 fn what_is_not_supported_is_named_with_what_is() {
     let confd = confd("x", "");
-    let says = ["backend \"consul\" is not supported; there are etcdv3", "env, file and gapless"];
+    let says = ["backend \"consul\" is not supported; use etcdv3", "env, file or gapless"];
     assert_says(&confd.render(&["-onetime", "-backend", "consul"]), 1, &says);
     assert_says(&confd.render(&["-onetime", "-client-insecure"]), 1, &["-client-ca-keys"]);
     assert_says(&confd.render(&["-onetime", "-client-cert", "x"]), 1, &["belong together"]);
     assert_says(&confd.render(&["-onetime", "-password", "x"]), 1, &["need -username"]);
     assert_says(&confd.render(&["-onetime", "-log-level", "loud"]), 2, &["none of debug, info"]);
-    assert_says(&confd.render(&["-onetime", "-backend", "gapless"]), 1, &["does `gapless server` run?"]);
-    assert_says(&confd.render(&["-onetime", "-secret-keyring", "/etc/passwd"]), 1, &["is no secret keyring"]);
+    assert_says(&confd.render(&["-onetime", "-backend", "gapless"]), 1, &["check that `gapless server` runs"]);
+    assert_says(&confd.render(&["-onetime", "-secret-keyring", "/etc/passwd"]), 1, &["is not a secret keyring"]);
     assert_says(&confd.render(&["-nope"]), 2, &["unexpected argument '--nope'"]);
 }
 
@@ -260,7 +260,7 @@ fn watched_files_are_rendered_when_they_change_and_failures_recover_by_themselve
     assert_eq!(confd.written("one").unwrap(), "port 9002");
     // The template itself is what is mended: no key changes.
     confd.template("one", "port {{getv \"/port\" \"none\"}}");
-    running.wait_for_line("works again", DEADLINE);
+    running.wait_for_line("recovered", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "port none");
     assert_eq!(running.stop(), 0);
 }
@@ -273,7 +273,7 @@ fn a_reload_that_failed_is_repeated_until_it_works() {
     running.wait_for_line("reload_cmd failed", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "x");
     confd.write("ready", "");
-    running.wait_for_line("works again", DEADLINE);
+    running.wait_for_line("recovered", DEADLINE);
     assert!(confd.path("reloaded").exists());
 }
 

@@ -74,7 +74,7 @@ fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
 
     // While etcd is away the files stay, and it goes on by itself when etcd is back.
     etcd.kill();
-    running.wait_for_line("the watch begins anew", DEADLINE);
+    running.wait_for_line("watch failed", DEADLINE);
     assert_eq!(confd.written("a").unwrap(), "/a/y=2 ");
     etcd.start_again();
     etcd.put(&[("/b/x", "3")]);
@@ -92,7 +92,7 @@ fn an_etcd_that_is_not_there_is_told() {
     let ran = confd.render(&["-onetime", "-node", "127.0.0.1:1"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(ran.stderr.contains("etcd at 127.0.0.1:1: "), "{}", ran.stderr);
-    assert!(ran.stderr.contains("does etcd listen there?"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("check that etcd listens there"), "{}", ran.stderr);
     assert!(confd.written("one").is_none());
 }
 
@@ -144,7 +144,7 @@ fn users_see_what_they_may() {
     let node = etcd.node();
     let ran = confd.render(&["-onetime", "-node", &node]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stderr.contains("give -username and -password"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("set -username and -password"), "{}", ran.stderr);
     let as_reader = ["-node", &node, "-basic-auth", "-username", "reader", "-password", "-secret"];
     let ran = confd.render(&[&["-onetime"], &as_reader[..]].concat());
     assert_eq!(ran.code, 1);

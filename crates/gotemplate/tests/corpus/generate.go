@@ -1,4 +1,4 @@
-// Says what Go prints: reads cases.txt and writes expected.txt, so that the tests need no Go.
+// Generates expected.txt, the output of Go for cases.txt, so that the tests need no Go.
 //
 //	apt-get install golang-1.19-go
 //	cd crates/gotemplate/tests/corpus && /usr/lib/go-1.19/bin/go run generate.go

@@ -276,7 +276,7 @@ async fn wait_for_end(pid: u32) {
 
 fn explain(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => match gapless_runtime::port_holder(address.port()) {
+        io::ErrorKind::AddrInUse => match gapless_runtime::port_owner(address.port()) {
             Some(holder) => format!("{holder} listens there already; stop it, or choose another --listen"),
             None => "something listens there already; stop it, or choose another --listen".to_owned(),
         },

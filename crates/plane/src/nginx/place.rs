@@ -3,7 +3,7 @@
 use super::master::{Master, MasterError};
 use super::settings::{NginxConfig, NginxContainer};
 use gapless_runtime::RuntimeError;
-use gapless_runtime::docker::{DockerRuntime, Foreign, ForeignNetwork};
+use gapless_runtime::docker::{DockerRuntime, ForeignContainer, ForeignNetwork};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -138,12 +138,12 @@ impl Place {
 
 async fn look(container: &NginxContainer, docker: &DockerRuntime, status: SocketAddr) -> Result<Running, PlaceError> {
     let name = || container.name.clone();
-    let looked = docker.look_at_foreign(&container.name).await;
+    let looked = docker.inspect_foreign(&container.name).await;
     let (pid, network) = match looked.map_err(|error| PlaceError::Docker { name: name(), error })? {
-        Foreign::Missing => return Err(PlaceError::Missing(name())),
-        Foreign::Stopped { exit_code } => return Err(PlaceError::Stopped { name: name(), exit_code }),
-        Foreign::Paused => return Err(PlaceError::Paused(name())),
-        Foreign::Running { pid, network } => (pid, network),
+        ForeignContainer::Missing => return Err(PlaceError::Missing(name())),
+        ForeignContainer::Stopped { exit_code } => return Err(PlaceError::Stopped { name: name(), exit_code }),
+        ForeignContainer::Paused => return Err(PlaceError::Paused(name())),
+        ForeignContainer::Running { pid, network } => (pid, network),
     };
     let status = match network {
         ForeignNetwork::Host if status.ip().is_unspecified() => {

@@ -1,9 +1,9 @@
-//! The environment: `/a/b` is `A_B`, and `A_B_C` is `/a/b/c`.
+//! Keys from environment variables: `/a/b` is `A_B`, and `A_B_C` is `/a/b/c`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-/// The variables that begin as one of the keys does, as in confd: `/a` takes `A_B` and `AB` as well.
+/// The variables whose names begin with one of the keys, as in confd: `/a` matches `A_B` and `AB` as well.
 pub fn values(variables: impl Iterator<Item = (OsString, OsString)>, keys: &[String]) -> BTreeMap<String, String> {
     let wanted: Vec<String> = keys.iter().map(|key| variable(key)).collect();
     let mut values = BTreeMap::new();
@@ -26,7 +26,7 @@ mod tests {
     use super::values;
 
     #[test]
-    fn keys_are_variables_in_capitals() {
+    fn keys_are_upper_case_variables() {
         let variables = [("NGINX_DOMAIN", "example.com"), ("NGINX_A_B", "x=y"), ("OTHER", "no")];
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
         let found = values(variables.clone().into_iter(), &["/nginx".into()]);

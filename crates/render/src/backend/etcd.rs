@@ -1,4 +1,4 @@
-//! etcd, version 3: one transaction for what a template asks for, one watch for all that templates ask for.
+//! Keys from etcd, version 3: one transaction per template, one watch for all templates.
 
 use super::{BackendError, Change, DEADLINE, concerns, outermost};
 use etcd_client::{
@@ -11,37 +11,37 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How many ranges etcd takes in a transaction, unless it is told otherwise.
+/// The maximum of ranges in a transaction, by etcd's default.
 const RANGES: usize = 128;
 
-/// No answer of etcd's is larger.
+/// The largest answer, in bytes.
 const LARGEST_BYTES: usize = 64 << 20;
 
-/// How long a connection may be silent until it is asked whether it is still there, and how long it may take to say.
+/// The interval of keep-alive pings on an idle connection, and their deadline.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 
-/// How to reach etcd.
+/// The connection settings of etcd.
 #[derive(Debug, Clone, Default)]
 pub struct EtcdSettings {
-    /// Its members, as `host:port` or as URLs.
+    /// The members, as `host:port` or as URLs.
     pub nodes: Vec<String>,
-    /// Certificates; with any of them, TLS is spoken.
+    /// The certificates; if any is set, the connection uses TLS.
     pub tls: TlsFiles,
-    /// A user and the password.
+    /// User and password.
     pub user: Option<(String, String)>,
 }
 
 /// Files in PEM.
 #[derive(Debug, Clone, Default)]
 pub struct TlsFiles {
-    /// The authority that etcd's certificate is to be of.
+    /// The authority that signed etcd's certificate.
     pub ca: Option<PathBuf>,
-    /// The certificate to show, and its key.
+    /// The client certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
 }
 
-/// A client of etcd. It speaks with one member at a time, connects when it is first asked, and goes on to the next member
-/// when one cannot be reached: etcd's own client balances between members that are there and members that are not.
+/// A client of etcd. Uses one member at a time, connects on the first request, and switches to the next member when one
+/// is unreachable: etcd's own client also balances to unreachable members.
 #[derive(Clone)]
 pub struct Etcd {
     shared: Arc<Shared>,
@@ -53,10 +53,10 @@ struct Shared {
     member: Mutex<Member>,
 }
 
-/// The member that is spoken with.
+/// The current member.
 #[derive(Default)]
 struct Member {
-    /// Counts up each time that one is given up.
+    /// Incremented each time that a member is given up.
     turn: usize,
     client: Option<Client>,
 }
@@ -66,7 +66,7 @@ impl Etcd {
         let mut options = ConnectOptions::new()
             .with_connect_timeout(DEADLINE)
             .with_keep_alive(KEEP_ALIVE.0, KEEP_ALIVE.1)
-            // A member that is cut off from the others must say so rather than be silent.
+            // A member without a leader must fail instead of waiting.
             .with_require_leader(true)
             .with_auto_token_refresh(true);
         if let Some((name, password)) = settings.user {
@@ -80,7 +80,7 @@ impl Etcd {
         Ok(Etcd { shared: Arc::new(shared) })
     }
 
-    /// A client of the present member, and whose turn it is.
+    /// A client of the current member, and the member's turn.
     async fn client(&self) -> Result<(Client, usize), (etcd_client::Error, usize)> {
         let mut member = self.shared.member.lock().await;
         let turn = member.turn;
@@ -97,13 +97,13 @@ impl Etcd {
         }
     }
 
-    /// Asks one member after the other, until one answers.
+    /// Calls one member after the other, until one answers.
     async fn ask<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
         let nodes = self.shared.nodes.join(", ");
-        let mut away = BackendError::Slow(format!("etcd at {nodes}"));
+        let mut failure = BackendError::Timeout(format!("etcd at {nodes}"));
         for _ in &self.shared.nodes {
             let mut turn = None;
             let asked = tokio::time::timeout(DEADLINE, async {
@@ -116,17 +116,17 @@ impl Etcd {
             });
             match asked.await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) if is_away(&error) => away = failed(&nodes, &error),
+                Ok(Err(error)) if is_unreachable(&error) => failure = failed(&nodes, &error),
                 Ok(Err(error)) => return Err(failed(&nodes, &error)),
-                Err(_) => away = BackendError::Slow(format!("etcd at {nodes}")),
+                Err(_) => failure = BackendError::Timeout(format!("etcd at {nodes}")),
             }
             let mut member = self.shared.member.lock().await;
-            // Another one may have given it up already.
+            // Another call may have given the member up already.
             if turn.is_none_or(|turn| turn == member.turn) {
                 *member = Member { turn: member.turn.wrapping_add(1), client: None };
             }
         }
-        Err(away)
+        Err(failure)
     }
 
     pub async fn values(&self, keys: &[String]) -> Result<BTreeMap<String, String>, BackendError> {
@@ -135,7 +135,7 @@ impl Etcd {
         let mut values = BTreeMap::new();
         for (key, value) in found {
             let key = String::from_utf8_lossy(&key).into_owned();
-            // A range is of bytes: /ab begins like /a.
+            // A range is over bytes: it finds /ab for /a.
             if keys.iter().any(|wanted| concerns(&key, wanted)) {
                 let value = String::from_utf8(value).map_err(|_| BackendError::NotText(key.clone()))?;
                 values.insert(key, value);
@@ -150,12 +150,12 @@ impl Etcd {
         let Some((first, others)) = keys.split_first() else {
             return Ok(EtcdWatch { nodes, stream: None });
         };
-        let stream = self.ask(|client| begin(client, first, others)).await?;
+        let stream = self.ask(|client| start_watch(client, first, others)).await?;
         Ok(EtcdWatch { nodes, stream: Some(stream) })
     }
 }
 
-/// Reads what is at and below the keys, all of it as it was at one moment, as far as etcd lets so much be read at once.
+/// Reads the values at and below the keys, all of one revision, unless they exceed one transaction.
 async fn read(client: Client, keys: &[String]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, etcd_client::Error> {
     let mut client = client.kv_client().max_decoding_message_size(LARGEST_BYTES);
     let mut found = Vec::new();
@@ -176,7 +176,7 @@ async fn read(client: Client, keys: &[String]) -> Result<Vec<(Vec<u8>, Vec<u8>)>
     Ok(found)
 }
 
-/// A watch of etcd's.
+/// A watch of etcd.
 pub struct EtcdWatch {
     nodes: String,
     stream: Option<WatchStream>,
@@ -192,8 +192,8 @@ impl EtcdWatch {
             let message = stream.message().await.map_err(|error| failed(&self.nodes, &error))?;
             let message = message.ok_or_else(|| over("the watch has ended".into()))?;
             if message.canceled() {
-                // After a compaction too: what was missed is read anew, as after any end of a watch.
-                return Err(over(format!("the watch was ended: {}", message.cancel_reason())));
+                // Also after a compaction: the caller then reads everything again, as after any end of a watch.
+                return Err(over(format!("etcd ended the watch: {}", message.cancel_reason())));
             }
             let keys: Vec<String> = message
                 .events()
@@ -208,12 +208,12 @@ impl EtcdWatch {
     }
 }
 
-/// Begins to watch all keys on one stream.
-async fn begin(mut client: Client, first: &str, others: &[String]) -> Result<WatchStream, etcd_client::Error> {
+/// Starts a watch of all keys on one stream.
+async fn start_watch(mut client: Client, first: &str, others: &[String]) -> Result<WatchStream, etcd_client::Error> {
     let options = || Some(WatchOptions::new().with_prefix());
     let mut stream = client.watch(first, options()).await?;
-    // One after the other: the stream takes a bounded number of requests. What is told meanwhile needs no care, since
-    // whoever begins a watch reads everything once more afterwards.
+    // One after the other: the stream accepts a bounded number of requests. Events in between may be dropped, since the
+    // caller reads everything again once the watch has started.
     for key in others {
         created(&mut stream).await?;
         stream.watch(key.as_str(), options()).await?;
@@ -222,7 +222,7 @@ async fn begin(mut client: Client, first: &str, others: &[String]) -> Result<Wat
     Ok(stream)
 }
 
-/// Waits until a watch that was asked for has begun.
+/// Waits until etcd confirms a watch.
 async fn created(stream: &mut WatchStream) -> Result<(), etcd_client::Error> {
     while let Some(message) = stream.message().await? {
         if message.canceled() {
@@ -232,14 +232,14 @@ async fn created(stream: &mut WatchStream) -> Result<(), etcd_client::Error> {
             return Ok(());
         }
     }
-    Err(etcd_client::Error::WatchError("it ended at once".into()))
+    Err(etcd_client::Error::WatchError("etcd ended the watch at once".into()))
 }
 
-/// gRPC's code for a server that cannot be reached, or cannot serve just now.
+/// gRPC's code for a server that is unreachable or cannot serve at the moment.
 const UNAVAILABLE: i32 = 14;
 
-/// Whether another member may do better.
-fn is_away(error: &etcd_client::Error) -> bool {
+/// Another member may succeed.
+fn is_unreachable(error: &etcd_client::Error) -> bool {
     match error {
         etcd_client::Error::TransportError(_) => true,
         etcd_client::Error::GRpcStatus(status) => {
@@ -264,10 +264,10 @@ fn failed(nodes: &str, error: &etcd_client::Error) -> BackendError {
         cause = inner.source();
     }
     if problem.contains("user name is empty") {
-        problem.push_str(": give -username and -password");
+        problem.push_str("; set -username and -password");
     }
     if problem.contains("onnection refused") {
-        problem.push_str(": does etcd listen there?");
+        problem.push_str("; check that etcd listens there");
     }
     BackendError::Etcd { nodes: nodes.into(), problem }
 }

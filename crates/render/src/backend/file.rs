@@ -1,4 +1,4 @@
-//! Files of YAML and JSON, and folders of them.
+//! Keys from files of YAML and JSON, and from folders of them.
 
 use super::{BackendError, Change, yaml};
 use crate::folder;
@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How often the files are looked at while they are watched: a few system calls for each.
-const LOOK: Duration = Duration::from_millis(200);
+/// The interval at which watched files are inspected: a few system calls per file.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Which files.
+/// The files to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileSettings {
-    /// Files, and folders that are read with all that is in them.
+    /// Files, and folders that are read recursively.
     pub files: Vec<PathBuf>,
-    /// The pattern that the names of files in folders must match.
+    /// The pattern for names of files in folders.
     pub filter: String,
 }
 
@@ -32,10 +32,10 @@ impl FileSettings {
         Ok(paths)
     }
 
-    /// What the files say of these keys.
+    /// The values of these keys in the files.
     ///
     /// # Errors
-    /// If one of them cannot be read, or is not what it should be.
+    /// If a file cannot be read or parsed.
     pub fn values(&self, keys: &[String]) -> Result<BTreeMap<String, String>, BackendError> {
         let mut values = BTreeMap::new();
         for path in self.paths()? {
@@ -45,50 +45,50 @@ impl FileSettings {
             let read = if is_json { yaml::read_json } else { yaml::read };
             read(&text, &mut values).map_err(wrong)?;
         }
-        // As in confd, by the letters: /a takes /ab too.
+        // As in confd, a plain prefix match: /a matches /ab too.
         values.retain(|key, _| keys.iter().any(|wanted| key.starts_with(wanted)));
         Ok(values)
     }
 
-    /// Begins to watch the files.
+    /// Starts a watch of the files.
     #[must_use]
     pub fn watch(&self) -> FileWatch {
-        FileWatch { settings: self.clone(), seen: self.seen() }
+        FileWatch { settings: self.clone(), fingerprints: self.fingerprints() }
     }
 
-    fn seen(&self) -> Vec<Seen> {
-        self.paths().unwrap_or_default().iter().map(|path| Seen::of(path)).collect()
+    fn fingerprints(&self) -> Vec<Fingerprint> {
+        self.paths().unwrap_or_default().iter().map(|path| Fingerprint::of(path)).collect()
     }
 }
 
-/// What tells a file from the one that was there before.
+/// The identity of a file's content: changes show as a different value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct Fingerprint {
     path: PathBuf,
     file: Option<(u64, u64, Option<SystemTime>)>,
 }
 
-impl Seen {
-    fn of(path: &Path) -> Seen {
+impl Fingerprint {
+    fn of(path: &Path) -> Fingerprint {
         use std::os::unix::fs::MetadataExt;
         let file = std::fs::metadata(path).ok();
-        Seen { path: path.to_owned(), file: file.map(|file| (file.ino(), file.len(), file.modified().ok())) }
+        Fingerprint { path: path.to_owned(), file: file.map(|file| (file.ino(), file.len(), file.modified().ok())) }
     }
 }
 
-/// Looks at the files again and again.
+/// Polls the files for changes.
 pub struct FileWatch {
     settings: FileSettings,
-    seen: Vec<Seen>,
+    fingerprints: Vec<Fingerprint>,
 }
 
 impl FileWatch {
     pub async fn next(&mut self) -> Change {
         loop {
-            tokio::time::sleep(LOOK).await;
-            let seen = self.settings.seen();
-            if seen != self.seen {
-                self.seen = seen;
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let fingerprints = self.settings.fingerprints();
+            if fingerprints != self.fingerprints {
+                self.fingerprints = fingerprints;
                 return Change::Anything;
             }
         }

@@ -1,4 +1,4 @@
-//! Where keys come from.
+//! Backends: the sources of keys.
 
 mod env;
 mod etcd;
@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How long a backend may take for an answer.
+/// How long a backend may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Which backend, and how to reach it.
+/// A backend with its settings.
 #[derive(Debug, Clone)]
 pub enum BackendSettings {
     /// etcd, version 3
@@ -42,46 +42,46 @@ pub enum Backend {
     Gapless(server::Server),
 }
 
-/// Why a backend does not answer.
+/// An error of a backend.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
-    /// etcd.
+    /// etcd failed.
     #[error("etcd at {nodes}: {problem}")]
     Etcd {
-        /// Which.
+        /// The members.
         nodes: String,
-        /// What is wrong, and what to do.
+        /// The cause and the remedy.
         problem: String,
     },
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read or parsed.
     #[error("{}: {problem}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         problem: String,
     },
-    /// The server.
+    /// The gapless server failed.
     #[error("the gapless server at {}: {problem}", socket.display())]
     Server {
-        /// Its socket.
+        /// The server's socket.
         socket: PathBuf,
-        /// What is wrong.
+        /// The cause.
         problem: String,
     },
-    /// A value is no text.
-    #[error("the value of {0} is not UTF-8, so no template can have it")]
+    /// A value is not UTF-8.
+    #[error("the value of {0} is not UTF-8, and templates can only use UTF-8")]
     NotText(String),
-    /// It is too slow.
+    /// No answer in time.
     #[error("{0} did not answer within {DEADLINE:?}")]
-    Slow(String),
+    Timeout(String),
 }
 
 impl Backend {
-    /// A backend as the settings say. Nothing is asked of it yet.
+    /// Creates a backend from its settings. Does not connect.
     ///
     /// # Errors
-    /// If the settings cannot be used: certificates that cannot be read, addresses that are none.
+    /// If the settings are invalid: unreadable certificates, malformed addresses.
     pub async fn new(settings: BackendSettings) -> Result<Backend, BackendError> {
         Ok(match settings {
             BackendSettings::Etcd(settings) => Backend::Etcd(etcd::Etcd::new(settings).await?),
@@ -91,10 +91,10 @@ impl Backend {
         })
     }
 
-    /// All keys at and below each of these, with their values.
+    /// All keys at and below each of these keys, with their values.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If the backend does not answer.
     pub async fn values(&self, keys: &[String]) -> Result<BTreeMap<String, String>, BackendError> {
         match self {
             Backend::Etcd(etcd) => etcd.values(keys).await,
@@ -104,10 +104,10 @@ impl Backend {
         }
     }
 
-    /// Begins to watch what is at and below each of these.
+    /// Starts a watch of everything at and below each of these keys.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// If the backend does not answer.
     pub async fn watch(&self, keys: &[String]) -> Result<Watch, BackendError> {
         Ok(match self {
             Backend::Etcd(etcd) => Watch::Etcd(etcd.watch(keys).await?),
@@ -118,24 +118,24 @@ impl Backend {
     }
 }
 
-/// A watch that has begun: what changes from then on is told.
+/// A running watch: reports all later changes.
 pub enum Watch {
     /// etcd's own
     Etcd(etcd::EtcdWatch),
     /// The environment of a process does not change.
     Never,
-    /// Files are looked at again and again.
+    /// A poll of files.
     File(file::FileWatch),
-    /// A request that the server answers when there is something.
+    /// A long poll of the server.
     Gapless(server::ServerWatch),
 }
 
-/// What has changed.
+/// A change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// These keys.
+    /// These keys have changed.
     Keys(Vec<String>),
-    /// It cannot be told.
+    /// The changed keys are unknown.
     Anything,
 }
 
@@ -143,7 +143,7 @@ impl Watch {
     /// Waits for a change.
     ///
     /// # Errors
-    /// If the watch is over: it has to be begun anew, and what changed meanwhile was not told.
+    /// If the watch has ended: the caller must start a new one and read everything again.
     pub async fn next(&mut self) -> Result<Change, BackendError> {
         match self {
             Watch::Etcd(watch) => watch.next().await,
@@ -154,14 +154,14 @@ impl Watch {
     }
 }
 
-/// Whether a key is one of those, or below one of them.
+/// The key is `prefix` or below it.
 #[must_use]
 pub fn concerns(key: &str, prefix: &str) -> bool {
     let rest = key.strip_prefix(prefix.trim_end_matches('/'));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The keys without those that are below others of them.
+/// The keys, without those below others.
 fn outermost(keys: &[String]) -> Vec<String> {
     let mut sorted: Vec<&String> = keys.iter().collect();
     sorted.sort();
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_concerns_what_is_above_it() {
+    fn key_concerns_its_prefixes() {
         assert!(concerns("/a/b", "/a"));
         assert!(concerns("/a", "/a"));
         assert!(concerns("/a/b", "/"));

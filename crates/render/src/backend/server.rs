@@ -1,4 +1,4 @@
-//! The gapless server's own keys, over its API on a Unix socket.
+//! Keys from the gapless server, over its API on a Unix socket.
 
 use super::{BackendError, Change, DEADLINE, concerns};
 use bytes::Bytes;
@@ -13,22 +13,22 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-/// The server answers a watch after a minute at the latest; this is longer.
+/// The deadline of a watch; the server answers after a minute at the latest.
 const WATCH_DEADLINE: Duration = Duration::from_secs(75);
 
-/// Answers that say nothing new are this far apart at least.
+/// The shortest interval between two answers without changes.
 const SHORTEST: Duration = Duration::from_millis(200);
 
-/// No answer is larger.
+/// The largest answer, in bytes.
 const LARGEST_BYTES: usize = 64 << 20;
 
-/// The server.
+/// A client of the server.
 #[derive(Debug, Clone)]
 pub struct Server {
     socket: PathBuf,
 }
 
-/// What it answers.
+/// An answer with keys.
 #[derive(Debug, Deserialize)]
 struct Answer {
     revision: u64,
@@ -41,7 +41,7 @@ struct Pair {
     value: String,
 }
 
-/// What it answers when something is wrong.
+/// An error answer.
 #[derive(Debug, Deserialize)]
 struct Refusal {
     message: String,
@@ -70,13 +70,14 @@ impl Server {
     async fn get(&self, path: &str, deadline: Duration) -> Result<Answer, BackendError> {
         let asked = tokio::time::timeout(deadline, self.ask(path)).await;
         let answer =
-            asked.map_err(|_| BackendError::Slow(format!("the gapless server at {}", self.socket.display())))?;
+            asked.map_err(|_| BackendError::Timeout(format!("the gapless server at {}", self.socket.display())))?;
         answer.map_err(|problem| BackendError::Server { socket: self.socket.clone(), problem })
     }
 
     async fn ask(&self, path: &str) -> Result<Answer, String> {
-        let stream =
-            UnixStream::connect(&self.socket).await.map_err(|error| format!("{error}: does `gapless server` run?"))?;
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|error| format!("{error}; check that `gapless server` runs"))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         let request = http::Request::get(path)
@@ -99,15 +100,14 @@ impl Server {
             }
         };
         if status.is_success() {
-            return serde_json::from_slice(&body)
-                .map_err(|error| format!("it answers what is not understood: {error}"));
+            return serde_json::from_slice(&body).map_err(|error| format!("the answer is invalid: {error}"));
         }
         let refusal = serde_json::from_slice::<Refusal>(&body);
-        Err(refusal.map_or_else(|_| format!("it answers {status}"), |refusal| refusal.message))
+        Err(refusal.map_or_else(|_| format!("the answer is {status}"), |refusal| refusal.message))
     }
 }
 
-/// A long poll, again and again.
+/// Repeated long polls.
 pub struct ServerWatch {
     server: Server,
     prefix: String,
@@ -125,13 +125,13 @@ impl ServerWatch {
             if !changed.is_empty() {
                 return Ok(Change::Keys(changed));
             }
-            // A server that answers at once without anything new is not asked in a circle.
+            // Prevents a busy loop if the server answers at once without a change.
             tokio::time::sleep_until(began + SHORTEST).await;
         }
     }
 }
 
-/// The keys that are in one answer only, or with another value.
+/// The keys that are in only one of the answers, or have different values.
 fn changed(before: &Answer, after: &Answer) -> Vec<String> {
     let pairs = |answer: &'_ Answer| -> BTreeSet<(String, String)> {
         answer.pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect()
@@ -141,7 +141,7 @@ fn changed(before: &Answer, after: &Answer) -> Vec<String> {
     keys.into_iter().collect()
 }
 
-/// The folder that all of these are in, or the only one of them.
+/// The common parent folder of all keys, or the key itself if there is only one.
 fn common(keys: &[String]) -> String {
     let Some((first, others)) = keys.split_first() else { return "/".into() };
     let mut parts: Vec<&str> = first.split('/').collect();
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_prefix_covers_all_keys() {
+    fn common_prefix_covers_all_keys() {
         let common = |keys: &[&str]| super::common(&keys.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(common(&["/a/b", "/a/c/d"]), "/a");
         assert_eq!(common(&["/a/b"]), "/a/b");

@@ -1,20 +1,20 @@
-//! YAML as confd reads it: nested maps and lists become keys, scalars become text, by the rules of YAML 1.1 that its
-//! library follows (`yes` is true, `0644` is 420).
+//! Parses YAML as confd does: nested maps and lists become keys, scalars become text, by the rules of YAML 1.1 that
+//! confd's library follows (`yes` is true, `0644` is 420).
 
 use crate::path;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use std::collections::{BTreeMap, HashMap};
 
-/// How deep a document may be nested.
+/// The maximum nesting depth of a document.
 const DEPTH: usize = 100;
 
-/// How many nodes a document may have, aliases included: a small file can name itself again and again.
+/// The maximum of nodes in a document, including expanded aliases: a small file can expand exponentially.
 const NODES: usize = 1_000_000;
 
 /// The values of a document, by key.
 ///
 /// # Errors
-/// If it is no YAML or no map, with line and column.
+/// If the text is not YAML or not a map, with line and column.
 pub fn read(text: &str, values: &mut BTreeMap<String, String>) -> Result<(), String> {
     let mut reader = Reader { parser: Parser::new_from_str(text), anchors: HashMap::new(), nodes: 0 };
     if let Some(Node::Map(entries)) = reader.document()? {
@@ -23,13 +23,13 @@ pub fn read(text: &str, values: &mut BTreeMap<String, String>) -> Result<(), Str
     Ok(())
 }
 
-/// The values of a document of JSON.
+/// The values of a JSON document.
 ///
 /// # Errors
-/// If it is no JSON or no object, with line and column.
+/// If the text is not JSON or not an object, with line and column.
 pub fn read_json(text: &str, values: &mut BTreeMap<String, String>) -> Result<(), String> {
     let object: BTreeMap<String, serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| format!("this is no JSON object: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("this is not a JSON object: {error}"))?;
     for (key, value) in object {
         from_json(value).flatten(&path::join("/", &key), values);
     }
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The first document; nothing if it is empty.
+    /// The first document; `None` if it is empty.
     fn document(&mut self) -> Result<Option<Node>, String> {
         loop {
             let (event, span) = self.next()?;
@@ -136,7 +136,7 @@ impl<'a> Reader<'a> {
                 (node, anchor)
             }
             Event::Alias(anchor) => {
-                let node = self.anchors.get(&anchor).cloned().ok_or_else(|| here("an alias of what is not there"))?;
+                let node = self.anchors.get(&anchor).cloned().ok_or_else(|| here("an alias of an undefined anchor"))?;
                 self.nodes += node.count();
                 (node, 0)
             }
@@ -152,10 +152,10 @@ impl<'a> Reader<'a> {
                 (Node::List(items), anchor)
             }
             Event::MappingStart(anchor, _) => (self.map(depth)?, anchor),
-            _ => return Err(here("something else was expected")),
+            _ => return Err(here("unexpected token")),
         };
         if self.nodes > NODES {
-            return Err(here("too large, with all that its aliases stand for"));
+            return Err(here("too large when its aliases are expanded"));
         }
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
             let (event, span) = self.next()?;
             let key = match event {
                 Event::MappingEnd => break,
-                // The text as it stands: 1 and true are names here.
+                // The text itself: 1 and true are names here.
                 Event::Scalar(text, ..) => text.into_owned(),
                 _ => return Err(format!("line {}: a key must be a scalar", span.start.line())),
             };
@@ -178,7 +178,7 @@ impl<'a> Reader<'a> {
             let node = self.node(event, span, depth + 1)?;
             if key == "<<" { merged.push(node) } else { entries.push((key, node)) }
         }
-        // What is merged holds where the map itself says nothing; of several, the first.
+        // Merged maps fill keys that the map itself lacks; the first merged map wins.
         for node in merged {
             let maps = if let Node::List(maps) = node { maps } else { vec![node] };
             for map in maps {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_document_is_told_with_its_place() {
+    fn invalid_documents_are_reported_with_their_position() {
         let wrong = |text: &str| read(text, &mut BTreeMap::new()).unwrap_err();
         assert_eq!(wrong("- a"), "line 1: the document must be a map");
         assert!(wrong("a: [").contains("line"), "{}", wrong("a: ["));
@@ -296,6 +296,6 @@ mod tests {
         read_json("{\"a\": {\"b\": [1, 2.5, true, null, \"x\"]}}", &mut values).unwrap();
         let found: Vec<String> = values.iter().map(|(key, value)| format!("{key}={value}")).collect();
         assert_eq!(found, ["/a/b/0=1", "/a/b/1=2.5", "/a/b/2=true", "/a/b/4=x"]);
-        assert!(read_json("[1]", &mut values).unwrap_err().starts_with("this is no JSON object: "));
+        assert!(read_json("[1]", &mut values).unwrap_err().starts_with("this is not a JSON object: "));
     }
 }

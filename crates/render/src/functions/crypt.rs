@@ -1,8 +1,8 @@
-//! Values that are encrypted: `cget`, `cgets`, `cgetv`, `cgetvs`. Each is an OpenPGP message for a key of the keyring,
-//! in base64, and what is in it is compressed by gzip, as confd's companion `crypt` stores them.
+//! Functions for encrypted values: `cget`, `cgets`, `cgetv`, `cgetvs`. A value is an OpenPGP message for a key of the
+//! keyring, in base64, with a gzip-compressed content, as confd's companion `crypt` writes it.
 
-use super::keys::{PAIR, missing, pair};
-use super::text;
+use super::arguments::text;
+use super::pair::{PAIR, missing, pair};
 use crate::keys::Keys;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,10 +13,11 @@ use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-/// No decrypted value is larger: a value of etcd has 1.5 MiB at most, and compression is not to make more of it.
+/// The largest decrypted value in bytes: etcd's values have at most 1.5 MiB, and compression must not expand to far
+/// more.
 const LARGEST_BYTES: u64 = 16 << 20;
 
-/// The secret keys that values are decrypted with.
+/// The secret keys that decrypt values.
 pub struct Keyring {
     keys: Vec<SignedSecretKey>,
 }
@@ -27,14 +28,14 @@ impl std::fmt::Debug for Keyring {
     }
 }
 
-/// Why a keyring cannot be used.
+/// An unusable keyring.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyringError {
-    /// It cannot be read.
+    /// The keyring cannot be read.
     #[error("the secret keyring {0} cannot be read: {1}")]
     Unreadable(String, std::io::Error),
-    /// There is no key in it.
-    #[error("{0} is no secret keyring: it must be armored, as `gpg --armor --export-secret-keys` writes it ({1})")]
+    /// The keyring has no key.
+    #[error("{0} is not a secret keyring; write an armored one with `gpg --armor --export-secret-keys` ({1})")]
     NoKeys(String, String),
 }
 
@@ -42,7 +43,7 @@ impl Keyring {
     /// Reads an armored keyring.
     ///
     /// # Errors
-    /// If there is none.
+    /// If the file cannot be read or has no secret key.
     pub fn read(path: &Path) -> Result<Keyring, KeyringError> {
         let name = path.display().to_string();
         let bytes = std::fs::read(path).map_err(|error| KeyringError::Unreadable(name.clone(), error))?;
@@ -54,12 +55,12 @@ impl Keyring {
         if keys.is_empty() { Err(no_keys("it is empty".into())) } else { Ok(Keyring { keys }) }
     }
 
-    /// What a value says.
+    /// The decrypted value.
     fn decrypt(&self, value: &str) -> Result<String, String> {
         let without_spaces: String = value.split_whitespace().collect();
         let bytes = STANDARD.decode(without_spaces).map_err(|_| "the value is not encrypted: it is not base64")?;
         for key in &self.keys {
-            // The message is read anew for each key: trying one uses it up.
+            // The message is parsed again for each key: an attempt consumes it.
             let message = Message::from_bytes(Cursor::new(bytes.clone()))
                 .map_err(|error| format!("the value is not encrypted: {error}"))?;
             let Ok(decrypted) = message.decrypt(&Password::empty(), key) else { continue };
@@ -83,7 +84,7 @@ pub fn add(functions: &mut Functions, keys: &Arc<Keys>, keyring: Option<&Arc<Key
         let keys = Arc::clone(keys);
         let keyring = keyring.map(Arc::clone);
         Function::new(1, move |values: &[Value]| {
-            let keyring = keyring.as_deref().ok_or("needs a secret keyring: give one with -secret-keyring")?;
+            let keyring = keyring.as_deref().ok_or("needs a secret keyring; set -secret-keyring")?;
             call(&keys, keyring, text(&values[0])?)
         })
     };

@@ -1,6 +1,6 @@
-//! Structured values: `json`, `jsonArray`, `map`.
+//! Functions for structured values: `json`, `jsonArray`, `map`.
 
-use super::text;
+use super::arguments::text;
 use gapless_gotemplate::{Element, Function, Functions, Value};
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ fn json(values: &[Value]) -> Result<Value, String> {
     match parse(text(&values[0])?)? {
         map @ Value::Map(_) => Ok(map),
         Value::Nil => Ok(Value::map(Element::Any, BTreeMap::new())),
-        _ => Err("this is JSON, but no object: for an array there is jsonArray".into()),
+        _ => Err("this JSON is not an object; use jsonArray for an array".into()),
     }
 }
 
@@ -22,7 +22,7 @@ fn json_array(values: &[Value]) -> Result<Value, String> {
     match parse(text(&values[0])?)? {
         list @ Value::List(_) => Ok(list),
         Value::Nil => Ok(Value::list(Element::Any, Vec::new())),
-        _ => Err("this is JSON, but no array: for an object there is json".into()),
+        _ => Err("this JSON is not an array; use json for an object".into()),
     }
 }
 
@@ -30,7 +30,7 @@ fn parse(text: &str) -> Result<Value, String> {
     serde_json::from_str(text).map(value).map_err(|error| format!("this is not JSON: {error}"))
 }
 
-/// As Go decodes it: every number is a float64.
+/// The value as Go decodes it: every number is a float64.
 fn value(json: serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::Nil,
@@ -47,7 +47,7 @@ fn value(json: serde_json::Value) -> Value {
 fn map(values: &[Value]) -> Result<Value, String> {
     let (pairs, rest) = values.as_chunks::<2>();
     if !rest.is_empty() {
-        return Err("wants keys and values in turn; the last key has no value".into());
+        return Err("wants alternating keys and values; the last key has no value".into());
     }
     let mut entries = BTreeMap::new();
     for [key, value] in pairs {

@@ -1,12 +1,10 @@
-//! What templates ask of keys: `exists`, `get`, `gets`, `getv`, `getvs`, `ls`, `lsdir`.
+//! Functions for keys: `exists`, `get`, `gets`, `getv`, `getvs`, `ls`, `lsdir`.
 
-use super::text;
+use super::arguments::text;
+use super::pair::{PAIR, missing, pair};
 use crate::keys::Keys;
 use gapless_gotemplate::{Element, Function, Functions, Value};
 use std::sync::Arc;
-
-/// confd's name for a key with its value.
-pub const PAIR: &str = "memkv.KVPair";
 
 pub fn add(functions: &mut Functions, keys: &Arc<Keys>) {
     let with = |call: fn(&Keys, &[Value]) -> Result<Value, String>| {
@@ -24,14 +22,6 @@ pub fn add(functions: &mut Functions, keys: &Arc<Keys>) {
     functions.insert("ls", Function::new(1, with(|keys, values| Ok(Value::texts(keys.list(text(&values[0])?))))));
     functions
         .insert("lsdir", Function::new(1, with(|keys, values| Ok(Value::texts(keys.list_folders(text(&values[0])?))))));
-}
-
-pub fn pair(key: &str, value: &str) -> Value {
-    Value::object(PAIR, vec![("Key", Value::from(key)), ("Value", Value::from(value))])
-}
-
-pub fn missing(key: &str) -> String {
-    format!("key does not exist: {key}")
 }
 
 fn get(keys: &Keys, values: &[Value]) -> Result<Value, String> {

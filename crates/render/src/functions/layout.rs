@@ -1,9 +1,9 @@
-//! Go's layouts of times: a text that says how the reference time, Mon Jan 2 15:04:05 MST 2006, would be written.
+//! Go's time layouts: examples of how the reference time, Mon Jan 2 15:04:05 MST 2006, would be written.
 
 use jiff::ZonedDateTime;
 use std::fmt::Write;
 
-/// What a layout can ask for, the longer of two with one beginning first.
+/// The elements of layouts; of two with the same beginning, the longer one comes first.
 const PIECES: &[&str] = &[
     "January",
     "Jan",
@@ -41,7 +41,7 @@ const PIECES: &[&str] = &[
     "5",
 ];
 
-/// The time as the layout says.
+/// Formats the time by the layout.
 pub fn format(time: &ZonedDateTime, layout: &str) -> String {
     let mut output = String::new();
     let mut rest = layout;
@@ -52,7 +52,7 @@ pub fn format(time: &ZonedDateTime, layout: &str) -> String {
             continue;
         }
         match PIECES.iter().find(|piece| rest.starts_with(**piece)) {
-            // "Jan" and "Mon" are no months and days where a word goes on.
+            // "Jan" and "Mon" are literal text within a longer word.
             Some(piece) if !(matches!(*piece, "Jan" | "Mon") && goes_on(&rest[3..])) => {
                 write_piece(time, piece, &mut output);
                 rest = &rest[piece.len()..];
@@ -70,7 +70,7 @@ fn goes_on(rest: &str) -> bool {
     rest.starts_with(|next: char| next.is_ascii_lowercase())
 }
 
-/// The length of `.000` or `,999` at the beginning, if that is what it is: zeros or nines not followed by a digit.
+/// The length of a leading `.000` or `,999`: zeros or nines that no digit follows.
 fn fraction(text: &str) -> Option<usize> {
     let rest = text.strip_prefix(['.', ','])?;
     let digit = rest.chars().next().filter(|digit| matches!(digit, '0' | '9'))?;
@@ -128,7 +128,7 @@ fn write_piece(time: &ZonedDateTime, piece: &str, output: &mut String) {
     };
 }
 
-/// The zone's abbreviation; Go writes the offset where there is none.
+/// The zone's abbreviation, or the offset if it has none, as in Go.
 fn zone(time: &ZonedDateTime) -> String {
     let abbreviation = time.strftime("%Z").to_string();
     if abbreviation.is_empty() { time.strftime("%z").to_string() } else { abbreviation }
@@ -142,7 +142,7 @@ fn write_offset(seconds: i32, piece: &str, output: &mut String) -> std::fmt::Res
     let seconds = seconds.abs();
     let colon = if piece.contains(':') { ":" } else { "" };
     write!(output, "{sign}{:02}", seconds / 3600)?;
-    // `-07` is three characters, `-0700` five, `-070000` seven, without colons.
+    // Without colons `-07` has three characters, `-0700` five, `-070000` seven.
     let digits = piece.chars().filter(char::is_ascii_digit).count();
     if digits >= 4 {
         write!(output, "{colon}{:02}", seconds / 60 % 60)?;
@@ -158,14 +158,14 @@ mod tests {
     use super::format;
     use jiff::ZonedDateTime;
 
-    /// With the zone's rule written out, so that no data of zones is needed.
+    /// The zone comes from a literal rule, so that no time zone database is needed.
     fn in_zone(instant: &str, rule: &str) -> ZonedDateTime {
         let instant: jiff::Timestamp = instant.parse().unwrap();
         instant.to_zoned_datetime(jiff::tz::TimeZone::posix(rule).unwrap())
     }
 
     #[test]
-    fn layouts_are_those_of_go() {
+    fn layouts_match_those_of_go() {
         let time: ZonedDateTime = in_zone("2015-01-23T18:34:06.09325Z", "EST5EDT,M3.2.0,M11.1.0");
         for (layout, written) in [
             ("Jan 2, 2006 at 3:04pm (MST)", "Jan 23, 2015 at 1:34pm (EST)"),

@@ -1,7 +1,7 @@
-//! Names in DNS: `lookupIP`, `lookupIPV4`, `lookupIPV6`, `lookupSRV`, and the nodes that an SRV record names. Answers are
-//! sorted, since name servers shuffle them and a configuration is not to change for that.
+//! DNS functions: `lookupIP`, `lookupIPV4`, `lookupIPV6`, `lookupSRV`, and the nodes of an SRV record. Answers are
+//! sorted: name servers shuffle them, and a configuration should not change for that.
 
-use super::text;
+use super::arguments::text;
 use gapless_gotemplate::{Element, Function, Functions, Value};
 use simple_dns::rdata::{RData, SRV};
 use simple_dns::{CLASS, Name, Packet, PacketFlag, Question, RCODE, TYPE};
@@ -11,16 +11,16 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc;
 use std::time::Duration;
 
-/// How long a name may take; then it counts as not found.
+/// The deadline of a name; after that it counts as not found.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long one name server may take for one answer.
+/// The deadline of one name server's answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 
-/// Where the system says which name servers to ask.
+/// The file with the system's name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// As many name servers as the C library asks.
+/// The maximum of name servers, as in the C library.
 const SERVERS: usize = 3;
 
 pub fn add(functions: &mut Functions) {
@@ -37,17 +37,17 @@ pub fn add(functions: &mut Functions) {
         "lookupSRV",
         Function::new(3, |values| {
             let name = srv_name(text(&values[0])?, text(&values[1])?, text(&values[2])?);
-            // As in confd, what is not found is an empty list.
+            // As in confd, a name that is not found gives an empty list.
             Ok(records(services(&servers(), &name).unwrap_or_default()))
         }),
     );
 }
 
-/// The addresses of a host, sorted as text; none where it is not found in time.
+/// The addresses of a host, sorted as text; empty if it is not found in time.
 fn addresses(host: &str, wanted: fn(&IpAddr) -> bool) -> Vec<String> {
     let (answer, answered) = mpsc::sync_channel(1);
     let name = host.to_owned();
-    // The system's resolver has no deadline of its own that could be set: it is left to itself.
+    // The system's resolver has no configurable deadline: its thread runs on after this function has returned.
     let asked = std::thread::Builder::new().name("lookup".into()).spawn(move || {
         let found: Vec<SocketAddr> = (name.as_str(), 0).to_socket_addrs().map(Iterator::collect).unwrap_or_default();
         let _ = answer.send(found);
@@ -58,7 +58,7 @@ fn addresses(host: &str, wanted: fn(&IpAddr) -> bool) -> Vec<String> {
     found.into_iter().collect()
 }
 
-/// A record that names a service.
+/// An SRV record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Service {
     target: String,
@@ -86,14 +86,14 @@ fn records(mut services: Vec<Service>) -> Value {
     Value::list(Element::Struct("*net.SRV"), services.into_iter().map(record).collect())
 }
 
-/// The name servers of this host.
+/// This host's name servers.
 fn servers() -> Vec<SocketAddr> {
     let text = std::fs::read_to_string(RESOLV_CONF).unwrap_or_default();
     let addresses = text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse::<IpAddr>().ok());
     addresses.take(SERVERS).map(|address| SocketAddr::new(address, 53)).collect()
 }
 
-/// Why a record was not found.
+/// A record that was not found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no SRV record of {name}: {why}")]
 pub struct LookupFailed {
@@ -101,10 +101,10 @@ pub struct LookupFailed {
     why: String,
 }
 
-/// The nodes that an SRV record names, as `host:port`, the most preferred first.
+/// The nodes of an SRV record, as `host:port`, by priority.
 ///
 /// # Errors
-/// If no name server knows one.
+/// If no name server has the record.
 pub fn nodes_of(record: &str) -> Result<Vec<String>, LookupFailed> {
     let mut services = services(&servers(), record)?;
     services.sort_by_key(|one| (one.priority, std::cmp::Reverse(one.weight)));
@@ -117,7 +117,7 @@ fn services(servers: &[SocketAddr], name: &str) -> Result<Vec<Service>, LookupFa
     let mut why = format!("{RESOLV_CONF} names no name server");
     for server in servers {
         match ask(*server, name.trim_end_matches('.')) {
-            Ok(found) => return if found.is_empty() { Err(failed("there is none".into())) } else { Ok(found) },
+            Ok(found) => return if found.is_empty() { Err(failed("it does not exist".into())) } else { Ok(found) },
             Err(error) => why = format!("{server}: {error}"),
         }
     }
@@ -136,7 +136,7 @@ fn ask(server: SocketAddr, name: &str) -> Result<Vec<Service>, String> {
     let local: IpAddr = if server.is_ipv4() { [0, 0, 0, 0].into() } else { [0u16; 8].into() };
     let socket = UdpSocket::bind((local, 0)).map_err(|error| show(&error))?;
     socket.set_read_timeout(Some(ANSWER_DEADLINE)).map_err(|error| show(&error))?;
-    // Connected, so that nobody else's answers arrive.
+    // Connected, so that only the server's answers arrive.
     socket.connect(server).map_err(|error| show(&error))?;
     socket.send(&query).map_err(|error| show(&error))?;
     let mut buffer = [0; 4096];
@@ -144,7 +144,7 @@ fn ask(server: SocketAddr, name: &str) -> Result<Vec<Service>, String> {
     match parse(&buffer[..length], id)? {
         Some(found) => Ok(found),
         None => {
-            // Too long for a datagram.
+            // The answer is too long for a datagram.
             let mut stream = TcpStream::connect_timeout(&server, ANSWER_DEADLINE).map_err(|error| show(&error))?;
             stream.set_read_timeout(Some(ANSWER_DEADLINE)).map_err(|error| show(&error))?;
             stream.set_write_timeout(Some(ANSWER_DEADLINE)).map_err(|error| show(&error))?;
@@ -155,16 +155,16 @@ fn ask(server: SocketAddr, name: &str) -> Result<Vec<Service>, String> {
             stream.read_exact(&mut length).map_err(|error| show(&error))?;
             let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
             stream.read_exact(&mut answer).map_err(|error| show(&error))?;
-            parse(&answer, id)?.ok_or_else(|| "the answer is cut off".into())
+            parse(&answer, id)?.ok_or_else(|| "the answer is truncated".into())
         }
     }
 }
 
-/// What an answer says; nothing if it is cut off.
+/// The records of an answer; `None` if it is truncated.
 fn parse(answer: &[u8], id: u16) -> Result<Option<Vec<Service>>, String> {
     let packet = Packet::parse(answer).map_err(|error| error.to_string())?;
     if packet.id() != id || !packet.has_flags(PacketFlag::RESPONSE) {
-        return Err("this is the answer to another question".into());
+        return Err("the answer is to another question".into());
     }
     if packet.has_flags(PacketFlag::TRUNCATION) {
         return Ok(None);
@@ -172,10 +172,10 @@ fn parse(answer: &[u8], id: u16) -> Result<Option<Vec<Service>>, String> {
     match packet.rcode() {
         RCODE::NoError => {}
         RCODE::NameError => return Ok(Some(Vec::new())),
-        code => return Err(format!("it answers {code:?}")),
+        code => return Err(format!("the answer is {code:?}")),
     }
     let service = |record: &SRV| Service {
-        // With the dot at its end, as Go has it.
+        // With the final dot, as in Go.
         target: format!("{}.", record.target),
         port: record.port,
         priority: record.priority,
@@ -193,7 +193,7 @@ mod tests {
     use super::*;
     use simple_dns::ResourceRecord;
 
-    /// A name server of the test: answers one question over UDP, cut off if `by_tcp`, and then over TCP.
+    /// A name server for the test: answers one question over UDP, truncated if `by_tcp`, and then over TCP.
     fn name_server(by_tcp: bool) -> SocketAddr {
         let (udp, tcp) = loop {
             let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn services_are_sorted_by_all_that_they_say() {
+    fn services_are_sorted_by_all_fields() {
         for by_tcp in [false, true] {
             let found = services(&[name_server(by_tcp)], &srv_name("mail", "tcp", "example.com")).unwrap();
             let Value::List(list) = records(found) else { unreachable!() };
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_server_that_is_away_is_told() {
+    fn unreachable_name_server_is_reported() {
         let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = services(&[closed], "example.com").unwrap_err().to_string();
         assert!(error.starts_with(&format!("no SRV record of example.com: {closed}: ")), "{error}");

@@ -1,9 +1,9 @@
-//! Whole numbers: `add`, `sub`, `mul`, `div`, `mod`, `seq`, `atoi`, and `parseBool`.
+//! Functions for integers: `add`, `sub`, `mul`, `div`, `mod`, `seq`, `atoi`, and `parseBool`.
 
-use super::{int, text};
+use super::arguments::{int, text};
 use gapless_gotemplate::{Element, Function, Functions, Value};
 
-/// The longest sequence; a template that wants more is mistaken.
+/// The longest sequence; a longer one is probably a mistake in the template.
 const LONGEST: i64 = 1_000_000;
 
 pub fn add(functions: &mut Functions) {
@@ -39,7 +39,7 @@ fn seq(values: &[Value]) -> Result<Value, String> {
 
 fn atoi(values: &[Value]) -> Result<Value, String> {
     let written = text(&values[0])?;
-    written.parse().map(Value::Int).map_err(|_| format!("{written:?} is no whole number"))
+    written.parse().map(Value::Int).map_err(|_| format!("{written:?} is not an integer"))
 }
 
 fn parse_bool(values: &[Value]) -> Result<Value, String> {

@@ -1,6 +1,7 @@
-//! What templates do with strings and lists of strings.
+//! Functions for strings and lists of strings.
 
-use super::text;
+use super::arguments::{int, text};
+use super::pair::PAIR;
 use crate::path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,18 +28,16 @@ pub fn add(functions: &mut Functions) {
     functions.insert("base64Decode", Function::new(1, decode));
     functions.insert("reverse", Function::new(1, reverse));
     functions.insert("sortByLength", Function::new(1, |values| sorted(&values[0], Element::Text, text_length)));
-    functions.insert(
-        "sortKVByLength",
-        Function::new(1, |values| sorted(&values[0], Element::Struct(super::keys::PAIR), key_length)),
-    );
+    functions
+        .insert("sortKVByLength", Function::new(1, |values| sorted(&values[0], Element::Struct(PAIR), key_length)));
 }
 
-/// What depends on the process and on the disk, and not on the arguments alone.
+/// Adds the functions that depend on the process and the disk.
 pub fn add_surroundings(functions: &mut Functions) {
     functions.insert("getenv", Function::variadic(1, getenv));
     functions.insert(
         "fileExists",
-        // As in confd: only where the system says that it is not there, it is not.
+        // As in confd: a file is missing only if the system says so.
         Function::new(1, |values| {
             let found = std::fs::metadata(text(&values[0])?);
             Ok(Value::Bool(!found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)))
@@ -60,7 +59,7 @@ fn join(values: &[Value]) -> Result<Value, String> {
     Ok(parts?.join(text(&values[1])?).into())
 }
 
-/// A list of that element's type.
+/// A list whose elements have that type.
 fn list(value: &Value, element: Element) -> Result<&List, String> {
     match value {
         Value::List(list) if list.element == element => Ok(list),
@@ -68,7 +67,7 @@ fn list(value: &Value, element: Element) -> Result<&List, String> {
     }
 }
 
-/// Character by character, as in Go: what would become two stays.
+/// Changes case character by character, as in Go: a character that would become two stays.
 fn cased<I: Iterator<Item = char>>(text: &str, case: fn(char) -> I) -> String {
     let change = |character| {
         let mut changed = case(character);
@@ -82,9 +81,9 @@ fn cased<I: Iterator<Item = char>>(text: &str, case: fn(char) -> I) -> String {
 
 fn replace(values: &[Value]) -> Result<Value, String> {
     let (whole, old, new) = (text(&values[0])?, text(&values[1])?, text(&values[2])?);
-    let replaced = match usize::try_from(super::int(&values[3])?) {
+    let replaced = match usize::try_from(int(&values[3])?) {
         Ok(count) => whole.replacen(old, new, count),
-        // Below zero: all of them.
+        // Negative: all occurrences.
         Err(_) => whole.replace(old, new),
     };
     Ok(replaced.into())
@@ -101,13 +100,13 @@ fn getenv(values: &[Value]) -> Result<Value, String> {
 
 fn decode(values: &[Value]) -> Result<Value, String> {
     let bytes = STANDARD.decode(text(&values[0])?).map_err(|error| format!("this is not base64: {error}"))?;
-    String::from_utf8(bytes).map(Value::from).map_err(|_| "what it decodes to is not UTF-8".into())
+    String::from_utf8(bytes).map(Value::from).map_err(|_| "the decoded value is not UTF-8".into())
 }
 
-/// Lists of strings and of pairs; anything else stays as it is, as in confd.
+/// Reverses lists of strings and of pairs; leaves other values unchanged, as in confd.
 fn reverse(values: &[Value]) -> Result<Value, String> {
     match &values[0] {
-        Value::List(list) if matches!(list.element, Element::Text | Element::Struct(super::keys::PAIR)) => {
+        Value::List(list) if matches!(list.element, Element::Text | Element::Struct(PAIR)) => {
             Ok(Value::list(list.element, list.items.iter().rev().cloned().collect()))
         }
         other => Ok(other.clone()),

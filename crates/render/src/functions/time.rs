@@ -1,6 +1,7 @@
-//! `datetime`: Go's `time.Now`, with the methods of a time that templates use.
+//! `datetime`: Go's `time.Now`, with the methods that templates use.
 
-use super::{layout, text};
+use super::arguments::text;
+use super::layout;
 use gapless_gotemplate::{Function, Functions, Object, Value};
 use jiff::ZonedDateTime;
 use jiff::tz::TimeZone;
@@ -10,7 +11,7 @@ pub fn add(functions: &mut Functions) {
     functions.insert("datetime", Function::new(0, |_| Ok(value(&ZonedDateTime::now()))));
 }
 
-/// How Go prints a time.
+/// Go's default format of a time.
 const DEFAULT: &str = "2006-01-02 15:04:05.999999999 -0700 MST";
 
 fn value(time: &ZonedDateTime) -> Value {

@@ -1,19 +1,19 @@
-//! An address for each instance that is nobody else's: as long as a data plane routes there, nobody else answers, whoever
-//! dies and comes back in whatever order.
+//! A fixed address for each instance: while a data plane routes to that address, no other container can answer there,
+//! in whatever order containers die and come back.
 //!
-//! The lower half of gapless's network is for instances, each of which asks for the address that its name says. The Engine
-//! gives out the upper half to all others that are put there. A network that was made otherwise is left as it is: there
-//! the Engine chooses, and an address that one container had may be the next one's.
+//! The lower half of gapless's network is reserved for instances; each requests the address that follows from its name.
+//! The Engine assigns addresses from the upper half to other containers. An existing network with other settings is
+//! left unchanged: there the Engine chooses, and may reuse an address for another container.
 
 use bollard::models::{Ipam, IpamConfig, NetworkInspect};
 use gapless_core::InstanceName;
 use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
 
-/// Fewer than that are not worth being divided.
+/// A smaller network is not divided.
 const ADDRESSES_MIN: u32 = 16;
 
-/// Addresses for instances alone.
+/// The addresses that are reserved for instances.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Addresses {
     first: u32,
@@ -21,7 +21,7 @@ pub(super) struct Addresses {
 }
 
 impl Addresses {
-    /// Those of that network, if it is divided as [`halved`] says.
+    /// The reserved addresses of a network, if it is divided as by [`halved`].
     pub(super) fn of(network: &NetworkInspect) -> Option<Addresses> {
         let config = config(network)?;
         let (start, size) = subnet(config.subnet.as_deref()?)?;
@@ -29,11 +29,11 @@ impl Addresses {
         if others != (start + size / 2, size / 2) || size < ADDRESSES_MIN {
             return None;
         }
-        // The first is the network's own, the second by custom the gateway's.
+        // The first address is the network's, the second by convention the gateway's.
         Some(Addresses { first: start + 2, count: size / 2 - 2 })
     }
 
-    /// The address of an instance; another one for each `attempt`, since names can agree on one.
+    /// The address of an instance; a different one for each `attempt`, since the addresses of two names can collide.
     pub(super) fn address_of(&self, name: &InstanceName, attempt: u32) -> Ipv4Addr {
         let digest = Sha256::new().chain_update(name.to_string()).chain_update(attempt.to_be_bytes()).finalize();
         let number = digest.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
@@ -41,7 +41,7 @@ impl Addresses {
     }
 }
 
-/// The same network, divided: the upper half is what the Engine gives out.
+/// The settings of the same network, divided: the Engine assigns addresses from the upper half only.
 pub(super) fn halved(network: &NetworkInspect) -> Option<Ipam> {
     let found = config(network)?;
     let (start, size) = subnet(found.subnet.as_deref()?)?;
@@ -63,7 +63,7 @@ fn subnet_of(config: &IpamConfig) -> Option<(u32, u32)> {
     subnet(config.subnet.as_deref()?)
 }
 
-/// The first address of a subnet of version 4, such as `172.18.0.0/16`, and how many it has.
+/// The first address and the size of an IPv4 subnet, such as `172.18.0.0/16`.
 fn subnet(text: &str) -> Option<(u32, u32)> {
     let (address, prefix) = text.split_once('/')?;
     let address: Ipv4Addr = address.parse().ok()?;
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_was_divided_is_recognised_and_no_other() {
+    fn only_divided_networks_are_recognised() {
         for (subnet, range) in [("172.18.0.0/16", "172.18.128.0/17"), ("10.1.2.0/24", "10.1.2.128/25")] {
             let ipam = halved(&network(subnet, None)).unwrap();
             assert_eq!(ipam.config.as_ref().unwrap()[0].ip_range.as_deref(), Some(range));
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_instances_are_theirs_and_never_the_gateway_s_or_among_the_others() {
+    fn instance_addresses_exclude_the_gateway_and_the_upper_half() {
         let addresses = Addresses::of(&network("10.1.2.0/24", Some("10.1.2.128/25"))).unwrap();
         for number in 1..500 {
             let name: InstanceName = format!("shop.production.blue.{number}.web.1").parse().unwrap();

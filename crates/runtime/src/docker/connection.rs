@@ -1,4 +1,4 @@
-//! The Engine's API: its socket, its version, deadlines, and its errors in words that say what to do.
+//! The Engine's API: its socket, its version, deadlines, and its errors as messages with a remedy.
 
 use super::addresses::Addresses;
 use crate::RuntimeError;
@@ -10,21 +10,21 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::sync::{Mutex, OnceCell};
 
-/// How long the Engine may take for an answer, unless more is said.
+/// How long the Engine may take to answer, by default.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// The oldest API that is spoken: Docker 20.10.
+/// The oldest supported API: that of Docker 20.10.
 const VERSION_MIN: (usize, usize) = (1, 41);
 
-/// Which Engine, and how.
+/// The Engine, and the names that gapless uses in it.
 #[derive(Debug, Clone)]
 pub struct DockerConfig {
-    /// Its socket; without it that of `DOCKER_HOST`, else `/var/run/docker.sock`.
+    /// The Engine's socket; by default that of `DOCKER_HOST`, else `/var/run/docker.sock`.
     pub socket: Option<PathBuf>,
-    /// Whose containers these are: those of another owner are never touched.
+    /// The owner of the containers: containers of other owners are never touched.
     pub owner: String,
-    /// The network that instances are in; made if it is missing.
+    /// The network of the instances; created if missing.
     pub network: String,
-    /// The folder of Docker's own `config.json` with credentials; without it `$DOCKER_CONFIG`, else `~/.docker`.
+    /// The folder of Docker's `config.json` with credentials; by default `$DOCKER_CONFIG`, else `~/.docker`.
     pub docker_config: Option<PathBuf>,
 }
 
@@ -34,24 +34,24 @@ impl Default for DockerConfig {
     }
 }
 
-/// One Engine.
+/// A connection to an Engine.
 pub(super) struct Connection {
     config: DockerConfig,
     socket: PathBuf,
     docker: OnceCell<Docker>,
-    /// The addresses of the network that are for instances alone, where any are, once it was seen to be there.
+    /// The addresses of the network that are reserved for instances, if any; `None` until the network was inspected.
     pub(super) network: Mutex<Option<Option<Addresses>>>,
 }
 
-/// What went wrong with a call.
+/// A failed call.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// The Engine said so.
+    /// The Engine returned an error, or the connection failed.
     Engine { doing: String, error: Error, socket: PathBuf },
-    /// It said nothing.
+    /// The Engine did not answer in time.
     Timeout { doing: String, seconds: u64 },
-    /// It could not be asked.
-    Away(RuntimeError),
+    /// There is no connection to the Engine.
+    Unavailable(RuntimeError),
 }
 
 impl Connection {
@@ -62,7 +62,7 @@ impl Connection {
                 Some(path) => path.into(),
                 None => {
                     let why = format!(
-                        "DOCKER_HOST is {host}; gapless needs the Engine of this host, such as unix:///var/run/docker.sock"
+                        "DOCKER_HOST is {host}; set it to the Engine of this host, such as unix:///var/run/docker.sock"
                     );
                     return Err(RuntimeError::Unavailable { runtime: "Docker", why });
                 }
@@ -80,7 +80,7 @@ impl Connection {
         self.socket.display().to_string()
     }
 
-    /// The client, with the version that both sides speak.
+    /// The client, with the API version that both sides support.
     pub(super) async fn docker(&self) -> Result<&Docker, RuntimeError> {
         self.docker.get_or_try_init(|| self.connect()).await
     }
@@ -102,7 +102,7 @@ impl Connection {
         Ok(docker)
     }
 
-    /// Fails where the Engine takes no new connections.
+    /// Fails if the Engine accepts no new connections.
     pub(super) async fn must_accept(&self) -> Result<(), RuntimeError> {
         let connecting = tokio::time::timeout(ANSWER_DEADLINE, UnixStream::connect(&self.socket));
         match connecting.await {
@@ -152,21 +152,21 @@ impl Problem {
         }
     }
 
-    /// What the Engine said.
+    /// The Engine's message.
     pub(super) fn message(&self) -> String {
         match self {
             Problem::Engine { error: Error::DockerResponseServerError { message, .. }, .. } => message.clone(),
             Problem::Engine { error: Error::DockerStreamError { error }, .. } => error.clone(),
             Problem::Engine { error, .. } => error.to_string(),
             Problem::Timeout { seconds, .. } => format!("no answer within {seconds} s"),
-            Problem::Away(error) => error.to_string(),
+            Problem::Unavailable(error) => error.to_string(),
         }
     }
 
     pub(super) fn into_error(self) -> RuntimeError {
         let message = self.message();
         match self {
-            Problem::Away(error) => error,
+            Problem::Unavailable(error) => error,
             Problem::Timeout { doing, seconds } => RuntimeError::Timeout { runtime: "Docker", doing, seconds },
             Problem::Engine { doing, .. } if message.contains("no space left on device") => {
                 RuntimeError::DiskFull { doing }
@@ -183,17 +183,23 @@ impl Problem {
     }
 }
 
-/// Why the socket does not answer: bollard's error says little, opening it says all.
+/// Treats answers of these statuses as success: the requested state already exists.
+pub(super) fn ignore_statuses(result: Result<(), Problem>, statuses: &[u16]) -> Result<(), RuntimeError> {
+    match result {
+        Err(problem) if problem.status().is_some_and(|status| statuses.contains(&status)) => Ok(()),
+        other => other.map_err(Problem::into_error),
+    }
+}
+
+/// Why the socket does not answer: bollard's error is vague, so this opens the socket itself.
 fn why_away(socket: &Path, message: &str) -> String {
     let shown = socket.display();
     match std::os::unix::net::UnixStream::connect(socket) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            format!("there is no {shown}; install Docker, or start it with `systemctl start docker`")
+            format!("{shown} does not exist; install Docker, or start it with `systemctl start docker`")
         }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!(
-                "this user may not open {shown}; add it to the group `docker` (usermod -aG docker USER) and start gapless anew"
-            )
+            format!("this user may not open {shown}; run `usermod -aG docker USER` for it and restart gapless")
         }
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
             format!("nothing answers at {shown}; start Docker with `systemctl start docker`")

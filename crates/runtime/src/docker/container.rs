@@ -1,10 +1,10 @@
-//! Containers: created from a plan, started, and told whether they come back after a reboot.
+//! Creates containers from plans, starts and removes them, and sets their restart policy.
 
 use super::addresses::Addresses;
-use super::connection::{Connection, Problem};
+use super::connection::{Connection, Problem, ignore_statuses};
 use super::network;
 use super::observe::{self, label};
-use crate::{InstancePlan, RuntimeError, port_holder};
+use crate::{InstancePlan, RuntimeError, port_owner};
 use bollard::models::{
     ContainerCreateBody, ContainerUpdateBody, HostConfig, HostConfigLogConfig, NetworkingConfig, PortBinding,
     RestartPolicy, RestartPolicyNameEnum,
@@ -15,17 +15,17 @@ use gapless_core::spec::{Container, Workload};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// How long the Engine may take to start a container: many at a time take seconds.
+/// How long the Engine may take to start a container: many starts at once take seconds.
 const START_DEADLINE: Duration = Duration::from_secs(60);
-/// What the Engine says where another container has the address.
+/// The Engine's error if another container has the address.
 const ADDRESS_TAKEN: &str = "Address already in use";
-/// What the Engine says where it was killed at the wrong moment, and takes a container for ended of which containerd still has a
-/// task: it cannot be started any more.
+/// The Engine's error if it was killed at the wrong moment: it counts the container as ended, but containerd still has
+/// a task of it, so the container can never be started again.
 const TASK_IS_LEFT: &str = "already exists";
-/// To how many other addresses an instance is moved of which another container has the first.
+/// To how many other addresses an instance is moved when its address is taken.
 const MOVES_MAX: u32 = 4;
 
-/// Creates and starts the container of that plan; one that exists already is only started, where it can be.
+/// Creates and starts the container of that plan; an existing container is only started, or recreated if it cannot be.
 pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<(), RuntimeError> {
     let Workload::Docker(container) = &plan.service.workload else {
         return Err(RuntimeError::Start { name: plan.name.clone(), why: "it is not a container".to_owned() });
@@ -40,7 +40,7 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
         network::join(engine, &plan.name, &id).await?;
     }
     let mut started = run(engine, &id, plan).await;
-    // The network may have been removed since it was seen, and made again with other addresses.
+    // The network may have been removed since its inspection, and recreated with other addresses.
     if let Err(problem) = &started
         && is_of_another_network(problem)
     {
@@ -63,7 +63,7 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
     match started {
         Err(problem) if !is_new && problem.message().contains(TASK_IS_LEFT) => {
             let why = problem.message();
-            tracing::warn!(instance = %plan.name, why, "Docker cannot start this container again; making it anew");
+            tracing::warn!(instance = %plan.name, why, "Docker cannot start this container again; recreating it");
             remove(engine, &plan.name, &id).await?;
             Box::pin(start(engine, plan)).await
         }
@@ -71,15 +71,15 @@ pub(super) async fn start(engine: &Connection, plan: &InstancePlan) -> Result<()
     }
 }
 
-/// Removes a container, whatever it does.
+/// Removes a container in any state.
 pub(super) async fn remove(engine: &Connection, name: &InstanceName, id: &str) -> Result<(), RuntimeError> {
-    // Its anonymous volumes go with it, as nothing else can name them; named ones stay.
+    // Removes its anonymous volumes, which nothing else can name; named volumes stay.
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     let removing = engine.docker().await?.remove_container(id, Some(options));
-    super::ignore(engine.call(&format!("removing {name}"), removing).await, &[404, 409])
+    ignore_statuses(engine.call(&format!("removing {name}"), removing).await, &[404, 409])
 }
 
-/// Whether a container was created for a network that is not there any more.
+/// The container was created for a network that no longer exists.
 fn is_of_another_network(problem: &Problem) -> bool {
     let message = problem.message();
     message.contains("network") && (message.contains("not found") || message.contains("does not belong to any of"))
@@ -91,7 +91,7 @@ async fn create(
     container: &Container,
     addresses: Option<&Addresses>,
 ) -> Result<String, Problem> {
-    let docker = engine.docker().await.map_err(Problem::Away)?;
+    let docker = engine.docker().await.map_err(Problem::Unavailable)?;
     let options = CreateContainerOptionsBuilder::new().name(&plan.name.to_string()).build();
     let mut body = body(engine, plan, container);
     body.networking_config = addresses.map(|addresses| NetworkingConfig {
@@ -105,23 +105,26 @@ async fn create(
 }
 
 async fn run(engine: &Connection, id: &str, plan: &InstancePlan) -> Result<(), Problem> {
-    let docker = engine.docker().await.map_err(Problem::Away)?;
+    let docker = engine.docker().await.map_err(Problem::Unavailable)?;
     let starting = docker.start_container(id, None);
     match engine.within(START_DEADLINE, &format!("starting {}", plan.name), starting).await {
-        // It runs already.
+        // 304: the container already runs.
         Err(problem) if problem.status() == Some(304) => Ok(()),
-        // It is frozen, and whoever wants it thaws it.
+        // The container is frozen; the caller thaws it if needed.
         Err(problem) if problem.message().contains("paused") => Ok(()),
         other => other,
     }
 }
 
-/// The container that has the plan's name, if it is this owner's.
+/// The container with the plan's name, if it is this owner's.
 async fn existing(engine: &Connection, plan: &InstancePlan) -> Result<String, RuntimeError> {
     let name = &plan.name;
     observe::own(engine, name).await?.ok_or_else(|| RuntimeError::Start {
         name: name.clone(),
-        why: format!("a container {name} exists that this gapless did not create; remove it with `docker rm -f {name}`, or rename it"),
+        why: format!(
+            "a container {name} exists that this gapless did not create; remove it with `docker rm -f {name}`, \
+             or rename it"
+        ),
     })
 }
 
@@ -129,7 +132,7 @@ fn body(engine: &Connection, plan: &InstancePlan, container: &Container) -> Cont
     let service = &plan.service;
     let port = format!("{}/tcp", service.port);
     let port_bindings = plan.host_port.map(|host_port| {
-        // Only this host: what is to be reached from outside goes through the proxy.
+        // Loopback only: requests from outside go through the proxy.
         let binding = PortBinding { host_ip: Some("127.0.0.1".to_owned()), host_port: Some(host_port.to_string()) };
         HashMap::from([(port.clone(), Some(vec![binding]))])
     });
@@ -157,10 +160,10 @@ fn body(engine: &Connection, plan: &InstancePlan, container: &Container) -> Cont
             binds: Some(binds.collect()),
             init: Some(container.init),
             memory,
-            // As much as memory: no swap beside it.
+            // The same as the memory: no swap.
             memory_swap: memory,
             nano_cpus: service.resources.cpu_millis.map(|millis| bytes(millis.saturating_mul(1_000_000))),
-            // Until it is live it must not come back by itself after a reboot.
+            // Until the slot is live, the container must not start after a reboot.
             restart_policy: Some(restart_policy(false)),
             log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
             ..HostConfig::default()
@@ -195,22 +198,22 @@ fn labels(engine: &Connection, plan: &InstancePlan) -> HashMap<String, String> {
     .collect()
 }
 
-/// Says whether the container comes back by itself after the host restarts.
+/// Sets if the container starts again after a restart of the host.
 pub(super) async fn set_restart(
     engine: &Connection,
     name: &InstanceName,
-    comes_back: bool,
+    starts_at_boot: bool,
 ) -> Result<(), RuntimeError> {
     let docker = engine.docker().await?;
     let body =
-        ContainerUpdateBody { restart_policy: Some(restart_policy(comes_back)), ..ContainerUpdateBody::default() };
+        ContainerUpdateBody { restart_policy: Some(restart_policy(starts_at_boot)), ..ContainerUpdateBody::default() };
     let name = name.to_string();
     let update = docker.update_container(&name, body);
-    super::ignore(engine.call(&format!("setting the restart policy of {name}"), update).await, &[404])
+    ignore_statuses(engine.call(&format!("setting the restart policy of {name}"), update).await, &[404])
 }
 
-fn restart_policy(comes_back: bool) -> RestartPolicy {
-    let name = if comes_back { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
+fn restart_policy(starts_at_boot: bool) -> RestartPolicy {
+    let name = if starts_at_boot { RestartPolicyNameEnum::UNLESS_STOPPED } else { RestartPolicyNameEnum::NO };
     RestartPolicy { name: Some(name), maximum_retry_count: None }
 }
 
@@ -219,10 +222,10 @@ fn explain(problem: Problem, plan: &InstancePlan) -> RuntimeError {
     if let Some(port) = plan.host_port
         && (message.contains("port is already allocated") || message.contains("address already in use"))
     {
-        return RuntimeError::PortTaken { port, holder: port_holder(port) };
+        return RuntimeError::PortTaken { port, owner: port_owner(port) };
     }
     if problem.status() == Some(404) && message.contains("No such image") {
-        let why = format!("its image {} is not on this host any more; deploy it again", plan.artifact);
+        let why = format!("its image {} is no longer on this host; deploy it again", plan.artifact);
         return RuntimeError::Start { name: plan.name.clone(), why };
     }
     match problem.into_error() {

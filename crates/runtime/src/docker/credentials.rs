@@ -42,7 +42,7 @@ struct Helped {
     secret: String,
 }
 
-/// The credentials for `registry`, if there are any; an error says why they cannot be had.
+/// The credentials for `registry`, if there are any; the error says why they cannot be read.
 pub(super) async fn of(registry: &str, folder: Option<&Path>) -> Result<Option<DockerCredentials>, String> {
     let Some(file) = config_file(folder) else { return Ok(None) };
     let Ok(text) = std::fs::read_to_string(&file) else { return Ok(None) };
@@ -82,29 +82,29 @@ fn credentials(auth: &Auth, server: &str) -> Option<DockerCredentials> {
     })
 }
 
-/// Asks `docker-credential-NAME`: the server goes in on standard input, the answer comes as JSON. Nothing secret is ever
-/// an argument.
+/// Asks `docker-credential-NAME`: the server goes to its standard input, the answer comes as JSON. No secret is ever an
+/// argument.
 async fn ask_helper(helper: &str, server: &str) -> Result<Option<DockerCredentials>, String> {
     if !helper.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)) {
-        return Err(format!("{helper:?} is no name of a credential helper"));
+        return Err(format!("{helper:?} is not a valid name of a credential helper"));
     }
     let program = format!("docker-credential-{helper}");
     let asked = tokio::time::timeout(HELPER_DEADLINE, run_helper(&program, server)).await;
     let output = asked.map_err(|_| format!("{program} did not answer within {} s", HELPER_DEADLINE.as_secs()))?;
     let output = output.map_err(|error| format!("{program} cannot be run: {error}"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        // What every helper says when it has nothing for a server.
-        return if said.contains("credentials not found") {
+        let message = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        // The message of every helper that has no credentials for a server.
+        return if message.contains("credentials not found") {
             Ok(None)
         } else {
-            Err(format!("{program} failed: {said}"))
+            Err(format!("{program} failed: {message}"))
         };
     }
     let helped: Helped =
         serde_json::from_slice(&output.stdout).map_err(|_| format!("{program} gave no credentials"))?;
     let mut found = DockerCredentials { serveraddress: Some(server.to_owned()), ..DockerCredentials::default() };
-    // By convention this user name says that the secret is a token.
+    // By convention this user name marks the secret as a token.
     if helped.username == "<token>" {
         found.identitytoken = Some(helped.secret);
     } else {

@@ -1,5 +1,5 @@
-//! A container of somebody else's, such as the nginx that carries requests: gapless looks at it, runs programs in it and
-//! signals it, and never creates, starts, stops or removes it.
+//! Containers that gapless did not create, such as an nginx that serves requests: gapless inspects them, runs programs
+//! in them and signals them, and never creates, starts, stops or removes them.
 
 use super::connection::{Connection, Problem};
 use crate::RuntimeError;
@@ -12,71 +12,71 @@ use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often it is looked whether a program whose output has ended is recorded as ended, too.
+/// The interval at which a program whose output has ended is inspected until its exit is recorded.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// What became of a container of somebody else's.
+/// The state of a container that gapless did not create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
-    /// There is none of that name.
+pub enum ForeignContainer {
+    /// There is no container of that name.
     Missing,
-    /// It does not run.
+    /// The container does not run.
     Stopped {
-        /// What its first process ended with.
+        /// The exit code of its first process.
         exit_code: i64,
     },
-    /// It is paused: nothing in it goes on.
+    /// The container is paused.
     Paused,
-    /// It runs.
+    /// The container runs.
     Running {
-        /// Its first process, as this host numbers it.
+        /// Its first process, by the host's process id.
         pid: u32,
-        /// How it is reached.
+        /// Its network, as seen from this host.
         network: ForeignNetwork,
     },
 }
 
-/// How a container of somebody else's is reached from this host.
+/// How this host reaches a container that gapless did not create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForeignNetwork {
-    /// At this host's own addresses.
+    /// At the host's own addresses.
     Host,
-    /// At an address of its own.
+    /// At the container's own address.
     Own(IpAddr),
     /// Not at all.
     Nowhere,
 }
 
-/// What a program in a container did.
+/// The result of a program in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Executed {
-    /// Its exit code.
+    /// The exit code.
     pub code: i64,
-    /// What it wrote to its standard output.
+    /// The standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to its standard error.
+    /// The standard error.
     pub stderr: Vec<u8>,
 }
 
-/// How the container of that name is.
-pub(super) async fn look(engine: &Connection, name: &str) -> Result<Foreign, RuntimeError> {
+/// Inspects the container of that name.
+pub(super) async fn look(engine: &Connection, name: &str) -> Result<ForeignContainer, RuntimeError> {
     let docker = engine.docker().await?;
-    let container = match engine.call(&format!("looking at {name}"), docker.inspect_container(name, None)).await {
+    let container = match engine.call(&format!("inspecting {name}"), docker.inspect_container(name, None)).await {
         Ok(container) => container,
-        Err(problem) if problem.status() == Some(404) => return Ok(Foreign::Missing),
+        Err(problem) if problem.status() == Some(404) => return Ok(ForeignContainer::Missing),
         Err(problem) => return Err(problem.into_error()),
     };
     let network = network(&container, &engine.config().network);
     let state = container.state.unwrap_or_default();
     let pid = state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0);
     Ok(match (state.status, pid) {
-        (Some(ContainerStateStatusEnum::PAUSED), _) => Foreign::Paused,
-        (Some(ContainerStateStatusEnum::RUNNING), Some(pid)) => Foreign::Running { pid, network },
-        _ => Foreign::Stopped { exit_code: state.exit_code.unwrap_or(-1) },
+        (Some(ContainerStateStatusEnum::PAUSED), _) => ForeignContainer::Paused,
+        (Some(ContainerStateStatusEnum::RUNNING), Some(pid)) => ForeignContainer::Running { pid, network },
+        _ => ForeignContainer::Stopped { exit_code: state.exit_code.unwrap_or(-1) },
     })
 }
 
-/// The address in the network that instances are in goes before others.
+/// The container's address; prefers the address in the network of the instances.
 fn network(container: &ContainerInspectResponse, preferred: &str) -> ForeignNetwork {
     let mode = container.host_config.as_ref().and_then(|host| host.network_mode.as_deref());
     if mode == Some("host") {
@@ -92,7 +92,7 @@ fn network(container: &ContainerInspectResponse, preferred: &str) -> ForeignNetw
     addresses.first().map_or(ForeignNetwork::Nowhere, |(_, _, address)| ForeignNetwork::Own(*address))
 }
 
-/// Runs a program in a container, of whose output at most `bytes_max` are kept each.
+/// Runs a program in a container; keeps at most `bytes_max` bytes of each of its outputs.
 pub(super) async fn execute(
     engine: &Connection,
     name: &str,
@@ -124,7 +124,7 @@ pub(super) async fn execute(
                 kept.extend(message.iter().take(room));
             }
         }
-        // The Engine notices the end a little later than the output's.
+        // The Engine records the exit a little later than the end of the output.
         loop {
             let seen = docker.inspect_exec(&id).await.map_err(problem)?;
             match (seen.running, seen.exit_code) {
@@ -156,7 +156,7 @@ mod tests {
     use std::collections::HashMap;
 
     #[test]
-    fn the_address_among_instances_goes_before_others() {
+    fn address_in_the_network_of_instances_is_preferred() {
         let at = |address: &str| EndpointSettings { ip_address: Some(address.to_owned()), ..Default::default() };
         let with = |mode: &str, networks: Vec<(&str, &str)>| ContainerInspectResponse {
             host_config: Some(HostConfig { network_mode: Some(mode.to_owned()), ..Default::default() }),

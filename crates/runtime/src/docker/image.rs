@@ -1,4 +1,4 @@
-//! Images: resolved once to what cannot change, and fetched where they are not here.
+//! Images: resolved once to an immutable id, and pulled if missing.
 
 use super::connection::{Connection, Problem};
 use super::credentials;
@@ -9,11 +9,11 @@ use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How long a pull may rest without a byte moving.
+/// How long a pull may make no progress.
 const PULL_IDLE_DEADLINE: Duration = Duration::from_secs(60);
 
-/// The id of the image that `reference` names, pulled if it is not on this host. As with `docker run`, one that is here
-/// is taken as it is; deploy a new tag, or a digest, to have a new one fetched.
+/// The id of the image `reference`, which is pulled if it is not on this host. As with `docker run`, an existing local
+/// image is used unchanged; deploy a new tag or a digest to get a new image.
 pub(super) async fn resolve(
     engine: &Connection,
     reference: &str,
@@ -25,14 +25,14 @@ pub(super) async fn resolve(
     pull(engine, reference, progress).await?;
     local(engine, reference).await?.ok_or_else(|| RuntimeError::Artifact {
         what: format!("the image {reference}"),
-        why: "it was pulled and is not there; does something remove images on this host?".to_owned(),
+        why: "it was pulled and is missing again; check if something removes images on this host".to_owned(),
     })
 }
 
-/// The id of the image that `reference` names, if it is on this host.
+/// The id of the image `reference`, if it is on this host.
 pub(super) async fn local(engine: &Connection, reference: &str) -> Result<Option<String>, RuntimeError> {
     let docker = engine.docker().await?;
-    match engine.call(&format!("looking for the image {reference}"), docker.inspect_image(reference)).await {
+    match engine.call(&format!("inspecting the image {reference}"), docker.inspect_image(reference)).await {
         Ok(image) => Ok(image.id),
         Err(problem) if problem.status() == Some(404) => Ok(None),
         Err(problem) => Err(problem.into_error()),
@@ -55,13 +55,13 @@ async fn pull(engine: &Connection, reference: &str, progress: ProgressSink) -> R
             Ok(Some(Err(error))) => return Err(explain(engine.problem(&doing, error), reference, &registry)),
             Err(_) => {
                 let seconds = PULL_IDLE_DEADLINE.as_secs();
-                return Err(unfetched(reference, format!("nothing came from {registry} for {seconds} s")));
+                return Err(unfetched(reference, format!("no data came from {registry} for {seconds} s")));
             }
         }
     }
 }
 
-/// How far each layer is.
+/// The progress of each layer: bytes done and bytes in all.
 #[derive(Default)]
 struct Layers(BTreeMap<String, (u64, u64)>);
 
@@ -83,7 +83,7 @@ fn unfetched(reference: &str, why: impl Into<String>) -> RuntimeError {
     RuntimeError::Artifact { what: format!("the image {reference}"), why: why.into() }
 }
 
-/// The Engine's words for a failed pull, in words that say what to do. It has no codes for them.
+/// The error for a failed pull, with a remedy. The Engine has no error codes for pulls, only messages.
 fn explain(problem: Problem, reference: &str, registry: &str) -> RuntimeError {
     let message = problem.message();
     let lower = message.to_lowercase();
@@ -95,12 +95,13 @@ fn explain(problem: Problem, reference: &str, registry: &str) -> RuntimeError {
         return unfetched(
             reference,
             format!(
-                "{registry} does not let this host have it, or it does not exist; `docker login {registry}` as the user that runs the server ({message})"
+                "{registry} denies this host the image, or the image does not exist; run `docker login {registry}` \
+                 as the user that runs the server ({message})"
             ),
         );
     }
     if says(&["manifest unknown", "not found", "does not exist"]) {
-        return unfetched(reference, format!("{registry} has no such image or tag; was it pushed? ({message})"));
+        return unfetched(reference, format!("{registry} has no such image or tag; push it first ({message})"));
     }
     if says(&[
         "connection refused",
@@ -126,7 +127,7 @@ fn explain(problem: Problem, reference: &str, registry: &str) -> RuntimeError {
     }
 }
 
-/// The registry that a reference names, by Docker's rule: the part before the first slash, if it looks like a host.
+/// The registry in a reference, by Docker's rule: the part before the first slash, if it looks like a host.
 fn registry_of(reference: &str) -> String {
     match reference.split_once('/') {
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host.to_owned(),
@@ -134,7 +135,7 @@ fn registry_of(reference: &str) -> String {
     }
 }
 
-/// Name, and tag or digest: without any the Engine would pull every tag.
+/// Splits a reference into name, and tag or digest. The default is a tag, since without any the Engine pulls every tag.
 fn split(reference: &str) -> (&str, &str) {
     if let Some((name, digest)) = reference.split_once('@') {
         return (name, digest);
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_are_taken_apart_as_docker_does() {
+    fn references_are_parsed_as_docker_does() {
         for (reference, registry, parts) in [
             ("shop", "docker.io", ("shop", "latest")),
             ("shop:42", "docker.io", ("shop", "42")),

@@ -1,4 +1,4 @@
-//! A container that is run to its end, such as a test: nothing of it stays.
+//! Runs a container to its end, such as a test, and removes it.
 
 use super::connection::{Connection, Problem};
 use super::image;
@@ -19,39 +19,39 @@ use std::time::Duration;
 
 /// How long the Engine may take to remove a container.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(20);
-/// How often, and after how long, it is asked again where it could not: for ten minutes at least.
+/// How often the removal of a leftover container is retried: for ten minutes at least.
 const REMOVE_TRIES_MAX: u32 = 300;
 const REMOVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether one has ended of which nothing tells that.
+/// The interval at which a job is inspected when its output has ended before its exit was reported.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// A container to run to its end.
+/// A container that runs to its end.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Its name; a container of this name that an earlier attempt left is removed.
+    /// The container's name; a container of this name that an earlier attempt left is removed.
     pub name: String,
     /// The image.
     pub image: String,
-    /// In place of the image's command.
+    /// Replaces the image's command.
     pub command: Option<Vec<String>>,
-    /// Its environment.
+    /// The environment.
     pub variables: Vec<(String, String)>,
-    /// A folder of the host, and where it is mounted.
+    /// A folder of the host, and its mount point.
     pub folder: (PathBuf, String),
 }
 
-/// The jobs of this owner. A container of a job that is not under way is left over: its server was killed, or the Engine said
-/// that it was gone when it was not.
+/// The jobs of this owner. A container whose job is not in progress is left over: its server was killed, or the Engine
+/// reported a removal that it had not done.
 #[derive(Clone)]
 pub(super) struct Jobs {
     engine: Arc<Connection>,
-    /// The names of those that are.
-    under_way: Arc<Mutex<BTreeSet<String>>>,
+    /// The names of the jobs in progress.
+    in_progress: Arc<Mutex<BTreeSet<String>>>,
 }
 
-/// Runs a job; `told` gets what it writes, in pieces as they come. It ends with the future.
-pub(super) async fn run(jobs: &Jobs, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
+/// Runs a job; `on_output` gets its output piece by piece. Dropping the future ends the job.
+pub(super) async fn run(jobs: &Jobs, job: &Job, on_output: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
     let engine = &*jobs.engine;
     let nothing: ProgressSink = Arc::new(|_| {});
     let image = image::resolve(engine, &job.image, nothing).await?;
@@ -63,7 +63,7 @@ pub(super) async fn run(jobs: &Jobs, job: &Job, told: impl Fn(&[u8])) -> Result<
     let options = CreateContainerOptionsBuilder::new().name(&job.name).build();
     let creating = docker.create_container(Some(options), body(engine, job, image));
     let id = engine.call(&doing("creating"), creating).await.map_err(Problem::into_error)?.id;
-    // Attached before it starts, so that nothing that it writes is missed.
+    // Attached before the start, so that no output is missed.
     let options = AttachContainerOptionsBuilder::new().stdout(true).stderr(true).stream(true).logs(true).build();
     let attaching = docker.attach_container(&id, Some(options));
     let mut output = engine.call(&doing("attaching to"), attaching).await.map_err(Problem::into_error)?.output;
@@ -71,12 +71,13 @@ pub(super) async fn run(jobs: &Jobs, job: &Job, told: impl Fn(&[u8])) -> Result<
     while let Some(Ok(piece)) = output.next().await {
         match &piece {
             LogOutput::StdOut { message } | LogOutput::StdErr { message } | LogOutput::Console { message } => {
-                told(message)
+                on_output(message)
             }
             LogOutput::StdIn { .. } => {}
         }
     }
-    // Its output has ended, and so has it, unless the Engine has broken that off: while it runs, its exit code is 0.
+    // The end of the output normally means the end of the job. If the Engine merely broke the output off, the job still
+    // runs, and its exit code in the Engine is 0.
     loop {
         let inspected = engine.call(&doing("inspecting"), docker.inspect_container(&id, None)).await;
         let state = inspected.map_err(Problem::into_error)?.state.unwrap_or_default();
@@ -110,17 +111,17 @@ fn body(engine: &Connection, job: &Job, image: String) -> ContainerCreateBody {
     }
 }
 
-/// Where this host is reached from containers of gapless's network.
+/// The address of this host from the containers of gapless's network.
 pub(super) async fn gateway(engine: &Connection) -> Result<Option<String>, RuntimeError> {
     network::ensure(engine, false).await?;
     let docker = engine.docker().await?;
     let name = &engine.config().network;
-    let network = engine.call("looking at the network", docker.inspect_network(name, None)).await;
+    let network = engine.call("inspecting the network", docker.inspect_network(name, None)).await;
     let ipam = network.map_err(Problem::into_error)?.ipam.and_then(|ipam| ipam.config).unwrap_or_default();
     Ok(ipam.into_iter().find_map(|config| config.gateway))
 }
 
-/// Asks the Engine to remove a container. What it says to that proves nothing.
+/// Asks the Engine to remove a container. The answer proves nothing, so it is ignored.
 async fn remove(engine: &Connection, name: &str) {
     let Ok(docker) = engine.docker().await else { return };
     let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
@@ -130,61 +131,66 @@ async fn remove(engine: &Connection, name: &str) {
 
 impl Jobs {
     pub(super) fn new(engine: Arc<Connection>) -> Self {
-        Jobs { engine, under_way: Arc::default() }
+        Jobs { engine, in_progress: Arc::default() }
     }
 
-    fn under_way(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_progress(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, name: &str) -> UnderWay {
-        self.under_way().insert(name.to_owned());
-        UnderWay { jobs: self.clone(), name: name.to_owned() }
+    fn begin(&self, name: &str) -> InProgress {
+        self.in_progress().insert(name.to_owned());
+        InProgress { jobs: self.clone(), name: name.to_owned() }
     }
 
-    /// Removes what is left over. An Engine that cannot now is asked again; the containers are gone once it lists none, and
-    /// that not at the first look: one may just be being created.
-    pub(super) async fn remove_left_over(&self) {
+    /// Removes leftover containers, with retries. They count as gone when the Engine lists none, but not at the first
+    /// time: a container may be in creation.
+    pub(super) async fn remove_leftovers(&self) {
         let mut left = Vec::new();
         for attempt in 0..REMOVE_TRIES_MAX {
-            if let Ok(ids) = self.left_over().await {
+            if let Ok(ids) = self.leftovers().await {
                 if ids.is_empty() && attempt > 0 {
                     return;
                 }
-                // By their ids, since another job of the same name may begin meanwhile.
+                // By id, since another job of the same name may start meanwhile.
                 join_all(ids.iter().map(|id| remove(&self.engine, id))).await;
                 left = ids;
             }
             tokio::time::sleep(REMOVE_AGAIN_AFTER).await;
         }
-        // Where there is no Docker nothing is left either.
+        // Without Docker there are no containers either.
         if !left.is_empty() {
-            tracing::warn!(containers = left.join(", "), "containers of gates could not be removed");
+            tracing::warn!(
+                containers = left.join(", "),
+                "removal of gates' containers failed; remove them with `docker rm -f`"
+            );
         }
     }
 
-    /// The ids of the containers that are.
-    async fn left_over(&self) -> Result<Vec<String>, RuntimeError> {
+    /// The ids of the leftover containers.
+    async fn leftovers(&self) -> Result<Vec<String>, RuntimeError> {
         let of_jobs = vec![format!("{}={}", label::JOB, self.engine.config().owner)];
         let listed = observe::labelled(&self.engine, of_jobs).await?;
-        // Looked at after they were listed: a job is under way before it has a container.
-        let under_way = self.under_way();
-        let is_under_way = |names: &[String]| names.iter().any(|name| under_way.contains(name.trim_start_matches('/')));
-        let left = listed.into_iter().filter(|container| !is_under_way(container.names.as_deref().unwrap_or_default()));
+        // Read after the listing: a job is in progress before it has a container.
+        let in_progress = self.in_progress();
+        let is_in_progress =
+            |names: &[String]| names.iter().any(|name| in_progress.contains(name.trim_start_matches('/')));
+        let left =
+            listed.into_iter().filter(|container| !is_in_progress(container.names.as_deref().unwrap_or_default()));
         Ok(left.filter_map(|container| container.id).collect())
     }
 }
 
-/// A job that is under way; its container is removed however it ends.
-struct UnderWay {
+/// A job in progress; dropping it removes its container.
+struct InProgress {
     jobs: Jobs,
     name: String,
 }
 
-impl Drop for UnderWay {
+impl Drop for InProgress {
     fn drop(&mut self) {
         let jobs = self.jobs.clone();
-        jobs.under_way().remove(&self.name);
-        tokio::spawn(async move { jobs.remove_left_over().await });
+        jobs.in_progress().remove(&self.name);
+        tokio::spawn(async move { jobs.remove_leftovers().await });
     }
 }

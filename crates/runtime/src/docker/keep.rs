@@ -1,17 +1,16 @@
-//! Images that stay on the host for a rollback: each has a tag of gapless's own, so that what removes images without a
-//! name leaves it alone; and what is not kept any more loses its tag, and with the last one its place on the disk.
+//! Retains images for a rollback: each gets a tag of gapless's own, so that cleanups of untagged images spare it. An
+//! image that is no longer retained loses the tag, and with its last tag its disk space.
 
-use super::connection::{Connection, Problem};
+use super::connection::{Connection, Problem, ignore_statuses};
 use crate::RuntimeError;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder, TagImageOptionsBuilder};
 use gapless_core::{AppKey, Artifacts};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// The first part of the tags' names. As a registry's name it leads nowhere, so that nothing is ever pulled by it.
+/// The first part of the tags' names. As a registry it is unreachable, so that nothing is ever pulled by such a tag.
 const REGISTRY: &str = "gapless.invalid";
 
-/// Tags the images of `kept`, by service and number of the release, and takes the tags of all others of the application
-/// away.
+/// Tags the images of `kept`, by service and release number, and removes the tags of the application's other images.
 pub(super) async fn keep(
     engine: &Connection,
     key: &AppKey,
@@ -25,8 +24,8 @@ pub(super) async fn keep(
             let tag = format!("{service}-{release}");
             let options = TagImageOptionsBuilder::new().repo(&repository).tag(&tag).build();
             let tagging = docker.tag_image(image, Some(options));
-            // Somebody has removed it: the next rollback to it will say so.
-            super::ignore(engine.call(&format!("tagging the image of release {release}"), tagging).await, &[404])?;
+            // 404: somebody removed the image; the next rollback to it reports that.
+            ignore_statuses(engine.call(&format!("tagging the image of release {release}"), tagging).await, &[404])?;
             wanted.insert(format!("{repository}:{tag}"));
         }
     }
@@ -39,14 +38,14 @@ pub(super) async fn keep(
         if is_its && !wanted.contains(&tag) {
             let options = RemoveImageOptionsBuilder::new().build();
             let removing = docker.remove_image(&tag, Some(options), None);
-            // A container may still run it; then it has other tags or goes with the next call.
-            super::ignore(engine.call(&format!("removing the tag {tag}"), removing).await.map(drop), &[404, 409])?;
+            // A container may still use the image; then a later call removes the tag.
+            ignore_statuses(engine.call(&format!("removing the tag {tag}"), removing).await.map(drop), &[404, 409])?;
         }
     }
     Ok(())
 }
 
-/// An owner's name as a part of an image's: lower-case letters, digits and hyphens.
+/// An owner's name in the form that image names allow: lower-case letters, digits and hyphens.
 fn path_part(owner: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let part: String = owner.chars().map(plain).collect();

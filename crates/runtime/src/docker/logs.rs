@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
 use gapless_core::InstanceName;
 
-/// The output of the instance; empty where there is none of that name.
+/// The output of the instance; empty if there is no such container.
 pub(super) async fn logs(
     engine: &Connection,
     name: &InstanceName,
@@ -39,10 +39,10 @@ pub(super) async fn logs(
     Ok(tokio_stream::wrappers::ReceiverStream::new(receiver).boxed())
 }
 
-/// Lines that may wait for a slow reader; then the Engine waits.
+/// How many lines may wait for a slow reader; the Engine waits beyond that.
 const LINES_WAITING_MAX: usize = 64;
 
-/// The Engine sends one line a chunk, or a part of one that is longer than 16 KiB, each with its instant in front.
+/// Parses a chunk: the Engine sends one line, or a part of a line over 16 KiB, with its instant in front.
 fn line(chunk: LogOutput) -> Option<LogLine> {
     let (stream, message): (_, Bytes) = match chunk {
         LogOutput::StdErr { message } => (LogStream::Stderr, message),

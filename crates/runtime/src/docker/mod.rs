@@ -1,4 +1,4 @@
-//! Instances as containers, through the Docker Engine's API; the `docker` command is never called.
+//! Instances as containers, through the Docker Engine's API; the `docker` command is never used.
 
 mod addresses;
 mod connection;
@@ -13,13 +13,13 @@ mod network;
 mod observe;
 
 pub use connection::DockerConfig;
-pub use foreign::{Executed, Foreign, ForeignNetwork};
+pub use foreign::{Executed, ForeignContainer, ForeignNetwork};
 pub use job::Job;
 
 use crate::{InstancePlan, InstanceStatus, LogLine, LogQuery, ProgressSink, Runtime, RuntimeError, RuntimeEvent, port};
 use async_trait::async_trait;
 use bollard::query_parameters::StopContainerOptionsBuilder;
-use connection::{Connection, Problem};
+use connection::{Connection, Problem, ignore_statuses};
 use futures_util::stream::BoxStream;
 use gapless_core::spec::Workload;
 use gapless_core::{AppKey, Artifacts, InstanceName, Millis};
@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long the Engine may take beyond an instance's own time to stop.
+/// How long the Engine may take beyond the grace period of an instance.
 const STOP_MARGIN: Duration = Duration::from_secs(20);
 
 /// Runs instances as containers on the Docker Engine of this host.
@@ -37,43 +37,43 @@ pub struct DockerRuntime {
 }
 
 impl DockerRuntime {
-    /// A runtime on that Engine. Nothing is asked of it yet: it may be started later, or never.
+    /// Creates a runtime on that Engine. Does not contact the Engine, which may start later, or never.
     ///
     /// # Errors
-    /// If the configuration names no socket that could ever be one.
+    /// If the configuration names an invalid socket.
     pub fn connect(config: DockerConfig) -> Result<Self, RuntimeError> {
         let engine = Arc::new(Connection::new(config)?);
         Ok(DockerRuntime { jobs: job::Jobs::new(engine.clone()), engine })
     }
 
-    /// Runs a container to its end and says its exit code; `told` gets what it writes, in pieces as they come. It ends
-    /// with the future, and nothing of it stays.
+    /// Runs a container to its end and returns its exit code; `on_output` gets its output piece by piece. Dropping the
+    /// future ends the job. The container is removed in any case.
     ///
     /// # Errors
-    /// If it cannot be run.
-    pub async fn run_job(&self, job: &Job, told: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
-        job::run(&self.jobs, job, told).await
+    /// If the job cannot be run.
+    pub async fn run_job(&self, job: &Job, on_output: impl Fn(&[u8])) -> Result<i64, RuntimeError> {
+        job::run(&self.jobs, job, on_output).await
     }
 
-    /// Removes the containers of jobs that are not under way, such as those of a server that was killed. An Engine that
-    /// cannot is asked again, for ten minutes at least.
-    pub async fn remove_left_jobs(&self) {
-        self.jobs.remove_left_over().await;
+    /// Removes the containers of jobs that are not in progress, such as those of a server that was killed. Retries for
+    /// ten minutes at least if the Engine fails.
+    pub async fn remove_leftover_jobs(&self) {
+        self.jobs.remove_leftovers().await;
     }
 
-    /// How a container of somebody else's is.
+    /// Inspects a container that gapless did not create.
     ///
     /// # Errors
-    /// If the Engine does not say.
-    pub async fn look_at_foreign(&self, name: &str) -> Result<Foreign, RuntimeError> {
+    /// If the Engine does not answer.
+    pub async fn inspect_foreign(&self, name: &str) -> Result<ForeignContainer, RuntimeError> {
         foreign::look(&self.engine, name).await
     }
 
-    /// Runs a program in a container of somebody else's: its words as they are, by no shell. Of each of its outputs at most
-    /// `bytes_max` bytes are kept. One that does not end in time goes on, since the Engine cannot end it.
+    /// Runs a program in a container that gapless did not create, without a shell. Keeps at most `bytes_max` bytes of
+    /// each of its outputs. A program that exceeds `deadline` keeps running, since the Engine cannot end it.
     ///
     /// # Errors
-    /// If it cannot be run, or does not end within `deadline`.
+    /// If the program cannot be run, or does not end within `deadline`.
     pub async fn execute_in_foreign(
         &self,
         name: &str,
@@ -84,18 +84,18 @@ impl DockerRuntime {
         foreign::execute(&self.engine, name, command, deadline, bytes_max).await
     }
 
-    /// Sends a signal, such as `HUP`, to the first process of a container of somebody else's.
+    /// Sends a signal, such as `HUP`, to the first process of a container that gapless did not create.
     ///
     /// # Errors
-    /// If the Engine cannot.
+    /// If the Engine fails.
     pub async fn signal_foreign(&self, name: &str, signal: &str) -> Result<(), RuntimeError> {
         foreign::signal(&self.engine, name, signal).await
     }
 
-    /// Where this host is reached from containers.
+    /// The address of this host as seen from containers.
     ///
     /// # Errors
-    /// If the Engine does not say.
+    /// If the Engine does not answer.
     pub async fn gateway(&self) -> Result<Option<String>, RuntimeError> {
         job::gateway(&self.engine).await
     }
@@ -108,7 +108,7 @@ impl Runtime for DockerRuntime {
             Workload::Docker(container) => image::resolve(&self.engine, &container.image, progress).await,
             Workload::Process(_) | Workload::Systemd(_) => Err(RuntimeError::Failed {
                 doing: "preparing".to_owned(),
-                why: "a process is not run by Docker".to_owned(),
+                why: "a process cannot run in Docker".to_owned(),
             }),
         }
     }
@@ -134,15 +134,15 @@ impl Runtime for DockerRuntime {
 
     async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
         let Some(id) = observe::own(&self.engine, name).await? else { return Ok(()) };
-        // A frozen one cannot take the signal.
+        // A frozen container cannot handle the signal.
         self.thaw(name).await?;
         let seconds = i32::try_from(grace.0.div_ceil(1000)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();
         let stopping = self.engine.docker().await?.stop_container(&id, Some(options));
         let stopped =
             self.engine.within(grace.to_duration() + STOP_MARGIN, &format!("stopping {name}"), stopping).await;
-        ignore(stopped, &[304, 404])?;
-        // Before the container, so that the network never outlives what says that it is there.
+        ignore_statuses(stopped, &[304, 404])?;
+        // Before the container is removed: the container shows that the network still exists.
         network::leave(&self.engine, &name.placement).await?;
         container::remove(&self.engine, name, &id).await
     }
@@ -150,8 +150,8 @@ impl Runtime for DockerRuntime {
     async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
         let name = name.to_string();
         let freezing = self.engine.docker().await?.pause_container(&name);
-        // 409: it is frozen already, or does not run.
-        ignore(self.engine.call(&format!("freezing {name}"), freezing).await, &[304, 404, 409])
+        // 409: the container is already frozen, or does not run.
+        ignore_statuses(self.engine.call(&format!("freezing {name}"), freezing).await, &[304, 404, 409])
     }
 
     async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
@@ -159,7 +159,7 @@ impl Runtime for DockerRuntime {
         let thawing = self.engine.docker().await?.unpause_container(&name);
         match self.engine.call(&format!("thawing {name}"), thawing).await {
             Err(problem) if problem.message().contains("is not paused") => Ok(()),
-            other => ignore(other, &[304, 404, 409]),
+            other => ignore_statuses(other, &[304, 404, 409]),
         }
     }
 
@@ -167,8 +167,8 @@ impl Runtime for DockerRuntime {
         keep::keep(&self.engine, key, kept).await
     }
 
-    async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
-        container::set_restart(&self.engine, name, comes_back).await
+    async fn set_restart(&self, name: &InstanceName, starts_at_boot: bool) -> Result<(), RuntimeError> {
+        container::set_restart(&self.engine, name, starts_at_boot).await
     }
 
     async fn logs(
@@ -200,17 +200,9 @@ impl Runtime for DockerRuntime {
         let (engine, api) = (version.version.unwrap_or_else(unknown), version.api_version.unwrap_or_else(unknown));
         let info = self.engine.call("asking for its settings", docker.info()).await.map_err(Problem::into_error)?;
         let when_restarted = match info.live_restore_enabled {
-            Some(true) => "containers go on while it is restarted (live-restore)",
-            _ => "containers end when it is restarted; with \"live-restore\": true in its daemon.json they go on",
+            Some(true) => "containers keep running while it restarts (live-restore)",
+            _ => "containers end when it restarts; set \"live-restore\": true in its daemon.json to keep them running",
         };
         Ok(format!("Engine {engine}, API {api}, at {}; {when_restarted}", self.engine.socket()))
-    }
-}
-
-/// Answers of these statuses say that what was asked for is so already.
-fn ignore(result: Result<(), Problem>, statuses: &[u16]) -> Result<(), RuntimeError> {
-    match result {
-        Err(problem) if problem.status().is_some_and(|status| statuses.contains(&status)) => Ok(()),
-        other => other.map_err(Problem::into_error),
     }
 }

@@ -1,4 +1,4 @@
-//! What the Engine says of this owner's containers.
+//! Lists and watches this owner's containers.
 
 use super::connection::{Connection, Problem};
 use crate::{Exit, InstanceState, InstanceStatus, RuntimeError, RuntimeEvent};
@@ -25,10 +25,10 @@ pub(super) mod label {
     pub const NETWORK: &str = "dev.gapless.network";
 }
 
-/// Containers that are inspected at a time.
+/// How many containers are inspected at a time.
 const INSPECTED_AT_ONCE: usize = 8;
 
-/// This owner's containers, of one application or of all.
+/// This owner's containers, those of one application or all.
 pub(super) async fn list(engine: &Connection, key: Option<&AppKey>) -> Result<Vec<InstanceStatus>, RuntimeError> {
     let listed = ids(engine, key).await?;
     let statuses: Vec<_> = stream::iter(listed)
@@ -38,16 +38,17 @@ pub(super) async fn list(engine: &Connection, key: Option<&AppKey>) -> Result<Ve
         .await;
     let statuses = statuses.into_iter().collect::<Result<Vec<_>, _>>()?;
     let missing: Vec<_> = statuses.iter().filter(|(_, seen)| matches!(seen, Inspected::Missing)).collect();
-    // One that is listed and not there is gone if it is not listed any more; else the Engine does not know what it says.
+    // A container that is listed and then missing is gone only if a second list agrees; otherwise the Engine
+    // contradicts itself.
     if !missing.is_empty() {
         let still_listed = ids(engine, key).await?;
         if let Some((id, _)) = missing.iter().find(|(id, _)| still_listed.contains(id)) {
-            let why = format!("the Engine lists the container {id}, and then says that there is none");
+            let why = format!("the Engine lists the container {id}, and reports it as missing when it is inspected");
             return Err(RuntimeError::Failed { doing: "listing containers".to_owned(), why });
         }
     }
     let mut statuses: Vec<_> = statuses.into_iter().filter_map(|(_, seen)| seen.status()).collect();
-    // An Engine that is ending takes no connections any more, ends its containers, and tells of that where it still can.
+    // An Engine that shuts down accepts no connections, ends its containers, and still reports that on old connections.
     if statuses.iter().any(|status| matches!(status.state, InstanceState::Exited(_))) {
         engine.must_accept().await?;
     }
@@ -64,7 +65,7 @@ async fn ids(engine: &Connection, key: Option<&AppKey>) -> Result<Vec<String>, R
     Ok(labelled(engine, labels).await?.into_iter().filter_map(|container| container.id).collect())
 }
 
-/// The containers that have all of these labels, whether they run or not.
+/// The containers with all of these labels, running or not.
 pub(super) async fn labelled(engine: &Connection, labels: Vec<String>) -> Result<Vec<ContainerSummary>, RuntimeError> {
     let docker = engine.docker().await?;
     let filters = HashMap::from([("label".to_owned(), labels)]);
@@ -73,10 +74,10 @@ pub(super) async fn labelled(engine: &Connection, labels: Vec<String>) -> Result
     listed.map_err(Problem::into_error)
 }
 
-/// What became of looking at a container.
+/// The result of inspecting a container.
 enum Inspected {
     Instance(InstanceStatus),
-    /// It is none of gapless's making.
+    /// A container that gapless did not create.
     Other,
     Missing,
 }
@@ -102,7 +103,7 @@ async fn inspect(engine: &Connection, id: &str) -> Result<Inspected, RuntimeErro
 /// The id of the container of that name, if it is this owner's.
 pub(super) async fn own(engine: &Connection, name: &InstanceName) -> Result<Option<String>, RuntimeError> {
     let docker = engine.docker().await?;
-    match engine.call(&format!("looking for {name}"), docker.inspect_container(&name.to_string(), None)).await {
+    match engine.call(&format!("inspecting {name}"), docker.inspect_container(&name.to_string(), None)).await {
         Ok(container) => {
             let labels = container.config.and_then(|config| config.labels).unwrap_or_default();
             let is_own = labels.get(label::OWNER) == Some(&engine.config().owner);
@@ -113,7 +114,7 @@ pub(super) async fn own(engine: &Connection, name: &InstanceName) -> Result<Opti
     }
 }
 
-/// The process of a running container, as this host numbers it.
+/// The main process of a running container, by the host's process id.
 pub(super) async fn process_of(engine: &Connection, name: &InstanceName) -> Option<u32> {
     let docker = engine.docker().await.ok()?;
     let inspected =
@@ -143,7 +144,7 @@ fn status(engine: &Connection, container: ContainerInspectResponse) -> Option<In
         (Some(ContainerStateStatusEnum::PAUSED), _) => {
             InstanceState::Frozen { since: instant(seen.started_at.as_deref()) }
         }
-        // One that runs without an address is just being connected to its network.
+        // A running container without an address is being connected to its network.
         (Some(ContainerStateStatusEnum::CREATED | ContainerStateStatusEnum::RUNNING), _) => InstanceState::Created,
         _ => exited(),
     };
@@ -151,7 +152,7 @@ fn status(engine: &Connection, container: ContainerInspectResponse) -> Option<In
     Some(InstanceStatus { name, id: container.id?, state, restarts })
 }
 
-/// An RFC 3339 instant of the Engine, always in UTC, such as `2026-01-02T03:04:05.678901234Z`.
+/// Parses an RFC 3339 instant of the Engine, always in UTC, such as `2026-01-02T03:04:05.678901234Z`.
 pub(super) fn instant(text: Option<&str>) -> Timestamp {
     let parse = |text: &str| {
         let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
@@ -167,7 +168,7 @@ pub(super) fn instant(text: Option<&str>) -> Timestamp {
     Timestamp(text.and_then(parse).unwrap_or(0))
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar
+/// Days from 1970-01-01 to a Gregorian date
 /// (<https://howardhinnant.github.io/date_algorithms.html#days_from_civil>).
 const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
@@ -177,10 +178,10 @@ const fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-/// Hints that this owner's containers changed.
+/// Hints that this owner's containers have changed.
 pub(super) async fn events(engine: &Connection) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
     let docker = engine.docker().await?.clone();
-    // So that an Engine that is away is told at once, and not by a stream that ends.
+    // Reports an unreachable Engine at once; otherwise the stream would just end.
     engine.call("asking for events", docker.ping()).await.map_err(Problem::into_error)?;
     let filters = HashMap::from([
         ("type".to_owned(), vec!["container".to_owned()]),
@@ -202,7 +203,7 @@ pub(super) async fn events(engine: &Connection) -> Result<BoxStream<'static, Run
     Ok(tokio_stream::wrappers::ReceiverStream::new(receiver).boxed())
 }
 
-/// Events that may wait to be looked at.
+/// How many events may wait.
 const EVENTS_WAITING_MAX: usize = 256;
 
 fn event_of(event: EventMessage) -> Option<RuntimeEvent> {
@@ -215,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn instants_of_the_engine_are_read() {
+    fn instants_of_the_engine_are_parsed() {
         assert_eq!(instant(Some("1970-01-01T00:00:00Z")), Timestamp(0));
         assert_eq!(instant(Some("2026-11-23T16:20:14.1234567Z")), Timestamp(1_795_450_814_123));
         assert_eq!(instant(Some("2024-02-29T23:59:59.5Z")), Timestamp(1_709_251_199_500));

@@ -1,5 +1,5 @@
-//! Control groups: limits on an instance, and all of its processes in one place. Where there are none that this user may
-//! write, there are no limits, and `gapless doctor` says so.
+//! Control groups: limits on an instance, and all of its processes in one group. Where this user may not write control
+//! groups there are no limits, and `gapless doctor` reports that.
 
 use crate::proc;
 use gapless_core::InstanceName;
@@ -11,30 +11,31 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// The period of processor shares, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
 
-/// Whether the unified hierarchy (version 2) is what this host uses.
+/// This host uses the unified hierarchy (version 2).
 fn is_unified() -> bool {
     Path::new(ROOT).join("cgroup.controllers").exists()
 }
 
-/// Which limits are enforced on this host.
+/// The limits that this host enforces, for `gapless doctor`.
 pub(super) fn describe() -> &'static str {
     let probe = if is_unified() { Path::new(ROOT).to_owned() } else { Path::new(ROOT).join("memory") };
     let is_writable = rustix::fs::access(&probe, rustix::fs::Access::WRITE_OK).is_ok();
     match (is_writable, is_unified()) {
         (true, true) => "memory and processor limits by cgroup v2",
         (true, false) => "memory limits by cgroup v1, no processor limits",
-        (false, _) => "no limits: this user may not make control groups",
+        (false, _) => "no limits: this user may not create control groups",
     }
 }
 
-/// Puts this process, and so all that it starts, into a group of its own with those limits. Nothing where that cannot be.
+/// Moves this process, and with it all its later children, into a new group with those limits; `None` if that is
+/// impossible.
 pub(super) fn enter(name: &InstanceName, resources: &Resources) -> Option<PathBuf> {
     let parent = if is_unified() { Path::new(ROOT).join("gapless") } else { Path::new(ROOT).join("memory/gapless") };
     let group = parent.join(name.to_string());
     fs::create_dir_all(&group).ok()?;
     if is_unified() {
         for folder in [Path::new(ROOT), &parent] {
-            // Already on, or not to be had: then there are no limits, and a group all the same.
+            // Already enabled, or not available: then there are no limits, but still a group.
             let _ = fs::write(folder.join("cgroup.subtree_control"), "+memory +cpu +pids");
         }
         set(&group, "memory.max", resources.memory_bytes);
@@ -57,7 +58,7 @@ fn set(group: &Path, file: &str, value: Option<impl ToString>) {
     }
 }
 
-/// How many processes of the group the kernel has killed for their memory.
+/// How many processes of the group the kernel has killed for memory.
 pub(super) fn out_of_memory_kills(group: &Path) -> u64 {
     let texts =
         ["memory.events", "memory.oom_control"].iter().filter_map(|file| fs::read_to_string(group.join(file)).ok());
@@ -66,8 +67,8 @@ pub(super) fn out_of_memory_kills(group: &Path) -> u64 {
     lines.find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Freezes the group, or lets it go on; whether it has a freezer. That must have the same answer for both: what is not
-/// frozen by it is stopped by signals, and goes on by signals alone.
+/// Freezes or thaws the group; `false` if it has no freezer. The result must be the same for both: a group without a
+/// freezer is stopped by signals, and resumes only by signals.
 pub(super) fn set_frozen(group: &Path, is_frozen: bool) -> io::Result<bool> {
     let value = if is_frozen { "1" } else { "0" };
     if !is_unified() {
@@ -79,12 +80,12 @@ pub(super) fn set_frozen(group: &Path, is_frozen: bool) -> io::Result<bool> {
     }
 }
 
-/// Kills everything in the group, where the kernel can do that at once.
+/// Kills all processes of the group, where the kernel supports that.
 pub(super) fn kill(group: &Path) {
     let _ = fs::write(group.join("cgroup.kill"), "1");
 }
 
-/// Removes the group, which is empty.
+/// Removes the empty group.
 pub(super) fn remove(group: &Path) {
     let _ = fs::remove_dir(group);
 }

@@ -1,10 +1,11 @@
-//! What is on disk of each instance: `plan.json`, what is to run; `state.json`, what runs; `exit.json`, how it ended;
-//! `log.*`, what it wrote. A file is written beside, synced and renamed: it is there whole or not at all.
+//! The files of each instance: `plan.json` (the planned process), `state.json` (the running process), `exit.json` (how
+//! it ended), `log.*` (its output). A file is written under another name, synced and renamed, so it is complete or
+//! absent.
 
-use super::{freeze, identity};
+use super::state::{State, is_frozen};
 use crate::{Exit, InstancePlan, InstanceState, InstanceStatus, RuntimeError, proc};
 use gapless_core::spec::{LogRotation, Resources};
-use gapless_core::{AppKey, InstanceName, PlacementId, Timestamp};
+use gapless_core::{AppKey, InstanceName, PlacementId};
 use gapless_effect::{Point, step};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,11 +16,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long a shim may take to note how its process ended.
+/// How long a shim may take to record the exit of its process.
 const NOTE_DEADLINE: Duration = Duration::from_secs(2);
 const NOTE_POLL: Duration = Duration::from_millis(1);
 
-/// What is to run: all that a shim needs to know.
+/// The planned process: everything that a shim needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub name: InstanceName,
@@ -31,16 +32,6 @@ pub(crate) struct Plan {
     pub resources: Resources,
     pub log: LogRotation,
     pub port: u16,
-}
-
-/// What runs: two processes, each by its number and the instant at which it began, so that a number that was given to
-/// another process since is never taken for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct State {
-    pub shim: identity::Identity,
-    pub main: identity::Identity,
-    pub since: Timestamp,
-    pub cgroup: Option<PathBuf>,
 }
 
 /// The folders of all instances.
@@ -56,7 +47,7 @@ impl Folders {
         Ok(folders)
     }
 
-    /// Makes them so that they survive: what is synced in a folder is lost with the folder's own name.
+    /// Creates the folders durably: a synced file is lost if the folder's own name was not synced.
     fn make(&self) -> io::Result<()> {
         for folder in [self.instances(), self.releases(), self.kept(), self.reservations()] {
             fs::create_dir_all(folder)?;
@@ -67,7 +58,7 @@ impl Folders {
         Ok(())
     }
 
-    /// Reads and writes files off the async threads.
+    /// Runs `work`, which reads and writes files, outside of the async threads.
     pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Folders) -> Result<T, RuntimeError> + Send + 'static,
@@ -83,12 +74,12 @@ impl Folders {
         self.root.join("instances")
     }
 
-    /// Where the programs of releases are kept.
+    /// The folder of the programs of releases.
     pub(crate) fn releases(&self) -> PathBuf {
         self.root.join("releases")
     }
 
-    /// Which releases of which application need which program.
+    /// The folder of the files that list the programs needed by each application's releases.
     pub(crate) fn kept(&self) -> PathBuf {
         self.root.join("kept")
     }
@@ -98,17 +89,17 @@ impl Folders {
         self.instances().join(name.to_string())
     }
 
-    /// The file of what is to run of an instance.
+    /// The file of an instance's plan.
     pub(crate) fn plan(&self, name: &InstanceName) -> PathBuf {
         self.of(name).join("plan.json")
     }
 
-    /// What runs of an instance, or last ran.
+    /// The current or last state of an instance.
     pub(crate) fn state(&self, name: &InstanceName) -> Result<Option<State>, RuntimeError> {
         read(&self.of(name).join("state.json"))
     }
 
-    /// The ports that instances were given.
+    /// All ports that are assigned or reserved.
     pub(crate) fn ports(&self) -> Result<Vec<(InstanceName, u16)>, RuntimeError> {
         let mut ports = Vec::new();
         for name in self.names()? {
@@ -120,12 +111,12 @@ impl Folders {
         Ok(ports)
     }
 
-    /// The ports of the instances of a placement of several services, as far as they are chosen.
+    /// The reserved ports of the instances of a placement with several services.
     pub(crate) fn reserved(&self, placement: &PlacementId) -> Result<BTreeMap<InstanceName, u16>, RuntimeError> {
         Ok(read(&self.reservation(placement))?.unwrap_or_default())
     }
 
-    /// Notes the ports of the instances of a placement.
+    /// Records the ports of the instances of a placement.
     pub(crate) fn reserve(
         &self,
         placement: &PlacementId,
@@ -135,7 +126,7 @@ impl Folders {
         write(&file, ports).map_err(|error| failed(&file, &error))
     }
 
-    /// Gives the ports of a placement free, unless there is an instance of it still.
+    /// Releases the ports of a placement, unless one of its instances still exists.
     pub(crate) fn release(&self, placement: &PlacementId) -> Result<(), RuntimeError> {
         if self.names()?.iter().any(|name| name.placement == *placement) {
             return Ok(());
@@ -170,7 +161,7 @@ impl Folders {
 
     pub(crate) fn status(&self, name: InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
         let folder = self.of(&name);
-        // One without a plan was just being planned or removed when the server was killed: it is there to be removed.
+        // The server was killed while it planned or removed this instance: list it, so that it gets removed.
         let (Some(plan), Some(state)) = (read::<Plan>(&self.plan(&name))?, self.state(&name)?) else {
             let created = InstanceStatus { name, id: "none".to_owned(), state: InstanceState::Created, restarts: 0 };
             return Ok(folder.is_dir().then_some(created));
@@ -178,7 +169,7 @@ impl Folders {
         let id = state.main.to_string();
         let instance_state = match exit(&folder, &state)? {
             Some(exit) => InstanceState::Exited(exit),
-            None if freeze::is_frozen(&folder) => InstanceState::Frozen { since: state.since },
+            None if is_frozen(&folder) => InstanceState::Frozen { since: state.since },
             None => InstanceState::Running {
                 address: SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)),
                 since: state.since,
@@ -187,7 +178,7 @@ impl Folders {
         Ok(Some(InstanceStatus { name, id, state: instance_state, restarts: 0 }))
     }
 
-    /// All instances that there is a folder of.
+    /// The names of all instances that have a folder.
     pub(crate) fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
         let entries = fs::read_dir(self.instances()).map_err(|error| failed(&self.root, &error))?;
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
@@ -219,41 +210,41 @@ impl Plan {
     }
 }
 
-/// How the instance ended, if it did. The shim notes that a moment after the end, and is waited for.
+/// How the instance ended, if it has. Waits for the shim, which records the exit a moment after the end.
 fn exit(folder: &Path, state: &State) -> Result<Option<Exit>, RuntimeError> {
-    let unknown = |error: io::Error| unseen(folder, &error);
+    let unknown = |error: io::Error| inspection_failed(folder, &error);
     let give_up_at = Instant::now() + NOTE_DEADLINE;
     loop {
         let is_alive = state.main.is_alive().map_err(unknown)?;
         let is_over = state.shim.has_ended() || Instant::now() >= give_up_at;
-        // Read after that was seen: what is noted in between must not be missed.
+        // Read after the check above: an exit recorded in between must not be missed.
         match read(&folder.join("exit.json"))? {
             Some(exit) => return Ok(Some(exit)),
             None if is_alive => return Ok(None),
-            // The shim was killed, too, before it could note the end.
+            // The shim was killed too, before it could record the exit.
             None if is_over => return Ok(Some(Exit { code: None, out_of_memory: false, at: state.since })),
             None => std::thread::sleep(NOTE_POLL),
         }
     }
 }
 
-/// Reads a file; nothing where it is missing or not whole.
+/// Reads a file; `None` if it is missing or incomplete.
 ///
 /// # Errors
-/// If this process is short of something: what the file says is not known then.
+/// If this process lacks a resource such as file descriptors: the content is then unknown.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, RuntimeError> {
     match fs::read(path) {
-        Err(error) if proc::is_shortage(&error) => Err(unseen(path, &error)),
+        Err(error) if proc::is_shortage(&error) => Err(inspection_failed(path, &error)),
         read => Ok(read.ok().and_then(|text| serde_json::from_slice(&text).ok())),
     }
 }
 
-/// That something could not be looked at, in words.
-pub(super) fn unseen(what: &Path, error: &io::Error) -> RuntimeError {
-    RuntimeError::Failed { doing: format!("looking at {}", what.display()), why: error.to_string() }
+/// The error for a failed inspection.
+pub(super) fn inspection_failed(what: &Path, error: &io::Error) -> RuntimeError {
+    RuntimeError::Failed { doing: format!("inspecting {}", what.display()), why: error.to_string() }
 }
 
-/// Writes a file so that it survives: beside, synced, renamed, and the folder synced.
+/// Writes a file durably: under another name, synced, renamed, and its folder synced.
 pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     let beside = path.with_extension("new");
     let value = serde_json::to_vec(value)?;
@@ -267,7 +258,7 @@ pub(crate) fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     }
 }
 
-/// What came of removing something that need not be there.
+/// Treats the removal of a missing file as a success.
 pub(crate) fn removed(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -275,7 +266,7 @@ pub(crate) fn removed(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// What could not be done with a file, in words.
+/// The error for a failed write.
 pub(crate) fn failed(path: &Path, error: &io::Error) -> RuntimeError {
     let doing = format!("writing below {}", path.display());
     match error.kind() {

@@ -1,4 +1,4 @@
-//! Reading what the shim wrote.
+//! Reads the shim's log files.
 
 use crate::{LogLine, LogQuery, LogStream, RuntimeError};
 use futures_util::StreamExt;
@@ -10,14 +10,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How often a followed log is looked at.
+/// The interval at which a followed log is polled.
 const FOLLOW_POLL: Duration = Duration::from_millis(100);
-/// What is read at a time of a followed log.
+/// Bytes of a followed log in one read.
 const READ_BYTES_MAX: u64 = 1 << 20;
-/// What a follower is told where files have gone before it read them.
-const MISSED: &str = "(more was written than could be followed: lines are missing here)";
+/// A line in place of files that were deleted before the follower read them.
+const MISSED: &str = "(lines are missing here: the output grew faster than it was read)";
 
-/// The output of the instance in `folder`; empty where there is none.
+/// The output of the instance in `folder`; empty if there is none.
 pub(super) async fn logs(
     folder: PathBuf,
     query: LogQuery,
@@ -33,9 +33,9 @@ pub(super) async fn logs(
             if !follower.is_behind {
                 tokio::time::sleep(FOLLOW_POLL).await;
             }
-            // What was written last is in the file that is open, also where it has been removed since.
+            // Checked before the read: the last lines are in the open file, even if it was deleted since.
             let is_gone = !follower.folder.exists();
-            let read = tokio::task::spawn_blocking(move || (follower.read_on().unwrap_or_default(), follower));
+            let read = tokio::task::spawn_blocking(move || (follower.read_more().unwrap_or_default(), follower));
             let lines;
             (lines, follower) = read.await.ok()?;
             if !lines.is_empty() {
@@ -49,7 +49,7 @@ pub(super) async fn logs(
     Ok(lines.chain(following.flatten()).boxed())
 }
 
-/// The last lines, and who follows what comes behind them.
+/// The last lines, and a follower that continues after them.
 fn tail(folder: PathBuf, count: usize) -> (Vec<LogLine>, Follower) {
     let (newest, follower) = Follower::after_all(folder);
     let mut lines = parse_all(&newest);
@@ -66,29 +66,29 @@ fn tail(folder: PathBuf, count: usize) -> (Vec<LogLine>, Follower) {
     (lines, follower)
 }
 
-/// Somebody who reads on. The file is kept open: whatever its name is by now, or if it has none any more, what is left of
-/// it is read before the next one.
+/// Reads on from a position in the log. Keeps its file open, so that it reads the rest of a file that was renamed or
+/// deleted before it continues with the next file.
 #[derive(Debug)]
 struct Follower {
     folder: PathBuf,
-    /// None before the first line.
+    /// `None` before the first line.
     file: Option<File>,
-    /// What was read of a line that is not whole yet.
+    /// The bytes of an incomplete line.
     rest: Vec<u8>,
-    /// Whether there may be more right now.
+    /// There may be more to read at once.
     is_behind: bool,
-    /// Whether files have gone before they were read, which was not told yet.
+    /// Files were deleted before they were read, and [`MISSED`] is not sent yet.
     has_missed: bool,
 }
 
 impl Follower {
-    /// The whole lines of the newest file, and who goes on behind them. Both are of one reading: what is written in
-    /// between two would be told to nobody.
+    /// The complete lines of the newest file, and a follower that continues after them. Both come from one read: a line
+    /// written between two reads would be lost.
     fn after_all(folder: PathBuf) -> (Vec<u8>, Self) {
         let mut follower = Follower { folder, file: None, rest: Vec::new(), is_behind: false, has_missed: false };
         let Ok(mut file) = File::open(follower.file_name(0)) else { return (Vec::new(), follower) };
         let mut text = Vec::new();
-        // Of a file that cannot be read no more is told than was.
+        // If the read fails, returns the part that was read.
         let _ = file.read_to_end(&mut text);
         follower.file = Some(file);
         follower.rest = text.split_off(text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
@@ -99,12 +99,12 @@ impl Follower {
         self.folder.join(format!("log.{index}"))
     }
 
-    /// The next whole lines, if there are any yet.
-    fn read_on(&mut self) -> io::Result<Vec<LogLine>> {
+    /// The next complete lines, if there are any.
+    fn read_more(&mut self) -> io::Result<Vec<LogLine>> {
         if self.read()? == 0
             && let Some((next, is_next)) = self.next()?
         {
-            // The one before has got its last line by now.
+            // Reads the old file again: its last line is complete by now.
             if self.read()? == 0 {
                 self.rest.clear();
                 self.file = Some(next);
@@ -121,7 +121,7 @@ impl Follower {
         Ok(lines)
     }
 
-    /// Reads a piece; how many bytes.
+    /// Reads a piece and returns its number of bytes.
     fn read(&mut self) -> io::Result<usize> {
         self.is_behind = false;
         let Some(file) = &mut self.file else { return Ok(0) };
@@ -130,7 +130,8 @@ impl Follower {
         Ok(count)
     }
 
-    /// The file behind the present one, if that is not the newest any more, and whether none has gone in between.
+    /// The file after the current one, if the current one is no longer the newest; `false` if files in between were
+    /// deleted.
     fn next(&self) -> io::Result<Option<(File, bool)>> {
         let Some(present) = &self.file else {
             return Ok(File::open(self.file_name(0)).ok().map(|first| (first, true)));
@@ -143,13 +144,13 @@ impl Follower {
                 Ok(true) if index == 0 => return Ok(None),
                 Ok(true) => {
                     let newer = File::open(self.file_name(index - 1))?;
-                    // If files were renamed meanwhile, it is another one.
+                    // If files were renamed meanwhile, `newer` may be another file.
                     return Ok(has(index)?.then_some((newer, true)));
                 }
                 Ok(false) => index += 1,
-                // Files are being renamed; the next look is as good.
+                // Files are being renamed; the next poll will do.
                 Err(_) if index == 0 || has(index + 1).is_ok() => return Ok(None),
-                // It has gone, and whether others after it have nobody knows.
+                // The current file was deleted; whether later files were deleted too is unknown.
                 Err(_) => return Ok(Some((File::open(self.file_name(index - 1))?, false))),
             }
         }
@@ -185,25 +186,25 @@ mod tests {
         lines.iter().map(|line| line.text.as_str()).collect()
     }
 
-    /// Everything that there is to be read.
+    /// All lines that can be read now.
     fn all(follower: &mut Follower) -> Vec<LogLine> {
-        let mut lines = follower.read_on().unwrap();
+        let mut lines = follower.read_more().unwrap();
         while follower.is_behind {
-            lines.extend(follower.read_on().unwrap());
+            lines.extend(follower.read_more().unwrap());
         }
         lines
     }
 
     #[test]
-    fn a_line_that_is_half_written_when_following_begins_is_told_whole_and_once() {
+    fn line_is_returned_once_and_whole_when_following_starts_within_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("log.0");
         fs::write(&file, "1 o one\n2 o tw").unwrap();
         let (lines, mut follower) = tail(folder.path().to_owned(), 10);
         assert_eq!(texts(&lines), ["one"]);
         OpenOptions::new().append(true).open(&file).unwrap().write_all(b"o\n3 o three\n").unwrap();
-        assert_eq!(texts(&follower.read_on().unwrap()), ["two", "three"]);
-        assert_eq!(follower.read_on().unwrap(), []);
+        assert_eq!(texts(&follower.read_more().unwrap()), ["two", "three"]);
+        assert_eq!(follower.read_more().unwrap(), []);
     }
 
     /// The writer of an instance's output, with files of two lines each.
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_that_is_slow_reads_all_files_that_are_there_and_is_told_of_those_that_have_gone() {
+    fn slow_follower_reads_all_remaining_files_and_is_notified_of_deleted_ones() {
         for (file_count, missing) in [(5, 0), (3, 2), (1, 6)] {
             let folder = tempfile::tempdir().unwrap();
             let output = output(folder.path(), file_count);
@@ -223,21 +224,21 @@ mod tests {
                 output.write(LogStream::Stdout, format!("line {count}").as_bytes());
             }
             let read = all(&mut follower);
-            let mut told = texts(&read);
-            // What was in the open file comes in any case.
-            assert_eq!(told.remove(0), "line 1", "{file_count} files");
+            let mut lines_read = texts(&read);
+            // The rest of the open file is read in any case.
+            assert_eq!(lines_read.remove(0), "line 1", "{file_count} files");
             let expected: Vec<_> = (2 + missing..10).map(|count| format!("line {count}")).collect();
             if missing > 0 {
-                assert_eq!(told.remove(0), MISSED, "{file_count} files");
+                assert_eq!(lines_read.remove(0), MISSED, "{file_count} files");
             }
-            assert_eq!(told, expected, "{file_count} files");
+            assert_eq!(lines_read, expected, "{file_count} files");
             output.write(LogStream::Stderr, b"and on");
             assert_eq!(texts(&all(&mut follower)).last(), Some(&"and on"));
         }
     }
 
     #[tokio::test]
-    async fn the_last_words_of_an_instance_that_is_gone_are_told() {
+    async fn last_lines_are_returned_when_the_instance_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let output = Output::open(folder.path(), &LogRotation { file_bytes: 1000, file_count: 3 }).unwrap();
         output.write(LogStream::Stdout, b"first words");
@@ -250,11 +251,11 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_that_keeps_up_is_told_each_line_and_nothing_else() {
+    fn fast_follower_reads_each_line_once() {
         for file_count in [2, 3] {
             let folder = tempfile::tempdir().unwrap();
             let (_, mut follower) = tail(folder.path().to_owned(), 10);
-            assert_eq!(follower.read_on().unwrap(), []);
+            assert_eq!(follower.read_more().unwrap(), []);
             let output = output(folder.path(), file_count);
             for count in 0..20 {
                 output.write(LogStream::Stdout, format!("line {count}").as_bytes());

@@ -1,5 +1,5 @@
-//! Instances as processes of this host. Each has a small supervisor, the *shim*, which keeps its output and its exit
-//! while no server runs, and ends all that it started.
+//! Instances as processes of this host. Each has a small supervisor, the *shim*, which keeps its output and exit code
+//! while no server runs, and ends all its descendants.
 
 mod cgroup;
 pub(crate) mod folder;
@@ -10,6 +10,7 @@ mod ports;
 pub(crate) mod program;
 pub mod shim;
 pub(crate) mod start;
+mod state;
 mod stop;
 mod watch;
 
@@ -25,14 +26,14 @@ use std::path::PathBuf;
 use tokio::sync::Mutex;
 use watch::Watch;
 
-/// Where processes are kept, and what supervises them.
+/// The folder of the processes, and their supervisor.
 #[derive(Debug, Clone)]
 pub struct ProcessConfig {
-    /// The folder of their plans, states and logs.
+    /// The folder of plans, states and logs.
     pub root: PathBuf,
-    /// Whose they are. All in `root` are this owner's; the name is for their environment only.
+    /// The owner, for the processes' environment only: all processes in `root` are this owner's.
     pub owner: String,
-    /// The program and arguments that run a shim; the instance's folder is added.
+    /// The program and arguments of a shim; the instance's folder is appended.
     pub shim: Vec<OsString>,
 }
 
@@ -41,15 +42,15 @@ pub struct ProcessRuntime {
     folders: Folders,
     shim: Vec<OsString>,
     watch: Watch,
-    /// One start at a time chooses its port.
+    /// Serializes the choice of ports.
     choosing_port: Mutex<()>,
 }
 
 impl ProcessRuntime {
-    /// A runtime with that folder, which is made if it is missing.
+    /// Creates a runtime on the folder, which is created if missing.
     ///
     /// # Errors
-    /// If the folder cannot be made.
+    /// If the folder cannot be created.
     pub fn new(config: ProcessConfig) -> Result<Self, RuntimeError> {
         let folders = Folders::new(config.root)?;
         program::remove_unfinished(&folders, true);
@@ -69,7 +70,7 @@ impl ProcessRuntime {
 impl Runtime for ProcessRuntime {
     async fn prepare(&self, workload: &Workload, _: ProgressSink) -> Result<String, RuntimeError> {
         let Workload::Process(process) = workload.clone() else {
-            let why = "a container is not run as a process".to_owned();
+            let why = "a container cannot run as a process".to_owned();
             return Err(RuntimeError::Failed { doing: "preparing".to_owned(), why });
         };
         self.folders.blocking(move |folders| program::keep(folders, &process)).await
@@ -90,8 +91,8 @@ impl Runtime for ProcessRuntime {
             let work = move |folders: &Folders| {
                 let folder = folders.of(&plan.name);
                 if folder.is_dir() && folders.state(&plan.name)?.is_none() {
-                    // The server or the shim was killed in an earlier start, and that may be going on.
-                    stop::end_unnoted(folders, &folder, &plan.name)?;
+                    // A server or shim was killed during an earlier start, which may still be running.
+                    stop::end_unrecorded(folders, &folder, &plan.name)?;
                 }
                 start::plan(folders, &plan, &process)
             };
@@ -100,7 +101,7 @@ impl Runtime for ProcessRuntime {
         if let Some(folder) = folder {
             start::run(&self.shim, &folder).await?;
         }
-        // Whoever lists next sees it, and watches for its end.
+        // Listing adds the instance to the watched ones, so that its end is noticed.
         self.list_all().await.map(drop)
     }
 
@@ -143,9 +144,9 @@ impl Runtime for ProcessRuntime {
         self.folders.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
     }
 
-    async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
-        // After a reboot nothing runs, and the server starts what is live: there is nothing to arrange beforehand.
-        let (name, text) = (name.clone(), comes_back.to_string());
+    async fn set_restart(&self, name: &InstanceName, starts_at_boot: bool) -> Result<(), RuntimeError> {
+        // After a reboot nothing runs, and the server starts the live instances: nothing needs to be arranged here.
+        let (name, text) = (name.clone(), starts_at_boot.to_string());
         self.folders.blocking(move |folders| folders.note_restart(&name, &text)).await
     }
 
@@ -164,7 +165,7 @@ impl Runtime for ProcessRuntime {
     async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
         let name = name.clone();
         let ports = self.folders.blocking(move |folders| {
-            let tree = folders.state(&name)?.and_then(|state| identity::tree(&state).ok());
+            let tree = folders.state(&name)?.and_then(|state| state.tree().ok());
             Ok(port::ports_of(&tree.unwrap_or_default()))
         });
         ports.await.unwrap_or_default()

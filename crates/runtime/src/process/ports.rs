@@ -1,19 +1,19 @@
-//! Free ports for instances.
+//! Chooses free ports for instances.
 
 use super::folder::Folders;
 use crate::instance::peer_variable;
-use crate::{InstancePlan, RuntimeError, port_holder};
+use crate::{InstancePlan, RuntimeError, port_owner};
 use gapless_core::InstanceName;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-/// Where ports are taken from: below those that the kernel gives to outgoing connections (32768 and up), so that none of
-/// these takes an instance's port between its being chosen and its being listened on.
+/// The first port. Ports are below the kernel's ephemeral ports (32768 and up), so that no outgoing connection takes an
+/// instance's port between the choice and the listen.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 12_000;
 
-/// A port for the instance of that plan, and what it is told of the other services of its slot. Where there are several,
-/// the ports of all their instances are chosen when the first one starts, so that each can be told of the others; from
-/// then on no instance of theirs ever has another one.
+/// A port for the planned instance, and its variables with the addresses of the slot's other services. With several
+/// services, the ports of all their instances are chosen when the first instance starts, so that each instance can get
+/// the addresses of the others; the ports never change after that.
 pub(super) fn of(folders: &Folders, plan: &InstancePlan) -> Result<(u16, Vec<(String, String)>), RuntimeError> {
     if plan.peers.is_empty() {
         return Ok((choose(folders, &plan.name, plan.host_port)?, Vec::new()));
@@ -24,7 +24,7 @@ pub(super) fn of(folders: &Folders, plan: &InstancePlan) -> Result<(u16, Vec<(St
         for name in (1..=peer.replicas).map(|replica| placement.instance(service, replica)) {
             if !reserved.contains_key(&name) {
                 reserved.insert(name.clone(), choose(folders, &name, None)?);
-                // Written at once: the next choice must know of it.
+                // Written at once: the next choice must see it.
                 folders.reserve(placement, &reserved)?;
             }
         }
@@ -33,28 +33,28 @@ pub(super) fn of(folders: &Folders, plan: &InstancePlan) -> Result<(u16, Vec<(St
         reserved.insert(plan.name.clone(), choose(folders, &plan.name, Some(port))?);
         folders.reserve(placement, &reserved)?;
     }
-    let told = plan.peers.keys().map(|service| {
+    let variables = plan.peers.keys().map(|service| {
         let of_it = reserved.iter().filter(|(name, _)| name.service == *service);
         let addresses: Vec<_> = of_it.map(|(_, port)| format!("{}:{port}", Ipv4Addr::LOCALHOST)).collect();
         (peer_variable(service), addresses.join(","))
     });
-    let told = told.collect();
+    let variables = variables.collect();
     match reserved.get(&plan.name) {
-        Some(port) if is_free(*port) => Ok((*port, told)),
-        Some(port) => Err(RuntimeError::PortTaken { port: *port, holder: port_holder(*port) }),
-        None => Ok((choose(folders, &plan.name, None)?, told)),
+        Some(port) if is_free(*port) => Ok((*port, variables)),
+        Some(port) => Err(RuntimeError::PortTaken { port: *port, owner: port_owner(*port) }),
+        None => Ok((choose(folders, &plan.name, None)?, variables)),
     }
 }
 
-/// A port for the instance: the fixed one, if it is free; the one that it had, if it is; else another.
+/// A port for the instance: the fixed port or its previous port if that is free, otherwise another.
 fn choose(folders: &Folders, name: &InstanceName, fixed: Option<u16>) -> Result<u16, RuntimeError> {
     if let Some(port) = fixed {
-        return if is_free(port) { Ok(port) } else { Err(RuntimeError::PortTaken { port, holder: port_holder(port) }) };
+        return if is_free(port) { Ok(port) } else { Err(RuntimeError::PortTaken { port, owner: port_owner(port) }) };
     }
     let given = folders.ports()?;
     let had = given.iter().find(|(other, _)| other == name).map(|(_, port)| *port);
     let is_others = |port: u16| given.iter().any(|(other, theirs)| other != name && *theirs == port);
-    // From another place for each instance and installation, so that ports are not reused at once, nor chosen by two.
+    // Starts at another port for each instance and installation, so that ports are not reused soon, or chosen by two.
     let place = folders.of(name);
     let seed = place
         .as_os_str()
@@ -70,13 +70,13 @@ fn choose(folders: &Folders, name: &InstanceName, fixed: Option<u16>) -> Result<
     })
 }
 
-/// Whether nobody has the port, at any address. Bound only, not listened on: a process that is being started by another
-/// thread has what is open here until its program runs, and would be where somebody's connection ends up.
+/// The port is free at every address. Only binds and does not listen: a child between fork and exec inherits this
+/// socket, and would accept a client's connection.
 fn is_free(port: u16) -> bool {
     let bound = || -> rustix::io::Result<()> {
         let (family, flags) = (rustix::net::AddressFamily::INET, rustix::net::SocketFlags::CLOEXEC);
         let socket = rustix::net::socket_with(family, rustix::net::SocketType::STREAM, flags, None)?;
-        // As those who listen do: connections that have ended, and sockets like this one, are in nobody's way then.
+        // As listeners do: connections in TIME_WAIT and sockets like this one then do not make the port busy.
         rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
         rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port))
     };
@@ -89,12 +89,12 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn nobody_can_connect_to_a_port_because_it_is_looked_at() {
-        // Below those of instances, and those that the kernel gives to outgoing connections.
+    fn port_check_accepts_no_connections() {
+        // Below the ports of instances and the kernel's ephemeral ports.
         let port = 19_000 + u16::try_from(std::process::id() % 1_000).unwrap();
         let looks = std::thread::spawn(move || (0..5_000).all(|_| is_free(port)));
         while !looks.is_finished() {
-            assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "somebody listened");
+            assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "the check listened");
         }
         assert!(looks.join().unwrap());
 

@@ -1,5 +1,5 @@
-//! Programs of releases: a copy is kept under its checksum, and the copy is what runs. So the next build can overwrite
-//! the program, and the live release and a rollback still run what they ran.
+//! Programs of releases: the runtime keeps a copy under its checksum and runs the copy. The next build can then
+//! overwrite the program without changing the live release or a rollback.
 
 use super::folder::{Folders, failed};
 use super::identity::Identity;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Keeps a copy of the program; the answer names it.
+/// Copies the program and returns the name of the copy.
 pub(crate) fn keep(folders: &Folders, process: &Process) -> Result<String, RuntimeError> {
     let Some(program) = process.command.first().map(Path::new) else {
         return Err(unusable("the command", "it is empty"));
@@ -29,10 +29,10 @@ pub(crate) fn keep(folders: &Folders, process: &Process) -> Result<String, Runti
         _ => unusable(&shown, &error.to_string()),
     })?;
     if !metadata.is_file() {
-        return Err(unusable(&shown, "it is not a file"));
+        return Err(unusable(&shown, "it is not a regular file"));
     }
     if metadata.permissions().mode() & 0o111 == 0 {
-        return Err(unusable(&shown, &format!("it may not be executed; `chmod +x {shown}`")));
+        return Err(unusable(&shown, &format!("it is not executable; run `chmod +x {shown}`")));
     }
     if !Path::new(&process.directory).is_dir() {
         return Err(unusable(&process.directory, "there is no such folder on the server's host"));
@@ -55,27 +55,27 @@ pub(crate) fn keep(folders: &Folders, process: &Process) -> Result<String, Runti
     Ok(format!("sha256:{checksum}"))
 }
 
-/// What the name of a copy begins with that is not whole yet; the process that makes it follows.
+/// The prefix of the name of an unfinished copy; the writing process's id and start time follow.
 const UNFINISHED: &str = "new-";
 
-/// The name of a copy that is being made. Several are at once: two deployments may be preparing.
+/// A unique name for an unfinished copy: two deployments may prepare at the same time.
 fn unfinished() -> String {
     static MADE: AtomicU64 = AtomicU64::new(0);
     format!("{UNFINISHED}{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Removes an unfinished copy when nobody goes on with it.
+/// Removes an unfinished copy when dropped.
 struct Removed<'a>(&'a Path);
 
 impl Drop for Removed<'_> {
     fn drop(&mut self) {
-        // It is not there where it became a whole one.
+        // The file is missing if the copy was completed and renamed.
         let _ = fs::remove_file(self.0);
     }
 }
 
-/// Removes the copies that processes were making which are gone, and at its beginning what an earlier one of the same
-/// number was making. What another server of this host is making stays.
+/// Removes the unfinished copies of processes that have ended, and with `begins` also those of an earlier process with
+/// this process's id. Copies that another server of this host is writing stay.
 pub(crate) fn remove_unfinished(folders: &Folders, begins: bool) {
     for entry in fs::read_dir(folders.releases()).into_iter().flatten().flatten() {
         let name = entry.file_name();
@@ -91,14 +91,14 @@ pub(crate) fn remove_unfinished(folders: &Folders, begins: bool) {
     }
 }
 
-/// What a copy of the program would be called, if there is such a program.
+/// The name that a copy of the program would get, if the program exists.
 pub(crate) fn checksum(process: &Process) -> Option<String> {
     let mut program = File::open(process.command.first()?).ok()?;
     let checksum = hashed(&mut program, &mut io::sink()).ok()?;
     Some(format!("sha256:{checksum}"))
 }
 
-/// Copies and hashes at once.
+/// Copies and computes the checksum in one pass.
 fn hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -112,16 +112,16 @@ fn hashed(from: &mut impl Read, to: &mut impl Write) -> io::Result<String> {
     }
 }
 
-/// Where the copy of a release's program is.
+/// The path of the copy of a release's program, if it exists.
 pub(crate) fn kept(folders: &Folders, artifact: &str, process: &Process) -> Option<PathBuf> {
     let checksum = artifact.strip_prefix("sha256:")?;
     Some(folders.releases().join(checksum).join(file_name(Path::new(process.command.first()?))))
 }
 
-/// How long a program that no release needs stays: a deployment may just be about to need it.
+/// How long an unneeded program is retained: a deployment may be about to need it.
 const UNUSED_FOR: Duration = Duration::from_secs(3600);
 
-/// Keeps the programs of those releases of an application, and lets go of those that no application needs.
+/// Keeps the programs of those releases of an application, and removes programs that no application needs.
 pub(crate) fn keep_only(
     folders: &Folders,
     key: &AppKey,
@@ -144,29 +144,29 @@ pub(crate) fn keep_only(
         let is_needed = entry.file_name().to_str().is_none_or(|name| needed.contains(name));
         let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|at| at.elapsed().ok());
         if !is_needed && age.is_some_and(|age| age > UNUSED_FOR) {
-            // What runs goes on running: the kernel keeps its file until it ends.
+            // A running program continues: the kernel keeps its file until it ends.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
     Ok(())
 }
 
-/// The checksums of all programs that some release needs. Nothing where a file that says so cannot be read: what an
-/// application needs is not known then, and its live release may be started again from it.
+/// The checksums of all programs that a release needs; `None` if one of the files that list them cannot be read: the
+/// needs of that application are then unknown, and its live release may have to be restarted from a copy.
 fn needed(kept: &Path) -> io::Result<Option<BTreeSet<String>>> {
     let mut needed = BTreeSet::new();
     for entry in fs::read_dir(kept)? {
         let path = entry?.path();
         if path.extension().is_none_or(|ending| ending != "json") {
-            // Not whole yet, or never to be.
+            // A temporary file of an unfinished write.
             continue;
         }
         let releases: BTreeMap<u64, Artifacts> = match fs::read(&path).map(|text| serde_json::from_slice(&text)) {
             Ok(Ok(releases)) => releases,
-            // Its application has just been removed.
+            // The application was just removed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             _ => {
-                tracing::warn!(file = %path.display(), "which programs are needed cannot be read; none is removed");
+                tracing::warn!(file = %path.display(), "list of needed programs unreadable; removing no program");
                 return Ok(None);
             }
         };

@@ -1,6 +1,7 @@
-//! Starting an instance: its plan is written, then a shim is started that carries it out.
+//! Starts an instance: writes its plan, then starts a shim that executes it.
 
-use super::folder::{self, Folders, Plan, State, failed, removed};
+use super::folder::{self, Folders, Plan, failed, removed};
+use super::state::State;
 use super::{ports, program};
 use crate::{InstancePlan, RuntimeError};
 use gapless_core::spec::Process;
@@ -14,27 +15,27 @@ use tokio::process::Command;
 
 /// How long a shim may take to start its process.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// What an instance leaves when it ends, and its shim when it is killed while it writes that.
+/// The files that an ended instance leaves, and those that a shim leaves if it is killed while writing them.
 const OF_AN_EARLIER_RUN: [&str; 6] = ["exit.json", "exit.new", "state.json", "state.new", "failure", "frozen"];
 const START_POLL: Duration = Duration::from_millis(1);
 
-/// Writes the instance's plan; nothing where it runs already.
+/// Writes the instance's plan; `None` if the instance already runs.
 pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) -> Result<Option<PathBuf>, RuntimeError> {
     let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
     if folders.status(plan.name.clone())?.is_some_and(|status| status.is_there()) {
         return Ok(None);
     }
     let program = program::kept(folders, &plan.artifact, process).filter(|path| path.exists());
-    let program = program.ok_or_else(|| cannot("the copy of its program is gone; deploy it again".to_owned()))?;
+    let program = program.ok_or_else(|| cannot("the copy of its program is missing; deploy it again".to_owned()))?;
     let folder = folders.of(&plan.name);
-    // Before the port is chosen: what is reserved is given free when the last folder goes.
+    // Before the port is chosen: the last folder's removal releases the reserved ports.
     step(Point::ProcessFolder, || fs::create_dir_all(&folder)).map_err(|error| failed(&folder, &error))?;
     let (port, peers) = ports::of(folders, plan).inspect_err(|_| {
-        // Only a folder in which nothing ever was.
+        // Removes the folder only if it is empty, that is, new.
         let _ = fs::remove_dir(&folder);
         let _ = folders.release(&plan.name.placement);
     })?;
-    // What an earlier run left must not be taken for this one's.
+    // Files of an earlier run must not be mistaken for this run's.
     let forgotten = step(Point::ProcessForget, || {
         OF_AN_EARLIER_RUN.iter().try_for_each(|old| removed(fs::remove_file(folder.join(old))))
     });
@@ -45,7 +46,7 @@ pub(crate) fn plan(folders: &Folders, plan: &InstancePlan, process: &Process) ->
     Ok(Some(folder))
 }
 
-/// Starts a shim on the planned instance, and waits until its process runs.
+/// Starts a shim for the planned instance and waits until its process runs.
 pub(super) async fn run(shim: &[OsString], folder: &Path) -> Result<(), RuntimeError> {
     let failed_to = |why: String| RuntimeError::Failed { doing: format!("starting {}", folder.display()), why };
     let (program, arguments) = shim.split_first().ok_or_else(|| failed_to("no shim is configured".to_owned()))?;
@@ -57,9 +58,9 @@ pub(super) async fn run(shim: &[OsString], folder: &Path) -> Result<(), RuntimeE
     let mut child = step(Point::ProcessShim, || command.spawn()).map_err(|error| failed_to(error.to_string()))?;
     let give_up_at = tokio::time::Instant::now() + START_DEADLINE;
     loop {
-        // Where that cannot be looked at for a moment, the next look is as good.
+        // A failed inspection is retried in the next round.
         if let Ok(Some(_)) = folder::read::<State>(&folder.join("state.json")) {
-            // Reaped when it ends; it is no child of the next server.
+            // Reaps the shim when it ends; it is no child of the next server.
             tokio::spawn(async move { child.wait().await });
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Notices the ends of processes at once, through descriptors of them.
+//! Notices the end of a process at once, through its pidfd.
 
 use super::identity::Identity;
 use crate::RuntimeEvent;
@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
-/// Events that a follower may be behind before it misses some.
+/// Events that a subscriber may lag behind before it misses some.
 const EVENTS_WAITING_MAX: usize = 1024;
-/// How soon a process that cannot be waited for is looked at again.
+/// The delay before a process that cannot be waited for is inspected again.
 const UNWATCHED_FOR: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl Default for Watch {
 
 impl Watch {
     pub(super) fn happened(&self, name: &InstanceName, what: &str) {
-        // Nobody has to listen.
+        // An error means that there is no subscriber.
         let _ = self.events.send(RuntimeEvent { name: name.clone(), what: what.to_owned() });
     }
 
@@ -38,7 +38,7 @@ impl Watch {
         BroadcastStream::new(self.events.subscribe()).filter_map(async |event| event.ok()).boxed()
     }
 
-    /// Tells of the end of that process, once.
+    /// Sends an event at the end of that process, once.
     pub(super) fn until_end(&self, name: &InstanceName, process: Identity) {
         let id = process.to_string();
         if !self.lock().insert(id.clone()) {
@@ -52,7 +52,8 @@ impl Watch {
                 Err(error) => Err(error),
             };
             if awaited.is_err() {
-                // The hint comes early then, and whoever looks sees that it still runs: but not without end at once.
+                // The event is then early, and its receiver sees that the process still runs; the delay limits the
+                // rate.
                 tokio::time::sleep(UNWATCHED_FOR).await;
             }
             watch.lock().remove(&id);

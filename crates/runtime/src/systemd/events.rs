@@ -1,4 +1,4 @@
-//! What systemd tells of units that change.
+//! Events of systemd about changed units.
 
 use super::manager::{Manager, ManagerError, UNITS};
 use super::unit;
@@ -11,28 +11,28 @@ use std::collections::HashMap;
 use std::num::NonZero;
 use zbus::{MatchRule, Message, MessageStream, OwnedVariant, message};
 
-/// Events that a follower may be behind before it misses some.
+/// Events that a subscriber may lag behind before it misses some.
 const EVENTS_WAITING_MAX: NonZero<usize> = NonZero::<usize>::MIN.saturating_add(1023);
 
 /// The events of all instances, until systemd or the bus goes away.
 pub(super) async fn events(folders: Folders) -> Result<BoxStream<'static, RuntimeEvent>, ManagerError> {
     let connection = Manager::listener().await?;
-    let away = |error: zbus::Error| ManagerError::Away(error.to_string());
+    let unreachable = |error: zbus::Error| ManagerError::Unreachable(error.to_string());
     let rule = MatchRule::builder()
         .msg_type(message::Type::Signal)
         .interface("org.freedesktop.DBus.Properties")
         .member("PropertiesChanged")
         .path_namespace(UNITS)
         .build()
-        .map_err(away)?;
-    let messages = MessageStream::for_match_rule(rule, &connection, Some(EVENTS_WAITING_MAX)).await.map_err(away)?;
-    // Its end would be that of the stream.
+        .map_err(unreachable)?;
+    let messages = MessageStream::for_match_rule(rule, &connection, Some(EVENTS_WAITING_MAX)).await.map_err(unreachable)?;
+    // The manager is dropped with the stream, which ends the subscription.
     let events = messages.filter_map(move |message| {
-        let _held = &connection;
-        let told = message.ok().and_then(|message| told(&message));
+        let _connection = &connection;
+        let change = message.ok().and_then(|message| changed_unit(&message));
         let folders = folders.clone();
         async move {
-            let (unit, what) = told?;
+            let (unit, what) = change?;
             let name = folders.blocking(move |folders| instance(folders, &unit)).await.ok()??;
             Some(RuntimeEvent { name, what: what.to_owned() })
         }
@@ -40,8 +40,8 @@ pub(super) async fn events(folders: Folders) -> Result<BoxStream<'static, Runtim
     Ok(events.boxed())
 }
 
-/// A unit that could be an instance's, and what happened to it.
-fn told(message: &Message) -> Option<(String, &'static str)> {
+/// A unit that could be an instance's, and its change.
+fn changed_unit(message: &Message) -> Option<(String, &'static str)> {
     let header = message.header();
     let unit = unescaped(header.path()?.as_str().strip_prefix(UNITS)?.strip_prefix('/')?)?;
     unit::port(&unit)?;
@@ -58,7 +58,7 @@ fn told(message: &Message) -> Option<(String, &'static str)> {
     Some((unit, what))
 }
 
-/// The instance of that unit.
+/// The instance of a unit.
 fn instance(folders: &Folders, unit: &str) -> Result<Option<InstanceName>, RuntimeError> {
     for name in folders.names()? {
         if folder::read::<Plan>(&folders.plan(&name))?.is_some_and(|plan| unit::name(&plan) == unit) {
@@ -68,7 +68,7 @@ fn instance(folders: &Folders, unit: &str) -> Result<Option<InstanceName>, Runti
     Ok(None)
 }
 
-/// The name that a label in an object's path stands for: `_2e` is a full stop.
+/// Unescapes a label of an object path: `_2e` is a full stop.
 fn unescaped(label: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = label.as_bytes();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_says_which_unit_it_is() {
+    fn unit_name_is_parsed_from_object_path() {
         let unit = unescaped("shop_2dblue_409001_2eservice").unwrap();
         assert_eq!(unit, "shop-blue@9001.service");
         assert_eq!(unit::port(&unit), Some(9001));

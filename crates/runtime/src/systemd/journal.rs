@@ -1,4 +1,4 @@
-//! What an instance wrote, as the journal has it. The journal does not tell standard output from standard error.
+//! Reads an instance's output from the journal, which does not distinguish standard output from standard error.
 
 use crate::{LogLine, LogQuery, LogStream, RuntimeError};
 use futures_util::StreamExt;
@@ -11,20 +11,20 @@ use std::time::Duration;
 use tokio::process::Command;
 use tokio_util::codec::{FramedRead, LinesCodec};
 
-/// How often it is looked whether a followed instance is still there.
+/// The interval at which the existence of a followed instance is checked.
 const FOLLOW_POLL: Duration = Duration::from_millis(100);
-/// How long the journal may take to take in what was written.
+/// How long the journal may take to store pending output.
 const SYNC_DEADLINE: Duration = Duration::from_secs(5);
-/// A line of the journal has fields beside the text, and a text that is no UTF-8 takes several bytes for each.
+/// The longest line from journalctl: it has further fields, and each byte that is not UTF-8 takes several.
 const JSON_BYTES_MAX: usize = 8 * LogLine::BYTES_MAX;
 
-/// The output of that instance, which is in `folder`.
+/// The output of that instance, whose folder is `folder`.
 pub(super) async fn logs(
     name: &InstanceName,
     folder: PathBuf,
     query: LogQuery,
 ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
-    // What was just written may be on its way; without this it may be missed, and that is all.
+    // Recent output may still be pending; if the sync fails, that output is missed.
     let sync =
         Command::new("journalctl").arg("--sync").stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).status();
     let _ = tokio::time::timeout(SYNC_DEADLINE, sync).await;
@@ -63,7 +63,7 @@ struct Entry {
     message: Text,
 }
 
-/// Bytes that are no UTF-8 come as numbers.
+/// A text; bytes that are not UTF-8 come as an array of numbers.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -88,9 +88,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_a_line_whatever_bytes_it_holds() {
-        let line = parse(r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"it begins"}"#).unwrap();
-        assert_eq!((line.at, line.text.as_str()), (Timestamp(1_700_000_000_123), "it begins"));
+    fn entry_is_parsed_as_a_line_with_any_bytes() {
+        let line = parse(r#"{"__REALTIME_TIMESTAMP":"1700000000123456","MESSAGE":"probe started"}"#).unwrap();
+        assert_eq!((line.at, line.text.as_str()), (Timestamp(1_700_000_000_123), "probe started"));
         let line = parse(r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":[104,105,255]}"#).unwrap();
         assert_eq!(line.text, "hi\u{fffd}");
         assert!(parse(r#"{"__REALTIME_TIMESTAMP":"1","MESSAGE":null}"#).is_none());

@@ -1,4 +1,4 @@
-//! systemd's own interface on D-Bus (org.freedesktop.systemd1(5)): the calls that gapless makes, each with a deadline.
+//! systemd's interface on D-Bus (org.freedesktop.systemd1(5)): the calls that gapless makes, each with a deadline.
 
 use futures_util::StreamExt;
 use gapless_effect::{Point, step_async};
@@ -14,45 +14,45 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, Proxy, Variant};
 
 const DESTINATION: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
-/// Below it are the objects of all units.
+/// The parent path of all unit objects.
 pub(super) const UNITS: &str = "/org/freedesktop/systemd1/unit";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// How long a call may take.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
-/// How long reading all unit files anew may take.
+/// How long a reload of all unit files may take.
 const RELOAD_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why systemd did not do as asked.
+/// An error of a call to systemd.
 #[derive(Debug, thiserror::Error)]
 pub enum ManagerError {
-    /// It cannot be reached.
+    /// systemd cannot be reached.
     #[error("systemd cannot be reached over D-Bus ({0}); is systemd this host's init, and dbus.service active?")]
-    Away(String),
-    /// It refused the call.
+    Unreachable(String),
+    /// systemd rejected the call.
     #[error("{method} {subject}: {why}")]
     Refused {
-        /// What was called.
+        /// The called method.
         method: &'static str,
-        /// For what.
+        /// The argument, such as a unit.
         subject: String,
-        /// What it said.
+        /// The message of systemd.
         why: String,
         /// The error's name on D-Bus.
         name: String,
     },
-    /// What it was to do did not succeed.
-    #[error("{unit}: {result}; `journalctl -u {unit}` says why")]
+    /// The job failed.
+    #[error("{unit}: {result}; see `journalctl -u {unit}`")]
     Job {
         /// The unit.
         unit: String,
         /// How it ended: `failed`, `timeout`, `dependency`, …
         result: String,
     },
-    /// It took too long.
+    /// No answer in time.
     #[error("systemd did not answer to {method} within {} s", deadline.as_secs())]
-    Slow {
-        /// What was called.
+    Timeout {
+        /// The called method.
         method: &'static str,
         /// The deadline.
         deadline: Duration,
@@ -60,22 +60,22 @@ pub enum ManagerError {
 }
 
 impl ManagerError {
-    /// Whether it says that there is no such unit, or that it is not loaded.
+    /// The unit does not exist or is not loaded.
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, ManagerError::Refused { name, .. } if name.ends_with("NoSuchUnit"))
     }
 }
 
-/// systemd, of the whole host.
+/// The systemd of this host (not a user's).
 #[derive(Default)]
 pub struct Manager {
     connection: Mutex<Option<Connection>>,
 }
 
-/// What a unit is like, property by property.
+/// The properties of a unit.
 pub(super) struct Properties(HashMap<String, OwnedVariant>);
 
-/// A job that systemd was given.
+/// A queued job of systemd.
 pub(super) struct Job {
     unit: String,
     path: OwnedObjectPath,
@@ -86,7 +86,7 @@ impl Manager {
     /// The version of systemd.
     ///
     /// # Errors
-    /// If it cannot be reached.
+    /// If systemd cannot be reached.
     pub async fn version(&self) -> Result<String, ManagerError> {
         let connection = self.connection().await?;
         let version = within("Version", CALL_DEADLINE, async {
@@ -96,27 +96,27 @@ impl Manager {
         version.await?.map_err(|error| refused("Version", "", &error))
     }
 
-    /// Reads all unit files anew.
+    /// Reloads all unit files.
     ///
     /// # Errors
-    /// If it cannot be reached, or takes too long.
+    /// If systemd cannot be reached, or takes too long.
     pub async fn reload(&self) -> Result<(), ManagerError> {
         self.call_within("Reload", "", &(), RELOAD_DEADLINE).await
     }
 
-    /// Has those units started at boot.
+    /// Enables the units, so that they start at boot.
     ///
     /// # Errors
-    /// If it refuses.
+    /// If systemd rejects the call.
     pub async fn enable(&self, units: &[&str]) -> Result<(), ManagerError> {
         type Answer = (bool, Vec<(String, String, String)>);
         self.call::<_, Answer>("EnableUnitFiles", &units.join(" "), &(units, false, true)).await.map(drop)
     }
 
-    /// Has those units not started at boot any more. Nothing happens where they were not.
+    /// Disables the units, so that they do not start at boot. Does nothing for units that are not enabled.
     ///
     /// # Errors
-    /// If it refuses.
+    /// If systemd rejects the call.
     pub async fn disable(&self, units: &[&str]) -> Result<(), ManagerError> {
         type Answer = Vec<(String, String, String)>;
         self.call::<_, Answer>("DisableUnitFiles", &units.join(" "), &(units, false)).await.map(drop)
@@ -125,23 +125,23 @@ impl Manager {
     /// Starts a unit and waits until it is active, up to `deadline`.
     ///
     /// # Errors
-    /// If it does not become active.
+    /// If the unit does not become active.
     pub async fn start(&self, unit: &str, deadline: Duration) -> Result<(), ManagerError> {
         self.job("StartUnit", unit).await?.done(deadline).await
     }
 
-    /// Starts a unit, or starts it again, and waits until it is active, up to `deadline`.
+    /// Starts or restarts a unit and waits until it is active, up to `deadline`.
     ///
     /// # Errors
-    /// If it does not become active.
+    /// If the unit does not become active.
     pub async fn restart(&self, unit: &str, deadline: Duration) -> Result<(), ManagerError> {
         self.job("RestartUnit", unit).await?.done(deadline).await
     }
 
-    /// Stops a unit and waits until it has stopped, up to `deadline`. Nothing happens where there is none.
+    /// Stops a unit and waits until it has stopped, up to `deadline`. Does nothing if there is no such unit.
     ///
     /// # Errors
-    /// If it does not stop.
+    /// If the unit does not stop.
     pub async fn stop(&self, unit: &str, deadline: Duration) -> Result<(), ManagerError> {
         match self.job("StopUnit", unit).await {
             Ok(mut job) => job.done(deadline).await,
@@ -150,18 +150,18 @@ impl Manager {
         }
     }
 
-    /// Begins a job, to be waited for.
+    /// Queues a job, whose end the caller awaits.
     pub(super) async fn job(&self, method: &'static str, unit: &str) -> Result<Job, ManagerError> {
         let connection = self.connection().await?;
         let begun = within(method, CALL_DEADLINE, async {
             let manager = manager(&connection).await?;
-            // Listened for before it begins: it can be over before its call is answered.
+            // Subscribed before the call: the job can end before the call is answered.
             let removed = manager.receive_signal("JobRemoved").await?;
             let path: OwnedObjectPath = manager.call(method, &(unit, "replace")).await?;
             Ok(Job { unit: unit.to_owned(), path, removed })
         });
         let begun = async { begun.await?.map_err(|error: zbus::Error| refused(method, unit, &error)) };
-        step_async(Point::SystemdJob, away, Box::pin(begun)).await
+        step_async(Point::SystemdJob, unreachable, Box::pin(begun)).await
     }
 
     /// Sends a signal to all processes of a unit.
@@ -169,12 +169,12 @@ impl Manager {
         self.call("KillUnit", unit, &(unit, "all", signal)).await
     }
 
-    /// Freezes a unit, or lets it go on.
+    /// Freezes or thaws a unit.
     pub(super) async fn set_frozen(&self, unit: &str, is_frozen: bool) -> Result<(), ManagerError> {
         self.call(if is_frozen { "FreezeUnit" } else { "ThawUnit" }, unit, &(unit,)).await
     }
 
-    /// Forgets that a unit failed.
+    /// Resets the failed state of a unit.
     pub(super) async fn reset_failed(&self, unit: &str) -> Result<(), ManagerError> {
         match self.call("ResetFailedUnit", unit, &(unit,)).await {
             Err(error) if error.is_missing() => Ok(()),
@@ -182,26 +182,26 @@ impl Manager {
         }
     }
 
-    /// The processes of a unit.
+    /// The process ids of a unit.
     pub(super) async fn processes(&self, unit: &str) -> Result<Vec<u32>, ManagerError> {
         let processes: Vec<(String, u32, String)> = self.call("GetUnitProcesses", unit, &(unit,)).await?;
         Ok(processes.into_iter().map(|(_, pid, _)| pid).collect())
     }
 
-    /// What a service is like; a unit without a file has these properties, too.
+    /// The properties of a service; a unit without a file has properties too.
     pub(super) async fn service(&self, unit: &str) -> Result<Properties, ManagerError> {
         let path: OwnedObjectPath = self.call("LoadUnit", unit, &(unit,)).await?;
         let connection = self.connection().await?;
         let read = within("GetAll", CALL_DEADLINE, async {
             let properties = Proxy::new(&connection, DESTINATION, path, "org.freedesktop.DBus.Properties").await?;
-            // Those of all interfaces at one moment, as `systemctl show` asks for them: read one after the other, a unit that
-            // is starting could have the process of a run that it does not name yet.
+            // The properties of all interfaces in one call, as `systemctl show` does: with separate calls, a starting
+            // unit could have the process of a run whose invocation id it does not show yet.
             Ok(Properties(properties.call("GetAll", &("",)).await?))
         });
         read.await?.map_err(|error: zbus::Error| refused("GetAll", unit, &error))
     }
 
-    /// A connection of its own, to listen with.
+    /// A separate connection for listening to signals.
     pub(super) async fn listener() -> Result<Connection, ManagerError> {
         connect().await
     }
@@ -231,23 +231,23 @@ impl Manager {
             answer.body().deserialize::<R>()
         });
         let called = async { called.await?.map_err(|error| refused(method, subject, &error)) };
-        step_async(Point::SystemdCall, away, Box::pin(called)).await
+        step_async(Point::SystemdCall, unreachable, Box::pin(called)).await
     }
 
-    /// The connection, made anew where the bus went away.
+    /// The connection; reconnects if the bus went away.
     async fn connection(&self) -> Result<Connection, ManagerError> {
-        let mut held = self.connection.lock().await;
-        if let Some(connection) = held.as_ref().filter(|connection| !connection.is_closed()) {
+        let mut cached = self.connection.lock().await;
+        if let Some(connection) = cached.as_ref().filter(|connection| !connection.is_closed()) {
             return Ok(connection.clone());
         }
         let connection = connect().await?;
-        *held = Some(connection.clone());
+        *cached = Some(connection.clone());
         Ok(connection)
     }
 }
 
 impl Job {
-    /// Waits until it is over. It may be waited for again where the deadline passed.
+    /// Waits until the job has ended. May be called again after the deadline has passed.
     pub(super) async fn done(&mut self, deadline: Duration) -> Result<(), ManagerError> {
         let over = within("JobRemoved", deadline, async {
             while let Some(signal) = self.removed.next().await {
@@ -255,7 +255,7 @@ impl Job {
                 let Ok((_, path, _, result)) = body.deserialize::<(u32, OwnedObjectPath, String, String)>() else {
                     continue;
                 };
-                // It is told of all jobs, slices' among them.
+                // The signal comes for all jobs, also those of slices.
                 if path == self.path {
                     return Some(result);
                 }
@@ -265,7 +265,7 @@ impl Job {
         match over.await? {
             Some(result) if result == "done" || result == "skipped" => Ok(()),
             Some(result) => Err(ManagerError::Job { unit: self.unit.clone(), result }),
-            None => Err(ManagerError::Away("the connection was closed".to_owned())),
+            None => Err(ManagerError::Unreachable("the connection was closed".to_owned())),
         }
     }
 }
@@ -282,7 +282,7 @@ impl Properties {
         self.0.get(name).and_then(|value| T::try_from(&**value).ok()).unwrap_or_default()
     }
 
-    /// Which run of the unit it is, in hexadecimal; empty where it never ran.
+    /// The invocation id (a run of the unit), in hexadecimal; empty if the unit never ran.
     pub(super) fn invocation(&self) -> String {
         let bytes = self.0.get("InvocationID").and_then(|value| value.try_clone().ok());
         let bytes = bytes.and_then(|value| Vec::<u8>::try_from(value).ok()).unwrap_or_default();
@@ -293,11 +293,11 @@ impl Properties {
 async fn connect() -> Result<Connection, ManagerError> {
     let connected = within("Subscribe", CALL_DEADLINE, async {
         let connection = Connection::system().await?;
-        // Otherwise systemd tells of no job.
+        // Without a subscription systemd sends no signals about jobs.
         connection.call_method(Some(DESTINATION), PATH, Some(MANAGER), "Subscribe", &()).await?;
         Ok(connection)
     });
-    connected.await?.map_err(|error: zbus::Error| ManagerError::Away(error.to_string()))
+    connected.await?.map_err(|error: zbus::Error| ManagerError::Unreachable(error.to_string()))
 }
 
 async fn manager(connection: &Connection) -> zbus::Result<Proxy<'static>> {
@@ -305,12 +305,12 @@ async fn manager(connection: &Connection) -> zbus::Result<Proxy<'static>> {
 }
 
 async fn within<T>(method: &'static str, deadline: Duration, work: impl Future<Output = T>) -> Result<T, ManagerError> {
-    tokio::time::timeout(deadline, work).await.map_err(|_| ManagerError::Slow { method, deadline })
+    tokio::time::timeout(deadline, work).await.map_err(|_| ManagerError::Timeout { method, deadline })
 }
 
-/// What is not so much as asked.
-fn away(error: io::Error) -> ManagerError {
-    ManagerError::Away(error.to_string())
+/// The error for a failed connection.
+fn unreachable(error: io::Error) -> ManagerError {
+    ManagerError::Unreachable(error.to_string())
 }
 
 fn refused(method: &'static str, subject: &str, error: &zbus::Error) -> ManagerError {
@@ -321,6 +321,6 @@ fn refused(method: &'static str, subject: &str, error: &zbus::Error) -> ManagerE
             why: why.clone().unwrap_or_else(|| name.to_string()),
             name: name.to_string(),
         },
-        other => ManagerError::Away(other.to_string()),
+        other => ManagerError::Unreachable(other.to_string()),
     }
 }

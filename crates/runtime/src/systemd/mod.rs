@@ -1,7 +1,7 @@
-//! systemd: instances as services of it, its interface on D-Bus, and unit files.
+//! systemd: instances as its services, its D-Bus interface, and unit files.
 //!
-//! An instance has a unit file of its own, so that `systemctl status`, `cat` and `stop` work on it as on any service. Only
-//! that of the live slot is enabled, so after a reboot it alone comes back.
+//! An instance has a unit file, so that `systemctl status`, `cat` and `stop` work as for any service. Only the units of
+//! the live slot are enabled, so only they start after a reboot.
 
 mod events;
 mod journal;
@@ -28,18 +28,18 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long a unit may take until its program is executed.
+/// How long a unit may take to execute its program.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long killed processes may take to be gone: the kernel frees their memory first.
+/// How long killed processes may take to disappear: the kernel frees their memory first.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 const SIGKILL: i32 = 9;
 
-/// Where services of systemd are kept.
+/// The folders of the services.
 #[derive(Debug, Clone)]
 pub struct SystemdConfig {
-    /// The folder of their plans and programs.
+    /// The folder of plans and programs.
     pub root: PathBuf,
-    /// Where unit files are: `/etc/systemd/system`.
+    /// The folder of unit files: `/etc/systemd/system`.
     pub units: PathBuf,
 }
 
@@ -48,15 +48,15 @@ pub struct SystemdRuntime {
     folders: Folders,
     units: PathBuf,
     manager: Manager,
-    /// One change at a time: a port is chosen, and unit files are written and read.
+    /// Serializes changes: choosing a port, and writing and reading unit files.
     changing: Mutex<()>,
 }
 
 impl SystemdRuntime {
-    /// A runtime with that folder, which is made if it is missing. systemd is not asked yet.
+    /// Creates a runtime on the folder, which is created if missing. Does not contact systemd.
     ///
     /// # Errors
-    /// If the folder cannot be made.
+    /// If the folder cannot be created.
     pub fn new(config: SystemdConfig) -> Result<Self, RuntimeError> {
         let folders = Folders::new(config.root)?;
         program::remove_unfinished(&folders, true);
@@ -64,10 +64,10 @@ impl SystemdRuntime {
     }
 
     async fn status(&self, name: &InstanceName) -> Result<Option<InstanceStatus>, RuntimeError> {
-        // What has a folder and no plan is told of as with processes, and so removed.
+        // A folder without a plan is listed as for processes, so that it gets removed.
         let Some(plan) = self.plan(name)? else { return self.folders.status(name.clone()) };
-        let doing = format!("looking at {name}");
-        let properties = self.manager.service(&unit::name(&plan)).await.map_err(|error| told(&doing, &error))?;
+        let doing = format!("inspecting {name}");
+        let properties = self.manager.service(&unit::name(&plan)).await.map_err(|error| failed_call(&doing, &error))?;
         Ok(Some(status::of(&plan, &properties)))
     }
 
@@ -75,7 +75,7 @@ impl SystemdRuntime {
         folder::read(&self.folders.plan(name))
     }
 
-    /// The unit of an instance, where there is one.
+    /// The unit of an instance, if it has one.
     fn unit(&self, name: &InstanceName) -> Result<Option<String>, RuntimeError> {
         Ok(self.plan(name)?.map(|plan| unit::name(&plan)))
     }
@@ -84,17 +84,14 @@ impl SystemdRuntime {
         self.units.join(unit)
     }
 
-    /// Writes the variables of an instance, and its unit file where that is not as it should be.
-    fn write_unit(&self, plan: &Plan, comes_back: bool) -> Result<(), RuntimeError> {
+    /// Writes the variables of an instance, and its unit file if that has changed.
+    fn write_unit(&self, plan: &Plan, starts_at_boot: bool) -> Result<(), RuntimeError> {
         let cannot = |why: String| RuntimeError::Start { name: plan.name.clone(), why };
         let folder = self.folders.of(&plan.name);
         let path = self.path(&unit::name(plan));
-        let text = unit::file(plan, &folder, comes_back).text().map_err(|error| cannot(error.to_string()))?;
+        let text = unit::file(plan, &folder, starts_at_boot).text().map_err(|error| cannot(error.to_string()))?;
         if unit::is_others(&path, &folder) {
-            return Err(cannot(format!(
-                "{} is there, and this gapless did not write it; move it away",
-                path.display()
-            )));
+            return Err(cannot(format!("{} exists, and this gapless did not write it; move it away", path.display())));
         }
         let variables = folder.join("environment");
         write(&variables, &unit_file::environment(&plan.variables), 0o600)
@@ -109,7 +106,7 @@ impl SystemdRuntime {
 #[async_trait]
 impl Runtime for SystemdRuntime {
     async fn prepare(&self, workload: &Workload, _: ProgressSink) -> Result<String, RuntimeError> {
-        let process = process_of(workload).cloned().ok_or_else(|| failed_to("preparing", &"it is no program"))?;
+        let process = process_of(workload).cloned().ok_or_else(|| failed_to("preparing", &"it is not a program"))?;
         self.folders.blocking(move |folders| program::keep(folders, &process)).await
     }
 
@@ -125,27 +122,27 @@ impl Runtime for SystemdRuntime {
             return Ok(());
         }
         let process = process_of(&plan.service.workload).cloned();
-        let process = process.ok_or_else(|| cannot("it is no program".to_owned()))?;
+        let process = process.ok_or_else(|| cannot("it is not a program".to_owned()))?;
         let of = plan.clone();
         let before = self.unit(&plan.name)?;
         self.folders.blocking(move |folders| start::plan(folders, &of, &process)).await?;
         let written = self.plan(&plan.name)?.ok_or_else(|| cannot("its plan was not written".to_owned()))?;
         let unit = unit::name(&written);
-        let comes_back = before.as_ref().is_some_and(|before| unit::comes_back(&self.path(before)));
-        // Its port was taken by somebody else since.
+        let starts_at_boot = before.as_ref().is_some_and(|before| unit::starts_at_boot(&self.path(before)));
+        // The port, and so the unit's name, has changed: another program took the old port.
         if let Some(before) = before.filter(|before| *before != unit) {
             self.remove_unit(&plan.name, &before, Millis(0)).await?;
         }
-        self.write_unit(&written, comes_back)?;
+        self.write_unit(&written, starts_at_boot)?;
         let started = async {
             self.manager.reload().await?;
-            // A service that failed a few times is otherwise refused for a while.
+            // Without a reset, systemd rejects the start of a service that failed a few times.
             self.manager.reset_failed(&unit).await?;
             self.manager.restart(&unit, START_DEADLINE).await
         };
         match started.await {
             Err(error @ ManagerError::Job { .. }) => Err(cannot(error.to_string())),
-            other => other.map_err(|error| told(&format!("starting {}", plan.name), &error)),
+            other => other.map_err(|error| failed_call(&format!("starting {}", plan.name), &error)),
         }
     }
 
@@ -175,7 +172,7 @@ impl Runtime for SystemdRuntime {
         if let Some(unit) = self.unit(name)? {
             self.remove_unit(name, &unit, grace).await?;
         }
-        // Last, because what has a folder is an instance.
+        // Last: an instance exists as long as it has a folder.
         step(Point::UnitFolder, || removed(fs::remove_dir_all(&folder))).map_err(|error| failed(&folder, &error))?;
         self.folders.release(&name.placement)
     }
@@ -186,7 +183,7 @@ impl Runtime for SystemdRuntime {
             return Ok(());
         }
         let frozen = self.manager.set_frozen(&unit, true).await;
-        frozen.map_err(|error| told(&format!("freezing {name}"), &error))
+        frozen.map_err(|error| failed_call(&format!("freezing {name}"), &error))
     }
 
     async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
@@ -195,7 +192,7 @@ impl Runtime for SystemdRuntime {
             return Ok(());
         }
         let thawed = self.manager.set_frozen(&unit, false).await;
-        thawed.map_err(|error| told(&format!("thawing {name}"), &error))
+        thawed.map_err(|error| failed_call(&format!("thawing {name}"), &error))
     }
 
     async fn keep(&self, key: &AppKey, kept: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
@@ -203,20 +200,21 @@ impl Runtime for SystemdRuntime {
         self.folders.blocking(move |folders| program::keep_only(folders, &key, &kept)).await
     }
 
-    async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
+    async fn set_restart(&self, name: &InstanceName, starts_at_boot: bool) -> Result<(), RuntimeError> {
         let _one_at_a_time = self.changing.lock().await;
         let Some(plan) = self.plan(name)? else { return Ok(()) };
         let unit = unit::name(&plan);
         let path = self.path(&unit);
-        if !path.exists() || unit::comes_back(&path) == comes_back {
+        if !path.exists() || unit::starts_at_boot(&path) == starts_at_boot {
             return Ok(());
         }
-        let doing = format!("having {name} start at boot, or not");
-        // Before it is written: the file says what has been done.
-        let set = if comes_back { self.manager.enable(&[&unit]).await } else { self.manager.disable(&[&unit]).await };
-        set.map_err(|error| told(&doing, &error))?;
-        self.write_unit(&plan, comes_back)?;
-        self.manager.reload().await.map_err(|error| told(&doing, &error))
+        let doing = format!("enabling or disabling {name} at boot");
+        // Before the unit file is written: the file records what has been done.
+        let set =
+            if starts_at_boot { self.manager.enable(&[&unit]).await } else { self.manager.disable(&[&unit]).await };
+        set.map_err(|error| failed_call(&doing, &error))?;
+        self.write_unit(&plan, starts_at_boot)?;
+        self.manager.reload().await.map_err(|error| failed_call(&doing, &error))
     }
 
     async fn logs(
@@ -228,7 +226,7 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn events(&self) -> Result<BoxStream<'static, RuntimeEvent>, RuntimeError> {
-        events::events(self.folders.clone()).await.map_err(|error| told("listening to systemd", &error))
+        events::events(self.folders.clone()).await.map_err(|error| failed_call("listening to systemd", &error))
     }
 
     async fn listening_ports(&self, name: &InstanceName) -> Vec<u16> {
@@ -238,13 +236,13 @@ impl Runtime for SystemdRuntime {
     }
 
     async fn check(&self) -> Result<String, RuntimeError> {
-        let version = self.manager.version().await.map_err(|error| told("asking systemd", &error))?;
+        let version = self.manager.version().await.map_err(|error| failed_call("asking systemd", &error))?;
         Ok(format!("services of systemd {version}"))
     }
 }
 
 impl SystemdRuntime {
-    /// Ends the service of an instance, and removes its unit. One that somebody else wrote stays as it is.
+    /// Stops the service of an instance and removes its unit. A unit file that gapless did not write stays.
     async fn remove_unit(&self, name: &InstanceName, unit: &str, grace: Millis) -> Result<(), RuntimeError> {
         let path = self.path(unit);
         if unit::is_others(&path, &self.folders.of(name)) {
@@ -253,13 +251,13 @@ impl SystemdRuntime {
         let doing = format!("stopping {name}");
         match self.manager.job("StopUnit", unit).await {
             Ok(mut job) => {
-                if let Err(ManagerError::Slow { .. }) = job.done(grace.to_duration()).await {
-                    self.manager.kill(unit, SIGKILL).await.map_err(|error| told(&doing, &error))?;
-                    job.done(KILL_DEADLINE).await.map_err(|error| told(&doing, &error))?;
+                if let Err(ManagerError::Timeout { .. }) = job.done(grace.to_duration()).await {
+                    self.manager.kill(unit, SIGKILL).await.map_err(|error| failed_call(&doing, &error))?;
+                    job.done(KILL_DEADLINE).await.map_err(|error| failed_call(&doing, &error))?;
                 }
             }
             Err(error) if error.is_missing() => {}
-            Err(error) => return Err(told(&doing, &error)),
+            Err(error) => return Err(failed_call(&doing, &error)),
         }
         let forgotten = async {
             if path.exists() {
@@ -267,9 +265,9 @@ impl SystemdRuntime {
             }
             self.manager.reset_failed(unit).await
         };
-        forgotten.await.map_err(|error| told(&doing, &error))?;
+        forgotten.await.map_err(|error| failed_call(&doing, &error))?;
         step(Point::UnitRemove, || removed(fs::remove_file(&path))).map_err(|error| failed(&path, &error))?;
-        self.manager.reload().await.map_err(|error| told(&doing, &error))
+        self.manager.reload().await.map_err(|error| failed_call(&doing, &error))
     }
 
     async fn names(&self) -> Result<Vec<InstanceName>, RuntimeError> {
@@ -290,11 +288,11 @@ const fn process_of(workload: &Workload) -> Option<&Process> {
     }
 }
 
-/// What systemd said, in the runtime's words.
-fn told(doing: &str, error: &ManagerError) -> RuntimeError {
+/// The runtime's error for an error of systemd.
+fn failed_call(doing: &str, error: &ManagerError) -> RuntimeError {
     match error {
-        ManagerError::Away(_) => RuntimeError::Unavailable { runtime: "systemd", why: error.to_string() },
-        ManagerError::Slow { deadline, .. } => {
+        ManagerError::Unreachable(_) => RuntimeError::Unavailable { runtime: "systemd", why: error.to_string() },
+        ManagerError::Timeout { deadline, .. } => {
             RuntimeError::Timeout { runtime: "systemd", doing: doing.to_owned(), seconds: deadline.as_secs() }
         }
         ManagerError::Refused { .. } | ManagerError::Job { .. } => failed_to(doing, error),
@@ -305,7 +303,7 @@ fn failed_to(doing: &str, why: &impl ToString) -> RuntimeError {
     RuntimeError::Failed { doing: doing.to_owned(), why: why.to_string() }
 }
 
-/// Writes a file whole or not at all.
+/// Writes a file atomically.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;

@@ -1,4 +1,4 @@
-//! What the properties of a unit say of its instance.
+//! The status of an instance, from the properties of its unit.
 
 use super::manager::Properties;
 use crate::process::folder::Plan;
@@ -6,10 +6,10 @@ use crate::{Exit, InstanceState, InstanceStatus};
 use gapless_core::Timestamp;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// `ExecMainCode` of a process that ended by itself (waitid(2), `CLD_EXITED`); others were ended by a signal.
+/// `ExecMainCode` of a process that exited (waitid(2), `CLD_EXITED`); the other codes mean a signal.
 const EXITED: i32 = 1;
 
-/// The instance of that plan.
+/// The status of the instance of that plan.
 pub(super) fn of(plan: &Plan, unit: &Properties) -> InstanceStatus {
     let at = |name: &str| Timestamp(unit.number::<u64>(name) / 1000);
     let since = at("ExecMainStartTimestamp");
@@ -20,7 +20,7 @@ pub(super) fn of(plan: &Plan, unit: &Properties) -> InstanceStatus {
             out_of_memory: unit.text("Result") == "oom-kill",
             at: at("ExecMainExitTimestamp"),
         }),
-        // Also after a reboot, where its unit is not enabled.
+        // Also after a reboot, if the unit is not enabled.
         (0, _) => InstanceState::Created,
         (_, "frozen" | "freezing") => InstanceState::Frozen { since },
         _ => InstanceState::Running { address: SocketAddr::from((Ipv4Addr::LOCALHOST, plan.port)), since },

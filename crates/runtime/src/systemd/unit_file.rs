@@ -1,24 +1,24 @@
-//! Unit files as values (systemd.syntax(7)): what is written is what was meant, whatever the values hold.
+//! Unit files as values (systemd.syntax(7)), with every value escaped.
 
 use std::fmt::{Display, Write};
 
-/// A unit file that is being put together.
+/// A builder of a unit file.
 #[derive(Debug, Clone, Default)]
 pub struct UnitFile {
     text: String,
     bad: Option<BadValue>,
 }
 
-/// A value that a unit file cannot hold.
+/// A value that cannot be written into a unit file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{key}= cannot be {value:?}: a unit file has no way to write control characters there")]
+#[error("{key}= cannot be {value:?}: a unit file cannot contain control characters in this value")]
 pub struct BadValue {
     key: String,
     value: String,
 }
 
 impl UnitFile {
-    /// An empty one that begins with that comment.
+    /// A file that begins with that comment.
     #[must_use]
     pub fn new(comment: &str) -> Self {
         let lines: Vec<String> = comment.lines().map(|line| format!("# {line}\n")).collect();
@@ -32,18 +32,18 @@ impl UnitFile {
         self
     }
 
-    /// A comment above what comes next: why it is so.
+    /// A comment above the next line: its reason.
     #[must_use]
     pub fn because(mut self, why: &str) -> Self {
         let _ = writeln!(self.text, "# {why}");
         self
     }
 
-    /// A setting with that very value.
+    /// A setting with exactly this value.
     #[must_use]
     pub fn set(mut self, key: &str, value: impl Display) -> Self {
         let value = value.to_string();
-        // A backslash at the end would draw the next line to it.
+        // A backslash at the end would continue the line.
         if value.contains(char::is_control) || value.ends_with('\\') {
             let bad = BadValue { key: key.to_owned(), value: value.clone() };
             self.bad.get_or_insert(bad);
@@ -52,7 +52,7 @@ impl UnitFile {
         self
     }
 
-    /// A setting where there is a value.
+    /// A setting, if there is a value.
     #[must_use]
     pub fn set_some(self, key: &str, value: Option<impl Display>) -> Self {
         match value {
@@ -61,7 +61,7 @@ impl UnitFile {
         }
     }
 
-    /// A share in per cent, where there is one.
+    /// A percentage, if there is a value.
     #[must_use]
     pub fn percent(mut self, key: &str, value: Option<u64>) -> Self {
         if let Some(value) = value {
@@ -70,14 +70,14 @@ impl UnitFile {
         self
     }
 
-    /// A command: a program and its arguments, none of them looked into by anybody.
+    /// A command: a program and its arguments, without expansion of any of them.
     #[must_use]
     pub fn command<T: AsRef<str>>(self, key: &str, words: impl IntoIterator<Item = T>) -> Self {
-        // `:` keeps `$` from being replaced by variables.
+        // `:` disables the expansion of `$`.
         self.prefixed(key, ":", words)
     }
 
-    /// A command that runs with all privileges, whatever the unit forbids.
+    /// A command that runs with full privileges, without the unit's restrictions.
     #[must_use]
     pub fn privileged_command<T: AsRef<str>>(self, key: &str, words: impl IntoIterator<Item = T>) -> Self {
         self.prefixed(key, "+:", words)
@@ -89,10 +89,10 @@ impl UnitFile {
         self
     }
 
-    /// The whole file.
+    /// The text of the file.
     ///
     /// # Errors
-    /// If a value cannot be written.
+    /// If a value cannot be escaped.
     pub fn text(self) -> Result<String, BadValue> {
         match self.bad {
             Some(bad) => Err(bad),
@@ -101,7 +101,7 @@ impl UnitFile {
     }
 }
 
-/// A word as systemd splits it: in quotes, with C's escapes, and `%` doubled, which would be a specifier.
+/// Quotes a word for systemd: in quotes, with C's escapes, and `%` doubled, which would start a specifier.
 fn quoted(word: &str) -> String {
     let mut text = String::from('"');
     for c in word.chars() {
@@ -118,8 +118,8 @@ fn quoted(word: &str) -> String {
     text
 }
 
-/// A file of variables (systemd.exec(5), `EnvironmentFile=`): within double quotes everything stands for itself but for
-/// four characters, line breaks included.
+/// A file of variables (systemd.exec(5), `EnvironmentFile=`). Within double quotes all characters are literal, also
+/// line breaks, except four that need a backslash.
 pub(super) fn environment<'a>(variables: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
     let mut text = String::new();
     for (name, value) in variables {
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_argument_is_one_word_whatever_it_holds() {
+    fn argument_is_quoted_as_one_word() {
         let file =
             UnitFile::default().command("ExecStart", ["/bin/echo", "a b", "50%", "\"$HOME\"", "\\", "a\nUser=root"]);
         let expected = "ExecStart=:\"/bin/echo\" \"a b\" \"50%%\" \"\\\"$HOME\\\"\" \"\\\\\" \"a\\x0aUser=root\"\n";
@@ -148,14 +148,14 @@ mod tests {
     }
 
     #[test]
-    fn a_value_cannot_bring_a_setting_of_its_own() {
+    fn value_cannot_inject_a_setting() {
         let file = UnitFile::default().section("Service").set("WorkingDirectory", "/tmp\nUser=root");
         assert!(file.text().unwrap_err().to_string().contains("WorkingDirectory"));
         assert!(UnitFile::default().set("WorkingDirectory", "/tmp\\").text().is_err());
     }
 
     #[test]
-    fn a_variable_may_hold_anything() {
+    fn variable_may_contain_any_character() {
         let (name, value) = ("A".to_owned(), "a \"b\" $c `d`\ne\\".to_owned());
         assert_eq!(environment([(&name, &value)]), "A=\"a \\\"b\\\" \\$c \\`d\\`\ne\\\\\"\n");
     }

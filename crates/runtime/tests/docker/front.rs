@@ -1,4 +1,4 @@
-//! A socket in front of the Engine's: it tells what the Engine is asked, and may answer in its place.
+//! A socket in front of the Engine's: records each request, and may answer in the Engine's place.
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
@@ -6,15 +6,15 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 
-/// What is answered to a request's first line in place of the Engine: a status, and a message.
+/// An answer in place of the Engine's to a request's first line: a status and a message.
 type Answer = dyn Fn(&str) -> Option<(u16, String)> + Send + Sync;
 
-/// Listens there. What is told comes with the connection that it was asked on.
+/// Listens at that path. Each recorded line comes with the number of its connection.
 pub fn listen(
     path: &Path,
     answer: impl Fn(&str) -> Option<(u16, String)> + Send + Sync + 'static,
 ) -> mpsc::Receiver<(String, UnixStream)> {
-    let (tell, asked) = mpsc::channel();
+    let (requests, asked) = mpsc::channel();
     let answer: Arc<Answer> = Arc::new(answer);
     let listener = UnixListener::bind(path).unwrap();
     std::thread::spawn(move || {
@@ -25,19 +25,24 @@ pub fn listen(
                 let _ = io::copy(&mut from, &mut to);
                 let _ = to.shutdown(Shutdown::Both);
             });
-            let (tell, answer) = (tell.clone(), answer.clone());
-            std::thread::spawn(move || pass(client, engine, &tell, &*answer));
+            let (requests, answer) = (requests.clone(), answer.clone());
+            std::thread::spawn(move || pass(client, engine, &requests, &*answer));
         }
     });
     asked
 }
 
-fn pass(mut client: UnixStream, mut engine: UnixStream, tell: &mpsc::Sender<(String, UnixStream)>, answer: &Answer) {
+fn pass(
+    mut client: UnixStream,
+    mut engine: UnixStream,
+    requests: &mpsc::Sender<(String, UnixStream)>,
+    answer: &Answer,
+) {
     let mut piece = [0; 4096];
     while let Ok(count @ 1..) = client.read(&mut piece) {
         let text = String::from_utf8_lossy(&piece[..count]);
         if let Some(line) = text.lines().next().filter(|line| line.ends_with(" HTTP/1.1")) {
-            let _ = tell.send((line.to_owned(), client.try_clone().unwrap()));
+            let _ = requests.send((line.to_owned(), client.try_clone().unwrap()));
             if let Some((status, message)) = answer(line) {
                 let body = format!("{{\"message\":\"{message}\"}}");
                 let head = format!("HTTP/1.1 {status} Status\r\nContent-Type: application/json\r\n");

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// An image of nothing but the probe, built once a test run.
+/// The name of an image with only the probe, built once per test run.
 pub fn image() -> &'static str {
     static BUILT: OnceLock<()> = OnceLock::new();
     const TAG: &str = "gapless-probe:latest";
@@ -21,7 +21,7 @@ pub fn image() -> &'static str {
     TAG
 }
 
-/// An image that takes that many bytes, which no compression makes fewer.
+/// Builds an image of that many incompressible bytes.
 pub fn big_image(tag: &str, bytes: u64) {
     let folder = tempfile::tempdir().unwrap();
     let mut random = std::io::Read::take(std::fs::File::open("/dev/urandom").unwrap(), bytes);
@@ -42,7 +42,7 @@ fn build(tag: &str, folder: &Path, dockerfile: &str) {
     assert!(tar.wait().unwrap().success());
 }
 
-/// A call of the Engine's API; what it answers.
+/// Calls the Engine's API and returns the answer.
 pub fn engine_api(method: &str, path: &str, headers: &[&str], body: Stdio) -> String {
     let mut command = Command::new("curl");
     command.args(["-sf", "-X", method, "--unix-socket", "/var/run/docker.sock", "--data-binary", "@-"]);

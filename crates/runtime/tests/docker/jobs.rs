@@ -1,4 +1,4 @@
-//! Containers that are run to their end, on the real Engine: nothing of them stays, whoever began them.
+//! Containers that run to their end, on the real Engine: all are removed, also those of a killed server.
 
 use super::{front, images::image, owner, runtime};
 use bollard::Docker;
@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// what a server that was killed had begun stayed for ever.
+/// containers of a killed server's jobs were never removed.
 #[tokio::test]
-async fn what_jobs_of_a_killed_server_left_is_removed_and_nothing_else() {
+async fn only_leftover_jobs_of_a_killed_server_are_removed() {
     let docker = Docker::connect_with_unix_defaults().unwrap();
     let (own, other) = (owner("jobs"), owner("jobs-of-another"));
     let named = |what: &str| format!("test-job-{what}-{}", std::process::id());
@@ -31,27 +31,27 @@ async fn what_jobs_of_a_killed_server_left_is_removed_and_nothing_else() {
     let runtime = Arc::new(runtime(&own));
     let folder = tempfile::tempdir().unwrap();
     let job = job(named("under-way"), folder.path());
-    let under_way = tokio::spawn({
+    let in_progress = tokio::spawn({
         let runtime = runtime.clone();
         async move { runtime.run_job(&job, |_| {}).await }
     });
     until(&docker, &named("under-way"), true).await;
 
-    runtime.remove_left_jobs().await;
+    runtime.remove_leftover_jobs().await;
     let is_there = async |what: &str| exists(&docker, &named(what)).await;
-    assert!(!is_there("left").await, "it is left over");
-    assert!(is_there("foreign").await, "that of another owner is gone");
-    assert!(is_there("under-way").await, "one that is under way was removed");
+    assert!(!is_there("left").await, "the leftover container exists");
+    assert!(is_there("foreign").await, "the container of another owner is gone");
+    assert!(is_there("under-way").await, "the container of a job in progress was removed");
 
-    under_way.abort();
+    in_progress.abort();
     until(&docker, &named("under-way"), false).await;
     let options = RemoveContainerOptionsBuilder::new().force(true).build();
     docker.remove_container(&named("foreign"), Some(options)).await.unwrap();
 }
 
-/// what it says of a container that runs is an exit code of 0.
+/// the Engine reports the exit code 0 for a container that still runs.
 #[tokio::test]
-async fn a_job_whose_output_the_engine_breaks_off_has_not_ended() {
+async fn job_has_not_ended_when_its_output_breaks_off() {
     let docker = Docker::connect_with_unix_defaults().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
@@ -60,13 +60,13 @@ async fn a_job_whose_output_the_engine_breaks_off_has_not_ended() {
     let runtime = DockerRuntime::connect(config).unwrap();
     let name = format!("test-job-broken-off-{}", std::process::id());
     let job = job(name.clone(), folder.path());
-    let (tell, told) = mpsc::channel();
-    let running = tokio::spawn(async move { runtime.run_job(&job, |text| drop(tell.send(text.to_vec()))).await });
+    let (sender, output) = mpsc::channel();
+    let running = tokio::spawn(async move { runtime.run_job(&job, |text| drop(sender.send(text.to_vec()))).await });
     let breaking_off = tokio::task::spawn_blocking(move || {
         let is = |what: &'static str| move |(line, _): &(String, UnixStream)| line.contains(what);
         let next = |what| std::iter::from_fn(|| asked.recv_timeout(DEADLINE).ok()).find(is(what)).unwrap().1;
         let attached = next("/attach");
-        assert_eq!(told.recv_timeout(DEADLINE).unwrap(), b"it begins\n");
+        assert_eq!(output.recv_timeout(DEADLINE).unwrap(), b"probe started\n");
         attached.shutdown(Shutdown::Both).unwrap();
         next("/json");
     });
@@ -77,7 +77,7 @@ async fn a_job_whose_output_the_engine_breaks_off_has_not_ended() {
     docker.remove_container(&name, None).await.unwrap();
 }
 
-/// A job that goes on until it is killed.
+/// A job that runs until it is killed.
 fn job(name: String, folder: &Path) -> Job {
     Job {
         name,
@@ -95,7 +95,7 @@ async fn exists(docker: &Docker, name: &str) -> bool {
 async fn until(docker: &Docker, name: &str, is_there: bool) {
     let give_up_at = Instant::now() + DEADLINE;
     while exists(docker, name).await != is_there {
-        assert!(Instant::now() < give_up_at, "{name}: is it there? not {is_there} within {DEADLINE:?}");
+        assert!(Instant::now() < give_up_at, "{name}: existence is not {is_there} within {DEADLINE:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -37,7 +37,7 @@ fn runtime(owner: &str) -> DockerRuntime {
     DockerRuntime::connect(DockerConfig { owner: owner.into(), ..DockerConfig::default() }).unwrap()
 }
 
-/// An owner that no other test run has.
+/// An owner that is unique to this test run.
 fn owner(name: &str) -> String {
     format!("{name}-{}", std::process::id())
 }
@@ -53,13 +53,14 @@ async fn plan(runtime: &DockerRuntime, app: &str, service: Service) -> InstanceP
 }
 
 #[tokio::test]
-async fn the_docker_runtime_conforms() {
+async fn docker_runtime_passes_conformance() {
     let owner = owner("conforms");
     Subject { make: || runtime(&owner), key: key("conformance"), service: service(image()) }.all().await;
 }
 
+/// Failure B5: an instance dies after its checks.
 #[tokio::test]
-async fn b5_an_out_of_memory_kill_is_seen_as_one() {
+async fn out_of_memory_kill_is_reported() {
     let runtime = runtime(&owner("oom"));
     let mut service = service(image());
     service.resources.memory_bytes = Some(32 << 20);
@@ -72,7 +73,7 @@ async fn b5_an_out_of_memory_kill_is_seen_as_one() {
 }
 
 #[tokio::test]
-async fn everything_that_a_plan_says_is_applied() {
+async fn container_has_all_settings_of_its_plan() {
     let runtime = runtime(&owner("applied"));
     let data = tempfile::tempdir().unwrap();
     let mut service = service(image());
@@ -95,7 +96,11 @@ async fn everything_that_a_plan_says_is_applied() {
         let seen = docker.inspect_container(&plan.name.to_string(), None).await.unwrap();
         seen.host_config.unwrap().restart_policy.unwrap().name
     };
-    assert_eq!(policy().await, Some(RestartPolicyNameEnum::NO), "what is not live must not come back by itself");
+    assert_eq!(
+        policy().await,
+        Some(RestartPolicyNameEnum::NO),
+        "a slot that is not live must not start after a reboot"
+    );
     runtime.set_restart(&plan.name, true).await.unwrap();
     assert_eq!(policy().await, Some(RestartPolicyNameEnum::UNLESS_STOPPED));
     let seen = docker.inspect_container(&plan.name.to_string(), None).await.unwrap();
@@ -104,7 +109,7 @@ async fn everything_that_a_plan_says_is_applied() {
     assert_eq!((host.memory, host.memory_swap, host.nano_cpus), (Some(64 << 20), Some(64 << 20), Some(500_000_000)));
     assert_eq!(host.binds.unwrap(), [format!("{}:/data:ro", data.path().display())]);
     assert_eq!(host.log_config.unwrap().config.unwrap()["max-file"], "2");
-    assert_eq!(host.port_bindings.unwrap_or_default().len(), 0, "nothing is published");
+    assert_eq!(host.port_bindings.unwrap_or_default().len(), 0, "no port is published");
     assert_eq!(config.user.as_deref(), Some("65534:65534"));
     let variables = config.env.unwrap();
     assert!(variables.contains(&"OWN=a b;$(id)".to_owned()) && variables.contains(&"GAPLESS_SLOT=green".to_owned()));
@@ -112,8 +117,9 @@ async fn everything_that_a_plan_says_is_applied() {
     assert_eq!((labels["dev.gapless.app"].as_str(), labels["dev.gapless.slot"].as_str()), ("test-applied", "green"));
 }
 
+/// Failure C2: containers of others.
 #[tokio::test]
-async fn c2_a_container_of_somebody_else_is_neither_listed_nor_stopped_nor_used() {
+async fn foreign_container_is_never_listed_stopped_or_used() {
     let (mine, theirs) = (runtime(&owner("mine")), runtime(&owner("theirs")));
     let foreign = plan(&theirs, "test-foreign", service(image())).await;
     theirs.start(&foreign).await.unwrap();
@@ -125,8 +131,9 @@ async fn c2_a_container_of_somebody_else_is_neither_listed_nor_stopped_nor_used(
     theirs.stop(&foreign.name, GRACE).await.unwrap();
 }
 
+/// Failure C1: retained images.
 #[tokio::test]
-async fn c_images_that_are_kept_have_a_tag_and_lose_it_when_they_are_not() {
+async fn retained_images_have_a_tag_until_they_are_dropped() {
     let owner = owner("Keeps");
     let runtime = runtime(&owner);
     let id = runtime.prepare(&service(image()).workload, std::sync::Arc::new(|_| {})).await.unwrap();
@@ -150,12 +157,12 @@ async fn c_images_that_are_kept_have_a_tag_and_lose_it_when_they_are_not() {
     );
     runtime.keep(&key, &kept(&[])).await.unwrap();
     assert_eq!(tags(), Vec::<String>::new());
-    // One that somebody has removed is no reason to fail.
+    // An image that somebody removed is no reason to fail.
     runtime.keep(&key, &[(5, Artifacts::only("sha256:".to_owned() + &"0".repeat(64)))].into()).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_network_that_was_removed_is_made_again() {
+async fn removed_network_is_recreated() {
     let network = format!("gapless-test-{}", std::process::id());
     let config = DockerConfig { owner: owner("network"), network: network.clone(), ..DockerConfig::default() };
     let runtime = DockerRuntime::connect(config).unwrap();
@@ -169,15 +176,15 @@ async fn a_network_that_was_removed_is_made_again() {
     }
 }
 
-/// nothing could be started or stopped until somebody removed one of them.
+/// with two networks of one name, no instance could be started or stopped until one was removed by hand.
 #[tokio::test]
-async fn a_network_that_is_there_twice_is_made_one() {
+async fn duplicate_network_is_removed() {
     let (owner, network) = (owner("twice"), format!("gapless-twice-{}", std::process::id()));
     let docker = Docker::connect_with_unix_defaults().unwrap();
     for _ in 0..2 {
         let labels = HashMap::from([("dev.gapless.network".to_owned(), owner.clone())]);
         let request = NetworkCreateRequest { name: network.clone(), labels: Some(labels), ..Default::default() };
-        // Newer Engines refuse the second one.
+        // Newer Engines reject the second network.
         let _ = docker.create_network(request).await;
     }
     let config = DockerConfig { owner, network: network.clone(), ..DockerConfig::default() };
@@ -189,9 +196,9 @@ async fn a_network_that_is_there_twice_is_made_one() {
     docker.remove_network(&network).await.unwrap();
 }
 
-/// an Engine that was killed at the wrong moment says that for ever, once it is back.
+/// an Engine that was killed at the wrong moment rejects every later start of that container.
 #[tokio::test]
-async fn a2_a_container_that_cannot_be_started_again_is_made_anew() {
+async fn container_is_recreated_when_it_cannot_be_restarted() {
     let docker = Docker::connect_with_unix_defaults().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
@@ -218,15 +225,15 @@ async fn a2_a_container_that_cannot_be_started_again_is_made_anew() {
 }
 
 #[tokio::test]
-async fn whether_containers_outlive_the_engine_is_told() {
+async fn check_says_if_containers_outlive_the_engine() {
     let info = Docker::connect_with_local_defaults().unwrap().info().await.unwrap();
-    let outlive = if info.live_restore_enabled == Some(true) { "containers go on" } else { "containers end" };
-    let told = runtime(&owner("told")).check().await.unwrap();
-    assert!(told.contains("Engine ") && told.contains(outlive), "{told}");
+    let outlive = if info.live_restore_enabled == Some(true) { "containers keep running" } else { "containers end" };
+    let description = runtime(&owner("doctor")).check().await.unwrap();
+    assert!(description.contains("Engine ") && description.contains(outlive), "{description}");
 }
 
 #[tokio::test]
-async fn an_engine_that_is_away_is_told_with_what_to_do() {
+async fn unreachable_engine_is_reported_with_a_remedy() {
     let folder = tempfile::tempdir().unwrap();
     let config = DockerConfig { socket: Some(folder.path().join("docker.sock")), ..DockerConfig::default() };
     let runtime = DockerRuntime::connect(config).unwrap();

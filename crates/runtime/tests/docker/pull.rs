@@ -1,4 +1,4 @@
-//! Pulling: private registries, registries that are away, and a disk that is full.
+//! Pulling: private registries, unreachable registries, and a full disk.
 
 use crate::images::{big_image, engine_api, image};
 use crate::{owner, runtime, service};
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Debian's registry, on a free port, with users.
+/// Debian's registry on a free port, with authentication.
 struct Registry {
     process: Child,
     address: String,
@@ -45,7 +45,7 @@ impl Registry {
         Registry { process, address: format!("127.0.0.1:{port}"), _folder: folder }
     }
 
-    /// Pushes an image, removes it from the host, and says how it is referred to.
+    /// Pushes an image, removes it from the host, and returns its reference.
     fn push(&self, image: &str) -> String {
         let name = format!("{}/team/probe", self.address);
         engine_api("POST", &format!("/images/{image}/tag?repo={name}&tag=1"), &[], Stdio::null());
@@ -55,7 +55,7 @@ impl Registry {
         format!("{name}:1")
     }
 
-    /// Writes a Docker configuration that may pull from it.
+    /// Writes a Docker configuration with credentials for this registry.
     fn log_in(&self, folder: &Path) {
         let auth = base64("deployer:secret");
         let auths = format!(r#"{{"auths": {{"{}": {{"auth": "{auth}"}}}}}}"#, self.address);
@@ -75,8 +75,9 @@ fn base64(text: &str) -> String {
     ::base64::engine::general_purpose::URL_SAFE.encode(text)
 }
 
+/// Failure C5: registries.
 #[tokio::test]
-async fn c5_a_private_registry_is_used_with_docker_s_own_credentials() {
+async fn private_registry_is_used_with_docker_credentials() {
     let (registry, folder) = (Registry::start(), tempfile::tempdir().unwrap());
     let reference = registry.push(image());
     std::fs::write(folder.path().join("config.json"), "{}").unwrap();
@@ -91,7 +92,7 @@ async fn c5_a_private_registry_is_used_with_docker_s_own_credentials() {
     registry.log_in(folder.path());
     let id = prepare().await.unwrap();
     assert!(id.starts_with("sha256:"), "{id}");
-    assert_eq!(prepare().await.unwrap(), id, "what is on the host is taken as it is");
+    assert_eq!(prepare().await.unwrap(), id, "a local image is used unchanged");
 
     let missing = service(&format!("{}/team/nosuch:1", registry.address)).workload;
     let error = runtime.prepare(&missing, Arc::new(|_| {})).await.unwrap_err().to_string();
@@ -99,12 +100,13 @@ async fn c5_a_private_registry_is_used_with_docker_s_own_credentials() {
     remove_image(&reference).await;
 }
 
+/// Failure C5: registries.
 #[tokio::test]
-async fn c5_a_credential_helper_is_asked() {
+async fn credential_helper_is_used() {
     use std::os::unix::fs::PermissionsExt;
     let (registry, folder) = (Registry::start(), tempfile::tempdir().unwrap());
     let reference = registry.push(image());
-    // Helpers are found in PATH, which is this whole process's: a name of this test's own keeps others out of it.
+    // Helpers are found in PATH, which belongs to the whole process: a unique name keeps other tests out of it.
     let helper = PathBuf::from("/usr/local/bin").join(format!("docker-credential-gapless-test-{}", std::process::id()));
     std::fs::write(&helper, "#!/bin/sh\nread host\necho '{\"Username\": \"deployer\", \"Secret\": \"secret\"}'\n")
         .unwrap();
@@ -120,14 +122,15 @@ async fn c5_a_credential_helper_is_asked() {
     remove_image(&reference).await;
 }
 
+/// Failure C5: registries.
 #[tokio::test]
-async fn c5_a_registry_that_is_away_is_told() {
+async fn unreachable_registry_is_reported() {
     let runtime = runtime(&owner("away"));
     let error = runtime.prepare(&service("127.0.0.1:1/probe:1").workload, Arc::new(|_| {})).await.unwrap_err();
     assert!(error.to_string().contains("127.0.0.1:1 does not answer"), "{error}");
 }
 
-/// A Docker Engine of a test's own, whose disk is as small as the test wants.
+/// A Docker Engine for one test, with a disk of a chosen size.
 struct SmallEngine {
     process: Child,
     folder: tempfile::TempDir,
@@ -185,8 +188,9 @@ fn mount(arguments: &[&str], at: &Path) {
     assert!(mounted.success(), "this test mounts a small disk, and needs to be root for it");
 }
 
+/// Failures A16 and C4: a full disk.
 #[tokio::test]
-async fn a16_a_disk_that_is_full_during_a_pull_is_told_and_with_room_again_it_goes_on() {
+async fn pull_continues_when_a_full_disk_has_space_again() {
     let (registry, folder) = (Registry::start(), tempfile::tempdir().unwrap());
     let tag = format!("gapless-test-big:{}", std::process::id());
     big_image(&tag, 48 << 20);

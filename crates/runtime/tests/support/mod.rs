@@ -1,4 +1,4 @@
-//! What tests of the process runtime begin with.
+//! Helpers for tests of the process runtime.
 
 use gapless_core::spec::{Process, Service, Workload};
 use gapless_core::{AppKey, InstanceName, PlacementId, ServiceName, Slot};
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// An example of this crate, which cargo builds beside its tests.
+/// The path of an example of this crate, which cargo builds beside its tests.
 pub fn example(name: &str) -> PathBuf {
     let mut folder = std::env::current_exe().unwrap();
     folder.pop();

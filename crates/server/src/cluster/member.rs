@@ -64,7 +64,7 @@ impl Member {
         let key = format!("/gapless/servers/{}", self.name);
         let give_up_at = Instant::now() + PREDECESSOR_GONE_WITHIN;
         loop {
-            let entry = match session.hold(&key, &self.encode()).await {
+            let entry = match session.acquire(&key, &self.encode()).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(entry)) => entry,
                 // It ends with the session, if it does not pass.

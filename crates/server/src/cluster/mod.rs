@@ -18,7 +18,7 @@ use crate::records::RecordError;
 use futures_util::StreamExt;
 use gapless_plane::DataPlane;
 use gapless_plane::builtin::{Builtin, Supervisor};
-use gapless_store::{EtcdConfig, EtcdStore, Held, Session, Store, StoreError};
+use gapless_store::{EtcdConfig, EtcdStore, LeasedKey, Session, Store, StoreError};
 use member::{LEASE_TTL, Member};
 use peers::{Incoming, Outgoing};
 use std::future::Future;
@@ -142,7 +142,7 @@ impl Server<'_> {
         let mut ready = Some(ready);
         let mut followed: Option<Member> = None;
         loop {
-            let entry = match session.hold(LEADER_KEY, &self.this.encode()).await {
+            let entry = match session.acquire(LEADER_KEY, &self.this.encode()).await {
                 Ok(Ok(held)) => return self.lead(store, session, &held, supervisor, ready).await,
                 Ok(Err(entry)) => entry,
                 Err(error) => {
@@ -218,7 +218,7 @@ impl Server<'_> {
         &self,
         store: &EtcdStore,
         session: &Session,
-        held: &Held,
+        held: &LeasedKey,
         supervisor: Option<Arc<Supervisor>>,
         ready: Option<impl FnOnce()>,
     ) -> Result<Ended, ServerError> {

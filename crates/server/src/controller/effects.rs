@@ -10,7 +10,7 @@ use gapless_core::hook::Hook;
 use gapless_core::machine::State;
 use gapless_core::spec::{HostPorts, Workload};
 use gapless_core::{Action, AppKey, Artifacts, InstanceName, Millis, Placement};
-use gapless_runtime::{InstancePlan, Peer, ProgressSink, Runtime, RuntimeError};
+use gapless_runtime::{InstancePlan, ProgressSink, Runtime, RuntimeError, SiblingService};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
@@ -457,7 +457,8 @@ async fn prepare(runtime: &dyn Runtime, workload: &Workload, sink: &ProgressSink
 fn plan(name: &InstanceName, placement: &Placement) -> Option<InstancePlan> {
     let service = placement.service(&name.service)?.clone();
     let peers = placement.spec.services.iter().filter(|_| placement.spec.has_several_services());
-    let peers = peers.map(|(name, service)| (name.clone(), Peer { port: service.port, replicas: service.replicas }));
+    let peers =
+        peers.map(|(name, service)| (name.clone(), SiblingService { port: service.port, replicas: service.replicas }));
     Some(InstancePlan {
         name: name.clone(),
         release: placement.release,

@@ -54,7 +54,7 @@ impl Output {
 
     /// What [`Output::piece`] puts lines together in.
     pub(super) const fn lines() -> Lines {
-        Lines::of_at_most(LINE_BYTES_MAX)
+        Lines::bounded(LINE_BYTES_MAX)
     }
 
     /// Takes a piece of what comes.

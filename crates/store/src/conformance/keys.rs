@@ -1,9 +1,9 @@
-//! Keys and values: what is read is what was put, and a prefix finds exactly the keys that begin with it.
+//! Keys and values: a read returns what was put, and a prefix finds exactly the keys that begin with it.
 
 use super::{commit, keys_under, revision};
 use crate::{Entry, KEY_BYTES_MAX, Store, StoreError, TXN_BYTES_MAX, Txn, VALUE_BYTES_MAX};
 
-pub(super) async fn are_read_back_as_they_were_put(store: &impl Store) {
+pub(super) async fn are_returned_as_they_were_put(store: &impl Store) {
     assert_eq!(store.get("/a").await.unwrap(), None, "a fresh store is empty");
     assert_eq!(store.range("").await.unwrap().entries, []);
 
@@ -22,13 +22,13 @@ pub(super) async fn are_found_by_prefix_exactly_and_in_order(store: &impl Store)
     for key in sorted.iter().rev() {
         commit(store, Txn::new().put(*key, *key)).await;
     }
-    assert_eq!(keys_under(store, "").await, sorted, "the empty prefix finds all, in the order of bytes");
+    assert_eq!(keys_under(store, "").await, sorted, "the empty prefix finds all keys, ordered by bytes");
     assert_eq!(keys_under(store, "/a/").await, ["/a/", "/a/1", "/a/10", "/a/2"]);
     assert_eq!(keys_under(store, "/a/1").await, ["/a/1", "/a/10"], "a prefix need not end at a slash");
     assert_eq!(keys_under(store, "/b").await, ["/b"]);
     assert_eq!(keys_under(store, "a").await, ["a"], "upper and lower case are not the same");
     assert_eq!(keys_under(store, "/c").await, [""; 0]);
-    assert_eq!(keys_under(store, "b").await, [""; 0], "nothing lies behind the last key");
+    assert_eq!(keys_under(store, "b").await, [""; 0], "there is no key after the last one");
 }
 
 pub(super) async fn of_special_characters_are_only_themselves(store: &impl Store) {
@@ -71,7 +71,7 @@ pub(super) async fn of_special_characters_are_only_themselves(store: &impl Store
     }
 }
 
-pub(super) async fn that_are_none_are_refused(store: &impl Store) {
+pub(super) async fn are_rejected_if_invalid(store: &impl Store) {
     let before = revision(store).await;
     let long = "k".repeat(KEY_BYTES_MAX + 1);
     for bad in ["", "a\0b", "\0", &long] {
@@ -89,7 +89,7 @@ pub(super) async fn that_are_none_are_refused(store: &impl Store) {
             is_refused(store.watch(bad, 0).await.map(drop));
         }
     }
-    assert_eq!((keys_under(store, "").await, revision(store).await), (vec![], before), "nothing was done");
+    assert_eq!((keys_under(store, "").await, revision(store).await), (vec![], before), "nothing was changed");
 
     let longest = "k".repeat(KEY_BYTES_MAX);
     commit(store, Txn::new().put(longest.as_str(), "x")).await;

@@ -1,4 +1,4 @@
-//! Watches: every change once, in order, from where one asks; or an error, never a gap.
+//! Watches: every change exactly once, in order, from the requested revision on; or an error, never a gap.
 
 use super::{Changes, commit, next, next_batch, revision};
 use crate::{Entry, Outcome, Store, StoreError, Txn, WatchEvent};
@@ -17,7 +17,7 @@ fn delete(key: &str) -> WatchEvent {
     WatchEvent::Delete { key: key.to_owned() }
 }
 
-pub(super) async fn see_what_was_before_and_what_comes(store: &impl Store) {
+pub(super) async fn receive_past_and_future_changes(store: &impl Store) {
     let first = commit(store, Txn::new().put("/a", "1")).await;
     let mut changes = watch(store, "", first).await;
     assert_eq!(next_batch(&mut changes).await.events, [put("/a", "1", first, first)], "the past");
@@ -28,7 +28,7 @@ pub(super) async fn see_what_was_before_and_what_comes(store: &impl Store) {
     let gone = next_batch(&mut changes).await;
     assert_eq!((gone.revision, gone.events), (third, vec![delete("/a")]));
 
-    // One that waits before there is anything to see.
+    // Waits before there is a change.
     let (batch, fourth) = tokio::join!(next_batch(&mut changes), async {
         tokio::task::yield_now().await;
         commit(store, Txn::new().put("/a", "4")).await
@@ -36,7 +36,7 @@ pub(super) async fn see_what_was_before_and_what_comes(store: &impl Store) {
     assert_eq!((batch.revision, batch.events), (fourth, vec![put("/a", "4", fourth, fourth)]));
 }
 
-pub(super) async fn have_one_batch_a_revision_in_the_order_of_the_transaction(store: &impl Store) {
+pub(super) async fn have_one_batch_per_revision_in_transaction_order(store: &impl Store) {
     let first = commit(store, Txn::new().put("/c", "1").put("/a", "1")).await;
     let second = commit(store, Txn::new().put("/b", "2").delete("/c").put("/a", "2")).await;
     let mut changes = watch(store, "", first).await;
@@ -48,7 +48,7 @@ pub(super) async fn have_one_batch_a_revision_in_the_order_of_the_transaction(st
     assert_eq!(batch.events, [put("/b", "2", second, second), delete("/c"), put("/a", "2", first, second)]);
 }
 
-pub(super) async fn see_only_their_prefix(store: &impl Store) {
+pub(super) async fn receive_only_their_prefix(store: &impl Store) {
     let first = commit(store, Txn::new().put("/a/1", "x").put("/b/1", "x")).await;
     commit(store, Txn::new().put("/b/2", "x").put("/a", "x").put("/aa", "x").put("x/a/", "x")).await;
     let third = commit(store, Txn::new().delete("/b/1").delete("/a/1")).await;
@@ -58,7 +58,7 @@ pub(super) async fn see_only_their_prefix(store: &impl Store) {
     assert_eq!((batch.revision, batch.events), (third, vec![delete("/a/1")]), "the second has nothing for it");
 }
 
-pub(super) async fn begin_at_the_revision_asked_for(store: &impl Store) {
+pub(super) async fn start_at_the_requested_revision(store: &impl Store) {
     let base = revision(store).await;
     for n in 1..=4 {
         commit(store, Txn::new().put("/a", n.to_string())).await;
@@ -66,7 +66,7 @@ pub(super) async fn begin_at_the_revision_asked_for(store: &impl Store) {
     for (from, first) in [(0, base + 1), (base + 1, base + 1), (base + 3, base + 3), (base + 4, base + 4)] {
         assert_eq!(next_batch(&mut watch(store, "", from).await).await.revision, first, "from {from}");
     }
-    // What a reading of the range is followed by, and what is still to come.
+    // Continues after a read of the range, and gets later changes.
     let mut following = watch(store, "", revision(store).await + 1).await;
     let mut later = watch(store, "", base + 6).await;
     for n in 5..=6 {
@@ -76,7 +76,7 @@ pub(super) async fn begin_at_the_revision_asked_for(store: &impl Store) {
     assert_eq!(next_batch(&mut later).await.revision, base + 6);
 }
 
-pub(super) async fn do_not_see_conflicts_and_changes_of_nothing(store: &impl Store) {
+pub(super) async fn receive_no_conflicts_and_no_empty_changes(store: &impl Store) {
     let mut changes = watch(store, "", revision(store).await + 1).await;
     commit(store, Txn::new().delete("/none")).await;
     assert_eq!(store.commit(Txn::new().expect("/none", 7).put("/a", "x")).await.unwrap(), Outcome::Conflict);
@@ -85,7 +85,7 @@ pub(super) async fn do_not_see_conflicts_and_changes_of_nothing(store: &impl Sto
     assert_eq!((batch.revision, batch.events), (at, vec![put("/a", "x", at, at)]));
 }
 
-pub(super) async fn beside_each_other_see_the_same(store: &impl Store) {
+pub(super) async fn receive_the_same_when_concurrent(store: &impl Store) {
     const CHANGES: u64 = 50;
     let base = revision(store).await;
     let mut watches = Vec::new();
@@ -114,7 +114,7 @@ pub(super) async fn read_a_long_history_without_a_gap(store: &impl Store) {
     const CHANGES: u64 = 300;
     let base = revision(store).await;
     for n in 0..CHANGES {
-        // Of which the watched are few, with long stretches of others between them.
+        // Few keys are watched, with long stretches of other keys between them.
         let key = if n % 100 == 99 { "/watched" } else { "/other" };
         commit(store, Txn::new().put(key, n.to_string())).await;
     }
@@ -128,20 +128,20 @@ pub(super) async fn read_a_long_history_without_a_gap(store: &impl Store) {
     }
 }
 
-pub(super) async fn of_forgotten_revisions_are_told<S: Store>(store: &S, compact: &impl AsyncFn(&S, u64)) {
+pub(super) async fn fail_for_compacted_revisions<S: Store>(store: &S, compact: &impl AsyncFn(&S, u64)) {
     let base = revision(store).await;
     for n in 1..=6 {
         commit(store, Txn::new().put("/a", n.to_string())).await;
     }
     let before = store.range("").await.unwrap();
     compact(store, base + 4).await;
-    assert_eq!(store.range("").await.unwrap(), before, "the entries themselves stay");
+    assert_eq!(store.range("").await.unwrap(), before, "compaction retains the entries");
 
     for from in [0, base + 1, base + 4] {
         let mut changes = watch(store, "", from).await;
         let error = next(&mut changes).await;
         assert!(matches!(error, Some(Err(StoreError::Compacted { oldest, .. })) if oldest == base + 5), "{error:?}");
-        assert!(next(&mut changes).await.is_none(), "the error is the last that comes");
+        assert!(next(&mut changes).await.is_none(), "the error is the last item");
     }
     let mut changes = watch(store, "", base + 5).await;
     assert_eq!(next_batch(&mut changes).await.revision, base + 5);
@@ -149,11 +149,11 @@ pub(super) async fn of_forgotten_revisions_are_told<S: Store>(store: &S, compact
 
     compact(store, base + 6).await;
     let mut changes = watch(store, "", base + 7).await;
-    assert_eq!(commit(store, Txn::new().put("/a", "7")).await, base + 7, "revisions go on");
+    assert_eq!(commit(store, Txn::new().put("/a", "7")).await, base + 7, "revisions continue");
     assert_eq!(next_batch(&mut changes).await.revision, base + 7);
 }
 
-pub(super) async fn never_skip_silently_what_was_forgotten_meanwhile<S: Store>(
+pub(super) async fn never_skip_changes_that_are_compacted_meanwhile<S: Store>(
     store: &S,
     compact: &impl AsyncFn(&S, u64),
 ) {
@@ -163,7 +163,7 @@ pub(super) async fn never_skip_silently_what_was_forgotten_meanwhile<S: Store>(
         commit(store, Txn::new().put("/a", n.to_string())).await;
     }
     compact(store, base + 8).await;
-    // A store may have kept them for a watcher that it knows of, or not; but one or the other.
+    // A store may retain changes for a watcher that it knows of, or not: both are correct.
     for n in 1..=10 {
         match next(&mut slow).await {
             Some(Ok(batch)) => assert_eq!(batch.revision, base + n),
@@ -171,7 +171,7 @@ pub(super) async fn never_skip_silently_what_was_forgotten_meanwhile<S: Store>(
                 assert!(next(&mut slow).await.is_none());
                 break;
             }
-            other => panic!("neither the next batch nor that it is gone: {other:?}"),
+            other => panic!("neither the next batch nor an error of a compaction: {other:?}"),
         }
     }
 }
@@ -182,5 +182,5 @@ pub(super) async fn end_with_the_store(store: impl Store) {
     next_batch(&mut changes).await;
     drop(store);
     let end = tokio::time::timeout(super::WATCH_DEADLINE, changes.next()).await.expect("the watch must end in time");
-    assert!(end.is_none_or(|last| last.is_err()), "nothing can change any more");
+    assert!(end.is_none_or(|last| last.is_err()), "a closed store sends no changes");
 }

@@ -1,19 +1,19 @@
-//! What is needed to reach an etcd.
+//! The settings of a connection to etcd.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Where an etcd is, who speaks to it, and where in it the keys are kept.
+/// etcd's addresses, the user, and where the keys are stored.
 #[derive(Clone)]
 pub struct EtcdConfig {
     /// The members' client addresses, such as `http://10.0.0.1:2379`; `https://` with [`EtcdConfig::tls`].
     pub endpoints: Vec<String>,
-    /// What stands before every key in etcd. Nothing: the keys stand there as they are.
+    /// The prefix of every key in etcd. Empty: no prefix.
     pub prefix: String,
-    /// A prefix of keys that are kept without it, and without [`EtcdConfig::prefix`]: with `/kv` the key `/kv/shop/port`
-    /// is `/shop/port` in etcd. They are found by prefixes that begin with it, and by no others.
+    /// A prefix of keys that are stored without it, and without [`EtcdConfig::prefix`]: with `/kv` the key
+    /// `/kv/shop/port` is `/shop/port` in etcd. Only prefixes that begin with it find these keys.
     pub plain_below: Option<String>,
-    /// Who speaks to it, and the password; `None` where etcd's authentication is off.
+    /// User and password; `None` where etcd's authentication is off.
     pub user: Option<(String, String)>,
     /// TLS; `None` for `http://`.
     pub tls: Option<EtcdTls>,
@@ -21,7 +21,7 @@ pub struct EtcdConfig {
     pub deadline: Duration,
 }
 
-/// How long a call may take, where nothing else is said.
+/// The default deadline of a call.
 pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The certificates of a connection to etcd, as PEM.
@@ -29,12 +29,12 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(5);
 pub struct EtcdTls {
     /// The authority that etcd's certificate must be signed by.
     pub ca: Vec<u8>,
-    /// The certificate and the key that this client shows, where etcd asks for one.
+    /// The client certificate and its key, if etcd requires one.
     pub identity: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 impl EtcdConfig {
-    /// An etcd without authentication and TLS, its keys as they are.
+    /// A configuration without authentication, TLS and prefix.
     #[must_use]
     pub fn new(endpoints: impl IntoIterator<Item = impl Into<String>>) -> Self {
         EtcdConfig {
@@ -47,14 +47,14 @@ impl EtcdConfig {
         }
     }
 
-    /// The endpoints, for people.
+    /// The endpoints, for messages.
     #[must_use]
     pub fn place(&self) -> String {
         format!("etcd at {}", self.endpoints.join(", "))
     }
 }
 
-// Neither the password nor the key may come into a log.
+// Neither the password nor the key may appear in a log.
 impl fmt::Debug for EtcdConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EtcdConfig")

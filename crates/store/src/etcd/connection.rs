@@ -1,4 +1,5 @@
-//! The connection to etcd: each call has a deadline, and is made again where that is safe and another member may answer.
+//! The connection to etcd: every call has a deadline; a call is retried where that is safe and another member may
+//! answer.
 
 use super::config::EtcdConfig;
 use super::trouble::Trouble;
@@ -10,21 +11,21 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// etcd cuts off clients that ping more often than every 5 s.
+/// etcd disconnects clients that ping more often than every 5 s.
 const PING_EVERY: Duration = Duration::from_secs(6);
-/// A member that does not answer a ping for so long is taken for dead, and another one asked.
+/// A member that does not answer a ping within this time counts as dead; the client switches to another member.
 const PING_DEADLINE: Duration = Duration::from_secs(3);
-/// How long a member has to take a connection.
+/// How long a member may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
-/// How soon another member is asked beside one that does not answer.
+/// How long to wait for a member before another member is asked in parallel.
 const ASK_ANOTHER_AFTER: Duration = Duration::from_millis(500);
-/// How soon another member is asked after one that cannot answer.
+/// The pause before another member is asked after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(30);
-/// A page of a range, or of a watch, in bytes: etcd's own limit of a request is 1.5 MiB, a page of a range has no limit
-/// but its entries.
+/// The largest answer (a page of a range or of a watch), in bytes. etcd limits a request to 1.5 MiB, but a page of a
+/// range only by its number of entries.
 pub(super) const ANSWER_BYTES_MAX: usize = 256 << 20;
 
-/// A client, and how patient it is.
+/// A client with its deadline.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
@@ -34,16 +35,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Connects, and sees that etcd answers this user.
+    /// Connects and checks that etcd answers this user.
     pub(super) async fn open(config: &EtcdConfig) -> Result<Connection, StoreError> {
         let place = config.place();
         let unusable = |why: &str| StoreError::Open { place: place.clone(), why: why.to_owned() };
         if config.endpoints.is_empty() {
-            return Err(unusable("no endpoint is named; set `endpoints`"));
+            return Err(unusable("no endpoint is set; set `endpoints`"));
         }
         let is_secure = |endpoint: &String| endpoint.starts_with("https://");
         if config.endpoints.iter().any(|endpoint| !is_secure(endpoint) && !endpoint.starts_with("http://")) {
-            return Err(unusable("an endpoint begins with http:// or https://; see `endpoints`"));
+            return Err(unusable("an endpoint must begin with http:// or https://; see `endpoints`"));
         }
         if config.endpoints.iter().all(is_secure) != config.tls.is_some() {
             return Err(unusable("https:// needs `ca`, and `ca` needs https:// for every endpoint"));
@@ -58,10 +59,9 @@ impl Connection {
         Ok(Connection { client, place: place.clone(), deadline: config.deadline, members })
     }
 
-    /// A call that can be made several times, also at once: made again until the deadline, as long as another member may
-    /// answer it. One that does not answer is not waited for: a client learns only after seconds that a member is gone
-    /// that says nothing any more.
-    pub(super) async fn ask<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Trouble>
+    /// An idempotent call, retried until the deadline while another member may answer it. Does not wait for a silent
+    /// member but asks another in parallel: a client notices only after seconds that a silent member is gone.
+    pub(super) async fn call_idempotent<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Trouble>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -80,7 +80,7 @@ impl Connection {
                 Ok(Some(Err(error))) => {
                     let trouble = Trouble::from(error);
                     let was_last = attempts == 0 && asked.is_empty();
-                    if !trouble.may_pass() || was_last || begun.elapsed() + RETRY_AFTER >= self.deadline {
+                    if !trouble.is_transient() || was_last || begun.elapsed() + RETRY_AFTER >= self.deadline {
                         return Err(trouble);
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
@@ -93,8 +93,8 @@ impl Connection {
         }
     }
 
-    /// A call that changes something: made again only if etcd cannot have seen it.
-    pub(super) async fn tell<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Trouble>
+    /// A call that changes data: retried only if etcd cannot have received it.
+    pub(super) async fn call_once<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Trouble>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -122,7 +122,7 @@ fn options(config: &EtcdConfig) -> ConnectOptions {
         .with_keep_alive(PING_EVERY, PING_DEADLINE)
         .with_keep_alive_while_idle(true)
         .with_auto_token_refresh(true)
-        // A member without a leader says so at once, and ends its watches, instead of letting them wait.
+        // A member without a leader then reports that at once and ends its watches, instead of letting them wait.
         .with_require_leader(true);
     if let Some((user, password)) = &config.user {
         options = options.with_user(user, password);

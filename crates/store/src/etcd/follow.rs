@@ -1,5 +1,5 @@
-//! Following the changes in etcd: whole revisions, each once, also across a restart of etcd or from one member to
-//! another; or an error, never a gap.
+//! Follows the changes in etcd: whole revisions, each exactly once, also across a restart of etcd or a change of
+//! member. A gap is reported as an error.
 
 use super::connection::{ANSWER_BYTES_MAX, Connection};
 use super::layout::{Layout, range_end, range_start};
@@ -14,21 +14,21 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long etcd may be away until a watch ends with an error. Who asked for it reads everything again then.
+/// How long etcd may be unreachable before a watch ends with an error; its caller then reads the whole range again.
 const AWAY_MAX: Duration = Duration::from_secs(30);
-/// How soon etcd is asked again.
+/// The pause before the next attempt.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// How long etcd may take to take a watch.
+/// How long etcd may take to accept a watch.
 const BEGIN_DEADLINE: Duration = Duration::from_secs(5);
 
 struct Follower {
     connection: Connection,
     layout: Arc<Layout>,
     prefix: String,
-    /// The revision that is read next.
+    /// The next revision to read.
     next: u64,
     stream: Option<WatchStream>,
-    /// A revision of which more events may come: etcd sends large ones in pieces.
+    /// A revision with more events to come: etcd sends large revisions in pieces.
     unfinished: Option<WatchBatch>,
     finished: VecDeque<WatchBatch>,
     away_since: Option<Instant>,
@@ -65,12 +65,12 @@ pub(super) fn follow(
                 return None;
             }
             let mut open = follower.open.clone();
-            let turned = tokio::select! {
+            let stepped = tokio::select! {
                 biased;
                 _ = open.changed() => return None,
-                turned = follower.turn() => turned,
+                stepped = follower.step() => stepped,
             };
-            if let Err(error) = turned {
+            if let Err(error) = stepped {
                 follower.ended = true;
                 return Some((Err(error), follower));
             }
@@ -79,23 +79,23 @@ pub(super) fn follow(
 }
 
 impl Follower {
-    /// Reads one answer, or begins the watch where there is none.
-    async fn turn(&mut self) -> Result<(), StoreError> {
+    /// Reads one answer, or starts the watch if there is none.
+    async fn step(&mut self) -> Result<(), StoreError> {
         let Some(stream) = &mut self.stream else { return self.begin().await };
         match stream.message().await {
             Ok(Some(answer)) => {
                 self.away_since = None;
                 self.take(&answer)
             }
-            Ok(None) => self.is_away("it ended the watch".to_owned()).await,
+            Ok(None) => self.wait_or_fail("etcd ended the watch".to_owned()).await,
             Err(error) => self.broken(Trouble::from(error)).await,
         }
     }
 
     async fn begin(&mut self) -> Result<(), StoreError> {
         let in_etcd = self.layout.in_etcd(&self.prefix);
-        // From the revision before, so that etcd says if that one is compacted: of a compacted revision itself it
-        // still sends the puts, but no deletions.
+        // Starts one revision early, so that etcd reports when that revision is compacted: for a compacted revision
+        // itself etcd still sends the puts, but no deletions.
         let start = revision_to(self.next - 1).max(1);
         let options = WatchOptions::new().with_range(range_end(&in_etcd)).with_start_revision(start).with_fragment();
         let mut client = self.connection.client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
@@ -112,13 +112,13 @@ impl Follower {
     }
 
     async fn broken(&mut self, trouble: Trouble) -> Result<(), StoreError> {
-        let may_pass = trouble.may_pass();
+        let is_transient = trouble.is_transient();
         let error = trouble.while_running(&self.connection.place);
-        if may_pass { self.is_away(error.to_string()).await } else { Err(error) }
+        if is_transient { self.wait_or_fail(error.to_string()).await } else { Err(error) }
     }
 
-    /// Waits a little, until it has been away for too long.
-    async fn is_away(&mut self, why: String) -> Result<(), StoreError> {
+    /// Waits before the next attempt, or fails once etcd has been unreachable for too long.
+    async fn wait_or_fail(&mut self, why: String) -> Result<(), StoreError> {
         self.stream = None;
         let since = *self.away_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= AWAY_MAX {
@@ -138,7 +138,7 @@ impl Follower {
                 self.stream = None;
                 return Ok(());
             }
-            let why = format!("it refuses the watch: {}", answer.cancel_reason());
+            let why = format!("etcd rejected the watch: {}", answer.cancel_reason());
             return Err(StoreError::Unavailable { place: self.connection.place.clone(), why });
         }
         for event in answer.events() {

@@ -1,6 +1,6 @@
-//! Which key of the store is which key in etcd.
+//! The mapping between keys of the store and keys in etcd.
 
-/// The prefix of all keys, and the part of them that stands in etcd as it is.
+/// The prefix of all keys, and the keys that are stored in etcd without it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Layout {
     prefix: String,
@@ -12,7 +12,7 @@ impl Layout {
         Layout { prefix, plain_below }
     }
 
-    /// The key, or the prefix, as it stands in etcd.
+    /// The key, or the prefix, as stored in etcd.
     pub(super) fn in_etcd(&self, key: &str) -> Vec<u8> {
         match self.plain(key) {
             Some(rest) => rest.as_bytes().to_vec(),
@@ -20,8 +20,8 @@ impl Layout {
         }
     }
 
-    /// The key of the store that stands in etcd as `in_etcd`, found by looking for `asked`; `None` for keys of other
-    /// programs that are no text.
+    /// The store's key for the etcd key `in_etcd`, which was found under the prefix `asked`; `None` for keys of other
+    /// programs that are not UTF-8.
     pub(super) fn in_store(&self, asked: &str, in_etcd: &[u8]) -> Option<String> {
         let text = std::str::from_utf8(in_etcd).ok()?;
         match (self.plain(asked), &self.plain_below) {
@@ -35,7 +35,7 @@ impl Layout {
     }
 }
 
-/// The end of the range of all keys that begin with `prefix`, as etcd takes it: the first key behind them.
+/// The end of the range of all keys that begin with `prefix`, in etcd's form: the first key after them.
 pub(super) fn range_end(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
@@ -47,7 +47,7 @@ pub(super) fn range_end(prefix: &[u8]) -> Vec<u8> {
     vec![0]
 }
 
-/// Where the range of `prefix` begins, as etcd takes it: the empty key is none.
+/// The start of the range of `prefix`, in etcd's form: etcd does not accept the empty key.
 pub(super) fn range_start(prefix: Vec<u8>) -> Vec<u8> {
     if prefix.is_empty() { vec![0] } else { prefix }
 }
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_found_again_where_they_were_put() {
+    fn keys_map_to_etcd_and_back() {
         let layout = Layout::new("/team".to_owned(), Some("/kv".to_owned()));
         for (key, in_etcd) in
             [("/gapless/apps/a", "/team/gapless/apps/a"), ("/kv/a/port", "/a/port"), ("/kvx", "/team/kvx")]
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_ends_behind_its_last_key() {
+    fn range_ends_after_its_last_key() {
         assert_eq!(range_end(b"/a"), b"/b");
         assert_eq!(range_end(b"a\xff\xff"), b"b");
         assert_eq!(range_end(b""), b"\0");

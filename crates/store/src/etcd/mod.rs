@@ -1,7 +1,7 @@
-//! The distributed store: a real etcd v3, shared by several servers and other programs.
+//! The distributed store: etcd v3, shared by several servers and other programs.
 //!
-//! Every call has a deadline. Reads are linearizable. A commit of which the answer was lost is never made again by
-//! itself: whether it was done is found out by reading.
+//! Every call has a deadline. Reads are linearizable. A commit whose answer was lost is never repeated automatically:
+//! the caller reads to find out if it was applied.
 
 mod config;
 mod connection;
@@ -11,7 +11,7 @@ mod session;
 mod trouble;
 
 pub use config::{EtcdConfig, EtcdTls};
-pub use session::{Held, Session};
+pub use session::{LeasedKey, Session};
 
 use crate::check::{check_key, check_prefix};
 use crate::{Compare, Entry, Op, Outcome, Range, Store, StoreError, TXN_OPS_MAX, Txn, WatchBatch};
@@ -25,41 +25,41 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use trouble::Trouble;
 
-/// Entries that are read at once. A range may be larger than what should be in flight in one piece.
+/// Entries in one read. A range may be larger than one answer should be.
 const PAGE_ENTRIES_MAX: i64 = 200;
-/// How often a range is begun anew because its revision was compacted while it was read.
+/// How often the read of a range starts over because its revision was compacted meanwhile.
 const RANGE_ATTEMPTS: usize = 5;
 
-/// A revision in which no key was ever created.
+/// A revision at which no key was ever created.
 const NEVER: i64 = i64::MAX;
 
-/// A [`Store`] in etcd. A clone, or a fenced one, shares the connection. Watches end when the store that they were
-/// asked of is dropped.
+/// A [`Store`] in etcd. Clones and fenced stores share the connection. A watch ends when the store that it was
+/// requested from is dropped.
 pub struct EtcdStore {
     connection: Connection,
     layout: Arc<Layout>,
     fence: Option<Fence>,
-    /// Closed with the store.
+    /// Dropped with the store, which ends its watches.
     open: watch::Sender<()>,
 }
 
-/// What must be so for a commit to be done, beside its own comparisons.
+/// The condition for every commit, besides the commit's own comparisons.
 #[derive(Debug, Clone)]
 struct Fence {
     /// The key in etcd.
     key: Vec<u8>,
-    /// The revision at which it was created.
+    /// The revision at which the key was created.
     create_revision: i64,
-    /// Until when it is certain to exist, by this host's clock.
+    /// The time until which the key certainly exists, by this host's clock.
     valid_until: Arc<watch::Sender<Instant>>,
 }
 
 impl EtcdStore {
-    /// Connects to an etcd, and sees that it answers this user.
+    /// Connects to etcd and checks that it answers this user.
     ///
     /// # Errors
-    /// [`StoreError::Open`] where it will not pass by itself (user or password, TLS, endpoints that are none),
-    /// [`StoreError::Unavailable`] where it may (no answer, connection refused, no leader).
+    /// [`StoreError::Open`] where no retry can succeed (user or password, TLS, invalid endpoints),
+    /// [`StoreError::Unavailable`] where a retry may (no answer, connection refused, no leader).
     pub async fn open(config: &EtcdConfig) -> Result<EtcdStore, StoreError> {
         let store = EtcdStore {
             connection: Connection::open(config).await?,
@@ -68,7 +68,7 @@ impl EtcdStore {
             open: watch::Sender::new(()),
         };
         let first = store.layout.in_etcd("/gapless/");
-        let asked = store.connection.ask(|client| {
+        let asked = store.connection.call_idempotent(|client| {
             let options = GetOptions::new().with_range(range_end(&first)).with_count_only();
             let first = first.clone();
             async move { client.kv_client().get(first, Some(options)).await }
@@ -77,30 +77,30 @@ impl EtcdStore {
         Ok(store)
     }
 
-    /// Where it is, for people.
+    /// The address, for messages.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.connection.place
     }
 
-    /// The same store for one that only reads: each commit answers [`StoreError::Deposed`].
+    /// A read-only handle on the same store: every commit fails with [`StoreError::Deposed`].
     #[must_use]
     pub fn read_only(&self) -> EtcdStore {
         let fence = Fence {
             key: self.layout.in_etcd("/gapless/leader"),
             create_revision: NEVER,
-            valid_until: Arc::new(watch::Sender::new(far_away())),
+            valid_until: Arc::new(watch::Sender::new(far_future())),
         };
         EtcdStore { fence: Some(fence), ..self.clone() }
     }
 
-    /// Has etcd forget the changes up to and including revision `through`, those of other programs, too; the entries
-    /// themselves stay. gapless never does so by itself: etcd's `--auto-compaction-retention` does.
+    /// Makes etcd discard the changes up to and including revision `through`, also those of other programs; the entries
+    /// themselves stay. gapless never compacts by itself: etcd's `--auto-compaction-retention` does.
     ///
     /// # Errors
-    /// As of any call.
+    /// As for any call.
     pub async fn compact(&self, through: u64) -> Result<(), StoreError> {
-        let compacted = self.connection.ask(|client| async move {
+        let compacted = self.connection.call_idempotent(|client| async move {
             let mut kv = client.kv_client();
             kv.compact(revision_to(through), None).await
         });
@@ -111,7 +111,7 @@ impl EtcdStore {
         trouble.while_running(&self.connection.place)
     }
 
-    /// All entries below a prefix; `None` where its revision was compacted while they were read.
+    /// All entries below a prefix; `None` if the revision of the read was compacted meanwhile.
     async fn read(&self, prefix: &str) -> Result<Option<Range>, StoreError> {
         let in_etcd = self.layout.in_etcd(prefix);
         let end = range_end(&in_etcd);
@@ -119,7 +119,7 @@ impl EtcdStore {
         let mut revision = 0;
         let mut entries = Vec::new();
         loop {
-            let page = self.connection.ask(|client| {
+            let page = self.connection.call_idempotent(|client| {
                 let options = GetOptions::new().with_range(end.clone()).with_limit(PAGE_ENTRIES_MAX);
                 let options = if revision > 0 { options.with_revision(revision) } else { options };
                 let start = start.clone();
@@ -177,8 +177,8 @@ impl std::fmt::Debug for EtcdStore {
 
 #[async_trait]
 impl Store for EtcdStore {
-    /// Nothing is read or changed, either, for whoever cannot know that it still leads: after a pause it would act on
-    /// what it reads as if no time had passed.
+    /// A server that cannot know that it still leads may not read either: after a pause it would act on the answer as
+    /// if no time had passed.
     fn allowed(&self) -> Result<(), StoreError> {
         match &self.fence {
             Some(fence) if Instant::now() >= *fence.valid_until.borrow() => Err(StoreError::Deposed),
@@ -194,8 +194,7 @@ impl Store for EtcdStore {
                 return Ok(range);
             }
         }
-        let why =
-            "it is compacted faster than the entries can be read; let it keep more (`--auto-compaction-retention`)";
+        let why = "it is compacted faster than the entries can be read; retain more (`--auto-compaction-retention`)";
         Err(StoreError::Unavailable { place: self.connection.place.clone(), why: why.to_owned() })
     }
 
@@ -203,7 +202,7 @@ impl Store for EtcdStore {
         check_key(key)?;
         self.allowed()?;
         let in_etcd = self.layout.in_etcd(key);
-        let answer = self.connection.ask(|client| {
+        let answer = self.connection.call_idempotent(|client| {
             let in_etcd = in_etcd.clone();
             async move { client.kv_client().get(in_etcd, None).await }
         });
@@ -215,18 +214,18 @@ impl Store for EtcdStore {
         txn.check()?;
         self.allowed()?;
         if self.fence.is_some() && txn.compares.len() >= TXN_OPS_MAX {
-            let why = format!("the transaction has {TXN_OPS_MAX} comparisons; the fence is one more than etcd takes");
+            let why = format!("the transaction has {TXN_OPS_MAX} comparisons; with the fence it exceeds etcd's limit");
             return Err(StoreError::Invalid(why));
         }
         let txn = self.translated(txn);
-        let answer = self.connection.tell(|client| {
+        let answer = self.connection.call_once(|client| {
             let txn = txn.clone();
             async move { client.kv_client().txn(txn).await }
         });
         let answer = answer.await.map_err(|trouble| self.failed(trouble))?;
         if answer.succeeded() {
             let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
-            // So that a history can be checked for who made which change.
+            // For checks of a history: which server made which change.
             tracing::debug!(revision, leadership = self.fence.as_ref().map(|fence| fence.create_revision), "committed");
             return Ok(Outcome::Committed { revision: revision_from(revision) });
         }
@@ -238,8 +237,8 @@ impl Store for EtcdStore {
         if seen == Some(fence.create_revision) {
             return Ok(Outcome::Conflict);
         }
-        // Its session is told at once. An etcd can take a lease away that it has just kept alive: one whose leader was
-        // paused has old ones revoked when it goes on.
+        // Notifies the session at once. etcd can revoke a lease that it has just kept alive: a leader of etcd that was
+        // paused revokes old leases when it resumes.
         if fence.create_revision != NEVER {
             let _ = fence.valid_until.send_replace(Instant::now());
         }
@@ -257,7 +256,7 @@ impl Store for EtcdStore {
 }
 
 impl EtcdStore {
-    /// The transaction in etcd's words, with the fence.
+    /// The transaction in etcd's form, with the fence.
     fn translated(&self, txn: Txn) -> etcd_client::Txn {
         let mut compares: Vec<_> = txn
             .compares
@@ -291,12 +290,12 @@ impl EtcdStore {
     }
 }
 
-/// Later than any server runs.
-fn far_away() -> Instant {
+/// An instant after the end of any server's run.
+fn far_future() -> Instant {
     Instant::now() + std::time::Duration::from_secs(100 * 365 * 24 * 3600)
 }
 
-/// etcd counts in signed numbers, of which it uses the positive ones.
+/// Converts a revision to etcd's signed numbers, of which etcd uses the positive ones.
 fn revision_to(revision: u64) -> i64 {
     i64::try_from(revision).unwrap_or(i64::MAX)
 }

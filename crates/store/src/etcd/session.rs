@@ -1,5 +1,5 @@
-//! A lease and the keys that are held by it: they vanish when whoever holds them is gone. What is held is a hint; that
-//! it still is, is compared in every transaction of a fenced store.
+//! A lease, and the keys that it owns: etcd removes them when the lease ends. A fenced store compares in every
+//! transaction that the key still exists.
 
 use super::trouble::Trouble;
 use super::{EtcdStore, Fence, entry, revision_from, revision_to};
@@ -13,70 +13,70 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
-/// How soon the lease is kept alive again after that failed.
+/// The pause before the lease is kept alive again after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// How soon another member is asked beside one that does not answer.
+/// How long to wait for a member before another member is asked in parallel.
 const ASK_ANOTHER_AFTER: Duration = Duration::from_millis(250);
-/// How many are asked at once.
+/// How many requests run at once.
 const ASKED_MAX: usize = 12;
 
-/// A lease that is kept alive until it is dropped, or etcd has not answered for its time to live.
+/// A lease that is kept alive until it is dropped, or until etcd has not answered for the lease's time to live.
 pub struct Session {
     lease: i64,
     store: EtcdStore,
     valid_until: Arc<watch::Sender<Instant>>,
-    keeper: JoinHandle<()>,
+    renewal: JoinHandle<()>,
 }
 
-/// A key that is held by a session.
+/// A key that a session owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct LeasedKey {
     /// The key.
     pub key: String,
-    /// The revision at which it was created, and by which it is told from the same key held by another.
+    /// The revision at which the key was created; it distinguishes this key from a later key of the same name.
     pub create_revision: u64,
 }
 
 impl Session {
-    /// Asks etcd for a lease of `ttl`, which it rounds up to 2 s at least, and keeps it alive.
+    /// Requests a lease of `ttl`, which etcd raises to at least 2 s, and keeps it alive.
     ///
     /// # Errors
-    /// As of any call to the store.
+    /// As for any call to the store.
     pub async fn begin(store: &EtcdStore, ttl: Duration) -> Result<Session, StoreError> {
         let store = EtcdStore { fence: None, ..store.clone() };
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
         let asked_at = Instant::now();
-        // Of several leases those that are not kept alive run out.
-        let granted = store.connection.ask(|client| async move { client.lease_client().grant(seconds, None).await });
+        // If several requests get a lease, the leases that are not kept alive expire.
+        let granted =
+            store.connection.call_idempotent(|client| async move { client.lease_client().grant(seconds, None).await });
         let granted = granted.await.map_err(|trouble| store.failed(trouble))?;
         let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or_default());
         let valid_until = Arc::new(watch::Sender::new(asked_at + ttl));
-        let keeper =
+        let renewal =
             tokio::spawn(keep_alive(store.connection.client.lease_client(), granted.id(), ttl, valid_until.clone()));
-        Ok(Session { lease: granted.id(), store, valid_until, keeper })
+        Ok(Session { lease: granted.id(), store, valid_until, renewal })
     }
 
-    /// Whether the lease is certain to exist still, by this host's clock.
+    /// The lease certainly still exists, by this host's clock.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         Instant::now() < *self.valid_until.borrow()
     }
 
-    /// The same store, but each commit is done only if `held` still is: else it answers [`StoreError::Deposed`], as
-    /// everything does once the lease is not certain to exist any more. It takes one comparison less than others, since
-    /// the fence is one.
+    /// The same store, fenced by `leased`: a commit applies only while that key exists, and fails with
+    /// [`StoreError::Deposed`] otherwise; so does every call once the lease may have expired. Its transactions have
+    /// room for one comparison less, since the fence uses one.
     #[must_use]
-    pub fn fenced(&self, store: &EtcdStore, held: &Held) -> EtcdStore {
+    pub fn fenced(&self, store: &EtcdStore, leased: &LeasedKey) -> EtcdStore {
         let fence = Fence {
-            key: store.layout.in_etcd(&held.key),
-            create_revision: revision_to(held.create_revision),
+            key: store.layout.in_etcd(&leased.key),
+            create_revision: revision_to(leased.create_revision),
             valid_until: self.valid_until.clone(),
         };
         EtcdStore { fence: Some(fence), ..store.clone() }
     }
 
-    /// Waits until the lease is not certain to exist any more, or a commit was refused because what was held is not any
-    /// more.
+    /// Waits until the lease may have expired, or a commit was rejected because the key no longer exists.
     pub async fn lost(&self) {
         let mut changes = self.valid_until.subscribe();
         loop {
@@ -91,14 +91,14 @@ impl Session {
         }
     }
 
-    /// Holds `key` with that value, if nobody does; else the entry of whoever does.
+    /// Creates `key` with `value`, owned by this lease; or returns the existing entry if another lease owns the key.
     ///
     /// # Errors
-    /// As of any call to the store. If the answer was lost, the key may be held: ask again.
-    pub async fn hold(&self, key: &str, value: &[u8]) -> Result<Result<Held, Entry>, StoreError> {
+    /// As for any call to the store. If the answer was lost, this lease may own the key: call again.
+    pub async fn acquire(&self, key: &str, value: &[u8]) -> Result<Result<LeasedKey, Entry>, StoreError> {
         let in_etcd = self.store.layout.in_etcd(key);
-        // Made twice, it finds the key held by its own lease.
-        let answer = self.store.connection.ask(|client| {
+        // A repeated call finds the key owned by its own lease.
+        let answer = self.store.connection.call_idempotent(|client| {
             let put = TxnOp::put(in_etcd.clone(), value, Some(PutOptions::new().with_lease(self.lease)));
             let absent = etcd_client::Compare::create_revision(in_etcd.clone(), CompareOp::Equal, 0);
             let read = TxnOp::get(in_etcd.clone(), None);
@@ -106,31 +106,31 @@ impl Session {
             async move { client.kv_client().txn(txn).await }
         });
         let answer = answer.await.map_err(|trouble| self.store.failed(trouble))?;
-        let held = |create_revision| Held { key: key.to_owned(), create_revision };
+        let leased = |create_revision| LeasedKey { key: key.to_owned(), create_revision };
         if answer.succeeded() {
             let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
-            return Ok(Ok(held(revision_from(revision))));
+            return Ok(Ok(leased(revision_from(revision))));
         }
         let found = answer.op_responses().into_iter().find_map(|response| match response {
             TxnOpResponse::Get(got) => got.kvs().first().cloned(),
             _ => None,
         });
         let Some(found) = found else {
-            let why = "it said that a key is held and did not show it".to_owned();
+            let why = "etcd reported an existing key without its entry".to_owned();
             return Err(StoreError::Unavailable { place: self.store.connection.place.clone(), why });
         };
-        // Of an earlier attempt whose answer was lost.
+        // Created by an earlier attempt whose answer was lost.
         if found.lease() == self.lease {
-            return Ok(Ok(held(revision_from(found.create_revision()))));
+            return Ok(Ok(leased(revision_from(found.create_revision()))));
         }
         entry(&self.store.layout, key, &found).map(Err).ok_or_else(|| {
             StoreError::Invalid(format!("the key {key} in {} is not gapless's", self.store.connection.place))
         })
     }
 
-    /// Gives the lease back: what is held by it vanishes at once. What cannot be given back vanishes by itself.
+    /// Revokes the lease, which removes its keys at once. If that fails, etcd removes them when the lease expires.
     pub async fn end(self) {
-        self.keeper.abort();
+        self.renewal.abort();
         let mut leases = self.store.connection.client.lease_client();
         let _ = timeout(Duration::from_secs(1), leases.revoke(self.lease)).await;
     }
@@ -138,12 +138,12 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.renewal.abort();
     }
 }
 
-/// Keeps the lease alive until etcd says that it is gone. A member that does not answer is not waited for: another one
-/// is asked beside it, since a client learns only after seconds that a member is gone that says nothing any more.
+/// Keeps the lease alive until etcd reports that it is gone. Does not wait for a silent member but asks another in
+/// parallel: a client notices only after seconds that a silent member is gone.
 async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Arc<watch::Sender<Instant>>) {
     let every = ttl / 3;
     loop {
@@ -154,9 +154,9 @@ async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Ar
                 asked.push(timeout(ttl, ask_once(leases.clone(), id)));
             }
             match timeout(ASK_ANOTHER_AFTER, asked.next()).await {
-                Ok(Some(Ok(Ok(Kept::Since(asked_at))))) => {
+                Ok(Some(Ok(Ok(LeaseState::ExtendedFrom(asked_at))))) => {
                     let now = Instant::now();
-                    // What was lost stays lost: whoever waits for that must not miss it.
+                    // A lost lease stays lost: a task in `lost()` must not miss it.
                     let is_extended = valid_until.send_if_modified(|until| {
                         let is_valid = now < *until;
                         *until = if is_valid { asked_at + ttl } else { *until };
@@ -167,7 +167,7 @@ async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Ar
                     }
                     break;
                 }
-                Ok(Some(Ok(Ok(Kept::Gone)))) => {
+                Ok(Some(Ok(Ok(LeaseState::Expired)))) => {
                     let _ = valid_until.send_replace(Instant::now());
                     return;
                 }
@@ -182,22 +182,22 @@ async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Ar
     }
 }
 
-/// What became of a lease.
-enum Kept {
-    /// It lasts for its whole time to live from then on.
-    Since(Instant),
-    /// It has run out.
-    Gone,
+/// The state of a lease after a request to keep it alive.
+enum LeaseState {
+    /// Extended by its whole time to live from this instant on.
+    ExtendedFrom(Instant),
+    /// Expired.
+    Expired,
 }
 
-/// Asks one member, whichever comes, to keep the lease alive.
-async fn ask_once(mut leases: LeaseClient, id: i64) -> Result<Kept, etcd_client::Error> {
+/// Asks a member to keep the lease alive.
+async fn ask_once(mut leases: LeaseClient, id: i64) -> Result<LeaseState, etcd_client::Error> {
     let asked_at = Instant::now();
-    // The client asks, and waits for the answer, before it returns what one could ask on with.
+    // `keep_alive` waits for the first answer before it returns.
     match leases.keep_alive(id).await {
-        Ok(_) => Ok(Kept::Since(asked_at)),
-        // That is how it says that etcd's answer had no time to live.
-        Err(etcd_client::Error::LeaseKeepAliveError(why)) if why == "lease not found" => Ok(Kept::Gone),
+        Ok(_) => Ok(LeaseState::ExtendedFrom(asked_at)),
+        // The client's error for an answer without a time to live.
+        Err(etcd_client::Error::LeaseKeepAliveError(why)) if why == "lease not found" => Ok(LeaseState::Expired),
         Err(error) => Err(error),
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with an etcd, told to a person: what happened, why, and what to do.
+//! Errors of etcd as messages for people: the cause and the remedy.
 
 use crate::StoreError;
 use etcd_client::Error;
@@ -8,14 +8,14 @@ use std::io;
 /// A failed call.
 #[derive(Debug)]
 pub(super) enum Trouble {
-    /// etcd, or the way there, says so.
+    /// An error from etcd or from the connection.
     Etcd(Error),
-    /// No answer came in time.
+    /// No answer within this time.
     Deadline(std::time::Duration),
 }
 
 impl Trouble {
-    /// Whether it is certain that etcd never saw the call, so that it can be made again.
+    /// The call certainly never reached etcd, so it can be repeated.
     pub(super) fn was_not_sent(&self) -> bool {
         self.causes_io(|kind| {
             matches!(
@@ -25,13 +25,13 @@ impl Trouble {
         })
     }
 
-    /// Whether the same call may succeed if it is made again.
-    pub(super) fn may_pass(&self) -> bool {
+    /// The same call may succeed when it is repeated.
+    pub(super) fn is_transient(&self) -> bool {
         match self {
             Trouble::Deadline(_) => true,
             Trouble::Etcd(Error::GRpcStatus(status)) => {
                 let text = self.text();
-                // Unavailable, unknown (of a broken connection), cancelled.
+                // Unavailable, Unknown (a broken connection), Cancelled.
                 matches!(status.code() as i32, 14 | 2 | 1) && tls_advice(&text).is_none()
             }
             Trouble::Etcd(error) => {
@@ -40,37 +40,37 @@ impl Trouble {
         }
     }
 
-    /// Whether what was asked for has been compacted.
+    /// The requested revision has been compacted.
     pub(super) fn is_compacted(&self) -> bool {
         self.text().contains("required revision has been compacted")
     }
 
-    /// The error of a call to a store that is being opened: what will not pass by itself is told apart.
+    /// The error of a call while the store is being opened: [`StoreError::Open`] if no retry can succeed.
     pub(super) fn while_opening(self, place: &str, has_tls: bool) -> StoreError {
-        // With TLS 1.3 a client learns only afterwards that its certificate was not taken, if it is told at all.
+        // With TLS 1.3 a client learns only later, if at all, that the server rejected its certificate.
         let text = self.text();
         let is_cut_off = ["connection closed", "connection reset", "broken pipe", "Broken pipe"];
         if has_tls && is_cut_off.iter().any(|cut_off| text.contains(cut_off)) {
             let why = format!(
-                "it closes the connection at once; most often because it does not take the client certificate: see \
+                "etcd closes the connection at once, most often because it rejects the client certificate; check \
                  `cert` and `key` ({text})"
             );
             return StoreError::Open { place: place.to_owned(), why };
         }
-        let may_pass = self.may_pass() || self.is_full();
+        let is_transient = self.is_transient() || self.is_full();
         match self.while_running(place) {
-            StoreError::Unavailable { place, why } if !may_pass => StoreError::Open { place, why },
+            StoreError::Unavailable { place, why } if !is_transient => StoreError::Open { place, why },
             error => error,
         }
     }
 
-    /// The error of a call to a store that is open.
+    /// The error of a call to an open store.
     pub(super) fn while_running(self, place: &str) -> StoreError {
         let text = self.text();
         if text.contains("too many operations in txn request") || text.contains("request is too large") {
             return StoreError::Invalid(format!(
-                "etcd takes no such transaction ({text}); it was started with a smaller --max-txn-ops or \
-                 --max-request-bytes than it has as it comes: gapless needs 128 operations and 1.5 MiB"
+                "etcd rejected the transaction ({text}): it runs with lower limits than its defaults; start it with \
+                 --max-txn-ops of at least 128 and --max-request-bytes of at least 1.5 MiB"
             ));
         }
         StoreError::Unavailable { place: place.to_owned(), why: self.advice(&text) }
@@ -83,31 +83,31 @@ impl Trouble {
     fn advice(&self, text: &str) -> String {
         if let Trouble::Deadline(after) = self {
             return format!(
-                "no answer within {} s; see whether etcd runs and has a leader (`etcdctl endpoint status`). Routes go \
-                 on being served meanwhile",
+                "no answer within {} s; check that etcd runs and has a leader (`etcdctl endpoint status`). Requests \
+                 are still being served",
                 after.as_secs_f32()
             );
         }
         let has = |needle: &str| text.contains(needle);
         if self.is_full() {
-            return "its space quota is used up, so that it takes no more writes (NOSPACE); compact and defragment it \
-                    (`etcdctl compact`, `etcdctl defrag`), then `etcdctl alarm disarm`, or give it a larger \
+            return "etcd's space quota is used up, so it accepts no writes (NOSPACE); compact and defragment it \
+                    (`etcdctl compact`, `etcdctl defrag`), then run `etcdctl alarm disarm`, or raise \
                     --quota-backend-bytes"
                 .to_owned();
         }
         if has("invalid user ID or password") {
-            return "user or password is wrong; see `user` and `password_file`".to_owned();
+            return "the user or the password is wrong; check `user` and `password_file`".to_owned();
         }
         if has("user name is empty") || has("user name not found") {
-            return "it asks who is there; set `user` and `password_file`".to_owned();
+            return "etcd requires a user; set `user` and `password_file`".to_owned();
         }
         if has("authentication is not enabled") {
-            return "it knows no users, because its authentication is off; remove `user` and `password_file`, or turn \
-                    it on (`etcdctl auth enable`)"
+            return "etcd's authentication is off, so it has no users; remove `user` and `password_file`, or turn it \
+                    on (`etcdctl auth enable`)"
                 .to_owned();
         }
         if has("permission denied") {
-            return "the user may not do that; grant its role the prefix that gapless uses (`etcdctl role \
+            return "the user has no permission; grant its role the prefix that gapless uses (`etcdctl role \
                     grant-permission ROLE readwrite --prefix=true PREFIX`)"
                 .to_owned();
         }
@@ -115,23 +115,23 @@ impl Trouble {
             return format!("{advice} ({text})");
         }
         if self.causes_io(|kind| kind == io::ErrorKind::ConnectionRefused) {
-            return "the connection was refused: nothing listens there; see whether etcd runs, and `endpoints`. Routes \
-                    go on being served meanwhile"
+            return "connection refused: nothing listens at that address; check that etcd runs, and `endpoints`. \
+                    Requests are still being served"
                 .to_owned();
         }
         if has("dns error") || has("failed to lookup address") {
-            return format!("its name cannot be resolved; see `endpoints` ({text})");
+            return format!("the host name cannot be resolved; check `endpoints` ({text})");
         }
         if has("no leader") || has("leader changed") {
             return format!(
-                "it has no leader just now, because most of its members are away; it goes on by itself when they are \
-                 back ({text})"
+                "etcd has no leader at the moment, because most of its members are unreachable; gapless continues when \
+                 they are back ({text})"
             );
         }
-        format!("{text}. Later requests are tried anew")
+        format!("{text}. Later requests are retried")
     }
 
-    /// The whole chain, in one line.
+    /// The whole chain of causes, in one line.
     fn text(&self) -> String {
         match self {
             Trouble::Deadline(after) => format!("no answer within {after:?}"),
@@ -139,9 +139,9 @@ impl Trouble {
                 let mut text = status.message().to_owned();
                 let mut source = status.source();
                 while let Some(cause) = source {
-                    let said = cause.to_string();
-                    if !text.contains(&said) {
-                        text = format!("{text}: {said}");
+                    let message = cause.to_string();
+                    if !text.contains(&message) {
+                        text = format!("{text}: {message}");
                     }
                     source = cause.source();
                 }
@@ -151,11 +151,11 @@ impl Trouble {
         }
     }
 
-    fn causes_io(&self, is_it: impl Fn(io::ErrorKind) -> bool) -> bool {
+    fn causes_io(&self, matches: impl Fn(io::ErrorKind) -> bool) -> bool {
         let Trouble::Etcd(Error::GRpcStatus(status)) = self else { return false };
         let mut source = status.source();
         while let Some(cause) = source {
-            if cause.downcast_ref::<io::Error>().is_some_and(|error| is_it(error.kind())) {
+            if cause.downcast_ref::<io::Error>().is_some_and(|error| matches(error.kind())) {
                 return true;
             }
             source = cause.source();
@@ -167,23 +167,23 @@ impl Trouble {
 fn tls_advice(text: &str) -> Option<&'static str> {
     let has = |needle: &str| text.contains(needle);
     if has("UnknownIssuer") || has("BadSignature") {
-        return Some("its certificate is not signed by the authority in `ca`");
+        return Some("etcd's certificate is not signed by the authority in `ca`");
     }
     if has("NotValidForName") || has("not valid for name") {
-        return Some("its certificate is for another name or address than the one in `endpoints`");
+        return Some("etcd's certificate is for another name or address than that in `endpoints`");
     }
     if has("CertificateRequired") || has("BadCertificate") || has("bad certificate") || has("UnknownCA") {
-        return Some("it does not take the client certificate; see `cert` and `key`");
+        return Some("etcd rejects the client certificate; check `cert` and `key`");
     }
     if has("Expired") || has("NotValidYet") {
-        return Some("a certificate is not valid at this time; renew it, or set the clock");
+        return Some("a certificate is expired or not yet valid; renew it, or set the clock");
     }
     if has("InvalidContentType")
         || has("corrupt message")
         || has("InvalidCertificate")
         || has("invalid peer certificate")
     {
-        return Some("no TLS connection can be made; see whether it speaks TLS at all, and `ca`");
+        return Some("no TLS connection can be made; check that etcd speaks TLS, and `ca`");
     }
     None
 }

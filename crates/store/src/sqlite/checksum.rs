@@ -1,8 +1,8 @@
-//! A checksum for every record. SQLite finds damage to the structure of its file, but a flipped bit in a value reads
-//! back as another value; with the checksum it does not.
+//! A checksum for every record. SQLite detects damage to the structure of its file, but not a flipped bit in a value;
+//! the checksum does.
 
-/// FNV-1a over the parts, each preceded by its length. Every step is a bijection of the state, so any one changed byte
-/// changes the sum. It is there against disks, not against people.
+/// FNV-1a over the parts, each preceded by its length. Every step is a bijection of the state, so any single changed
+/// byte changes the sum. It protects against faulty disks, not against people.
 pub(super) fn checksum(parts: &[&[u8]]) -> i64 {
     let mut sum: u64 = 0xcbf2_9ce4_8422_2325;
     let mut feed = |bytes: &[u8]| {
@@ -22,7 +22,7 @@ pub(super) fn of_entry(key: &str, value: &[u8], create_revision: i64, mod_revisi
     checksum(&[key.as_bytes(), value, &create_revision.to_le_bytes(), &mod_revision.to_le_bytes()])
 }
 
-/// The checksum of a change in the history; without a value it is a deletion.
+/// The checksum of a change in the history; a change without a value is a deletion.
 pub(super) fn of_change(revision: i64, position: i64, key: &str, value: Option<&[u8]>, create_revision: i64) -> i64 {
     let (kind, value): (&[u8], &[u8]) = match value {
         Some(value) => (b"put", value),
@@ -32,7 +32,7 @@ pub(super) fn of_change(revision: i64, position: i64, key: &str, value: Option<&
     checksum(&[kind, key.as_bytes(), value, &numbers])
 }
 
-/// The checksum of one of the store's own numbers.
+/// The checksum of one of the store's counters.
 pub(super) fn of_number(name: &str, number: i64) -> i64 {
     checksum(&[name.as_bytes(), &number.to_le_bytes()])
 }

@@ -5,6 +5,7 @@ mod backup;
 mod checksum;
 mod lock;
 mod open;
+mod path;
 mod records;
 mod schema;
 mod trouble;
@@ -15,17 +16,15 @@ use crate::watch::follow;
 use crate::{Entry, Outcome, Range, Store, StoreError, Txn, WatchBatch};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use tokio::sync::watch;
 use worker::{Queue, Worker};
 
-/// A [`Store`] in a SQLite file. Dropping it waits for the change that is being written, if one is; then the file is
-/// free for another.
+/// A [`Store`] in a SQLite file. Dropping it waits for a write in progress; then the file is free for another store.
 ///
-/// Its requests must be awaited on a tokio runtime that has time enabled, because each has a deadline.
+/// Its requests must run on a tokio runtime with time enabled, because each has a deadline.
 pub struct SqliteStore {
     path: PathBuf,
     queue: Queue,
@@ -34,44 +33,44 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the state file `path`, or makes it, readable by its owner alone, where there is none. Reads all of it
-    /// once, to be sure that it is whole. Blocks for as long, and up to a second for an earlier server that is ending.
+    /// Opens or creates the state file `path`, readable by its owner alone. Reads the whole file once to verify it.
+    /// Blocks meanwhile, and up to a second for an earlier server that is ending.
     ///
     /// # Errors
-    /// [`StoreError::Open`], with what to do: another server uses it, it is damaged, truncated, of a newer gapless, not
-    /// a state file at all, or cannot be read or written. The file is left as it was.
+    /// [`StoreError::Open`] if another server uses the file, or if it is damaged, truncated, of a newer gapless, not a
+    /// state file, or not readable and writable. The file is left unchanged.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         open::make_folder(path)?;
         let lock = lock::take(path)?;
         let records = open::open(path)?;
         let place: Arc<str> = path.display().to_string().into();
         let (queue, revisions, thread) = worker::start(records, Arc::clone(&place), lock).map_err(|error| {
-            StoreError::Open { place: place.to_string(), why: format!("no thread for it: {error}") }
+            StoreError::Open { place: place.to_string(), why: format!("its thread cannot be started: {error}") }
         })?;
         Ok(SqliteStore { path: path.to_owned(), queue, revisions, thread: Some(thread) })
     }
 
-    /// Writes a copy of the state, all of one revision, to the file `to`; the store is used on meanwhile. An earlier
-    /// file of that name is replaced when the new one is whole and on the disk.
+    /// Writes a copy of the state, all of one revision, to the file `to`, while the store stays in use. Replaces an
+    /// earlier file of that name once the copy is complete and synced.
     ///
-    /// To restore it: stop the server, move the state file and its `-wal` away, copy the backup to its place. A backup
-    /// whose name is that of the state file followed by `.backup` and anything is named in the error of a damaged one.
+    /// To restore a backup: stop the server, move the state file and its `-wal` away, copy the backup to its place. The
+    /// error for a damaged state file names the newest backup whose name is that of the state file plus `.backup…`.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] where the copy cannot be written.
+    /// [`StoreError::Unavailable`] if the copy cannot be written.
     pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
         let (from, to) = (self.path.clone(), to.to_owned());
         let place = self.path.display().to_string();
         tokio::task::spawn_blocking(move || backup::write(&from, &to))
             .await
-            .map_err(|error| StoreError::Unavailable { place, why: format!("the backup was broken off: {error}") })?
+            .map_err(|error| StoreError::Unavailable { place, why: format!("the backup was interrupted: {error}") })?
     }
 
-    /// Forgets the changes up to and including revision `through`, so that no watch can begin before; the entries
-    /// themselves stay. The store does this by itself when its history grows too long.
+    /// Discards the changes up to and including revision `through`, so that no watch can start before; the entries
+    /// themselves stay. The store compacts by itself when its history grows too long.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] where the file cannot be written.
+    /// [`StoreError::Unavailable`] if the file cannot be written.
     pub async fn compact(&self, through: u64) -> Result<(), StoreError> {
         self.ask(move |worker| {
             let place = worker.place().to_owned();
@@ -92,7 +91,7 @@ impl Drop for SqliteStore {
     fn drop(&mut self) {
         self.queue.close();
         if let Some(thread) = self.thread.take() {
-            // It does not panic; and if it did, there is nothing left to do about it here.
+            // The thread does not panic; and if it did, there is nothing left to do here.
             let _ = thread.join();
         }
     }
@@ -106,7 +105,7 @@ impl std::fmt::Debug for SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
-    /// It is one server's own.
+    /// Always allowed: only one server uses this store.
     fn allowed(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -147,20 +146,5 @@ impl Store for SqliteStore {
                     .map(Some)
             }
         }))
-    }
-}
-
-/// The path whose name is that of `path` with `ending` after it.
-fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(ending);
-    PathBuf::from(name)
-}
-
-/// The folder that `path` is in.
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
     }
 }

@@ -1,10 +1,12 @@
-//! Opening the state file: refused with what to do where it is not what it should be, created whole or not at all, and
-//! never started empty in the place of one that was there.
+//! Opens the state file, or creates it whole or not at all. An invalid file is rejected with a remedy, and an empty
+//! state never replaces a lost one.
 
+use super::backup;
+use super::path::{beside, folder, put_in_place};
 use super::records::Records;
 use super::schema;
 use super::trouble::{Trouble, advice, advice_io};
-use super::{backup, beside};
+
 use crate::StoreError;
 use gapless_effect::{Point, step};
 use rusqlite::{Connection, OpenFlags};
@@ -14,13 +16,13 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long SQLite waits for another program, such as a `sqlite3` shell, to let go of the file.
+/// How long SQLite waits for another program, such as a `sqlite3` shell, to release the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The size that the log is cut to when it is written from its beginning again.
+/// The size in bytes that SQLite truncates the log to when it restarts the log.
 const LOG_BYTES_KEPT: u32 = 16 << 20;
 
-/// How many bytes of the log are written again at once.
+/// Bytes of the log that are rewritten at once.
 const REWRITTEN_AT_ONCE: usize = 64 << 10;
 
 /// The first bytes of every SQLite file.
@@ -29,21 +31,22 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// The length of the header of a SQLite file.
 const HEADER_BYTES: usize = 100;
 
-/// Where the header of a SQLite file has its `application_id`.
+/// The offset of `application_id` in the header of a SQLite file.
 const APPLICATION_ID_AT: usize = 68;
 
-/// Makes the folder of the state file, for its owner alone, where there is none.
+/// Creates the folder of the state file, for its owner alone, if it is missing.
 pub(super) fn make_folder(path: &Path) -> Result<(), StoreError> {
-    let folder = super::folder(path);
-    crate::make_folder(folder)
-        .map_err(|error| refuse(path, format!("its folder {} cannot be made: {}", folder.display(), advice_io(&error))))
+    let folder = folder(path);
+    crate::make_folder(folder).map_err(|error| {
+        refuse(path, format!("its folder {} cannot be created: {}", folder.display(), advice_io(&error)))
+    })
 }
 
-/// Opens the state file, or makes it. The caller holds the lock.
+/// Opens or creates the state file. The caller has the lock.
 pub(super) fn open(path: &Path) -> Result<Records, StoreError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
-        Err(error) => return Err(refuse(path, format!("it cannot be looked at: {error}"))),
+        Err(error) => return Err(refuse(path, format!("it cannot be inspected: {error}"))),
         Ok(_) => {
             examine(path)?;
             write_again(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
@@ -56,21 +59,21 @@ pub(super) fn open(path: &Path) -> Result<Records, StoreError> {
     Records::load(connection).map_err(|trouble| explain(path, trouble))
 }
 
-/// Makes a new state file under another name and renames it when it is whole, so that a crash here leaves nothing that
-/// looks like a damaged state.
+/// Creates a new state file under another name and renames it when it is complete, so that a crash here leaves nothing
+/// that resembles a damaged state.
 fn create(path: &Path) -> Result<(), StoreError> {
     if beside(path, "-wal").exists() {
         return Err(refuse(
             path,
             format!(
-                "its log {} is there, but the file itself is gone; {}, or remove the log to start without any history",
+                "its log {} exists, but the file itself is gone; {}, or remove the log to start without any history",
                 beside(path, "-wal").display(),
                 restore(path)
             ),
         ));
     }
     let new = beside(path, ".new");
-    let io = |error: io::Error| refuse(path, format!("it cannot be made: {}", advice_io(&error)));
+    let io = |error: io::Error| refuse(path, format!("it cannot be created: {}", advice_io(&error)));
     for leftover in [new.clone(), beside(&new, "-wal"), beside(&new, "-shm"), beside(&new, "-journal")] {
         match fs::remove_file(&leftover) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io(error)),
@@ -90,26 +93,22 @@ fn create(path: &Path) -> Result<(), StoreError> {
     put_in_place(&new, path).map_err(io)
 }
 
-/// Gives the finished file `from` the name `to`, durably.
-pub(super) fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
-    step(Point::StateSync, || File::open(from)?.sync_all())?;
-    step(Point::StateRename, || fs::rename(from, to))?;
-    step(Point::StateFolder, || File::open(super::folder(to))?.sync_all())
-}
-
-/// Looks at the file without SQLite, which would take an empty one for a new one.
+/// Checks the file without SQLite, which would accept an empty file as a new database.
 ///
-/// It is closed again before SQLite opens it: closing any descriptor of the file drops SQLite's own locks on it.
+/// Closes the file before SQLite opens it: closing any descriptor of the file drops SQLite's own locks on it.
 fn examine(path: &Path) -> Result<(), StoreError> {
     let io = |error: io::Error| refuse(path, format!("it cannot be read: {error}"));
     let metadata = fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
-        return Err(refuse(path, "it is not a file; name a file in the state folder".to_owned()));
+        return Err(refuse(path, "it is not a regular file; name a file in the state folder".to_owned()));
     }
     let mut header = Vec::new();
     File::open(path).and_then(|file| file.take(HEADER_BYTES as u64).read_to_end(&mut header)).map_err(io)?;
     if header.is_empty() {
-        return Err(refuse(path, format!("it is empty, which gapless never leaves it; {}", restore(path))));
+        return Err(refuse(
+            path,
+            format!("it is empty, and gapless never leaves an empty state file; {}", restore(path)),
+        ));
     }
     if header.len() < HEADER_BYTES && MAGIC.starts_with(header.get(..16).unwrap_or(&header)) {
         return Err(refuse(path, format!("it is damaged: it ends after {} bytes; {}", header.len(), restore(path))));
@@ -117,30 +116,32 @@ fn examine(path: &Path) -> Result<(), StoreError> {
     if header.get(..16) != Some(MAGIC) {
         return Err(refuse(
             path,
-            format!("it is not a state file of gapless, or its beginning is damaged; {}", restore(path)),
+            format!("it is not a state file of gapless, or its header is damaged; {}", restore(path)),
         ));
     }
     let id = header.get(APPLICATION_ID_AT..APPLICATION_ID_AT + 4).and_then(|bytes| bytes.try_into().ok());
     if id.map(i32::from_be_bytes).map(i64::from) != Some(schema::APPLICATION_ID) {
         return Err(refuse(
             path,
-            "it is the database of another program; name another file, or move that one away".to_owned(),
+            "it is the database of another program; name another file, or move this file away".to_owned(),
         ));
     }
     if metadata.permissions().mode() & 0o077 != 0 {
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(|error| {
             refuse(
                 path,
-                format!("others can read it, and that cannot be changed ({error}); give it to the server's user"),
+                format!(
+                    "other users can read it, and its mode cannot be changed ({error}); give it to the server's user"
+                ),
             )
         })?;
     }
     Ok(())
 }
 
-/// What an earlier process failed to sync looks whole in the page cache, and the system takes it for written: SQLite would
-/// copy it into the file, and if the power went meanwhile, half of it would be there and no log to finish it by. Written
-/// again it is synced again.
+/// Rewrites the log and syncs it. Data that an earlier process failed to sync is still in the page cache, and the
+/// kernel counts it as written: SQLite would copy it into the file, and a power loss meanwhile would leave half of it
+/// in the file without a log to complete it.
 fn write_again(log: &Path) -> io::Result<()> {
     let rewritten = OpenOptions::new().read(true).write(true).open(log).and_then(|log| {
         let (mut buffer, mut at) = (vec![0; REWRITTEN_AT_ONCE], 0);
@@ -155,7 +156,7 @@ fn write_again(log: &Path) -> io::Result<()> {
         }
     });
     match rewritten {
-        // A disk that has to find space even for this is no reason to refuse what is there.
+        // A full disk, on which even a rewrite needs space, is no reason to reject the existing state.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::StorageFull) => Ok(()),
         other => other,
     }
@@ -178,7 +179,7 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
         .into());
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
-    // The log is copied back into the file between commits, not within them.
+    // The worker copies the log into the file between commits, not within them.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT)?;
     Ok(connection)
@@ -190,8 +191,8 @@ fn check_version(path: &Path, connection: &Connection) -> Result<(), StoreError>
         return Err(refuse(
             path,
             format!(
-                "it was written by a newer gapless (schema {version}; this one knows up to {}); \
-                 start that gapless, or {}",
+                "a newer gapless wrote it (schema {version}; this gapless supports up to {}); \
+                 start the newer gapless, or {}",
                 schema::SCHEMA,
                 restore(path)
             ),
@@ -208,33 +209,33 @@ fn check_structure(connection: &Connection) -> Result<(), Trouble> {
     if found == "ok" { Ok(()) } else { Err(Trouble::Damaged(found)) }
 }
 
-/// Takes the file to the present schema, after a copy of it as it is, and empties its log.
+/// Migrates the file to the current schema, after a backup of the old one, and empties its log.
 fn bring_up_to_date(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     let version = schema::version(connection).map_err(|trouble| explain(path, trouble))?;
     if version < schema::SCHEMA {
         backup::write(path, &beside(path, &format!(".backup-schema-{version}")))?;
         schema::migrate(connection).map_err(|trouble| explain(path, trouble))?;
     }
-    // What an earlier process failed to sync can be in the page cache, look whole, and not be on the disk: later
-    // commits behind it in the log would be lost with it. Copied into the file and synced, it is there for good.
+    // Data that an earlier process failed to sync can be in the page cache but not on the disk: commits that follow it
+    // in the log would be lost with it. A checkpoint copies it into the file and syncs it.
     match checkpoint(connection) {
-        // There need not be space for that in order to go on; the log is as good as the file.
+        // The checkpoint may wait until there is space: the log is as durable as the file.
         Err(trouble) if trouble.is_full_disk() => {
-            tracing::warn!(place = %path.display(), "the disk is full; free some space on it");
+            tracing::warn!(place = %path.display(), "checkpoint failed: the disk is full; free some space on it");
             Ok(())
         }
         other => other.map_err(|trouble| explain(path, trouble)),
     }
 }
 
-/// Copies the log into the file, syncs it and empties the log. Waits, up to the busy timeout, for other programs that
-/// read, and leaves them the rest.
+/// Copies the log into the file, syncs it and empties the log. Waits, up to the busy timeout, for other readers, and
+/// leaves the part that they still need.
 fn checkpoint(connection: &Connection) -> Result<(), Trouble> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
-/// Copies as much of the log into the file as can be copied without waiting for anybody; where that was all, the log is
-/// written from its beginning again.
+/// Copies as much of the log into the file as is possible without waiting. If that is everything, SQLite writes the log
+/// from its beginning again.
 pub(super) fn checkpoint_in_passing(connection: &Connection) -> Result<(), Trouble> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
@@ -243,11 +244,11 @@ fn refuse(path: &Path, why: String) -> StoreError {
     StoreError::Open { place: path.display().to_string(), why }
 }
 
-/// Why a file could not be opened, with what to do.
+/// The error for a file that cannot be opened: the cause and the remedy.
 fn explain(path: &Path, trouble: Trouble) -> StoreError {
     match trouble {
         Trouble::Store(error) => error,
-        // A file that SQLite cannot make sense of is an error without a name to it, when it is opened.
+        // SQLite has no error code for a file that it cannot parse when it opens it.
         trouble if trouble.is_damage() || trouble.is_unnamed() => {
             refuse(path, format!("it is damaged ({trouble}); {}", restore(path)))
         }
@@ -256,7 +257,7 @@ fn explain(path: &Path, trouble: Trouble) -> StoreError {
     }
 }
 
-/// What to do where the file is of no use: the newest backup that stands beside it, by name.
+/// The remedy for an unusable file: restore the newest backup beside it, by the time of its last change.
 fn restore(path: &Path) -> String {
     let newest = newest_backup(path);
     let from = newest.map_or_else(|| "a backup".to_owned(), |backup| format!("the backup {}", backup.display()));
@@ -271,7 +272,7 @@ fn newest_backup(path: &Path) -> Option<PathBuf> {
             .and_then(|other| other.strip_prefix(name))
             .is_some_and(|rest| rest.starts_with(".backup") && !rest.ends_with(backup::UNFINISHED))
     };
-    fs::read_dir(super::folder(path))
+    fs::read_dir(folder(path))
         .ok()?
         .filter_map(Result::ok)
         .filter(is_backup)

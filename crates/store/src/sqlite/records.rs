@@ -1,4 +1,4 @@
-//! Reading and writing the records on the one connection: what each request of the store is in SQL.
+//! Reads and writes the records on the one connection: every request of the store in SQL.
 
 use super::trouble::Trouble;
 use super::{checksum, schema};
@@ -7,22 +7,22 @@ use crate::watch::Page;
 use crate::{Compare, Entry, Op, Outcome, Range, StoreError, Txn, WatchBatch, WatchEvent};
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior};
 
-/// Bytes of values that are read from the history at once, above which a page ends early.
+/// Bytes of values in one read of the history; a page ends early above that.
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// The open file, and what is known of it without asking.
+/// The open file, and its counters in memory.
 pub(super) struct Records {
     pub(super) connection: Connection,
     /// The revision of the last change.
     pub(super) revision: u64,
-    /// The last revision that the history no longer has.
+    /// The newest revision that the history no longer has.
     pub(super) compacted: u64,
-    /// Bytes of the values in the history.
+    /// The total of the values in the history, in bytes.
     pub(super) history_bytes: u64,
 }
 
 impl Records {
-    /// Reads all records, and refuses the file if one is not as it was written.
+    /// Reads all records, and rejects the file if a checksum does not match.
     pub(super) fn load(connection: Connection) -> Result<Records, Trouble> {
         let mut records = Records { connection, revision: 0, compacted: 0, history_bytes: 0 };
         records.revision = records.number("revision")?;
@@ -48,7 +48,7 @@ impl Records {
         }
     }
 
-    /// The revision of the newest entry.
+    /// Checks the entries and returns the revision of the newest.
     fn verify_entries(&self) -> Result<u64, Trouble> {
         let mut newest = 0;
         let mut read =
@@ -60,7 +60,7 @@ impl Records {
         Ok(newest)
     }
 
-    /// The history goes from the compacted revision to the present one without a gap.
+    /// Checks that the history goes from the compacted revision to the current revision without a gap.
     fn verify_history(&mut self) -> Result<(), Trouble> {
         let (mut newest, mut bytes) = (self.compacted, 0);
         let mut read = self.connection.prepare(
@@ -85,8 +85,8 @@ impl Records {
     }
 
     pub(super) fn range(&self, prefix: &str) -> Result<Range, Trouble> {
-        // From the prefix on in the order of bytes, until a key no longer has it: no pattern to escape, and no upper
-        // bound to compute.
+        // Reads from the prefix on, ordered by bytes, until a key no longer begins with it: there is no pattern to
+        // escape and no upper bound to compute.
         let mut read = self.connection.prepare_cached(
             "SELECT key, value, create_revision, mod_revision, checksum FROM entries WHERE key >= ? ORDER BY key",
         )?;
@@ -105,7 +105,7 @@ impl Records {
         find(&self.connection, key)
     }
 
-    /// Durable when it returns: one transaction, written and synced once.
+    /// Commits in one transaction, written and synced once; durable when it returns.
     pub(super) fn commit(&mut self, txn: &Txn) -> Result<Outcome, Trouble> {
         let revision = self.revision + 1;
         let sql = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -130,16 +130,16 @@ impl Records {
             self.cover();
             return Err(error.into());
         }
-        // Only now: a transaction that failed must leave no trace here, either.
+        // Last: a transaction that failed must not change the counters either.
         self.revision = revision;
         self.history_bytes += bytes;
         Ok(Outcome::Committed { revision })
     }
 
-    /// A change that could not be synced stands whole in the log, as far as the system knows: whoever opens the file next
-    /// would find it done, though its author was told that it failed. So an empty change is written over it.
+    /// Overwrites a change that could not be synced with an empty one. In the page cache the failed change is complete
+    /// in the log: the next process to open the file would apply it, although its author got an error.
     fn cover(&self) {
-        // Syncing it fails as well, and then it stands in the log all the same.
+        // The sync of the empty change fails as well, but it is in the log nevertheless.
         let _ = self.connection.pragma_update(None, "user_version", schema::SCHEMA);
     }
 
@@ -172,7 +172,7 @@ impl Records {
         Ok(Page { batches, next: end.max(from) })
     }
 
-    /// Forgets the changes up to and including revision `through`; the entries themselves stay.
+    /// Discards the changes up to and including revision `through`; the entries themselves stay.
     pub(super) fn compact(&mut self, through: u64) -> Result<(), Trouble> {
         let through = through.min(self.revision);
         if through <= self.compacted {
@@ -192,7 +192,7 @@ impl Records {
         Ok(())
     }
 
-    /// The revision to compact through so that the history is within its bounds, if it is not.
+    /// The revision to compact through so that the history is within its bounds; `None` if it already is.
     pub(super) fn surplus(&self) -> Option<u64> {
         limits::surplus(self.revision, self.compacted, self.history_bytes)
     }

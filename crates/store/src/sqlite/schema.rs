@@ -1,4 +1,4 @@
-//! The tables, as numbered steps from one schema to the next, and what marks a file as gapless's.
+//! The tables, as numbered steps from one schema to the next, and the mark of gapless's files.
 
 use super::checksum;
 use super::trouble::Trouble;
@@ -7,21 +7,21 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 /// The `application_id` of gapless's state files: "gapl".
 pub(super) const APPLICATION_ID: i64 = 0x6761_706c;
 
-/// One step, from the schema of the number before to the next.
+/// A step from one schema to the next.
 type Step = fn(&Transaction<'_>) -> Result<(), Trouble>;
 
-/// The steps, of which number n makes schema n. A step that has been in a release is never changed.
+/// The steps: step n makes schema n. A released step never changes.
 const STEPS: [Step; 2] = [records, checksums];
 
 /// The schema that this gapless reads and writes.
 pub(super) const SCHEMA: i64 = STEPS.len() as i64;
 
-/// The schema of the file; 0 where it has none yet.
+/// The schema of the file; 0 if it has none yet.
 pub(super) fn version(connection: &Connection) -> Result<i64, Trouble> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
-/// Brings the file to the present schema: all steps that it lacks, in one transaction, so that it has them all or none.
+/// Migrates the file to the current schema: all missing steps in one transaction, so all apply or none.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
     migrate_to(connection, STEPS.len())
 }
@@ -38,8 +38,8 @@ fn migrate_to(connection: &mut Connection, last: usize) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// Schema 1: the entries, their history, and the store's own numbers. Without row ids, so that a key stands in one
-/// place: the index of a table with them would have a second copy, which no check of the rows sees.
+/// Schema 1: the entries, their history, and the store's counters. Without row ids, so that each key is stored once:
+/// the index of a table with row ids would have a second copy, which no check of the rows sees.
 fn records(txn: &Transaction<'_>) -> Result<(), Trouble> {
     txn.execute_batch(
         "CREATE TABLE entries (

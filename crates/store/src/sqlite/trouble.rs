@@ -1,6 +1,6 @@
-//! What can go wrong with the file, told to a person: what happened, why, and what to do.
+//! Errors of the state file as messages for people: the cause and the remedy.
 
-use super::beside;
+use super::path::beside;
 use crate::StoreError;
 use rusqlite::ErrorCode;
 use std::fs::{self, OpenOptions};
@@ -10,19 +10,19 @@ use std::path::Path;
 /// An error below the level of [`StoreError`].
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
-    /// SQLite says so.
+    /// An error from SQLite.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
-    /// A record is not as it was written.
+    /// A record whose checksum does not match.
     #[error("{0}")]
     Damaged(String),
-    /// Something the caller can be told as it is.
+    /// An error that is already in its final form.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Trouble {
-    /// Whether the file itself is damaged, so that trying again is of no use.
+    /// The file itself is damaged, so a retry is useless.
     pub(super) fn is_damage(&self) -> bool {
         match self {
             Trouble::Damaged(_) => true,
@@ -38,42 +38,42 @@ impl Trouble {
         }
     }
 
-    /// Whether there is no space.
+    /// The disk is full.
     pub(super) fn is_full_disk(&self) -> bool {
         matches!(self, Trouble::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
 
-    /// Whether SQLite has no code for it.
+    /// SQLite has no code for this error.
     pub(super) fn is_unnamed(&self) -> bool {
         matches!(self, Trouble::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown))
     }
 
-    /// The error of a request to a store that is open.
+    /// The error of a request to an open store.
     pub(super) fn while_running(self, place: &str) -> StoreError {
         let why = match self {
             Trouble::Store(error) => return error,
             trouble if trouble.is_damage() => format!(
                 "the file is damaged ({trouble}); stop the server and restore a backup to that path. \
-                 Routes go on being served meanwhile"
+                 Requests are still being served"
             ),
             Trouble::Damaged(why) => why,
             Trouble::Sqlite(error) if is_read_only(Path::new(place)) => format!(
-                "its disk has become read-only, as the kernel makes one that fails; look for why in the kernel's log \
-                 (`dmesg`), mend it and mount it anew ({error}). Routes go on being served meanwhile"
+                "its disk has become read-only, as the kernel does when a disk fails; find the cause in the kernel's \
+                 log (`dmesg`), fix it and mount the disk again ({error}). Requests are still being served"
             ),
-            Trouble::Sqlite(error) => format!("{}. Later requests are tried anew", advice(&error)),
+            Trouble::Sqlite(error) => format!("{}. Later requests are retried", advice(&error)),
         };
         StoreError::Unavailable { place: place.to_owned(), why }
     }
 }
 
-/// Whether nothing can be written there any more: SQLite does not say why it cannot, and the flags of the mount do not
-/// tell of a file system that the kernel has given up.
+/// Probes if the file system is read-only: SQLite does not say why a write failed, and the flags of the mount do not
+/// show that the kernel has made a failing file system read-only.
 fn is_read_only(file: &Path) -> bool {
     let probe = beside(file, ".probe");
     match OpenOptions::new().write(true).create(true).truncate(true).open(&probe) {
         Ok(_) => {
-            // It is empty, and written over by the next one.
+            // The file is empty, and the next probe overwrites it.
             let _ = fs::remove_file(&probe);
             false
         }
@@ -81,34 +81,34 @@ fn is_read_only(file: &Path) -> bool {
     }
 }
 
-/// What happened and what to do, for errors that are not damage.
+/// The cause and the remedy, for errors that are not damage.
 pub(super) fn advice(error: &rusqlite::Error) -> String {
     let next = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => {
             return "the disk is full; free some space on it".to_owned();
         }
         Some(ErrorCode::SystemIoFailure) => {
-            "the disk gave an input/output error; look for it in the kernel's log (`dmesg`), and check that the disk \
+            "the disk gave an input/output error; check the kernel's log (`dmesg`), and that the disk \
              is neither full nor failing"
         }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program, such as a `sqlite3` shell, holds the file locked; close it there"
+            "another program, such as a `sqlite3` shell, has locked the file; close that program"
         }
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            "the file or its folder cannot be written; give them to the user that the server runs as, and check that \
+            "the file or its folder is not writable; give them to the user that the server runs as, and check that \
              the disk is not mounted read-only"
         }
-        _ => "this is not expected; the server's log says more",
+        _ => "this error is not expected; see the server's log",
     };
     format!("{next} ({error})")
 }
 
-/// The same for files that are not SQLite's.
+/// The cause and the remedy of an I/O error outside SQLite.
 pub(super) fn advice_io(error: &io::Error) -> String {
     let next = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "free some space on the disk",
-        io::ErrorKind::ReadOnlyFilesystem => "mount the disk writable, or name a folder on another",
-        _ => "give its folder to the user that the server runs as, or name another",
+        io::ErrorKind::ReadOnlyFilesystem => "mount the disk writable, or choose a folder on another disk",
+        _ => "give its folder to the user that the server runs as, or choose another folder",
     };
     format!("{error}; {next}")
 }
@@ -120,31 +120,31 @@ mod tests {
     use std::io::{self, ErrorKind};
 
     #[test]
-    fn what_to_do_depends_on_what_sqlite_says() {
+    fn advice_matches_the_code_of_sqlite() {
         for (code, what) in [
             (ffi::SQLITE_FULL, "free some space"),
-            (ffi::SQLITE_IOERR, "look for it in the kernel's log"),
-            (ffi::SQLITE_BUSY, "close it there"),
-            (ffi::SQLITE_LOCKED, "close it there"),
+            (ffi::SQLITE_IOERR, "check the kernel's log"),
+            (ffi::SQLITE_BUSY, "close that program"),
+            (ffi::SQLITE_LOCKED, "close that program"),
             (ffi::SQLITE_READONLY, "give them to the user"),
             (ffi::SQLITE_CANTOPEN, "give them to the user"),
-            (ffi::SQLITE_MISUSE, "the server's log says more"),
+            (ffi::SQLITE_MISUSE, "see the server's log"),
         ] {
-            let told = advice(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
-            assert!(told.contains(what), "{told}");
+            let message = advice(&rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
+            assert!(message.contains(what), "{message}");
         }
     }
 
     #[test]
-    fn what_to_do_about_a_file_depends_on_what_is_wrong() {
+    fn advice_matches_the_kind_of_io_error() {
         for (kind, advice) in [
             (ErrorKind::StorageFull, "free some space"),
             (ErrorKind::QuotaExceeded, "free some space"),
             (ErrorKind::ReadOnlyFilesystem, "mount the disk writable"),
             (ErrorKind::PermissionDenied, "give its folder to the user"),
         ] {
-            let told = advice_io(&io::Error::from(kind));
-            assert!(told.contains(advice), "{told}");
+            let message = advice_io(&io::Error::from(kind));
+            assert!(message.contains(advice), "{message}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The thread that owns the connection: it does one job after the other, and keeps the file small when it is idle.
+//! The thread that owns the connection: runs one job after the other, and compacts the file when it is idle.
 
 use super::open::checkpoint_in_passing;
 use super::records::Records;
@@ -7,27 +7,27 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
-/// Jobs that wait at most; who comes then waits for a place.
+/// The longest queue of jobs; further callers wait for a place.
 const QUEUE_LENGTH: usize = 256;
 
-/// How long an answer may take, on a disk that hangs, until the caller is told.
+/// How long a job may take, on a disk that hangs, before its caller gets an error.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long nothing must have come until the file is tidied, so that no commit of a deployment waits for that.
+/// How long the worker must be idle before it tidies the file, so that no commit of a deployment waits for that.
 const IDLE_BEFORE_TIDYING: Duration = Duration::from_millis(200);
 
-/// Commits after which tidying is worth it, and those after which it cannot wait for an idle moment.
+/// Commits after which tidying pays, and after which it no longer waits for an idle moment.
 const COMMITS_BEFORE_TIDYING: u32 = 250;
 const COMMITS_AT_MOST: u32 = 4 * COMMITS_BEFORE_TIDYING;
 
-/// Bytes of values after which tidying is worth it, and those after which it cannot wait.
+/// Bytes of values after which tidying pays, and after which it no longer waits for an idle moment.
 const BYTES_BEFORE_TIDYING: usize = 4 << 20;
 const BYTES_AT_MOST: usize = 8 * BYTES_BEFORE_TIDYING;
 
 type Work = Box<dyn FnOnce(&mut Worker) + Send>;
 
 enum Message {
-    /// Something to do, and its place in the queue, which is free again when it is done.
+    /// A job, and its place in the queue, which is freed when the job is done.
     Job(Work, OwnedSemaphorePermit),
     /// The store is closed.
     Close,
@@ -36,13 +36,13 @@ enum Message {
 /// The callers' end of the queue.
 #[derive(Clone)]
 pub(super) struct Queue {
-    // The channel itself has no bound, so that closing never waits; the places bound it.
+    // The channel itself is unbounded, so that closing never waits; the places bound it.
     jobs: mpsc::Sender<Message>,
     places: Arc<Semaphore>,
     place: Arc<str>,
 }
 
-/// What the thread owns.
+/// The state that the thread owns.
 pub(super) struct Worker {
     pub(super) records: Records,
     place: Arc<str>,
@@ -51,8 +51,8 @@ pub(super) struct Worker {
     untidy_bytes: usize,
 }
 
-/// Starts the thread. It ends, and with it the use of the file, when [`Queue::close`] is called.
-/// `guard` is held for as long as the thread uses the file.
+/// Starts the thread. [`Queue::close`] ends it, and with it the use of the file. The thread keeps `guard` for as long
+/// as it uses the file.
 pub(super) fn start(
     records: Records,
     place: Arc<str>,
@@ -70,8 +70,7 @@ pub(super) fn start(
 }
 
 impl Queue {
-    /// Has the thread do `work`, and waits for what comes of it. Work that was queued is done even if the caller no
-    /// longer waits.
+    /// Runs `work` on the thread and returns its result. Queued work is done even if the caller no longer waits.
     pub(super) async fn ask<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Worker) -> Result<T, StoreError> + Send + 'static,
@@ -80,7 +79,7 @@ impl Queue {
         let asked = async {
             let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| self.closed())?;
             let work: Work = Box::new(move |worker| {
-                // A caller that no longer waits does not want the answer.
+                // A caller that no longer waits has dropped the receiver.
                 let _ = reply.send(work(worker));
             });
             self.jobs.send(Message::Job(work, place)).map_err(|_| self.closed())?;
@@ -89,20 +88,20 @@ impl Queue {
         match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(self.unavailable(format!(
-                "the disk has not answered for {} s; look for it in the kernel's log (`dmesg`)",
+                "the disk has not answered for {} s; check the kernel's log (`dmesg`)",
                 ANSWER_TIMEOUT.as_secs()
             ))),
         }
     }
 
-    /// Lets the thread finish what it is doing and end.
+    /// Ends the thread after its current jobs.
     pub(super) fn close(&self) {
-        // If it has ended already, it needs no telling.
+        // An error means that the thread has already ended.
         let _ = self.jobs.send(Message::Close);
     }
 
     fn closed(&self) -> StoreError {
-        self.unavailable("it has been closed, because the server is stopping".to_owned())
+        self.unavailable("the store is closed, because the server is stopping".to_owned())
     }
 
     fn unavailable(&self, why: String) -> StoreError {
@@ -111,7 +110,7 @@ impl Queue {
 }
 
 impl Worker {
-    /// Does the transaction, and lets watchers know of it.
+    /// Commits the transaction and notifies the watchers.
     pub(super) fn commit(&mut self, txn: &Txn) -> Result<Outcome, StoreError> {
         let outcome = self.records.commit(txn).map_err(|trouble| trouble.while_running(&self.place))?;
         if self.records.revision > *self.revision.borrow() {
@@ -122,7 +121,7 @@ impl Worker {
         Ok(outcome)
     }
 
-    /// Where the file is, for errors.
+    /// The path of the file, for errors.
     pub(super) fn place(&self) -> &str {
         &self.place
     }
@@ -158,14 +157,14 @@ impl Worker {
         self.untidy_commits >= COMMITS_BEFORE_TIDYING || self.untidy_bytes >= BYTES_BEFORE_TIDYING
     }
 
-    /// Drops what the history need not keep, and copies the log into the file.
+    /// Compacts the history and copies the log into the file.
     fn tidy(&mut self) {
-        // Also when it fails, so that a full disk is not tried again and again; the next commits lead here again.
+        // Also on a failure, so that a full disk is not retried at once; the next commits lead here again.
         self.untidy_commits = 0;
         self.untidy_bytes = 0;
         let compacted = self.records.surplus().map_or(Ok(()), |through| self.records.compact(through));
         if let Err(trouble) = compacted.and_then(|()| checkpoint_in_passing(&self.records.connection)) {
-            tracing::warn!(place = %self.place, %trouble, "the state file could not be tidied; tried again later");
+            tracing::warn!(place = %self.place, %trouble, "compaction of the state file failed; retrying later");
         }
     }
 }

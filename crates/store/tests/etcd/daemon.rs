@@ -1,37 +1,37 @@
-//! An etcd of a test's own: Debian's `etcd-server` on free loopback ports, its data in a folder that goes with it.
+//! An etcd for one test: Debian's `etcd-server` on free loopback ports, its data in a temporary folder.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long an etcd may take until it answers.
+/// How long an etcd may take to start answering.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 
-/// An etcd that can be killed, paused and started again. It is gone when it is dropped.
+/// An etcd that can be killed, paused and restarted. Dropping it kills it.
 pub struct Etcd {
     folder: tempfile::TempDir,
     client: u16,
     peer: u16,
-    /// The authority, the certificate and its key, where it speaks TLS and asks for client certificates.
+    /// The authority, the certificate and its key, if etcd speaks TLS and requires client certificates.
     tls: Option<[PathBuf; 3]>,
     options: Vec<String>,
     process: Option<Child>,
-    /// User and password that `etcdctl` shows, as `name:password`.
+    /// User and password for `etcdctl`, as `name:password`.
     user: Option<String>,
 }
 
-#[allow(dead_code, reason = "not every test that shares this uses all of it")]
+#[allow(dead_code, reason = "not every test that includes this module uses all of it")]
 impl Etcd {
-    /// One as it comes.
+    /// Starts an etcd with the default options.
     pub fn start() -> Self {
         Etcd::start_with(&[], None)
     }
 
-    /// One with further options, and with TLS.
+    /// Starts an etcd with further options, and with TLS.
     pub fn start_with(options: &[&str], tls: Option<[PathBuf; 3]>) -> Self {
         let mut etcd = Etcd {
-            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+            folder: tempfile::tempdir().expect("a temporary folder can be created"),
             client: free_port(),
             peer: free_port(),
             tls,
@@ -43,7 +43,7 @@ impl Etcd {
         etcd
     }
 
-    /// Starts it on the data that it has, and waits until it answers.
+    /// Starts etcd on its existing data and waits until it answers.
     pub fn start_again(&mut self) {
         let (endpoint, peer) = (self.endpoint(), format!("http://127.0.0.1:{}", self.peer));
         let log =
@@ -80,19 +80,19 @@ impl Etcd {
         ran.expect("etcdctl can be run: install etcd-client").success()
     }
 
-    /// Where its clients find it.
+    /// The client URL.
     pub fn endpoint(&self) -> String {
         format!("{}://127.0.0.1:{}", if self.tls.is_some() { "https" } else { "http" }, self.client)
     }
 
-    /// Runs `etcdctl`, which must succeed, and returns what it says.
+    /// Runs `etcdctl`, which must succeed, and returns its output.
     pub fn ctl(&self, arguments: &[&str]) -> String {
         let output = self.etcdctl_command(arguments).output().expect("etcdctl can be run");
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("etcdctl prints text")
     }
 
-    /// Has `etcdctl` show user and password from now on.
+    /// Makes later calls of `etcdctl` log in as `user`.
     pub fn log_in(&mut self, user: &str, password: &str) {
         self.user = Some(format!("{user}:{password}"));
     }
@@ -110,7 +110,7 @@ impl Etcd {
         command
     }
 
-    /// Kills it with SIGKILL; its data stay.
+    /// Kills etcd with SIGKILL; its data stay.
     pub fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("etcd can be killed");
@@ -118,18 +118,18 @@ impl Etcd {
         }
     }
 
-    /// Pauses it: it takes connections and answers nothing.
+    /// Pauses etcd: connections are accepted and nothing is answered.
     pub fn pause(&self) {
         self.signal(rustix::process::Signal::STOP);
     }
 
-    /// Lets it go on.
-    pub fn go_on(&self) {
+    /// Resumes a paused etcd.
+    pub fn resume(&self) {
         self.signal(rustix::process::Signal::CONT);
     }
 
     fn signal(&self, signal: rustix::process::Signal) {
-        let process = self.process.as_ref().expect("it runs");
+        let process = self.process.as_ref().expect("etcd runs");
         rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).expect("it can be signalled");
     }
 
@@ -141,7 +141,7 @@ impl Etcd {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
-    /// Its folder.
+    /// The folder of etcd's data and log.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -154,6 +154,6 @@ impl Drop for Etcd {
 }
 
 fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had");
-    listener.local_addr().expect("it has an address").port()
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("the listener has an address").port()
 }

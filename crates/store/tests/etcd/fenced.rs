@@ -1,20 +1,20 @@
-//! Keys that are held by a lease, and the fence that they are for the transactions of whoever holds them.
+//! Keys that a lease owns, and the fence that they form for their owner's transactions.
 
 use super::daemon::Etcd;
 use super::store;
-use gapless_store::{EtcdConfig, EtcdStore, Held, Outcome, Session, Store, StoreError, Txn};
+use gapless_store::{EtcdConfig, EtcdStore, LeasedKey, Outcome, Session, Store, StoreError, Txn};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Three ways to one etcd, as three members are. Any one of them can fall silent: it takes connections and everything
-/// that is said, and answers nothing, as a member does whose cable is out, until the client finds that out.
+/// Three proxies to one etcd, in place of three members. Each can fall silent: it accepts connections and data and
+/// answers nothing, as a member with an unplugged cable does, until the client notices.
 struct Ways {
     endpoints: Vec<String>,
     silent: Arc<AtomicUsize>,
-    /// The last one that answered something.
+    /// The last proxy that forwarded an answer.
     answered: Arc<AtomicUsize>,
 }
 
@@ -55,23 +55,23 @@ impl Ways {
 }
 
 #[tokio::test]
-async fn a_member_that_falls_silent_costs_no_session() {
+async fn session_survives_a_silent_member() {
     let etcd = Etcd::start();
     let ways = Ways::to(&etcd).await;
     let store = EtcdStore::open(&EtcdConfig::new(ways.endpoints.clone())).await.unwrap();
     let session = Session::begin(&store, TTL).await.unwrap();
     for round in 0..4 {
-        // Whichever keeps the lease alive just now.
+        // The member that keeps the lease alive at the moment.
         tokio::time::sleep(TTL / 2).await;
         ways.silent.store(ways.answered.load(Ordering::Relaxed), Ordering::Relaxed);
         let lost = tokio::time::timeout(TTL + Duration::from_secs(1), session.lost()).await;
-        assert!(lost.is_err(), "lost in round {round}, with two of three members well");
+        assert!(lost.is_err(), "lost in round {round}, with two of three members healthy");
         ways.silent.store(Ways::NONE, Ordering::Relaxed);
     }
 }
 
 #[tokio::test]
-async fn a_member_that_falls_silent_delays_no_takeover_and_no_read() {
+async fn takeover_and_reads_are_not_delayed_by_a_silent_member() {
     let etcd = Etcd::start();
     let ways = Ways::to(&etcd).await;
     let store = EtcdStore::open(&EtcdConfig::new(ways.endpoints.clone())).await.unwrap();
@@ -81,10 +81,10 @@ async fn a_member_that_falls_silent_delays_no_takeover_and_no_read() {
         for number in 0..5 {
             let key = format!("/{silent}/{number}");
             let begun = Instant::now();
-            session.hold(&key, b"first").await.unwrap().unwrap();
+            session.acquire(&key, b"first").await.unwrap().unwrap();
             assert_eq!(store.get(&key).await.unwrap().unwrap().value, b"first");
             let took = begun.elapsed();
-            assert!(took < Duration::from_secs(4), "{took:?} with two of three members well");
+            assert!(took < Duration::from_secs(4), "{took:?} with two of three members healthy");
         }
     }
 }
@@ -92,46 +92,46 @@ async fn a_member_that_falls_silent_delays_no_takeover_and_no_read() {
 const TTL: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn what_is_held_is_held_by_one_and_vanishes_with_its_holder() {
+async fn leased_key_has_one_owner_and_vanishes_with_it() {
     let etcd = Etcd::start();
     let store = store(&etcd, "/x").await;
     let first = Session::begin(&store, TTL).await.unwrap();
     let second = Session::begin(&store, TTL).await.unwrap();
-    let held = first.hold("/leader", b"first").await.unwrap().unwrap();
-    assert_eq!(first.hold("/leader", b"first").await.unwrap(), Ok(held), "asking again changes nothing");
-    assert_eq!(second.hold("/leader", b"second").await.unwrap().unwrap_err().value, b"first");
-    // Dropped without a word, as by a kill.
+    let leased = first.acquire("/leader", b"first").await.unwrap().unwrap();
+    assert_eq!(first.acquire("/leader", b"first").await.unwrap(), Ok(leased), "asking again changes nothing");
+    assert_eq!(second.acquire("/leader", b"second").await.unwrap().unwrap_err().value, b"first");
+    // Dropped without revoking the lease, as by a kill.
     drop(first);
     let begun = Instant::now();
-    while second.hold("/leader", b"second").await.unwrap().is_err() {
-        assert!(begun.elapsed() < Duration::from_secs(5), "it must vanish within 5 s");
+    while second.acquire("/leader", b"second").await.unwrap().is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "the key must vanish within 5 s");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     second.end().await;
-    assert_eq!(store.get("/leader").await.unwrap(), None, "given back at once");
+    assert_eq!(store.get("/leader").await.unwrap(), None, "the lease is revoked at once");
 }
 
 #[tokio::test]
-async fn a_deposed_holder_changes_nothing_any_more() {
+async fn deposed_owner_cannot_commit() {
     let etcd = Etcd::start();
     let store = store(&etcd, "/x").await;
     let first = Session::begin(&store, TTL).await.unwrap();
-    let fenced = first.fenced(&store, &first.hold("/leader", b"first").await.unwrap().unwrap());
+    let fenced = first.fenced(&store, &first.acquire("/leader", b"first").await.unwrap().unwrap());
     let at = match fenced.commit(Txn::new().put("/a", "1")).await.unwrap() {
         Outcome::Committed { revision } => revision,
-        Outcome::Conflict => panic!("it leads"),
+        Outcome::Conflict => panic!("this session owns the key"),
     };
     assert_eq!(fenced.commit(Txn::new().expect("/a", 7).put("/a", "x")).await.unwrap(), Outcome::Conflict);
 
     etcd.ctl(&["del", "/x/leader"]);
-    assert!(first.is_valid(), "its lease is there still");
+    assert!(first.is_valid(), "the lease still exists");
     assert_eq!(fenced.commit(Txn::new().expect("/a", at).put("/a", "2")).await, Err(StoreError::Deposed));
-    tokio::time::timeout(Duration::from_millis(100), first.lost()).await.expect("told at once");
+    tokio::time::timeout(Duration::from_millis(100), first.lost()).await.expect("notified at once");
     tokio::time::sleep(TTL / 2).await;
-    assert!(!first.is_valid(), "what was lost stays lost");
+    assert!(!first.is_valid(), "a lost lease stays lost");
     let second = Session::begin(&store, TTL).await.unwrap();
-    let successor = second.fenced(&store, &second.hold("/leader", b"second").await.unwrap().unwrap());
-    // The key is there again, but it is another's.
+    let successor = second.fenced(&store, &second.acquire("/leader", b"second").await.unwrap().unwrap());
+    // The key exists again, but another session owns it.
     assert_eq!(fenced.commit(Txn::new().expect("/a", at).put("/a", "2")).await, Err(StoreError::Deposed));
     assert!(matches!(
         successor.commit(Txn::new().expect("/a", at).put("/a", "3")).await,
@@ -142,7 +142,7 @@ async fn a_deposed_holder_changes_nothing_any_more() {
 }
 
 #[tokio::test]
-async fn a_session_is_lost_by_its_own_clock_when_etcd_is_away_and_not_before() {
+async fn session_expires_by_its_own_clock_when_etcd_is_unreachable() {
     let mut etcd = Etcd::start();
     let store = store(&etcd, "").await;
     let session = Session::begin(&store, TTL).await.unwrap();
@@ -152,9 +152,9 @@ async fn a_session_is_lost_by_its_own_clock_when_etcd_is_away_and_not_before() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     etcd.kill();
-    tokio::time::timeout(TTL + Duration::from_secs(2), session.lost()).await.expect("it must notice");
+    tokio::time::timeout(TTL + Duration::from_secs(2), session.lost()).await.expect("the session must notice");
     assert!(!session.is_valid());
-    // Who was paused for so long acts on nothing that it reads: etcd need not even be asked.
-    let held = Held { key: "/leader".to_owned(), create_revision: 1 };
-    assert_eq!(session.fenced(&store, &held).get("/a").await, Err(StoreError::Deposed));
+    // A server that was paused so long gets no reads either, even without an answer of etcd.
+    let leased = LeasedKey { key: "/leader".to_owned(), create_revision: 1 };
+    assert_eq!(session.fenced(&store, &leased).get("/a").await, Err(StoreError::Deposed));
 }

@@ -1,4 +1,4 @@
-//! The store on a real etcd: what every store must do, and what goes wrong with an etcd, told to a person.
+//! The store on a real etcd: the conformance suite, and the faults of an etcd.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -13,13 +13,13 @@ use gapless_store::{EtcdConfig, EtcdStore, Store, StoreError, Txn, conformance};
 use std::cell::Cell;
 use std::time::Duration;
 
-/// A store under that prefix.
+/// A store with the given prefix.
 async fn store(etcd: &Etcd, prefix: &str) -> EtcdStore {
     EtcdStore::open(&EtcdConfig { prefix: prefix.to_owned(), ..EtcdConfig::new([etcd.endpoint()]) }).await.unwrap()
 }
 
 #[tokio::test]
-async fn the_store_on_etcd_does_what_every_store_must() {
+async fn etcd_store_passes_conformance() {
     let etcd = Etcd::start();
     let count = Cell::new(0);
     let make = async || {
@@ -30,7 +30,7 @@ async fn the_store_on_etcd_does_what_every_store_must() {
 }
 
 #[tokio::test]
-async fn keys_of_other_programs_are_not_seen_and_plain_ones_are_as_they_are() {
+async fn foreign_keys_are_invisible_and_plain_keys_unchanged() {
     let etcd = Etcd::start();
     etcd.ctl(&["put", "/gapless/apps/other", "not below the prefix"]);
     etcd.ctl(&["put", "/shop/port", "9001"]);
@@ -52,7 +52,7 @@ async fn keys_of_other_programs_are_not_seen_and_plain_ones_are_as_they_are() {
 }
 
 #[tokio::test]
-async fn a_range_larger_than_a_page_is_of_one_revision() {
+async fn range_over_several_pages_has_one_revision() {
     let etcd = Etcd::start();
     let store = store(&etcd, "").await;
     for chunk in 0..5 {
@@ -65,13 +65,13 @@ async fn a_range_larger_than_a_page_is_of_one_revision() {
         }
     });
     let range = range.unwrap();
-    assert_eq!(range.entries.len(), 500, "as many as there were at every revision");
+    assert_eq!(range.entries.len(), 500, "the number of entries at every revision");
     assert!(range.entries.windows(2).all(|pair| pair[0].key < pair[1].key));
     assert!(range.entries.iter().all(|entry| entry.mod_revision <= range.revision));
 }
 
 #[tokio::test]
-async fn large_histories_come_in_pieces() {
+async fn large_histories_arrive_in_pieces() {
     let etcd = Etcd::start();
     let store = store(&etcd, "").await;
     let from = store.range("").await.unwrap().revision + 1;
@@ -86,7 +86,7 @@ async fn large_histories_come_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_watch_goes_on_after_etcd_was_killed_and_started_again() {
+async fn watch_continues_after_etcd_was_killed_and_restarted() {
     let mut etcd = Etcd::start();
     let store = store(&etcd, "").await;
     let first = store.range("").await.unwrap().revision + 1;
@@ -102,24 +102,24 @@ async fn a_watch_goes_on_after_etcd_was_killed_and_started_again() {
     etcd.ctl(&["del", "/a"]);
     let put = tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap().unwrap().unwrap();
     let delete = changes.next().await.unwrap().unwrap();
-    assert_eq!((put.revision, delete.revision), (first + 1, first + 2), "nothing is missed and nothing comes twice");
+    assert_eq!((put.revision, delete.revision), (first + 1, first + 2), "no change is missed or repeated");
     store.commit(Txn::new().put("/a", "3")).await.unwrap();
     assert_eq!(changes.next().await.unwrap().unwrap().revision, first + 3);
 }
 
 #[tokio::test]
-async fn a_compaction_under_a_watch_is_told_or_not_noticed() {
+async fn watch_reports_a_compaction_only_if_it_lost_changes() {
     let mut etcd = Etcd::start();
     let store = store(&etcd, "").await;
     let first = store.range("").await.unwrap().revision + 1;
     let mut changes = store.watch("/a", first).await.unwrap();
     store.commit(Txn::new().put("/a", "1")).await.unwrap();
     assert_eq!(changes.next().await.unwrap().unwrap().revision, first);
-    // It was shown everything, so a compaction takes nothing from it.
+    // The watch has already received everything, so a compaction takes nothing from it.
     store.compact(first).await.unwrap();
     store.commit(Txn::new().put("/a", "2")).await.unwrap();
     assert_eq!(changes.next().await.unwrap().unwrap().revision, first + 1);
-    // What is compacted while it is away is missed, and that is told.
+    // A compaction while the watch is disconnected loses changes, which the watch reports.
     etcd.kill();
     etcd.start_again();
     let mut late = store.watch("/a", first).await.unwrap();

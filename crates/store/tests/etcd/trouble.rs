@@ -1,4 +1,4 @@
-//! What goes wrong with an etcd: each is told with what to do.
+//! Faults of an etcd: each error names the remedy.
 
 use super::certificates::Authority;
 use super::daemon::Etcd;
@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 async fn refused(config: &EtcdConfig) -> String {
     match EtcdStore::open(config).await {
         Err(error @ StoreError::Open { .. }) => error.to_string(),
-        other => panic!("it must be refused for good: {other:?}"),
+        other => panic!("the store must not open: {other:?}"),
     }
 }
 
 #[tokio::test]
-async fn nobody_there_may_pass_and_wrong_endpoints_do_not() {
+async fn refused_connection_is_transient_and_wrong_endpoint_is_not() {
     let mut etcd = Etcd::start();
     let config = EtcdConfig::new([etcd.endpoint()]);
     etcd.kill();
     let error = EtcdStore::open(&config).await.unwrap_err();
     assert!(matches!(&error, StoreError::Unavailable { .. }), "{error}");
     assert!(
-        error.to_string().contains("connection was refused") && error.to_string().contains(&etcd.endpoint()),
+        error.to_string().contains("connection refused") && error.to_string().contains(&etcd.endpoint()),
         "{error}"
     );
     assert!(refused(&EtcdConfig::new([""; 0])).await.contains("endpoints"));
@@ -30,7 +30,7 @@ async fn nobody_there_may_pass_and_wrong_endpoints_do_not() {
 }
 
 #[tokio::test]
-async fn another_member_answers_where_one_is_away() {
+async fn another_member_answers_when_one_is_unreachable() {
     let etcd = Etcd::start();
     let away = format!(
         "http://127.0.0.1:{}",
@@ -44,7 +44,7 @@ async fn another_member_answers_where_one_is_away() {
 }
 
 #[tokio::test]
-async fn users_and_roles_are_needed_and_explained() {
+async fn errors_explain_users_and_roles() {
     let mut etcd = Etcd::start();
     let with = |user: &str, password: &str| EtcdConfig {
         user: Some((user.to_owned(), password.to_owned())),
@@ -71,7 +71,7 @@ async fn users_and_roles_are_needed_and_explained() {
 
     let store = EtcdStore::open(&good).await.unwrap();
     store.commit(Txn::new().put("/gapless/a", "1")).await.unwrap();
-    // A restarted etcd knows the token no more: another one is fetched.
+    // A restarted etcd does not accept the old token: the client gets a new one.
     etcd.kill();
     etcd.start_again();
     let deadline = Instant::now() + Duration::from_secs(20);
@@ -84,7 +84,7 @@ async fn users_and_roles_are_needed_and_explained() {
 }
 
 #[tokio::test]
-async fn tls_is_checked_both_ways_and_explained() {
+async fn errors_explain_tls_of_client_and_server() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, other) = (Authority::new(), Authority::new());
     let etcd = Etcd::start_with(&[], Some(ours.write(folder.path())));
@@ -111,7 +111,7 @@ async fn tls_is_checked_both_ways_and_explained() {
 }
 
 #[tokio::test]
-async fn a_used_up_quota_is_told_and_reads_go_on() {
+async fn used_up_quota_is_reported_and_reads_continue() {
     let etcd = Etcd::start_with(&["--quota-backend-bytes", "2000000"], None);
     let store = store(&etcd, "").await;
     let error = loop {
@@ -122,7 +122,7 @@ async fn a_used_up_quota_is_told_and_reads_go_on() {
     };
     assert!(error.contains("NOSPACE") && error.contains("alarm disarm"), "{error}");
     assert_eq!(store.get("/large").await.unwrap().unwrap().value.len(), 500 << 10);
-    // What the message says helps.
+    // The remedy in the message works.
     let revision = store.range("").await.unwrap().revision;
     etcd.ctl(&["compact", &revision.to_string()]);
     etcd.ctl(&["defrag"]);
@@ -131,7 +131,7 @@ async fn a_used_up_quota_is_told_and_reads_go_on() {
 }
 
 #[tokio::test]
-async fn an_etcd_that_takes_smaller_transactions_is_named() {
+async fn lower_transaction_limits_of_etcd_are_reported() {
     let etcd = Etcd::start_with(&["--max-txn-ops", "10"], None);
     let store = store(&etcd, "").await;
     let txn = (0..20).fold(Txn::new(), |txn, n| txn.put(format!("/{n}"), "x"));
@@ -140,13 +140,13 @@ async fn an_etcd_that_takes_smaller_transactions_is_named() {
 }
 
 #[tokio::test]
-async fn an_etcd_that_hangs_is_given_up_at_the_deadline_and_the_outcome_is_found_by_reading() {
+async fn call_to_a_hanging_etcd_fails_at_the_deadline() {
     let etcd = Etcd::start();
     let deadline = Duration::from_secs(1);
     let store = EtcdStore::open(&EtcdConfig { deadline, ..EtcdConfig::new([etcd.endpoint()]) }).await.unwrap();
     let at = match store.commit(Txn::new().put("/a", "1")).await.unwrap() {
         Outcome::Committed { revision } => revision,
-        Outcome::Conflict => panic!("nothing was compared"),
+        Outcome::Conflict => panic!("the transaction has no comparisons"),
     };
     etcd.pause();
     let begun = Instant::now();
@@ -155,7 +155,7 @@ async fn an_etcd_that_hangs_is_given_up_at_the_deadline_and_the_outcome_is_found
     let error = store.commit(Txn::new().expect("/a", at).put("/a", "2")).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
-    etcd.go_on();
+    etcd.resume();
     let deadline = Instant::now() + Duration::from_secs(20);
     let entry = loop {
         match store.get("/a").await {
@@ -163,6 +163,6 @@ async fn an_etcd_that_hangs_is_given_up_at_the_deadline_and_the_outcome_is_found
             Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
     };
-    // Done or not done, but only once and wholly.
+    // Applied or not, but at most once and completely.
     assert!((entry.mod_revision == at) == (entry.value == b"1"), "{entry:?}");
 }

@@ -1,4 +1,4 @@
-//! Running one (ignored) test of this binary as a process of its own, so that it can be killed or put under limits.
+//! Runs an (ignored) test of this binary as a separate process, so that it can be killed or put under limits.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const PATH_VARIABLE: &str = "GAPLESS_STORE_TEST_PATH";
 
-/// The command that runs the test `name` with `path`, started by `outer`, a command that takes a command, if it is given.
+/// The command that runs the test `name` with `path`, wrapped in the command `outer` if that is not empty.
 pub fn within(outer: &[&str], name: &str, path: &Path) -> Command {
     let this = std::env::current_exe().unwrap();
     let mut command = match outer.split_first() {
@@ -21,15 +21,15 @@ pub fn within(outer: &[&str], name: &str, path: &Path) -> Command {
     command
 }
 
-/// How long such a process may live, so that a test that waits for it comes to an end.
+/// How long such a process may live, so that a test that waits for it ends.
 const LIFETIME: Duration = Duration::from_secs(120);
 
-/// The path that this process was started with; none where it is not one of these.
+/// The path that this process was started with; `None` if it is not such a process.
 pub fn path() -> Option<PathBuf> {
     let path = std::env::var_os(PATH_VARIABLE).map(PathBuf::from)?;
     std::thread::spawn(|| {
         std::thread::sleep(LIFETIME);
-        eprintln!("not done within {LIFETIME:?}");
+        eprintln!("not finished within {LIFETIME:?}");
         std::process::exit(1);
     });
     Some(path)

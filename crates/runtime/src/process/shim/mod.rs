@@ -1,13 +1,15 @@
-//! The shim: supervises one process. It outlives the server, keeps what the process writes in files of bounded size,
-//! notes how it ended, and leaves nothing of it behind. It restarts nothing: that is decided elsewhere.
+//! The shim: supervises one process and outlives the server. Keeps the process's output in files of bounded size,
+//! records its exit, and kills all its descendants. Restarts nothing: the server decides that.
 
+mod clock;
 pub(super) mod output;
 
 use super::cgroup;
-use super::folder::{self, Plan, State};
+use super::folder::{self, Plan};
 use super::identity::{self, Identity};
+use super::state::State;
 use crate::{Exit, LogStream};
-use gapless_core::Timestamp;
+use clock::now;
 use gapless_effect::{Point, step};
 use output::Output;
 use rustix::process::{WaitOptions, set_child_subreaper, setsid, wait};
@@ -16,9 +18,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-/// How long what is left of the tree may take to die.
+/// How many rounds the remaining descendants may take to end.
 const KILL_ROUNDS_MAX: u32 = 1000;
 const KILL_ROUND: Duration = Duration::from_millis(5);
 
@@ -38,8 +40,8 @@ fn supervise(folder: &Path) -> Result<(), String> {
     let plan: Plan = folder::read(&folder.join("plan.json"))
         .map_err(|error| error.to_string())?
         .ok_or("there is no plan in the folder")?;
-    // A session of its own: no terminal and no signal of the server's reaches it. It leads one already if it was
-    // started that way.
+    // A new session: no terminal and no signal to the server's group reaches this process. Fails if this process
+    // already leads a session.
     let _ = setsid();
     set_child_subreaper(rustix::process::Pid::from_raw(1))
         .map_err(|error| format!("cannot become a subreaper: {error}"))?;
@@ -48,8 +50,8 @@ fn supervise(folder: &Path) -> Result<(), String> {
         Arc::new(Output::open(folder, &plan.log).map_err(|error| format!("its log cannot be written: {error}"))?);
     let mut child = spawn(&plan)?;
     let identify = |pid| match Identity::of(pid) {
-        Ok(seen) => seen.ok_or_else(|| "the process ended before it was looked at".to_owned()),
-        Err(error) => Err(format!("the process cannot be looked at: {error}")),
+        Ok(seen) => seen.ok_or_else(|| "the process ended before it was identified".to_owned()),
+        Err(error) => Err(format!("the process cannot be inspected: {error}")),
     };
     let (main, shim) = (identify(child.id())?, identify(std::process::id())?);
     let state = State { shim, main, since: now(), cgroup: group.clone() };
@@ -58,7 +60,7 @@ fn supervise(folder: &Path) -> Result<(), String> {
     let pumps = pump(&mut child, &output);
     let code = wait_for(main.pid);
     let out_of_memory = group.as_deref().is_some_and(|group| cgroup::out_of_memory_kills(group) > 0);
-    // What it left would hold its output open, and its port.
+    // Remaining descendants would keep its output and its port open.
     kill_descendants();
     pumps.into_iter().for_each(|pump| drop(pump.join()));
     let exit = Exit { code, out_of_memory: out_of_memory && code == Some(137), at: now() };
@@ -96,7 +98,7 @@ fn pump(child: &mut Child, output: &Arc<Output>) -> Vec<std::thread::JoinHandle<
     [stdout, stderr].into_iter().flatten().collect()
 }
 
-/// Waits for the main process, and reaps whatever else was left to this process meanwhile.
+/// Waits for the main process, and reaps adopted descendants meanwhile.
 fn wait_for(main: u32) -> Option<i64> {
     loop {
         match wait(WaitOptions::empty()) {
@@ -120,9 +122,4 @@ fn kill_descendants() {
         }
         std::thread::sleep(KILL_ROUND);
     }
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

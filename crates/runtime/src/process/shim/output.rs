@@ -1,8 +1,8 @@
-//! What a process writes: line by line into files of bounded size, of which the oldest goes.
+//! Writes a process's output line by line into files of bounded size; the oldest file is deleted.
 //!
-//! A line of a file is `MILLISECONDS o|e TEXT`.
+//! A line in a file is `MILLISECONDS o|e TEXT`.
 
-use super::now;
+use super::clock::now;
 use crate::{Lines, LogLine, LogStream};
 use gapless_core::spec::LogRotation;
 use std::fs::{self, File, OpenOptions};
@@ -34,7 +34,7 @@ impl Output {
         })
     }
 
-    /// Writes a line. An error, such as a full disk, costs the line and nothing else: the process must not stall for it.
+    /// Writes a line. An error, such as a full disk, loses only that line: the process must not stall.
     pub(crate) fn write(&self, stream: LogStream, text: &[u8]) {
         let mark = match stream {
             LogStream::Stdout => 'o',
@@ -62,18 +62,18 @@ impl Output {
             _ => Ok(()),
         };
         let oldest = self.rotation.file_count.max(1) - 1;
-        // Never written over: who follows it may have some of it left to read.
+        // Deleted, never overwritten: a follower may still be reading it.
         unless_missing(fs::remove_file(name(oldest)))?;
         (1..=oldest).rev().try_for_each(|index| unless_missing(fs::rename(name(index - 1), name(index))))?;
         OpenOptions::new().create(true).write(true).truncate(true).open(name(0))
     }
 }
 
-/// Reads a pipe to its end, in memory that does not grow with what comes.
+/// Copies a pipe to the log until its end, in bounded memory.
 pub(super) fn pump(mut pipe: impl Read + Send + 'static, stream: LogStream, output: Arc<Output>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
-        let mut lines = Lines::of_at_most(LogLine::BYTES_MAX);
+        let mut lines = Lines::bounded(LogLine::BYTES_MAX);
         loop {
             match pipe.read(&mut buffer) {
                 Ok(0) => break,
