@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use gapless_core::{Deployment, Timestamp};
-use gapless_e2e::{App, Host, Load, Runtime, free_port};
+use gapless_harness::{App, Host, Load, Runtime, free_port};
 use gapless_ledger::Report;
 use serde::Serialize;
 use std::net::{SocketAddr, TcpListener};

@@ -1,7 +1,7 @@
 //! Wrong input and trouble: a clear message, a stable exit code, and nothing left behind.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Ran, Runtime};
+use gapless_harness::{App, Gapless, Host, Ran, Runtime};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -155,7 +155,7 @@ fn a_port_that_is_taken_is_refused_with_its_holder() {
     ]);
     assert_says(&ran, 1, &["cannot listen on", &format!("process {}", std::process::id())]);
     // ...and neither can an application that asks for fixed ports.
-    let fixed = format!("[host_ports]\nblue = {port}\ngreen = {}\n", gapless_e2e::free_port());
+    let fixed = format!("[host_ports]\nblue = {port}\ngreen = {}\n", gapless_harness::free_port());
     let app = App { tables: fixed, ..App::new("fixed", Runtime::Process) };
     let ran = host.gapless().within(&app.write(host.folder())).run(["deploy"]);
     assert_says(&ran, 1, &[&format!("port {port} is taken"), &format!("process {}", std::process::id())]);

@@ -4,7 +4,7 @@
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Reason, Way};
 use gapless_core::{Deployment, Phase};
-use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Load, Ran, Runtime, get, wait_for};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -11,7 +11,7 @@ use certificates::Authority;
 use daemon::Etcd;
 use gapless_api::{ApplicationView, Role};
 use gapless_core::Deployment;
-use gapless_e2e::{App, Gapless, Host, Runtime, free_port, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, free_port, get, wait_for};
 use rustix::process::Signal;
 use std::net::SocketAddr;
 use std::path::Path;

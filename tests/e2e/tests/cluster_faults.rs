@@ -1,6 +1,6 @@
 //! A cluster of three servers on three etcd members under faults: two runs of `./scripts/scenario cluster`, shortened.
 
-use gapless_e2e::cluster::{Kind, Network, Settings, run, schedule};
+use gapless_scenarios::cluster::{Kind, Network, Settings, run, schedule};
 use std::time::Duration;
 
 /// Between them they have a leader killed, a leader paused, and a leader's machine cut off.

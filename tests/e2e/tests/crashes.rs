@@ -1,10 +1,10 @@
 //! G1, G2, A1: whatever is killed, fails or hangs, wherever: one release is live, no request is lost, nothing is left over,
 //! and the next deployment succeeds. All of it: `./scripts/scenario crash-matrix` and `kills`; here a part that is short.
 
-use gapless_e2e::crash::kills::{self, Settings};
-use gapless_e2e::crash::matrix::{self, Selection};
-use gapless_e2e::crash::{Excusing, Site};
-use gapless_e2e::{App, Runtime, wait_for};
+use gapless_harness::{App, Runtime, wait_for};
+use gapless_harness::{ExcusingLoad, TestHost};
+use gapless_scenarios::crash::kills::{self, Settings};
+use gapless_scenarios::crash::matrix::{self, Selection};
 use rustix::process::Signal;
 use std::time::Duration;
 
@@ -78,23 +78,23 @@ fn a9_a_signal_at_each_phase_leaves_no_half_state() {
         deploy: "observe = \"400ms\"\nkeep_warm = \"300ms\"\ndrain_timeout = \"500ms\"\npark = true\n".to_owned(),
         ..App::new("signalled", Runtime::Process)
     };
-    let mut site = Site::new(app, None, &[]);
+    let mut test_host = TestHost::new(app, None, &[]);
     for phase in ["preparing", "starting", "checking", "shifting", "observing", "retiring"] {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-            let load = Excusing::start(&site.host, 150);
-            site.build();
-            site.gapless.ok(["deploy", "--force", "--detach"]);
+            let load = ExcusingLoad::start(&test_host.host, 150);
+            test_host.build();
+            test_host.gapless.ok(["deploy", "--force", "--detach"]);
             // It may have gone past that phase before it is seen in it: then it is signalled right after.
             wait_for(phase, Duration::from_secs(30), || {
-                (place(site.gapless.latest().phase.name()) >= place(phase)).then_some(())
+                (place(test_host.gapless.latest().phase.name()) >= place(phase)).then_some(())
             });
-            site.host.signal_server(signal);
-            wait_for("the server ends", Duration::from_secs(20), || site.host.server_ended());
-            let wrong = site.settle();
-            assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", site.told());
+            test_host.host.signal_server(signal);
+            wait_for("the server ends", Duration::from_secs(20), || test_host.host.server_ended());
+            let wrong = test_host.settle();
+            assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", test_host.told());
             let seen = load.stop();
             assert!(seen.failed.is_empty() && seen.requests > 0, "{signal:?} while {phase}: {seen:#?}");
-            assert_eq!(site.gapless.latest().phase.name(), "succeeded", "{signal:?} while {phase}");
+            assert_eq!(test_host.gapless.latest().phase.name(), "succeeded", "{signal:?} while {phase}");
         }
     }
 }

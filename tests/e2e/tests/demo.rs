@@ -7,7 +7,7 @@ use std::process::Command;
 fn it_shows_two_releases_and_a_rollback_under_load_twice_and_leaves_what_it_can_stop() {
     let folder = tempfile::tempdir().unwrap();
     let demo = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gapless-demo"));
+        let mut command = Command::new(gapless_harness::programs::demo_program());
         let ran = command.args(args).arg("--folder").arg(folder.path().join("demo")).output().unwrap();
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));

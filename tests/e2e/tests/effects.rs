@@ -174,6 +174,6 @@ fn drivers_are_handed_on_with_their_points() {
 
 #[test]
 fn the_usual_build_has_no_points() {
-    let program = gapless_e2e::Gapless::new(Path::new("/nowhere"), Path::new("/"));
+    let program = gapless_harness::Gapless::new(Path::new("/nowhere"), Path::new("/"));
     assert_eq!(program.run(["failpoints"]).code, 2, "it is a command of the build for the crash matrix only");
 }

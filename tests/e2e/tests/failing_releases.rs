@@ -1,7 +1,7 @@
 //! Releases that fail, each in its own way: what is said, the exit code, and that nothing else changes.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Host, Ran, Runtime, wait_for};
+use gapless_harness::{App, Host, Ran, Runtime, wait_for};
 use std::time::Duration;
 
 const QUICK_HEALTH: &str = "[health]\ndeadline = \"3s\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\n";

@@ -3,7 +3,7 @@
 
 use gapless_core::Phase;
 use gapless_core::deployment::{Cause, Outcome};
-use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, image, wait_for};
+use gapless_harness::{App, Gapless, Host, Load, Ran, Runtime, get, image, wait_for};
 use std::path::Path;
 use std::time::Duration;
 

@@ -42,8 +42,16 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("gapless-sim", &["gapless-core", "gapless-store", "gapless-runtime", "gapless-server"]),
     ("gapless-ledger", &[]),
-    // What is on a disk after the power went is opened by what gapless itself opens it with.
-    ("gapless-e2e", &["gapless-core", "gapless-api", "gapless-ledger", "gapless-store", "gapless-proxy"]),
+    ("gapless-harness", &["gapless-core", "gapless-api", "gapless-ledger"]),
+    // The disk after a power loss is read by the code with which gapless itself reads it: store and proxy.
+    (
+        "gapless-scenarios",
+        &["gapless-core", "gapless-api", "gapless-ledger", "gapless-store", "gapless-proxy", "gapless-harness"],
+    ),
+    ("gapless-bench", &["gapless-core", "gapless-api", "gapless-harness"]),
+    ("gapless-demo", &["gapless-core", "gapless-ledger", "gapless-harness"]),
+    // Only tests, so nothing but dev-dependencies.
+    ("gapless-e2e", &[]),
     ("bdd-assistant", &[]),
 ];
 

@@ -1,7 +1,7 @@
 //! What a user does day by day: status, history, logs, stop, start, abort, remove, and watching what is live.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, get, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 

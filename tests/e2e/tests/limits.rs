@@ -1,7 +1,8 @@
 //! What is used up: ports for instances, ports to them, and open files.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Load, Namespace, Runtime, get, wait_for};
+use gapless_harness::deps::netns::Namespace;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

@@ -1,16 +1,17 @@
 //! Much of everything: history, output, connections. All of it: `./scripts/scenario recovery`, `flood` and `crowd`; here
 //! a part that is short.
 
-use gapless_e2e::crowd::{self, Crowd};
-use gapless_e2e::flood::{self, Flood};
-use gapless_e2e::{Runtime, many};
+use gapless_harness::Runtime;
+use gapless_scenarios::scale::crowd::{self, Crowd};
+use gapless_scenarios::scale::flood::{self, Flood};
+use gapless_scenarios::scale::recovery;
 use std::time::Duration;
 
 const MIB_IN_KIB: u64 = 1024;
 
 #[test]
 fn a22_a_server_that_is_killed_beside_a_long_history_is_back_and_the_proxy_never_stopped() {
-    let outcome = many::recover(20, 200);
+    let outcome = recovery::recover(20, 200);
     assert_eq!(outcome.records, 4_000);
     assert!(outcome.failed == 0 && outcome.requests > 0, "{outcome:?}");
     assert!(outcome.memory_kib < 150 * MIB_IN_KIB, "{outcome:?}");

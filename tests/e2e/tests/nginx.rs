@@ -1,7 +1,8 @@
 //! The real nginx as the data plane.
 
 use gapless_core::Deployment;
-use gapless_e2e::{App, Gapless, Host, Load, Nginx, Runtime, get, wait_for};
+use gapless_harness::deps::Nginx;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use std::fs;
 use std::time::Duration;
 

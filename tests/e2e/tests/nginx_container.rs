@@ -1,6 +1,7 @@
 //! nginx in a container as the data plane: `./scripts/test` builds its image from this host's own nginx.
 
-use gapless_e2e::{App, Gapless, Host, Load, NginxContainer, Runtime, free_port, get, wait_for};
+use gapless_harness::deps::NginxContainer;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, free_port, get, wait_for};
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What nginx's reloads do to long connections and to old workers, and reloads that change nothing.
 
-use gapless_e2e::{App, Gapless, Host, Nginx, Runtime, WebSocket, free_port, get, wait_for};
+use gapless_harness::deps::Nginx;
+use gapless_harness::{App, Gapless, Host, Runtime, WebSocket, free_port, get, wait_for};
 use std::fs;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

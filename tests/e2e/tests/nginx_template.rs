@@ -1,6 +1,7 @@
 //! A template of the user's own for nginx: the very example of the documentation, and one that is wrong.
 
-use gapless_e2e::{App, Gapless, Host, Load, Nginx, Runtime, get, wait_for};
+use gapless_harness::deps::Nginx;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! A14: the power goes, at any moment, on a disk that keeps of what was not synced whatever it likes. All of it:
 //! `./scripts/scenario power-loss`; here a part that is short.
 
-use gapless_e2e::power::{self, Lie, Settings, Syncs};
+use gapless_scenarios::power::{self, Lie, Settings, Syncs};
 
 #[test]
 fn a14_whenever_the_power_goes_what_was_acknowledged_is_there() {

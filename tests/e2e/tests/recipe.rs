@@ -15,7 +15,7 @@ fn the_documentation_has_the_files_that_are_tested() {
 
 #[test]
 fn the_recipe_deployed_ten_times_agrees_everywhere_and_loses_no_request() {
-    let walked = gapless_e2e::recipe::walk(10);
+    let walked = gapless_scenarios::recipe::walk(10);
     println!("{walked:?}");
     assert_eq!((walked.deploys, walked.failed), (10, 0), "{walked:?}");
     assert!(walked.disagreements.is_empty(), "{walked:#?}");

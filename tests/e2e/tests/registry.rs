@@ -6,7 +6,7 @@ mod daemon;
 
 use daemon::Etcd;
 use gapless_api::{ApplicationView, KvPairs};
-use gapless_e2e::{App, Gapless, Host, Runtime, free_port, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, free_port, get, wait_for};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);

@@ -1,8 +1,8 @@
 //! confd's resources by the real binary: what changes is replaced at once and reloaded, what does not costs nothing, and
 //! what fails leaves everything as it was until its cause is gone.
 
-use gapless_e2e::render::Confd;
-use gapless_e2e::{Ran, wait_for};
+use gapless_harness::Confd;
+use gapless_harness::{Ran, wait_for};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! `gapless render` on a real etcd: reading, watching, users, certificates, and an etcd that goes away.
 
 use etcd_client::{ConnectOptions, Permission, PermissionType};
-use gapless_e2e::render::{Confd, Etcd};
-use gapless_e2e::wait_for;
+use gapless_harness::Confd;
+use gapless_harness::deps::Etcd;
+use gapless_harness::wait_for;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! Each function of confd's documentation, in each case of it, by the real binary.
 
-use gapless_e2e::render::cases;
+use gapless_scenarios::render::cases;
 
 #[test]
 fn functions_do_what_their_documentation_says() {

@@ -3,7 +3,8 @@
 use gapless_api::ApplicationView;
 use gapless_core::deployment::{Cause, Outcome};
 use gapless_core::{Deployment, Phase, Release};
-use gapless_e2e::{App, Gapless, Host, Ran, Runtime, example_program, get, image, wait_for};
+use gapless_harness::programs::example_program;
+use gapless_harness::{App, Gapless, Host, Ran, Runtime, get, image, wait_for};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;

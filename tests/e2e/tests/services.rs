@@ -3,7 +3,7 @@
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Phase};
-use gapless_e2e::{App, Gapless, Host, Load, Runtime, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

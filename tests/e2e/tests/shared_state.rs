@@ -6,7 +6,7 @@ mod daemon;
 
 use daemon::Etcd;
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, get, wait_for};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(30);

@@ -2,9 +2,9 @@
 //! acknowledged that is not there, every request is answered, and all is well by itself when the disk is.
 
 use gapless_core::{Deployment, Phase};
-use gapless_e2e::crash::{Excusing, Site};
-use gapless_e2e::sick_disk::{self, Failing};
-use gapless_e2e::{App, Host, Ran, Runtime, free_port, wait_for};
+use gapless_harness::deps::disk::{self, FailingSyscalls};
+use gapless_harness::{App, Host, Ran, Runtime, free_port, wait_for};
+use gapless_harness::{ExcusingLoad, TestHost};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,32 +22,32 @@ fn app() -> App {
     }
 }
 
-fn history(site: &Site) -> Vec<Deployment> {
-    site.gapless.json(["history", "--json", "-n", "50"])
+fn history(test_host: &TestHost) -> Vec<Deployment> {
+    test_host.gapless.json(["history", "--json", "-n", "50"])
 }
 
 /// What people try while nothing can be recorded: each is refused, and they are told why and what to do.
-fn is_refused(site: &mut Site, says: &[&str]) {
-    let before = (history(site), site.views());
-    site.build();
+fn is_refused(test_host: &mut TestHost, says: &[&str]) {
+    let before = (history(test_host), test_host.views());
+    test_host.build();
     for command in [["deploy", "--force"].as_slice(), &["rollback"], &["maintenance", "on"], &["stop"]] {
-        let ran = site.gapless.run(command);
+        let ran = test_host.gapless.run(command);
         assert!(ran.code != 0 && says.iter().all(|text| ran.stderr.contains(text)), "{command:?}: {ran:?}");
     }
-    let doctor = site.gapless.run(["doctor"]);
+    let doctor = test_host.gapless.run(["doctor"]);
     assert!(doctor.code != 0 && says.iter().all(|text| doctor.stdout.contains(text)), "{doctor:?}");
-    assert_eq!(history(site), before.0, "nothing is recorded");
-    assert_eq!(site.views().len(), before.1.len(), "what is known is told all the same");
+    assert_eq!(history(test_host), before.0, "nothing is recorded");
+    assert_eq!(test_host.views().len(), before.1.len(), "what is known is told all the same");
 }
 
 /// The disk is well again: no hands, no restart, and the next deployment succeeds.
-fn recovers(site: &mut Site, load: Option<Excusing>, server: Option<u32>) {
-    assert_eq!(site.settle(), Vec::<String>::new());
-    site.build();
-    site.gapless.ok(["deploy", "--force"]);
-    assert_eq!(site.settle(), Vec::<String>::new());
+fn recovers(test_host: &mut TestHost, load: Option<ExcusingLoad>, server: Option<u32>) {
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force"]);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
     if server.is_some() {
-        assert_eq!(site.host.server_pid(), server, "nothing was started anew");
+        assert_eq!(test_host.host.server_pid(), server, "nothing was started anew");
     }
     if let Some(load) = load {
         wait_for("there was load all the while", DEADLINE, || (load.requests() > 100).then_some(()));
@@ -56,114 +56,114 @@ fn recovers(site: &mut Site, load: Option<Excusing>, server: Option<u32>) {
     }
 }
 
-fn pids(site: &Site) -> Vec<u32> {
-    let info = site.host.server_info();
+fn pids(test_host: &TestHost) -> Vec<u32> {
+    let info = test_host.host.server_info();
     [Some(info.pid), info.planes[0].pid].into_iter().flatten().collect()
 }
 
 /// Two deployments, so that there is something to go back to.
-fn some_site(host: Option<Host>) -> Site {
-    let mut site = match host {
-        Some(host) => Site::on(host, app()),
-        None => Site::new(app(), None, &[]),
+fn test_host(host: Option<Host>) -> TestHost {
+    let mut test_host = match host {
+        Some(host) => TestHost::on(host, app()),
+        None => TestHost::new(app(), None, &[]),
     };
-    site.build();
-    site.gapless.ok(["deploy", "--force"]);
-    assert_eq!(site.settle(), Vec::<String>::new());
-    site
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force"]);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    test_host
 }
 
 #[test]
 fn a15_while_syncs_fail_nothing_is_acknowledged_and_everything_is_answered() {
-    let mut site = some_site(None);
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    let failing = Failing::begin(&pids(&site), "fsync,fdatasync", "EIO");
-    is_refused(&mut site, &["input/output error", "dmesg"]);
+    let mut test_host = test_host(None);
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    let failing = FailingSyscalls::begin(&pids(&test_host), "fsync,fdatasync", "EIO");
+    is_refused(&mut test_host, &["input/output error", "dmesg"]);
     assert!(failing.count() >= 4, "{} calls failed", failing.count());
     drop(failing);
-    recovers(&mut site, Some(load), server);
+    recovers(&mut test_host, Some(load), server);
 }
 
 #[test]
 fn a15_what_was_refused_is_not_done_after_a_restart() {
-    let mut site = some_site(None);
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    let failing = Failing::begin(&pids(&site), "fsync,fdatasync", "EIO");
-    let before = history(&site);
-    site.build();
-    assert_ne!(site.gapless.run(["deploy", "--force"]).code, 0);
-    site.host.kill_server();
+    let mut test_host = test_host(None);
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    let failing = FailingSyscalls::begin(&pids(&test_host), "fsync,fdatasync", "EIO");
+    let before = history(&test_host);
+    test_host.build();
+    assert_ne!(test_host.gapless.run(["deploy", "--force"]).code, 0);
+    test_host.host.kill_server();
     drop(failing);
-    assert_eq!(site.settle(), Vec::<String>::new());
-    assert_eq!(history(&site), before);
-    recovers(&mut site, Some(load), None);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    assert_eq!(history(&test_host), before);
+    recovers(&mut test_host, Some(load), None);
 }
 
 /// Writes, syncs and new lengths: what a deployment that is under way meets when the disk fails it comes over.
 #[test]
 fn a15_a_deployment_that_is_under_way_waits_for_the_disk_and_comes_to_its_end() {
-    let mut site = some_site(None);
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    site.build();
-    site.gapless.ok(["deploy", "--force", "--detach"]);
+    let mut test_host = test_host(None);
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force", "--detach"]);
     wait_for("it is observed", DEADLINE, || {
-        history(&site).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
+        history(&test_host).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
     });
-    let failing = Failing::begin(&pids(&site), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
-    let says = |text: &str| site.host.log().contains(text).then_some(());
+    let failing = FailingSyscalls::begin(&pids(&test_host), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
+    let says = |text: &str| test_host.host.log().contains(text).then_some(());
     wait_for("it says so", DEADLINE, || says("cannot go on until the state can be used"));
     drop(failing);
     wait_for("it says that it goes on", DEADLINE, || says("the state can be used again"));
-    wait_for("it has ended", DEADLINE, || history(&site).first().filter(|it| it.phase.is_end()).map(drop));
-    assert_eq!(history(&site)[0].phase.name(), "succeeded");
-    recovers(&mut site, Some(load), server);
+    wait_for("it has ended", DEADLINE, || history(&test_host).first().filter(|it| it.phase.is_end()).map(drop));
+    assert_eq!(history(&test_host)[0].phase.name(), "succeeded");
+    recovers(&mut test_host, Some(load), server);
 }
 
 fn small_host(folder: &Path, mount: &[&str]) -> Host {
     let host = Host::at(folder, SocketAddr::from(([127, 0, 0, 1], free_port())));
-    sick_disk::mount(mount, &folder.join("state"));
+    disk::mount(mount, &folder.join("state"));
     host
 }
 
 #[test]
 fn a16_a_full_disk_is_said_and_passes() {
-    sick_disk::in_namespace("on_a_full_disk");
+    disk::in_namespace("on_a_full_disk");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
 fn on_a_full_disk() {
-    let folder = sick_disk::namespace_folder().expect("another test runs this one");
-    let mut site = some_site(Some(small_host(&folder, &["-t", "tmpfs", "-o", "size=1g", "tmpfs"])));
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
+    let folder = disk::namespace_folder().expect("another test runs this one");
+    let mut test_host = test_host(Some(small_host(&folder, &["-t", "tmpfs", "-o", "size=1g", "tmpfs"])));
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
     let ballast = folder.join("state/ballast");
-    sick_disk::fill(&ballast);
-    site.build();
+    disk::fill(&ballast);
+    test_host.build();
     // Until the log is at the end of what it has room for, changes can be recorded, and then they are there.
     let full = wait_for("it is full", DEADLINE, || {
-        let ran = site.gapless.run(["maintenance", "off"]);
-        let deploy = site.gapless.run(["deploy", "--force"]);
+        let ran = test_host.gapless.run(["maintenance", "off"]);
+        let deploy = test_host.gapless.run(["deploy", "--force"]);
         [ran, deploy].into_iter().find(|ran| ran.stderr.contains("the disk is full")).map(|ran: Ran| ran.stderr)
     });
     assert!(full.contains("free some space"), "{full}");
     fs::remove_file(&ballast).expect("it can be removed");
-    wait_for("nothing is under way", DEADLINE, || history(&site).iter().all(|it| it.phase.is_end()).then_some(()));
-    recovers(&mut site, Some(load), server);
-    site.host.end();
+    wait_for("nothing is under way", DEADLINE, || history(&test_host).iter().all(|it| it.phase.is_end()).then_some(()));
+    recovers(&mut test_host, Some(load), server);
+    test_host.host.end();
 }
 
 #[test]
 fn a16_a_disk_that_becomes_read_only_is_said_and_passes() {
-    sick_disk::in_namespace("on_a_disk_that_becomes_read_only");
+    disk::in_namespace("on_a_disk_that_becomes_read_only");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
 fn on_a_disk_that_becomes_read_only() {
-    let folder = sick_disk::namespace_folder().expect("another test runs this one");
+    let folder = disk::namespace_folder().expect("another test runs this one");
     let image = folder.join("disk");
     fs::File::create(&image).and_then(|file| file.set_len(1 << 30)).expect("a file can be made");
     run("mkfs.ext4", &["-q", &text(&image)]);
@@ -172,60 +172,60 @@ fn on_a_disk_that_becomes_read_only() {
     let host = small_host(&folder, &mount);
     // It goes with what is mounted.
     run("losetup", &["--detach", &device]);
-    let mut site = some_site(Some(host));
-    let load = Excusing::start(&site.host, RATE_PER_S);
+    let mut test_host = test_host(Some(host));
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
     // What the kernel does itself when it finds that a file system is damaged.
     let trigger = Path::new("/sys/fs/ext4").join(device.trim_start_matches("/dev/")).join("trigger_fs_error");
     fs::write(&trigger, "1").expect("this test needs to be root, and ext4 in the kernel");
-    is_refused(&mut site, &["read-only", "dmesg"]);
+    is_refused(&mut test_host, &["read-only", "dmesg"]);
     let before = load.requests();
     wait_for("requests are answered all the same", DEADLINE, || (load.requests() > before + 100).then_some(()));
     let seen = load.stop();
     assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
 
     // Such a disk is never made writable again: all that uses it ends, it is unmounted, checked and mounted anew.
-    site.power_off();
+    test_host.power_off();
     let state = folder.join("state");
     run("umount", &[&text(&state)]);
     let _ = std::process::Command::new("e2fsck").args(["-fy", &text(&image)]).output();
-    sick_disk::mount(&["-o", "loop", &text(&image)], &state);
-    site.host.start_server();
-    recovers(&mut site, None, None);
-    site.host.end();
+    disk::mount(&["-o", "loop", &text(&image)], &state);
+    test_host.host.start_server();
+    recovers(&mut test_host, None, None);
+    test_host.host.end();
 }
 
 #[test]
 fn a15_a_device_that_cannot_write_its_blocks_is_said_and_passes() {
-    sick_disk::in_namespace("on_a_device_that_cannot_write_its_blocks");
+    disk::in_namespace("on_a_device_that_cannot_write_its_blocks");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
 fn on_a_device_that_cannot_write_its_blocks() {
-    let folder = sick_disk::namespace_folder().expect("another test runs this one");
+    let folder = disk::namespace_folder().expect("another test runs this one");
     let backing = folder.join("backing");
-    sick_disk::mount(&["-t", "tmpfs", "-o", "size=400m", "tmpfs"], &backing);
+    disk::mount(&["-t", "tmpfs", "-o", "size=400m", "tmpfs"], &backing);
     let image = backing.join("disk");
     fs::File::create(&image).and_then(|file| file.set_len(384 << 20)).expect("a file can be made");
     run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", &text(&image)]);
     run("fallocate", &["--length", "384MiB", &text(&image)]);
-    let mut site = some_site(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
+    let mut test_host = test_host(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
     // The device has room for what is written in place, its journal among that, but for no block that was free up to now: the
     // kernel notices when a file is synced, and forgets then what it could not write.
     run("fstrim", &[&text(&folder.join("state"))]);
     let ballast = backing.join("ballast");
-    sick_disk::fill(&ballast);
+    disk::fill(&ballast);
     let refused = wait_for("a change is refused", DEADLINE, || {
-        let ran = site.gapless.run(["kv", "put", "/noted", &"much ".repeat(1000)]);
+        let ran = test_host.gapless.run(["kv", "put", "/noted", &"much ".repeat(1000)]);
         (ran.code != 0).then_some(ran.stderr)
     });
     assert!(refused.contains("input/output error"), "{refused}");
-    is_refused(&mut site, &["input/output error", "dmesg"]);
+    is_refused(&mut test_host, &["input/output error", "dmesg"]);
     fs::remove_file(&ballast).expect("it can be removed");
-    recovers(&mut site, Some(load), server);
-    site.host.end();
+    recovers(&mut test_host, Some(load), server);
+    test_host.host.end();
 }
 
 fn text(path: &Path) -> String {
@@ -242,34 +242,34 @@ fn run(program: &str, arguments: &[&str]) -> String {
 /// A damaged state is refused and left alone; what is restored in its stead is gone by, though the proxy knew better.
 #[test]
 fn a17_a_damaged_state_is_refused_and_a_backup_takes_its_place() {
-    let mut site = some_site(None);
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    let (state, export) = (site.host.folder().join("state"), site.host.folder().join("export"));
-    site.gapless.ok(["store", "export", &text(&export)]);
+    let mut test_host = test_host(None);
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    let (state, export) = (test_host.host.folder().join("state"), test_host.host.folder().join("export"));
+    test_host.gapless.ok(["store", "export", &text(&export)]);
     for _ in 0..20 {
-        site.gapless.ok(["kv", "put", "/noted", "after the backup"]);
+        test_host.gapless.ok(["kv", "put", "/noted", "after the backup"]);
     }
     // It says goodbye, so that all is in the file itself.
-    site.host.signal_server(rustix::process::Signal::TERM);
-    wait_for("it has ended", DEADLINE, || site.host.server_ended());
+    test_host.host.signal_server(rustix::process::Signal::TERM);
+    wait_for("it has ended", DEADLINE, || test_host.host.server_ended());
     let file = state.join("state.db");
     let damaged = flip(&file, "\"last_release\":");
-    site.host.spawn_server();
-    let code = wait_for("it refuses", DEADLINE, || site.host.server_ended());
-    let log = site.host.log();
+    test_host.host.spawn_server();
+    let code = wait_for("it refuses", DEADLINE, || test_host.host.server_ended());
+    let log = test_host.host.log();
     assert!(code != 0 && log.contains("damaged") && log.contains("copy a backup to its place"), "{code}: {log}");
     assert_eq!(fs::read(&file).expect("it is there"), damaged, "it is left as it was");
 
     for ending in ["", "-wal", "-shm"] {
         let _ = fs::rename(state.join(format!("state.db{ending}")), state.join(format!("damaged{ending}")));
     }
-    site.gapless.ok(["store", "import", &text(&export), "--state-dir", &text(&state)]);
-    site.host.start_server();
+    test_host.gapless.ok(["store", "import", &text(&export), "--state-dir", &text(&state)]);
+    test_host.host.start_server();
     wait_for("the proxy goes by what was restored", DEADLINE, || {
-        let planes = site.views();
+        let planes = test_host.views();
         planes.iter().all(|view| view.planes_behind.is_empty()).then_some(())
     });
-    recovers(&mut site, Some(load), None);
+    recovers(&mut test_host, Some(load), None);
 }
 
 /// Changes a byte after a text, wherever that is in the file: what the file is now.
@@ -285,33 +285,33 @@ fn flip(file: &PathBuf, after: &str) -> Vec<u8> {
 /// Both ends at once: no server, and a proxy whose table is damaged.
 #[test]
 fn a17_a_damaged_table_is_put_aside_and_told_anew() {
-    let mut site = some_site(None);
-    let table = site.host.folder().join("state/routes.json");
-    site.host.kill_server();
-    site.host.kill_proxy_of_killed_server();
+    let mut test_host = test_host(None);
+    let table = test_host.host.folder().join("state/routes.json");
+    test_host.host.kill_server();
+    test_host.host.kill_proxy_of_killed_server();
     flip(&table, "\"version\":");
     let bytes = fs::read(&table).expect("it is there");
     fs::write(&table, &bytes[..bytes.len() - 7]).expect("it can be written");
-    site.host.start_server();
-    assert_eq!(site.settle(), Vec::<String>::new());
+    test_host.host.start_server();
+    assert_eq!(test_host.settle(), Vec::<String>::new());
     assert!(table.with_file_name("routes.json.corrupt").exists());
-    site.build();
-    site.gapless.ok(["deploy", "--force"]);
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force"]);
 }
 
 /// SQLite takes a log that is damaged for one that ends there: what came after is gone. What runs then, and what the proxy
 /// routes by, is of a later time than the records.
 #[test]
 fn a17_whatever_a_damaged_log_has_lost_all_becomes_right() {
-    let mut site = some_site(None);
-    site.gapless.ok(["rollback"]);
-    assert_eq!(site.settle(), Vec::<String>::new());
-    site.host.kill_server();
-    let log = site.host.folder().join("state/state.db-wal");
+    let mut test_host = test_host(None);
+    test_host.gapless.ok(["rollback"]);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    test_host.host.kill_server();
+    let log = test_host.host.folder().join("state/state.db-wal");
     let mut bytes = fs::read(&log).expect("there is a log");
     let at = bytes.len() * 2 / 3;
     bytes[at] ^= 1;
     fs::write(&log, &bytes).expect("it can be written");
-    assert_eq!(site.settle(), Vec::<String>::new());
-    recovers(&mut site, None, None);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    recovers(&mut test_host, None, None);
 }

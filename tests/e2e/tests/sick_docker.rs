@@ -2,10 +2,10 @@
 //! deployment is taken back for it, nothing is stopped that is well, and no stranger answers. All of it:
 //! `./scripts/scenario sick-docker`; here a part that is short.
 
-use gapless_e2e::sick::cases::{self, Selection};
-use gapless_e2e::sick::deaths::{self, Episode};
+use gapless_scenarios::sick::cases::{self, Selection};
+use gapless_scenarios::sick::deaths::{self, Episode};
 
-fn happens(episodes: &[Episode]) -> deaths::Outcome {
+fn happens(episodes: &[Episode]) -> deaths::DeathsReport {
     let outcome = deaths::run(episodes, &mut |line| println!("{line}"));
     assert!(outcome.failed.is_empty() && outcome.violations.is_empty(), "{outcome:#?}");
     assert!(outcome.wrong_answers.is_empty() && outcome.false_reverts.is_empty(), "{outcome:#?}");

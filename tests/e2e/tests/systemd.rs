@@ -1,12 +1,13 @@
 //! gapless under systemd, in a host that systemd has booted.
 
-use gapless_e2e::{Booted, wait_for};
+use gapless_harness::deps::SystemdHost;
+use gapless_harness::wait_for;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// An application that that runtime runs.
-fn application(host: &Booted, top: &str, tables: &str) {
+fn application(host: &SystemdHost, top: &str, tables: &str) {
     let text = format!(
         "name = \"shop\"\n{top}command = [\"/opt/gapless/bdd-assistant\"]\n[env]\nDATA_DIR = \"/srv/data\"\n[deploy]\n\
          observe = \"1s\"\n{tables}"
@@ -16,7 +17,7 @@ fn application(host: &Booted, top: &str, tables: &str) {
 }
 
 /// The figure that `systemd-analyze security` gives to a unit.
-fn exposure(host: &Booted, unit: &str) -> f64 {
+fn exposure(host: &SystemdHost, unit: &str) -> f64 {
     let path = format!("/etc/systemd/system/{unit}");
     let said = host.ok(&["systemd-analyze", "security", "--offline=true", "--no-pager", &path]);
     let line = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{said}"));
@@ -26,7 +27,7 @@ fn exposure(host: &Booted, unit: &str) -> f64 {
 
 #[test]
 fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
-    let host = Booted::start("install");
+    let host = SystemdHost::start("install");
     let said = host.gapless(&["install", "--dry-run"]);
     assert!(said.contains("would write /etc/systemd/system/gapless-proxy.socket"), "{said}");
     assert_ne!(host.run(&["test", "-e", "/etc/systemd/system/gapless.service"]).code, 0, "a dry run wrote");
@@ -93,7 +94,7 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
 }
 
 /// Another program takes the place of the one that runs; one that cannot run does not.
-fn upgrades(host: &Booted) {
+fn upgrades(host: &SystemdHost) {
     let main_pid = |unit: &str| host.ok(&["systemctl", "show", "--value", "--property=MainPID", unit]);
     host.ok(&["cp", "/opt/gapless/gapless", "/usr/local/bin/gapless"]);
     host.ok(&["/usr/local/bin/gapless", "install"]);
@@ -132,7 +133,7 @@ fn upgrades(host: &Booted) {
 
 #[test]
 fn a_unit_file_of_somebody_else_is_left_alone() {
-    let host = Booted::start("taken");
+    let host = SystemdHost::start("taken");
     let own = "[Service]\nExecStart=/bin/true\n";
     std::fs::write(host.folder().join("own"), own).unwrap();
     host.ok(&["cp", "/srv/own", "/etc/systemd/system/gapless.service"]);
@@ -161,13 +162,13 @@ fn a_unit_file_of_somebody_else_is_left_alone() {
 
 #[test]
 fn the_systemd_runtime_conforms() {
-    let host = Booted::start("conformance");
+    let host = SystemdHost::start("conformance");
     let said = host.ok(&["/opt/gapless/examples/systemd_conformance", "/opt/gapless/examples/probe"]);
     assert!(said.contains("it conforms"), "{said}");
 }
 
 /// The units of instances, as systemd knows them: name and state.
-fn instances(host: &Booted) -> Vec<(String, String)> {
+fn instances(host: &SystemdHost) -> Vec<(String, String)> {
     let all = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "shop-*@*.service"];
     let said = host.ok(&all);
     let fields = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -176,7 +177,7 @@ fn instances(host: &Booted) -> Vec<(String, String)> {
 
 #[test]
 fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does_not() {
-    let host = Booted::start("reboot");
+    let host = SystemdHost::start("reboot");
     host.gapless(&["install"]);
     let limits = "[resources]\nmemory = \"256m\"\ncpus = 0.5\n";
     application(&host, "runtime = \"systemd\"\n", limits);

@@ -1,7 +1,7 @@
 //! Another version takes the place of the one that runs, while requests go on.
 
 use gapless_api::ServerInfo;
-use gapless_e2e::{App, Host, Load, Runtime, wait_for};
+use gapless_harness::{App, Host, Load, Runtime, wait_for};
 use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;

@@ -1,7 +1,7 @@
 //! The promise: no request is lost by deploys and rollbacks. The ledger is the judge.
 
 use gapless_core::Deployment;
-use gapless_e2e::{App, Host, Load, Runtime};
+use gapless_harness::{App, Host, Load, Runtime};
 use gapless_ledger::Report;
 
 fn assert_no_loss(report: &Report) {

@@ -1,6 +1,6 @@
 //! The example application, configured for a test.
 
-use crate::cli::program;
+use crate::programs::example_program;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -103,10 +103,4 @@ impl App {
 #[must_use]
 pub fn image() -> String {
     std::env::var("BDD_ASSISTANT_IMAGE").unwrap_or_else(|_| "bdd-assistant:latest".to_owned())
-}
-
-/// The example application's program: `$BDD_ASSISTANT_BINARY`, else the one beside gapless.
-#[must_use]
-pub fn example_program() -> PathBuf {
-    std::env::var_os("BDD_ASSISTANT_BINARY").map_or_else(|| program().with_file_name("bdd-assistant"), PathBuf::from)
 }

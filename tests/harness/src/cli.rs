@@ -1,14 +1,13 @@
 //! The `gapless` command, as a user runs it.
 
+use crate::programs::program;
 use gapless_core::Deployment;
 use serde::de::DeserializeOwned;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 const LATEST: [&str; 4] = ["history", "--json", "-n", "1"];
-const POLL: Duration = Duration::from_millis(10);
 
 /// The `gapless` binary, speaking to one server.
 #[derive(Debug, Clone)]
@@ -89,42 +88,4 @@ impl Gapless {
         command.args(args).current_dir(&self.folder).env("GAPLESS_SOCKET", &self.socket).stdin(Stdio::null());
         command
     }
-}
-
-/// Whether a command that was begun ends in time; else it is killed.
-pub(crate) fn ends_within(command: &mut Child, deadline: Duration) -> bool {
-    let give_up_at = Instant::now() + deadline;
-    while Instant::now() < give_up_at {
-        if command.try_wait().is_ok_and(|status| status.is_some()) {
-            return true;
-        }
-        std::thread::sleep(POLL);
-    }
-    let _ = command.kill();
-    let _ = command.wait();
-    false
-}
-
-/// The build of gapless with places at which it can be made to fail: `$GAPLESS_FAILING`, else the one beside this one.
-#[must_use]
-pub fn failing_program() -> PathBuf {
-    let beside = || program().with_file_name("gapless-failpoints");
-    let path = std::env::var_os("GAPLESS_FAILING").map_or_else(beside, PathBuf::from);
-    assert!(path.exists(), "{} is missing: `./scripts/lib/failpoints.sh` builds it", path.display());
-    path
-}
-
-/// The binary under test: `$GAPLESS_BINARY`, else the one beside this test's own.
-pub(crate) fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os("GAPLESS_BINARY") {
-        return path.into();
-    }
-    let mut folder = std::env::current_exe().expect("this program is a file");
-    folder.pop();
-    if folder.ends_with("deps") {
-        folder.pop();
-    }
-    let program = folder.join("gapless");
-    assert!(program.exists(), "{} is missing: build it first, as ./scripts/test does", program.display());
-    program
 }

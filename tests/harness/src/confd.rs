@@ -1,16 +1,9 @@
 //! `gapless render` under test: a folder of confd's with its resources and templates, and the cases of its documented
 //! functions.
 
-mod cases;
-mod etcd;
-
-pub use cases::{Case, cases};
-pub use etcd::Etcd;
-
-use crate::Gapless;
-use crate::cli::Ran;
+use crate::cli::{Gapless, Ran};
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -155,11 +148,4 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// The path of the keyring that the cases' encrypted values are for, written into a folder.
-pub(crate) fn keyring(folder: &Path) -> PathBuf {
-    let path = folder.join("keyring.asc");
-    std::fs::write(&path, include_str!("render/keyring.asc")).expect("a file can be written");
-    path
 }

@@ -1,13 +1,16 @@
 //! A server of a test's own: its state, its socket and its proxy on a free port.
 
-use crate::cli::{Gapless, program};
+use crate::cli::Gapless;
+use crate::net::free_port;
+use crate::programs::program;
+use crate::wait::wait_for;
 use gapless_api::ServerInfo;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a server may take until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(15);
@@ -276,23 +279,4 @@ fn kill(pid: u32) {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
     // It may have ended already.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
-}
-
-/// A port that nobody listens on just now.
-#[must_use]
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had");
-    listener.local_addr().expect("it has an address").port()
-}
-
-/// Waits until `condition` has a value; panics at the deadline.
-pub fn wait_for<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -> Option<T>) -> T {
-    let give_up_at = Instant::now() + deadline;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < give_up_at, "not within {deadline:?}: {what}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }

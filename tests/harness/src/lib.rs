@@ -1,39 +1,31 @@
-//! What the end-to-end tests, the demonstration and the benchmarks share: a server of their own on the real
-//! components, the command line as a user types it, and the example application.
+//! The test harness: a gapless server of a test's own on the real components, the command line as a user types it, the
+//! example application under load, and the programs around them.
 
 mod app;
-mod booted;
-pub mod chance;
 mod cli;
-pub mod cluster;
-pub mod crash;
-pub mod crowd;
-mod engine;
-pub mod flood;
-mod http;
+mod confd;
+pub mod deps;
+mod host;
 mod load;
-pub mod many;
-mod namespace;
-mod nginx;
-mod nginx_container;
-pub mod power;
-pub mod recipe;
-pub mod render;
-mod server;
-pub mod sick;
-pub mod sick_disk;
-pub mod soak;
-pub mod usage;
+mod net;
+pub mod programs;
+mod report;
+mod rng;
+pub mod system;
+mod test_host;
+mod usage;
+mod wait;
 mod websocket;
 
-pub use app::{App, Runtime, example_program, image};
-pub use booted::Booted;
+pub use app::{App, Runtime, image};
 pub use cli::{Gapless, Ran};
-pub use engine::engine_floor;
-pub use http::get;
+pub use confd::{Confd, Running};
+pub use host::Host;
 pub use load::Load;
-pub use namespace::Namespace;
-pub use nginx::Nginx;
-pub use nginx_container::NginxContainer;
-pub use server::{Host, free_port, wait_for};
+pub use net::{free_port, get};
+pub use report::Outcome;
+pub use rng::Rng;
+pub use test_host::{ExcusingLoad, LoadResult, TestHost, TestStack};
+pub use usage::{Usage, files_below};
+pub use wait::{ends_within, wait_for};
 pub use websocket::WebSocket;

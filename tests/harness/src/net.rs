@@ -1,7 +1,7 @@
-//! One request, by hand.
+//! One HTTP request on a connection of its own, and free ports.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 /// Gets `path` with further header lines, each ended by `\r\n`: the status and the whole answer, if there is one.
@@ -14,4 +14,11 @@ pub fn get(address: SocketAddr, path: &str, headers: &str) -> Option<(u16, Strin
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
+}
+
+/// A port that nobody listens on just now.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had");
+    listener.local_addr().expect("it has an address").port()
 }

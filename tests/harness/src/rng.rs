@@ -1,16 +1,16 @@
-//! Chance from a seed, the same again for the same one.
+//! Rng from a seed, the same again for the same one.
 
 use std::time::Duration;
 
 /// Numbers by splitmix64: what a seed gives is the same for ever.
 #[derive(Debug, Clone)]
-pub struct Chance(u64);
+pub struct Rng(u64);
 
-impl Chance {
-    /// Chance from a seed.
+impl Rng {
+    /// Rng from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Chance(seed)
+        Rng(seed)
     }
 
     /// A number below `end`.

@@ -1,6 +1,5 @@
 //! What there really is: processes, containers and files, as the system tells it, not as gapless does.
 
-use crate::booted::docker;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,28 +7,29 @@ use std::path::Path;
 
 /// A process of a host under test.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Process {
-    pub(crate) pid: u32,
+pub struct Process {
+    /// Its process id.
+    pub pid: u32,
     /// Its arguments.
-    pub(crate) words: Vec<String>,
+    pub words: Vec<String>,
     /// The instance that it is, or belongs to.
-    pub(crate) instance: Option<String>,
+    pub instance: Option<String>,
 }
 
 impl Process {
     /// Whether it is gapless in that role.
-    pub(crate) fn is(&self, role: &str) -> bool {
+    pub fn is(&self, role: &str) -> bool {
         self.words.get(1).is_some_and(|word| word == role)
     }
 }
 
 /// The processes that have to do with that folder.
-pub(crate) fn processes(folder: &Path) -> Vec<Process> {
+pub fn processes(folder: &Path) -> Vec<Process> {
     processes_naming(&folder.display().to_string())
 }
 
 /// The processes of an application's containers, whichever Engine has them, and whether or not that runs.
-pub(crate) fn processes_of_containers(app: &str) -> Vec<Process> {
+pub fn processes_of_containers(app: &str) -> Vec<Process> {
     processes_naming(&format!("GAPLESS_INSTANCE={app}."))
 }
 
@@ -61,38 +61,38 @@ fn strings(bytes: &[u8]) -> Vec<String> {
 }
 
 /// Kills a process, if it is still there.
-pub(crate) fn kill(pid: u32) {
+pub fn kill(pid: u32) {
     signal(pid, Signal::KILL);
 }
 
 /// Sends a process a signal, if it is still there.
-pub(crate) fn signal(pid: u32, signal: Signal) {
+pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
 }
 
 /// Whether a process is there and has not ended.
-pub(crate) fn is_alive(pid: u32) -> bool {
+pub fn is_alive(pid: u32) -> bool {
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     // proc(5): the state follows the name, which is in parentheses and may have any character in it.
     text.rsplit_once(')').is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
 }
 
 /// The instances that the process runtime has a folder of.
-pub(crate) fn instance_folders(state: &Path) -> BTreeSet<String> {
+pub fn instance_folders(state: &Path) -> BTreeSet<String> {
     instance_folders_of(&state.join("processes"))
 }
 
 /// The instances that there is a folder of in that runtime's own.
-pub(crate) fn instance_folders_of(root: &Path) -> BTreeSet<String> {
+pub fn instance_folders_of(root: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(root.join("instances")).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Files that nothing finishes any more, once all has settled: what is written beside its place, half-copied programs, and
 /// what is left of nginx's files.
-pub(crate) fn unfinished(state: &Path) -> BTreeSet<String> {
+pub fn unfinished(state: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![state.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -106,13 +106,4 @@ pub(crate) fn unfinished(state: &Path) -> BTreeSet<String> {
         }
     }
     found
-}
-
-/// The containers of an application, running or not.
-pub(crate) fn containers(app: &str, engine: Option<&str>) -> BTreeSet<String> {
-    let named = format!("name=^/?{app}\\.");
-    let on = engine.into_iter().flat_map(|engine| ["--host", engine]);
-    let words: Vec<&str> = on.chain(["ps", "--all", "--filter", &named, "--format", "{{.Names}}"]).collect();
-    let text = docker(&words).ok();
-    text.lines().map(str::to_owned).collect()
 }

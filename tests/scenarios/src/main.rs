@@ -1,116 +1,82 @@
-//! `./scripts/scenario NAME`: what gapless promises, shown on the real components, with its figures.
+//! `./scripts/scenario NAME`: runs one scenario and prints its figures. The exit code is 1 if a promise was broken.
 
-mod bad_releases;
-mod canary;
-mod cluster;
-mod crashes;
-mod crowd;
-mod flood;
-mod hold;
-mod nginx;
-mod power_loss;
-mod recipe;
-mod recovery;
-mod render;
-mod rollback;
-mod sick_docker;
-mod soak;
-mod walk;
-mod zero_loss;
+use clap::{Parser, Subcommand};
+use gapless_scenarios::{cluster, crash, power, recipe, releases, render, scale, sick};
+use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
-use gapless_api::ApplicationView;
-use gapless_e2e::Gapless;
-
-/// Shows what gapless promises, on the real components.
+/// Shows the promises of gapless on the real components.
 #[derive(Parser)]
 #[command(name = "scenario")]
 struct Args {
-    /// Which
-    #[arg(value_enum)]
-    name: Name,
     /// Print the figures as a line of JSON at the end
-    #[arg(long)]
+    #[arg(long, global = true)]
     json: bool,
-    #[command(flatten)]
-    cluster: cluster::Options,
-    #[command(flatten)]
-    crashes: crashes::CrashOptions,
-    #[command(flatten)]
-    sick: sick_docker::SickOptions,
-    #[command(flatten)]
-    power: power_loss::PowerOptions,
+    #[command(subcommand)]
+    scenario: Scenario,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Name {
-    /// Bad releases of every kind, one after the other, under load
+#[derive(Subcommand)]
+enum Scenario {
+    /// Bad releases of every kind, one after another, under load
     BadReleases,
-    /// A canary of 10 % by chance and by visitor
+    /// A canary of 10 %, by chance and by visitor
     Canary,
     /// Three servers on three etcd members: killed, paused and cut off, under load, run after run
-    Cluster,
+    Cluster(cluster::Options),
     /// At each write and effect: the process killed, an error, a hang
-    CrashMatrix,
+    CrashMatrix(crash::MatrixOptions),
     /// A thousand WebSockets and ten thousand idle connections over twenty deployments
     Crowd,
     /// An application that writes 50 MB a second and a line of a gigabyte to its log
     Flood,
     /// Server, proxy, instances and the Docker Engine killed at random under load
-    Kills,
-    /// A migration with requests held, under load
+    Kills(crash::KillsOptions),
+    /// A migration with requests on hold, under load
     Hold,
-    /// Fifty deploys through nginx, under load
+    /// Fifty deployments through nginx, under load
     Nginx,
-    /// The power goes at any moment of what the real server writes
-    PowerLoss,
+    /// Power loss at any moment of the real server's writes
+    PowerLoss(power::Options),
     /// Files from templates and keys: confd's functions, and a hundred templates on a real etcd
     Render,
     /// The recipe that the project grew from: etcd, confd's files, nginx, systemd
     Recipe,
-    /// The server killed where there are 200 applications and 10,000 deployments
+    /// The server killed beside 200 applications and 10,000 deployments
     Recovery,
-    /// Rollbacks by each way there is
+    /// Rollbacks by each path
     Rollback,
-    /// Half an hour of deployments under load, and what grows
-    Soak,
-    /// A Docker Engine that hangs, lies, dies, and is full
-    SickDocker,
+    /// Half an hour of deployments under load; reports growth
+    Soak(scale::soak::Options),
+    /// A Docker Engine that hangs, sends wrong answers, dies, and has a full disk
+    SickDocker(sick::Options),
     /// From test to production: gates, approval, canary, observation
     Walk,
-    /// A hundred deployments, fifty rollbacks and fifty upgrades, and a million requests
+    /// A hundred deployments, fifty rollbacks, fifty upgrades, and a million requests
     ZeroLoss,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let args = Args::parse();
-    let figures = match args.name {
-        Name::BadReleases => bad_releases::run(),
-        Name::Canary => canary::run(),
-        Name::Cluster => cluster::run_all(&args.cluster),
-        Name::CrashMatrix => crashes::matrix(&args.crashes),
-        Name::Crowd => crowd::run(),
-        Name::Flood => flood::run(),
-        Name::Kills => crashes::kills(&args.crashes, args.cluster.seed()),
-        Name::Hold => hold::run(),
-        Name::Nginx => nginx::run(),
-        Name::PowerLoss => power_loss::run(&args.power, args.cluster.seed()),
-        Name::Recipe => recipe::run(),
-        Name::Recovery => recovery::run(),
-        Name::Render => render::run(),
-        Name::Rollback => rollback::run(),
-        Name::SickDocker => sick_docker::run(&args.sick, args.crashes.faults(), args.cluster.seed()),
-        Name::Soak => soak::run(args.crashes.minutes(30)),
-        Name::Walk => walk::run(),
-        Name::ZeroLoss => zero_loss::run(),
+    let outcome = match &args.scenario {
+        Scenario::BadReleases => releases::bad_releases::scenario(),
+        Scenario::Canary => releases::canary::scenario(),
+        Scenario::Cluster(options) => cluster::scenario(options),
+        Scenario::CrashMatrix(options) => crash::matrix_scenario(options),
+        Scenario::Crowd => scale::crowd::scenario(),
+        Scenario::Flood => scale::flood::scenario(),
+        Scenario::Kills(options) => crash::kills_scenario(options),
+        Scenario::Hold => releases::hold::scenario(),
+        Scenario::Nginx => releases::nginx::scenario(),
+        Scenario::PowerLoss(options) => power::scenario(options),
+        Scenario::Recipe => recipe::scenario(),
+        Scenario::Recovery => scale::recovery::scenario(),
+        Scenario::Render => render::scenario(),
+        Scenario::Rollback => releases::rollback::scenario(),
+        Scenario::Soak(options) => scale::soak::scenario(options),
+        Scenario::SickDocker(options) => sick::scenario(options),
+        Scenario::Walk => releases::walk::scenario(),
+        Scenario::ZeroLoss => releases::zero_loss::scenario(),
     };
-    if args.json {
-        println!("{figures}");
-    } else {
-        println!("{figures:#}");
-    }
-}
-
-fn view(gapless: &Gapless) -> ApplicationView {
-    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
+    outcome.print(args.json);
+    if outcome.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

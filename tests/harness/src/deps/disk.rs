@@ -1,6 +1,6 @@
 //! Disks that fail: calls of the system that give errors, and small file systems that can be filled.
 
-use crate::crash::world;
+use crate::system;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,18 +11,18 @@ const FOLDER: &str = "GAPLESS_SICK_FOLDER";
 const LIFETIME: &str = "240";
 
 /// Calls of processes, all their threads and what they start, that fail for as long as this is kept.
-pub struct Failing {
+pub struct FailingSyscalls {
     strace: Child,
     log: tempfile::NamedTempFile,
 }
 
-impl Failing {
+impl FailingSyscalls {
     /// Those calls (`fsync,fdatasync`) of those processes fail with that error (`EIO`) from now on.
     ///
     /// # Panics
     /// Where `strace` is missing, or may not do that.
     #[must_use]
-    pub fn begin(processes: &[u32], calls: &str, error: &str) -> Failing {
+    pub fn begin(processes: &[u32], calls: &str, error: &str) -> FailingSyscalls {
         let log = tempfile::NamedTempFile::new().expect("a temporary file can be made");
         let mut command = Command::new("strace");
         command.args(["-f", "-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:error={error}"), "-o"]);
@@ -36,7 +36,7 @@ impl Failing {
         let attached =
             said.lines().map_while(Result::ok).filter(|line| line.contains("attached")).take(processes.len());
         assert_eq!(attached.count(), processes.len(), "strace may not look at other processes here");
-        Failing { strace, log }
+        FailingSyscalls { strace, log }
     }
 
     /// How many calls have failed.
@@ -46,7 +46,7 @@ impl Failing {
     }
 }
 
-impl Drop for Failing {
+impl Drop for FailingSyscalls {
     fn drop(&mut self) {
         // It lets go of the processes before it ends.
         if let Some(pid) = i32::try_from(self.strace.id()).ok().and_then(rustix::process::Pid::from_raw) {
@@ -75,7 +75,7 @@ pub fn in_namespace(name: &str) {
         .output()
         .expect("this test needs `unshare` of util-linux, and to be root or allowed user namespaces");
     // What a test leaves that failed: its folder is in the variables of all of it.
-    world::processes(folder.path()).iter().for_each(|process| world::kill(process.pid));
+    system::processes(folder.path()).iter().for_each(|process| system::kill(process.pid));
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }

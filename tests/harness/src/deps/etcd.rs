@@ -1,6 +1,8 @@
 //! A real etcd of the test's own: Debian's, on free ports of the loopback interface, with its data in a folder of its own.
 
-use crate::{free_port, wait_for};
+use crate::net::free_port;
+use crate::wait::wait_for;
+#[cfg(feature = "etcd-api")]
 use etcd_client::{Client, ConnectOptions};
 use std::net::TcpStream;
 use std::path::Path;
@@ -73,6 +75,23 @@ impl Etcd {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again with the data that it had.
+    pub fn start_again(&mut self) {
+        self.kill();
+        std::fs::remove_file(self.folder.path().join("log")).expect("there is a log");
+        self.child = spawn(&self.arguments, self.folder.path());
+        self.wait();
+    }
+}
+
+#[cfg(feature = "etcd-api")]
+impl Etcd {
     /// A client of it, and what runs it.
     #[must_use]
     pub fn client(&self, options: Option<ConnectOptions>) -> (tokio::runtime::Runtime, Client) {
@@ -94,20 +113,6 @@ impl Etcd {
     pub fn delete(&self, key: &str) {
         let (tokio, mut client) = self.client(None);
         tokio.block_on(client.delete(key, None)).expect("etcd takes it");
-    }
-
-    /// Kills it, as a crash would.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Starts it again with the data that it had.
-    pub fn start_again(&mut self) {
-        self.kill();
-        std::fs::remove_file(self.folder.path().join("log")).expect("there is a log");
-        self.child = spawn(&self.arguments, self.folder.path());
-        self.wait();
     }
 }
 

@@ -1,6 +1,7 @@
 //! An nginx of a test's own: its folder, its configuration, its port. It is ended by its process id.
 
-use crate::server::{free_port, wait_for};
+use crate::net::free_port;
+use crate::wait::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::net::{SocketAddr, TcpStream};

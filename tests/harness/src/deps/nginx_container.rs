@@ -1,8 +1,9 @@
 //! An nginx in a container: its folder on the host, mounted there for reading only.
 
-use crate::booted::docker;
+use super::docker::docker;
 use crate::cli::Ran;
-use crate::server::{free_port, wait_for};
+use crate::net::free_port;
+use crate::wait::wait_for;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ pub enum Registry {
 
 impl Registry {
     /// Starts one, for as long as this process lives, in this thread's network namespace: where it is.
-    pub(super) fn start(self) -> SocketAddr {
+    pub fn start(self) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had");
         let address = listener.local_addr().expect("it has an address");
         std::thread::spawn(move || {
@@ -30,12 +30,12 @@ impl Registry {
     }
 
     /// What is asked for, which no Engine has.
-    pub(super) fn image(address: SocketAddr) -> String {
+    pub fn image(address: SocketAddr) -> String {
         format!("{address}/team/shop@sha256:{}", "0123456789abcdef".repeat(4))
     }
 
     /// What is to be told of it, in small letters.
-    pub(super) const fn words(self) -> &'static str {
+    pub const fn words(self) -> &'static str {
         match self {
             Registry::Unauthorized => "docker login",
             Registry::TooMany => "toomanyrequests",

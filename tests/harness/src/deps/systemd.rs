@@ -1,10 +1,11 @@
 //! A host that systemd runs: a container in which it is process 1, with a hierarchy of control groups of its own.
 
-use crate::cli::{Ran, program};
-use crate::server::wait_for;
+use super::docker::docker;
+use crate::cli::Ran;
+use crate::programs::program;
+use crate::wait::wait_for;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// Made by `scripts/lib/systemd-image.sh`.
@@ -16,20 +17,20 @@ const BOOT: &str =
     "umount -l /sys/fs/cgroup; mount -o remount,rw /sys; mount -t cgroup2 none /sys/fs/cgroup && exec /sbin/init";
 
 /// A booted host. It is gone when it is dropped.
-pub struct Booted {
+pub struct SystemdHost {
     name: String,
     folder: tempfile::TempDir,
 }
 
-impl Booted {
-    /// Boots one. What was built is below `/opt/gapless` there, and [`Booted::folder`] is `/srv`.
+impl SystemdHost {
+    /// Boots one. What was built is below `/opt/gapless` there, and [`SystemdHost::folder`] is `/srv`.
     #[must_use]
     pub fn start(name: &str) -> Self {
         let name = format!("gapless-booted-{name}-{}", std::process::id());
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let built = program().parent().expect("it is in a folder").to_owned();
         let mount = |from: &Path, to: &str| format!("{}:{to}", from.display());
-        let booted = Booted { name: name.clone(), folder };
+        let host = SystemdHost { name: name.clone(), folder };
         let mut run = vec!["run", "--detach", "--name", &name];
         // Nothing of it is reached from outside: what asks it runs in it, too.
         run.extend(["--network", "none"]);
@@ -37,11 +38,11 @@ impl Booted {
         run.extend(["--security-opt", "systempaths=unconfined", "--device-cgroup-rule", "a *:* rwm"]);
         run.extend(["--tmpfs", "/run:exec,mode=755", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"]);
         run.extend(["--env", "container=docker", "--stop-signal", "SIGRTMIN+3", "--cgroupns=private"]);
-        let (built, shared) = (mount(&built, "/opt/gapless:ro"), mount(booted.folder.path(), "/srv"));
+        let (built, shared) = (mount(&built, "/opt/gapless:ro"), mount(host.folder.path(), "/srv"));
         run.extend(["--volume", &built, "--volume", &shared, IMAGE, "/bin/sh", "-c", BOOT]);
         docker(&run).ok();
-        booted.wait_until_booted();
-        booted
+        host.wait_until_booted();
+        host
     }
 
     /// The folder that is `/srv` there.
@@ -118,25 +119,8 @@ impl Booted {
     }
 }
 
-impl Drop for Booted {
+impl Drop for SystemdHost {
     fn drop(&mut self) {
         let _ = docker(&["rm", "--force", "--volumes", &self.name]);
     }
-}
-
-/// What the Engine's own command line said.
-pub(crate) struct Said(pub(crate) Ran);
-
-impl Said {
-    pub(crate) fn ok(self) -> String {
-        assert_eq!(self.0.code, 0, "docker: {:?}", self.0);
-        self.0.stdout
-    }
-}
-
-pub(crate) fn docker(words: &[&str]) -> Said {
-    let output = Command::new("docker").args(words).output().expect("docker can be run");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    Said(Ran { code: output.status.code().unwrap_or(-1), stdout, stderr })
 }

@@ -1,18 +1,28 @@
 //! A host with an application on it, under load: the one that crashes happen to, and whether all is as it should be.
 
-use super::world;
-use crate::render::Etcd;
-use crate::{App, Gapless, Host, Load, Nginx, Runtime, example_program, free_port, get};
+mod excusing_load;
+mod stack;
+
+pub use excusing_load::{ExcusingLoad, LoadResult};
+pub use stack::TestStack;
+
+use crate::app::{App, Runtime};
+use crate::cli::Gapless;
+use crate::deps::docker;
+use crate::host::Host;
+use crate::net::get;
+use crate::programs::example_program;
+use crate::system;
+use crate::wait::wait_for;
 use gapless_api::{ApplicationView, SlotState, SlotView};
 use gapless_core::Deployment;
 use gapless_core::application::Desired;
-use gapless_ledger::{Failure, LoadPlan, Mix, Report};
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// How long all may take to be as it should be, after whatever happened.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
@@ -23,11 +33,9 @@ const REMOVED_WITHIN: Duration = Duration::from_secs(20);
 const LOG_LINES: usize = 30;
 /// How long it may take until nothing is left of what was killed.
 const KILLED_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a killed process may take to have let go of everything.
-const KILLED_WITHIN: Duration = Duration::from_millis(250);
 
 /// A host with an application on it.
-pub struct Site {
+pub struct TestHost {
     /// The host.
     pub host: Host,
     /// The command line, in the application's folder.
@@ -39,68 +47,44 @@ pub struct Site {
     /// The value of `DOCKER_HOST` that names the Engine of its containers; without one it is the usual one.
     engine: Option<String>,
     /// What of others' it stands on. Ends after the host.
-    footing: Footing,
+    stack: TestStack,
 }
 
-/// What of others' a host stands on.
-#[derive(Default)]
-pub struct Footing {
-    /// Its data plane, where that is not gapless's own proxy.
-    pub nginx: Option<Nginx>,
-    /// Where its records are, where that is not SQLite.
-    pub etcd: Option<Etcd>,
-}
-
-impl Footing {
-    /// Where users' requests go.
-    fn address(&self) -> SocketAddr {
-        self.nginx.as_ref().map_or_else(|| SocketAddr::from(([127, 0, 0, 1], free_port())), Nginx::address)
-    }
-
-    /// What the server's configuration says of it.
-    fn server_config(&self) -> String {
-        let nginx = self.nginx.as_ref().map(Nginx::server_config).unwrap_or_default();
-        let etcd = self.etcd.as_ref().map(Etcd::node);
-        let etcd = etcd.map(|node| format!("[store]\nkind = \"etcd\"\nendpoints = [\"{node}\"]\n"));
-        nginx + &etcd.unwrap_or_default()
-    }
-}
-
-impl Site {
+impl TestHost {
     /// A host whose server is `program` (the usual one, if none) with `variables`, and release 1 live on it.
     #[must_use]
     pub fn new(app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        Site::upon(Footing::default(), app, program, variables)
+        TestHost::upon(TestStack::default(), app, program, variables)
     }
 
     /// The same upon what others have made.
     #[must_use]
-    pub fn upon(footing: Footing, app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        let mut site = Site::unbegun(footing, app, program, variables);
-        site.begin();
-        site
+    pub fn upon(stack: TestStack, app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        let mut test_host = TestHost::unbegun(stack, app, program, variables);
+        test_host.begin();
+        test_host
     }
 
     /// The same on a host that is prepared, with its server started as that says.
     #[must_use]
     pub fn on(host: Host, app: App) -> Self {
-        let mut site = Site::prepared(host, app, Footing::default());
-        site.begin();
-        site
+        let mut test_host = TestHost::prepared(host, app, TestStack::default());
+        test_host.begin();
+        test_host
     }
 
     /// The same with no server yet, and nothing that one has written.
     #[must_use]
-    pub fn unbegun(footing: Footing, app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        Site::prepared(host(footing.address(), program, variables), app, footing)
+    pub fn unbegun(stack: TestStack, app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        TestHost::prepared(host(stack.address(), program, variables), app, stack)
     }
 
-    fn prepared(host: Host, app: App, footing: Footing) -> Self {
-        host.configure(&format!("{}[registry]\nenabled = true\n", footing.server_config()));
+    fn prepared(host: Host, app: App, stack: TestStack) -> Self {
+        host.configure(&format!("{}[registry]\nenabled = true\n", stack.server_config()));
         let program = host.folder().join("program");
         fs::copy(example_program(), &program).expect("the program can be copied");
         let gapless = host.gapless().within(&host.folder().join(&app.name));
-        Site { host, gapless, app, program, builds: 0, engine: None, footing }
+        TestHost { host, gapless, app, program, builds: 0, engine: None, stack }
     }
 
     fn begin(&mut self) {
@@ -147,11 +131,11 @@ impl Site {
 
     /// Nothing of it runs any more, all at once. What records it ends by itself then; what limits the test's time stays.
     pub fn power_off(&mut self) {
-        crate::wait_for("all is off", KILLED_DEADLINE, || {
-            let is = |process: &world::Process, name: &str| process.words[0].ends_with(name);
-            let mut all = world::processes(self.host.folder());
+        wait_for("all is off", KILLED_DEADLINE, || {
+            let is = |process: &system::Process, name: &str| process.words[0].ends_with(name);
+            let mut all = system::processes(self.host.folder());
             all.retain(|process| !is(process, "timeout"));
-            all.iter().filter(|process| !is(process, "strace")).for_each(|process| world::kill(process.pid));
+            all.iter().filter(|process| !is(process, "strace")).for_each(|process| system::kill(process.pid));
             all.is_empty().then_some(())
         });
         self.host.kill_server();
@@ -210,7 +194,7 @@ impl Site {
 
     /// Starts the server again if it has ended, or is ended by what it finds.
     pub fn revive(&mut self) {
-        let has_ended = self.host.server_pid().is_none_or(|pid| !world::is_alive(pid));
+        let has_ended = self.host.server_pid().is_none_or(|pid| !system::is_alive(pid));
         if has_ended {
             // Its first thread can have ended before the others.
             self.host.kill_server();
@@ -251,17 +235,17 @@ impl Site {
             .map(|instance| instance.name.clone())
             .collect();
         if self.app.runtime == Runtime::Docker {
-            let containers = world::containers(&self.app.name, self.engine.as_deref());
+            let containers = docker::containers(&self.app.name, self.engine.as_deref());
             if containers != recorded {
                 wrong.push(format!("containers {containers:?}, recorded {recorded:?}"));
             }
         }
         let of_processes = if self.app.runtime == Runtime::Docker { BTreeSet::new() } else { recorded };
-        let folders = world::instance_folders(&state);
+        let folders = system::instance_folders(&state);
         if folders != of_processes {
             wrong.push(format!("folders of {folders:?}, recorded {of_processes:?}"));
         }
-        let processes = world::processes(self.host.folder());
+        let processes = system::processes(self.host.folder());
         for process in &processes {
             if let Some(instance) = &process.instance
                 && !of_processes.contains(instance)
@@ -271,18 +255,18 @@ impl Site {
             }
         }
         let proxies = processes.iter().filter(|process| process.is("proxy")).count();
-        if proxies != usize::from(self.footing.nginx.is_none()) {
+        if proxies != usize::from(self.stack.nginx.is_none()) {
             wrong.push(format!("{proxies} proxies"));
         }
-        let mut unfinished = world::unfinished(&state);
-        unfinished.extend(self.footing.nginx.iter().flat_map(|nginx| world::unfinished(&nginx.config_dir())));
+        let mut unfinished = system::unfinished(&state);
+        unfinished.extend(self.stack.nginx.iter().flat_map(|nginx| system::unfinished(&nginx.config_dir())));
         wrong.extend(unfinished.into_iter().map(|file| format!("{file} is left over")));
         wrong
     }
 
     /// Whether the program of an instance of the process runtime runs.
     fn runs(&self, instance: &str) -> bool {
-        let processes = world::processes(self.host.folder());
+        let processes = system::processes(self.host.folder());
         processes.iter().any(|process| process.instance.as_deref() == Some(instance) && !process.is("shim"))
     }
 
@@ -341,82 +325,4 @@ fn host(address: SocketAddr, program: Option<&Path>, variables: &[String]) -> Ho
     let starter: Vec<&str> = std::iter::once("env").chain(variables.iter().map(String::as_str)).collect();
     host.starter(&starter);
     host
-}
-
-/// A load, and when things were killed under it.
-pub struct Excusing {
-    load: Load,
-    /// The load's own clock began between these two.
-    began: SystemTime,
-    begun: SystemTime,
-    /// In flight between these two it may have failed.
-    kills: Vec<(SystemTime, SystemTime)>,
-}
-
-/// What a load saw.
-#[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// Requests.
-    pub requests: u64,
-    /// Those that failed and were not in flight in what was killed.
-    pub failed: Vec<String>,
-    /// Those that failed and were.
-    pub excused: u64,
-}
-
-impl Excusing {
-    /// GET and POST on kept and fresh connections, and slow downloads.
-    #[must_use]
-    pub fn start(host: &Host, rate_per_s: u32) -> Self {
-        Excusing::of(Mix::All, host, rate_per_s)
-    }
-
-    /// Of that mix.
-    #[must_use]
-    pub fn of(mix: Mix, host: &Host, rate_per_s: u32) -> Self {
-        let plan = LoadPlan {
-            rate_per_s,
-            mix,
-            websockets: 0,
-            event_streams: 0,
-            host: "production.example".to_owned(),
-            ..LoadPlan::new(host.address())
-        };
-        let began = SystemTime::now();
-        let load = Load::start(plan);
-        Excusing { load, began, begun: SystemTime::now(), kills: Vec::new() }
-    }
-
-    /// How many requests have ended, well or badly.
-    #[must_use]
-    pub fn requests(&self) -> u64 {
-        self.load.requests()
-    }
-
-    /// Requests that are in flight at that moment may fail: what had them was killed then.
-    pub fn killed_at(&mut self, at: SystemTime) {
-        self.kills.push((at, at + KILLED_WITHIN));
-    }
-
-    /// Between these two nobody listened.
-    pub fn down(&mut self, from: SystemTime, to: SystemTime) {
-        self.kills.push((from, to));
-    }
-
-    /// Ends the load: what it saw.
-    #[must_use]
-    pub fn stop(self) -> Seen {
-        let (began, begun, kills) = (self.began, self.begun, self.kills);
-        let report: Report = self.load.stop();
-        let is_excused = |failure: &Failure| {
-            let sent = began + Duration::from_micros(failure.at_us);
-            let ended = begun + Duration::from_micros(failure.at_us + failure.after_us);
-            kills.iter().any(|(from, to)| sent <= *to && ended >= *from)
-        };
-        let (excused, failed): (Vec<_>, Vec<_>) = report.failures.iter().partition(|failure| is_excused(failure));
-        let mut failed: Vec<String> = failed.iter().map(|failure| format!("{failure:?}")).collect();
-        let untold = report.failed - report.failures.len() as u64;
-        failed.extend((0..untold).map(|_| "a failure that the ledger did not tell".to_owned()));
-        Seen { requests: report.requests, failed, excused: excused.len() as u64 }
-    }
 }

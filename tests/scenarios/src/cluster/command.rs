@@ -1,7 +1,8 @@
 //! Three etcd members and three servers under faults, run after run: what is promised of a cluster, counted.
 
+use super::{Network, RunReport, Settings, remove_own, run};
 use clap::Args;
-use gapless_e2e::cluster::{Network, Report, Settings, remove_own, run};
+use gapless_harness::Outcome;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,30 +10,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-impl Options {
-    /// The seed, which random kills go by, too.
-    pub const fn seed(&self) -> u64 {
-        self.seed
-    }
-}
-
 const SETTINGS: Settings = Settings { rounds: 3, rate_per_s: 100, recovery_max: Duration::from_secs(10) };
 
-/// What the scenario of a cluster is told.
+/// The options of `cluster`.
 #[derive(Args)]
 pub struct Options {
-    /// Of the cluster: how many runs
+    /// The number of runs
     #[arg(long, default_value_t = 20)]
     runs: u64,
-    /// Of the cluster and of random kills: the seed of the (first) run; each further one has the next
+    /// The seed of the first run; each further run has the next seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Of the cluster: tell what happened also of runs in which all went well
+    /// Print the timeline of each run, not only of a run with violations
     #[arg(long)]
     story: bool,
 }
 
-pub fn run_all(options: &Options) -> Value {
+/// Runs the cluster under faults, seed after seed.
+#[must_use]
+pub fn scenario(options: &Options) -> Outcome {
     let folder = folder();
     remove_when_told_to_end(folder.clone());
     let network = Network::new();
@@ -48,16 +44,19 @@ pub fn run_all(options: &Options) -> Value {
     });
     drop(network);
     let _ = std::fs::remove_dir(&folder);
-    figures(&reports)
+    let violations = reports
+        .iter()
+        .flat_map(|report| report.violations.iter().map(move |violation| format!("seed {}: {violation}", report.seed)));
+    Outcome { figures: figures(&reports), violations: violations.collect() }
 }
 
 /// One run; its folder is kept where something went wrong.
-fn one(network: &Network, folder: &Path, seed: u64, tells: bool) -> Report {
+fn one(network: &Network, folder: &Path, seed: u64, tells: bool) -> RunReport {
     let own = folder.join(format!("seed-{seed}"));
     std::fs::create_dir_all(&own).expect("a folder can be made");
     let report = catch_unwind(AssertUnwindSafe(|| run(network, &own, seed, SETTINGS))).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().map_or("it panicked", String::as_str);
-        Report { seed, violations: vec![why.to_owned()], ..Report::default() }
+        RunReport { seed, violations: vec![why.to_owned()], ..RunReport::default() }
     });
     eprintln!(
         "seed {seed}: {} requests, {} failed; {:?}; {:?}; recovered after {:.1?} s; {}",
@@ -89,9 +88,9 @@ fn one(network: &Network, folder: &Path, seed: u64, tells: bool) -> Report {
     report
 }
 
-fn figures(reports: &[Report]) -> Value {
-    let sum = |count: fn(&Report) -> u64| reports.iter().map(count).sum::<u64>();
-    let max = |times: fn(&Report) -> &[f64]| {
+fn figures(reports: &[RunReport]) -> Value {
+    let sum = |count: fn(&RunReport) -> u64| reports.iter().map(count).sum::<u64>();
+    let max = |times: fn(&RunReport) -> &[f64]| {
         let longest = reports.iter().flat_map(times).copied().fold(0.0, f64::max);
         (longest * 100.0).round() / 100.0
     };

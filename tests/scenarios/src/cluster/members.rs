@@ -1,8 +1,8 @@
 //! Three members of an etcd, each in its namespace: killed, paused and started again.
 
 use super::network::{MACHINES, Network, OWN_WAY, address, peer_address};
-use crate::wait_for;
 use etcd_client::{Client, ConnectOptions, EventType, GetOptions, WatchOptions};
+use gapless_harness::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::future::Future;

@@ -3,9 +3,9 @@
 //!
 //! Every server has addresses of its own to reach the members by, so each way can be cut by itself.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use gapless_harness::deps::netns::{self, check, enter, ip};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 /// How many etcd members there are, and how many servers.
 pub const MACHINES: usize = 3;
@@ -65,7 +65,7 @@ impl Network {
     /// A command that runs a program in a member's namespace, as the very process that is started.
     pub(super) fn command(&self, member: usize, program: &str) -> Command {
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={}", path(&self.member(member)).display())).arg(program).stdin(Stdio::null());
+        command.arg(format!("--net={}", netns::path(&self.member(member)).display())).arg(program).stdin(Stdio::null());
         command
     }
 
@@ -151,10 +151,6 @@ fn port(number: usize) -> String {
     format!("port{number}")
 }
 
-fn path(namespace: &str) -> PathBuf {
-    Path::new("/run/netns").join(namespace)
-}
-
 fn namespaces() -> Vec<String> {
     let Ok(entries) = std::fs::read_dir("/run/netns") else { return Vec::new() };
     entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect()
@@ -190,25 +186,6 @@ fn kill_all(namespace: &str) {
             }
         }
     }
-}
-
-/// Has this thread, and what it starts from now on, be in that namespace.
-pub(crate) fn enter(namespace: &str) {
-    let namespace = File::open(path(namespace)).expect("the namespace is there");
-    let kind = rustix::thread::LinkNameSpaceType::Network;
-    let entered = rustix::thread::move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(kind));
-    entered.expect("this thread may enter a namespace");
-}
-
-/// Runs `ip`, which must succeed.
-pub(crate) fn ip(arguments: &[&str]) {
-    let output = Command::new("ip").args(arguments).output().expect("ip can be run: install iproute2");
-    check("ip", arguments, &output);
-}
-
-fn check(program: &str, arguments: &[&str], output: &Output) {
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {said} (it takes root)", arguments.join(" "));
 }
 
 #[cfg(test)]

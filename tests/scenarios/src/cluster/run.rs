@@ -6,14 +6,14 @@ use super::members::Members;
 use super::network::{MACHINES, Network};
 use super::schedule::{Kind, Round, schedule};
 use super::servers::{Looking, Servers, server_number};
+use super::story::Story;
 use super::work::{finish, work};
-use crate::{App, Gapless, Load, Runtime};
 use gapless_api::ApplicationView;
 use gapless_core::deployment;
+use gapless_harness::{App, Gapless, Load, Runtime};
 use gapless_ledger::LoadPlan;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ pub struct Settings {
 
 /// What a run found.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct RunReport {
     /// Its seed.
     pub seed: u64,
     /// Requests that have ended.
@@ -78,32 +78,14 @@ pub struct Report {
     pub history: Vec<String>,
 }
 
-/// What happens, with its times.
-pub(super) struct Story {
-    began: Instant,
-    lines: Mutex<Vec<String>>,
-}
-
-impl Story {
-    fn new() -> Story {
-        Story { began: Instant::now(), lines: Mutex::new(Vec::new()) }
-    }
-
-    /// Adds a line.
-    pub(super) fn tell(&self, line: impl AsRef<str>) {
-        let line = format!("{:7.3} s  {}", self.began.elapsed().as_secs_f64(), line.as_ref());
-        self.lines.lock().expect("nobody panicked").push(line);
-    }
-}
-
 /// Runs the schedule of a seed, in the servers' namespace of `network`, with everything in `folder`.
 ///
 /// # Panics
 /// If the cluster does not even start.
 #[must_use]
-pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> Report {
+pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> RunReport {
     let story = Story::new();
-    let mut report = Report { seed, ..Report::default() };
+    let mut report = RunReport { seed, ..RunReport::default() };
     let members = Members::start(network, folder);
     let mut cluster = Cluster { network, members, servers: Servers::start(folder), under: Vec::new() };
     story.tell("three servers on three members");
@@ -138,12 +120,12 @@ pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> R
     look_back(&cluster, &mut report);
     drop(cluster);
     network.kill_all_of_host();
-    report.timeline = story.lines.into_inner().expect("nobody panicked");
+    report.timeline = story.into_lines();
     report
 }
 
 /// Carries the faults of a round out and mends them, each at its time.
-fn faults(cluster: &mut Cluster, round: &Round, story: &Story, report: &mut Report) {
+fn faults(cluster: &mut Cluster, round: &Round, story: &Story, report: &mut RunReport) {
     let mut events: Vec<(Duration, usize, bool)> = Vec::new();
     for (index, fault) in round.faults.iter().enumerate() {
         events.extend([(fault.at, index, true), (fault.at + fault.lasts, index, false)]);
@@ -199,7 +181,7 @@ fn takeover_s(looking: &Looking, killed: usize, disturbed: &AtomicBool) -> Optio
 }
 
 /// Waits, once everything is mended, until everything works, and notes how long that took.
-fn recover(cluster: &mut Cluster, gaplesses: &[Gapless], story: &Story, settings: Settings, report: &mut Report) {
+fn recover(cluster: &mut Cluster, gaplesses: &[Gapless], story: &Story, settings: Settings, report: &mut RunReport) {
     assert!(cluster.under.is_empty(), "{:?}", cluster.under);
     let mended = Instant::now();
     let since = || mended.elapsed().as_secs_f64();
@@ -251,7 +233,7 @@ fn until<T>(began: Instant, mut condition: impl FnMut() -> Option<T>) -> Option<
 }
 
 /// Removes the application: nothing of it may be left.
-fn leave_nothing(cluster: &Cluster, gaplesses: &[Gapless], folder: &Path, report: &mut Report) {
+fn leave_nothing(cluster: &Cluster, gaplesses: &[Gapless], folder: &Path, report: &mut RunReport) {
     let removed = gaplesses[0].run(["remove", "--yes"]);
     if removed.code != 0 {
         report.violations.push(format!("the application cannot be removed: {removed:?}"));
@@ -275,7 +257,7 @@ fn leave_nothing(cluster: &Cluster, gaplesses: &[Gapless], folder: &Path, report
 }
 
 /// Reads what etcd has recorded, and judges it.
-fn look_back(cluster: &Cluster, report: &mut Report) {
+fn look_back(cluster: &Cluster, report: &mut RunReport) {
     let judged = judge(&cluster.members.history("/gapless/"), &cluster.servers.commits());
     report.double_live = judged.double_live;
     report.unfenced = judged.unfenced;

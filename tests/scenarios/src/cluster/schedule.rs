@@ -1,7 +1,7 @@
 //! Which faults there are, when, and on whom: a pure function of the seed, so that a run can be repeated.
 
 use super::network::MACHINES;
-use crate::chance::Chance;
+use gapless_harness::Rng;
 use std::time::Duration;
 
 /// What happens.
@@ -102,14 +102,14 @@ pub struct Round {
 }
 
 /// A number of 1, 2, 3.
-pub(super) fn machine(chance: &mut Chance) -> usize {
+pub(super) fn machine(chance: &mut Rng) -> usize {
     1 + usize::try_from(chance.below(MACHINES as u64)).unwrap_or(0)
 }
 
 /// The rounds of a seed.
 #[must_use]
 pub fn schedule(seed: u64, rounds: usize) -> Vec<Round> {
-    let mut chance = Chance::new(seed);
+    let mut chance = Rng::new(seed);
     let round = |_| {
         // One round in two has a single fault, so that its own effect is seen.
         let count = if chance.below(2) == 0 { 1 } else { 2 + chance.below(2) };

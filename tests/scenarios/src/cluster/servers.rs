@@ -3,8 +3,8 @@
 use super::judge;
 use super::members::endpoint;
 use super::network::MACHINES;
-use crate::{Gapless, Host, free_port, wait_for};
 use gapless_api::{ApplicationView, Client, Role};
+use gapless_harness::{Gapless, Host, free_port, wait_for};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,10 +1,9 @@
 //! What goes on while faults come: deployments and rollbacks, one after the other, each asked of any server.
 
 use super::network::MACHINES;
-use super::run::Story;
 use super::schedule::machine;
-use crate::chance::Chance;
-use crate::{Gapless, Ran};
+use super::story::Story;
+use gapless_harness::{Gapless, Ran, Rng};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,7 +15,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// Deploys and rolls back until it is told to end; a command that runs then is left alone, as by a person who closes the
 /// laptop. `gaplesses` speak to the servers in their order.
 pub(super) fn work(gaplesses: &[Gapless], seed: u64, is_over: &AtomicBool, story: &Story) {
-    let mut chance = Chance::new(seed);
+    let mut chance = Rng::new(seed);
     while !is_over.load(Ordering::Relaxed) {
         let server = machine(&mut chance);
         let arguments: &[&str] = if chance.below(4) == 0 { &["rollback"] } else { &["deploy", "--force"] };

@@ -1,53 +1,49 @@
-//! The crash matrix and random kills, as much of them as is asked for.
+//! The subcommands `crash-matrix` and `kills`.
 
+use super::{kills, matrix, systemd};
 use clap::{Args, ValueEnum};
-use gapless_e2e::Runtime;
-use gapless_e2e::crash::{booted, kills, matrix};
-use serde_json::{Value, json};
+use gapless_harness::{Outcome, Runtime};
+use serde_json::json;
 use std::time::Duration;
 
-/// What the scenarios of crashes are told.
+/// The options of `crash-matrix`.
 #[derive(Args)]
-pub struct CrashOptions {
-    /// Of the crash matrix: only these points, such as `store.*`
+pub struct MatrixOptions {
+    /// Only these points, such as `store.*`
     #[arg(long, value_delimiter = ',', default_value = "*")]
     points: Vec<String>,
-    /// Of the crash matrix: what runs the application
+    /// The runtime of the application
     #[arg(long, value_enum, default_value = "process")]
     runtime: Kind,
-    /// Of the crash matrix: what the data plane is
+    /// The data plane
     #[arg(long, value_enum, default_value = "proxy")]
     data_plane: Plane,
-    /// Of the crash matrix: what has the records
+    /// The store of the records
     #[arg(long, value_enum, default_value = "sqlite")]
     store: Store,
-    /// Of the crash matrix: only these faults (kill, error, hang); of a sick Docker, too (404, half+, ...)
+    /// Only these faults: kill, error, hang
     #[arg(long, value_delimiter = ',')]
     faults: Vec<String>,
-    /// Of the crash matrix: so many of the times that a deployment comes to a place, from the first on
+    /// How many visits of a place by one deployment get a fault, from the first visit on
     #[arg(long, default_value_t = 1)]
     times: u32,
-    /// Of the crash matrix: in each story (deployment, rollback, restart, ...) that comes to a place, not in the first alone
+    /// In each story (deployment, rollback, restart, ...) that reaches a place, not in the first story alone
     #[arg(long)]
     each_story: bool,
-    /// Of random kills: how many rounds at most
-    #[arg(long, default_value_t = 100)]
-    rounds: u64,
-    /// Of random kills and of the soak: no round begins after so many minutes
-    #[arg(long)]
-    minutes: Option<u64>,
 }
 
-impl CrashOptions {
-    /// For how many minutes it goes on.
-    pub fn minutes(&self, unless_told: u64) -> u64 {
-        self.minutes.unwrap_or(unless_told)
-    }
-
-    /// Which faults alone.
-    pub fn faults(&self) -> &[String] {
-        &self.faults
-    }
+/// The options of `kills`.
+#[derive(Args)]
+pub struct KillsOptions {
+    /// The maximum number of rounds
+    #[arg(long, default_value_t = 100)]
+    rounds: u64,
+    /// No round starts after this many minutes
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// The seed of the first host; the second host has the next seed
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -70,7 +66,9 @@ enum Store {
     Etcd,
 }
 
-pub fn matrix(options: &CrashOptions) -> Value {
+/// Runs the selected part of the crash matrix.
+#[must_use]
+pub fn matrix_scenario(options: &MatrixOptions) -> Outcome {
     let runtime = if matches!(options.runtime, Kind::Docker) { Runtime::Docker } else { Runtime::Process };
     let selection = matrix::Selection {
         runtime,
@@ -81,37 +79,42 @@ pub fn matrix(options: &CrashOptions) -> Value {
         times: options.times,
         is_in_each_story: options.each_story,
     };
-    let run = if matches!(options.runtime, Kind::Systemd) { booted::run } else { matrix::run };
-    let outcome = run(&selection, &mut |line| eprintln!("{line}"));
-    json!({
-        "points": outcome.points,
-        "places": outcome.places,
-        "faults": outcome.faults,
-        "by_fault": outcome.by_fault,
-        "violations": outcome.violations.len(),
-        "violated": outcome.violations,
-        "requests": outcome.requests,
-        "failed": outcome.failed.len(),
-        "failures": outcome.failed,
-        "excused": outcome.excused,
-        "unreached": outcome.unreached,
-    })
+    let run = if matches!(options.runtime, Kind::Systemd) { systemd::run } else { matrix::run };
+    let report = run(&selection, &mut |line| eprintln!("{line}"));
+    let figures = json!({
+        "points": report.points,
+        "places": report.places,
+        "faults": report.faults,
+        "by_fault": report.by_fault,
+        "requests": report.requests,
+        "failed": report.failed.len(),
+        "failures": report.failed,
+        "excused": report.excused,
+        "unreached": report.unreached,
+    });
+    let lost = report.failed.into_iter().map(|failure| format!("lost request: {failure}"));
+    Outcome { figures, violations: report.violations.into_iter().chain(lost).collect() }
 }
 
-pub fn kills(options: &CrashOptions, seed: u64) -> Value {
-    let settings =
-        kills::Settings { rounds: options.rounds, within: Duration::from_secs(60 * options.minutes(60)), seed };
-    let outcome = kills::run(settings, &|line| eprintln!("{line}"));
-    json!({
-        "rounds": outcome.rounds,
-        "repairs": outcome.repairs,
-        "wrong": outcome.wrong,
-        "requests": outcome.requests,
-        "failed": outcome.failed.len(),
-        "failures": outcome.failed,
-        "excused": outcome.excused,
-        "killed": outcome.killed,
-        "done": outcome.done,
-        "seed": seed,
-    })
+/// Kills at random.
+#[must_use]
+pub fn kills_scenario(options: &KillsOptions) -> Outcome {
+    let within = Duration::from_secs(60 * options.minutes);
+    let report = kills::run(kills::Settings { rounds: options.rounds, within, seed: options.seed }, &|line| {
+        eprintln!("{line}");
+    });
+    let figures = json!({
+        "rounds": report.rounds,
+        "repairs": report.repairs,
+        "wrong": report.wrong,
+        "requests": report.requests,
+        "failed": report.failed.len(),
+        "failures": report.failed,
+        "excused": report.excused,
+        "killed": report.killed,
+        "done": report.done,
+        "seed": options.seed,
+    });
+    let lost = report.failed.into_iter().map(|failure| format!("lost request: {failure}"));
+    Outcome { figures, violations: report.wrong.into_iter().chain(lost).collect() }
 }

@@ -1,7 +1,7 @@
 //! What a build with failpoints is asked for, and what it tells: a folder that every process under test looks at (see
 //! `gapless_effect`).
 
-use super::world;
+use gapless_harness::system;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -71,7 +71,7 @@ impl Faults {
 /// Waits for the end of a process that was killed: nothing is looked at before.
 pub(super) fn wait_until_gone(pid: u32) {
     let give_up_at = Instant::now() + DEADLINE;
-    while world::is_alive(pid) && Instant::now() < give_up_at {
+    while system::is_alive(pid) && Instant::now() < give_up_at {
         std::thread::sleep(POLL);
     }
 }

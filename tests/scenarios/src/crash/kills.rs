@@ -1,11 +1,11 @@
 //! Random kills: the server, its proxy, an instance, what supervises one or the Docker Engine, at random moments of
 //! deployments, rollbacks and promotions, under load.
 
-use super::{Excusing, Site, world};
-use crate::chance::Chance;
-use crate::cli::ends_within;
-use crate::sick::OwnEngine;
-use crate::{App, Gapless, Runtime, image};
+use gapless_harness::Rng;
+use gapless_harness::deps::docker::OwnEngine;
+use gapless_harness::ends_within;
+use gapless_harness::{App, Gapless, Runtime, image};
+use gapless_harness::{ExcusingLoad, TestHost, system};
 use std::collections::BTreeMap;
 use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
@@ -33,7 +33,7 @@ pub struct Settings {
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct KillsReport {
     /// Rounds.
     pub rounds: u64,
     /// Rounds after which not all was as it should be by itself.
@@ -69,8 +69,8 @@ const VICTIMS: [Victim; 6] =
 const VICTIMS_OF_AN_ENGINE: [Victim; 6] =
     [Victim::Server, Victim::Server, Victim::Server, Victim::Proxy, Victim::Instance, Victim::Engine];
 
-impl Outcome {
-    fn and(mut self, other: Outcome) -> Outcome {
+impl KillsReport {
+    fn and(mut self, other: KillsReport) -> KillsReport {
         self.rounds += other.rounds;
         self.repairs += other.repairs;
         self.wrong.extend(other.wrong);
@@ -89,7 +89,7 @@ impl Outcome {
 /// # Panics
 /// If a host cannot be set up.
 #[must_use]
-pub fn run(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
+pub fn run(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> KillsReport {
     let rounds = settings.rounds.div_ceil(HOSTS.len() as u64);
     std::thread::scope(|scope| {
         let one = |seed| Settings { rounds, seed, ..settings };
@@ -97,14 +97,14 @@ pub fn run(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
         let running: Vec<_> =
             hosts.map(|(runtime, seed)| scope.spawn(move || run_one(runtime, one(seed), tell))).collect();
         let ended = running.into_iter().map(|running| running.join().expect("a host goes on to its end"));
-        ended.fold(Outcome::default(), Outcome::and)
+        ended.fold(KillsReport::default(), KillsReport::and)
     })
 }
 
 /// A host, and the Engine of its containers.
 struct Place {
     // In this order: what uses the Engine ends before it.
-    site: Site,
+    test_host: TestHost,
     engine: Option<OwnEngine>,
 }
 
@@ -122,10 +122,10 @@ impl Place {
         };
         let engine = (runtime == Runtime::Docker).then(|| OwnEngine::start_with_live_restore(&[&image()]));
         let variables: Vec<_> = engine.iter().map(|engine| format!("DOCKER_HOST={}", engine.host())).collect();
-        let mut site = Site::new(app, None, &variables);
-        engine.iter().for_each(|engine| site.on_engine(&engine.host()));
-        site.gapless.ok(["deploy", "--force", "-e", "test"]);
-        Place { site, engine }
+        let mut test_host = TestHost::new(app, None, &variables);
+        engine.iter().for_each(|engine| test_host.on_engine(&engine.host()));
+        test_host.gapless.ok(["deploy", "--force", "-e", "test"]);
+        Place { test_host, engine }
     }
 
     fn victims(&self) -> &'static [Victim] {
@@ -133,10 +133,10 @@ impl Place {
     }
 
     /// Kills it, or one of them; what was killed, if there was one.
-    fn kill(&mut self, victim: Victim, chance: &mut Chance, load: &mut Excusing) -> Option<String> {
+    fn kill(&mut self, victim: Victim, chance: &mut Rng, load: &mut ExcusingLoad) -> Option<String> {
         match victim {
             Victim::Server => {
-                self.site.host.kill_server();
+                self.test_host.host.kill_server();
                 return Some("server killed".to_owned());
             }
             Victim::Engine => {
@@ -146,10 +146,10 @@ impl Place {
             Victim::Proxy | Victim::Instance | Victim::Shim => {}
         }
         let processes = match (victim, &self.engine) {
-            (Victim::Instance, Some(_)) => world::processes_of_containers(self.site.name()),
-            _ => world::processes(self.site.host.folder()),
+            (Victim::Instance, Some(_)) => system::processes_of_containers(self.test_host.name()),
+            _ => system::processes(self.test_host.host.folder()),
         };
-        let is_wanted = |process: &&world::Process| match victim {
+        let is_wanted = |process: &&system::Process| match victim {
             Victim::Proxy => process.is("proxy"),
             Victim::Shim => process.is("shim"),
             _ => process.instance.is_some() && !process.is("shim") && !process.is("server") && !process.is("proxy"),
@@ -170,11 +170,11 @@ impl Place {
     }
 }
 
-fn run_one(runtime: Runtime, settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> Outcome {
+fn run_one(runtime: Runtime, settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> KillsReport {
     let give_up_at = Instant::now() + settings.within;
     let mut place = Place::new(runtime);
-    let mut chance = Chance::new(settings.seed);
-    let mut outcome = Outcome::default();
+    let mut chance = Rng::new(settings.seed);
+    let mut outcome = KillsReport::default();
     while outcome.rounds < settings.rounds && Instant::now() < give_up_at {
         let told = round(&mut place, &mut chance, &mut outcome);
         outcome.rounds += 1;
@@ -186,9 +186,9 @@ fn run_one(runtime: Runtime, settings: Settings, tell: &(dyn Fn(&str) + Sync)) -
     outcome
 }
 
-fn round(place: &mut Place, chance: &mut Chance, outcome: &mut Outcome) -> String {
-    let mut load = Excusing::start(&place.site.host, RATE_PER_S);
-    let (what, mut command) = begin(&mut place.site, chance);
+fn round(place: &mut Place, chance: &mut Rng, outcome: &mut KillsReport) -> String {
+    let mut load = ExcusingLoad::start(&place.test_host.host, RATE_PER_S);
+    let (what, mut command) = begin(&mut place.test_host, chance);
     *outcome.done.entry(what.to_owned()).or_default() += 1;
     let mut told = what.to_owned();
     // One kill, and sometimes a second one while the first is being got over.
@@ -218,13 +218,13 @@ fn round(place: &mut Place, chance: &mut Chance, outcome: &mut Outcome) -> Strin
             *outcome.killed.entry(format!("{victim:?}").to_lowercase()).or_default() += 1;
             told.push_str(&format!(", {moment} ms: {killed}"));
         }
-        place.site.revive();
+        place.test_host.revive();
     }
     if let (Some(back_at), Some(engine)) = (engine_back_at, &mut place.engine) {
         until(back_at);
         engine.start_again();
     }
-    let mut wrong = place.site.settle();
+    let mut wrong = place.test_host.settle();
     if !ends_within(&mut command, COMMAND_DEADLINE) {
         wrong.push("the command goes on for ever".to_owned());
     }
@@ -238,7 +238,7 @@ fn round(place: &mut Place, chance: &mut Chance, outcome: &mut Outcome) -> Strin
     }
     if !wrong.is_empty() {
         outcome.repairs += 1;
-        wrong.extend(place.site.told());
+        wrong.extend(place.test_host.told());
         told.push_str(&format!("\n    {}", wrong.join("\n    ")));
         outcome.wrong.extend(wrong);
     }
@@ -246,16 +246,16 @@ fn round(place: &mut Place, chance: &mut Chance, outcome: &mut Outcome) -> Strin
 }
 
 /// Begins something that changes what is live.
-fn begin(site: &mut Site, chance: &mut Chance) -> (&'static str, Child) {
-    let gapless: Gapless = site.gapless.clone();
+fn begin(test_host: &mut TestHost, chance: &mut Rng) -> (&'static str, Child) {
+    let gapless: Gapless = test_host.gapless.clone();
     match chance.below(5) {
         0 | 1 => {
-            site.build();
+            test_host.build();
             ("deploy", gapless.spawn(["deploy", "--force"]))
         }
         2 => ("rollback", gapless.spawn(["rollback"])),
         3 => {
-            site.build();
+            test_host.build();
             ("deploy to test", gapless.spawn(["deploy", "--force", "-e", "test"]))
         }
         _ => ("promote", gapless.spawn(["promote", "--from", "test", "--to", "production"])),

@@ -2,11 +2,10 @@
 //! the call fails, or it hangs; then all is as it should be, no request was lost, and the next deployment succeeds.
 
 use super::faults::{Faults, wait_until_gone};
-use super::site::{Footing, Seen};
-use super::{Excusing, Site};
-use crate::cli::{ends_within, failing_program};
-use crate::render::Etcd;
-use crate::{App, Gapless, Nginx, Runtime, get};
+use gapless_harness::deps::{Etcd, Nginx};
+use gapless_harness::ends_within;
+use gapless_harness::programs::failing_program;
+use gapless_harness::{App, ExcusingLoad, Gapless, LoadResult, Runtime, TestHost, TestStack, get};
 use gapless_ledger::Mix;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command};
@@ -48,7 +47,7 @@ impl Selection {
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct MatrixReport {
     /// Points that were struck.
     pub points: usize,
     /// Places: before and after each.
@@ -103,10 +102,10 @@ pub fn points() -> Vec<String> {
 
 /// Runs what is selected of the matrix.
 #[must_use]
-pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> MatrixReport {
     let mut matrix = Matrix::new(selection);
     let reached = matrix.explore();
-    let mut outcome = Outcome::default();
+    let mut outcome = MatrixReport::default();
     let mut struck = BTreeSet::new();
     for point in points().into_iter().filter(|point| selection.has(point)) {
         for side in ["before", "after"] {
@@ -128,7 +127,7 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
     outcome
 }
 
-impl Outcome {
+impl MatrixReport {
     /// Carries out all cases that are wanted of a place that is come to so many times, and adds what they showed.
     pub(super) fn strike(
         &mut self,
@@ -136,7 +135,7 @@ impl Outcome {
         place: &str,
         times: u32,
         tell: &mut dyn FnMut(&str),
-        mut strike: impl FnMut(&str) -> (Vec<String>, Seen),
+        mut strike: impl FnMut(&str) -> (Vec<String>, LoadResult),
     ) {
         let is_wanted =
             |fault: &&str| selection.faults.is_empty() || selection.faults.iter().any(|wanted| wanted == fault);
@@ -154,7 +153,7 @@ impl Outcome {
     }
 
     /// Adds what a case showed: the verdict, for people.
-    fn add(&mut self, case: &str, wrong: Vec<String>, seen: Seen) -> String {
+    fn add(&mut self, case: &str, wrong: Vec<String>, seen: LoadResult) -> String {
         self.requests += seen.requests;
         self.excused += seen.excused;
         let verdict = if wrong.is_empty() && seen.failed.is_empty() { "well" } else { "VIOLATED" };
@@ -179,7 +178,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 struct Matrix {
-    site: Site,
+    test_host: TestHost,
     app: App,
     variables: [String; 1],
     faults: Faults,
@@ -200,10 +199,10 @@ impl Matrix {
         };
         let variables = [format!("GAPLESS_FAULTS={}", folder.path().display())];
         let Selection { is_behind_nginx, is_on_etcd, .. } = *selection;
-        let footing = Footing { nginx: is_behind_nginx.then(Nginx::start), etcd: is_on_etcd.then(Etcd::start) };
-        let site = Site::upon(footing, app.clone(), Some(&failing_program()), &variables);
+        let stack = TestStack { nginx: is_behind_nginx.then(Nginx::start), etcd: is_on_etcd.then(Etcd::start) };
+        let test_host = TestHost::upon(stack, app.clone(), Some(&failing_program()), &variables);
         let faults = Faults::at(folder.path());
-        Matrix { site, app, variables, faults, is_behind_nginx, is_on_etcd, _folder: folder }
+        Matrix { test_host, app, variables, faults, is_behind_nginx, is_on_etcd, _folder: folder }
     }
 
     /// Which places are come to, by which stories, and how often in each.
@@ -213,13 +212,13 @@ impl Matrix {
         let mut reached = BTreeMap::new();
         let stories: &[Story] = if self.is_behind_nginx { &STORIES_BEHIND_NGINX } else { &STORIES };
         for story in stories {
-            let wrong = self.site.settle();
-            assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
+            let wrong = self.test_host.settle();
+            assert!(wrong.is_empty(), "{wrong:?}\n{}", self.test_host.host.log());
             let aside = self.aside(*story);
             self.faults.trace();
             let command = self.act(*story, aside.as_ref(), None);
             let wrong = self.settle(aside.as_ref());
-            assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
+            assert!(wrong.is_empty(), "{wrong:?}\n{}", self.test_host.host.log());
             assert!(command.is_none_or(|mut command| ends_within(&mut command, COMMAND_DEADLINE)), "{story:?}");
             self.traced(*story, &mut reached);
         }
@@ -239,61 +238,61 @@ impl Matrix {
     }
 
     /// Another host, with no server yet.
-    fn unbegun(&self) -> Site {
-        let footing = Footing { nginx: None, etcd: self.is_on_etcd.then(Etcd::start) };
+    fn unbegun(&self) -> TestHost {
+        let stack = TestStack { nginx: None, etcd: self.is_on_etcd.then(Etcd::start) };
         // Containers are found by their application's name, and those of the other host go on.
         let app = App { name: format!("{}-first", self.app.name), ..self.app.clone() };
-        Site::unbegun(footing, app, Some(&failing_program()), &self.variables)
+        TestHost::unbegun(stack, app, Some(&failing_program()), &self.variables)
     }
 
     /// The other application of a story that has one.
     fn aside(&self, story: Story) -> Option<Gapless> {
-        (story == Story::Remove).then(|| self.site.another())
+        (story == Story::Remove).then(|| self.test_host.another())
     }
 
     /// Waits until all is as it should be: what is not, at the deadline.
     fn settle(&mut self, aside: Option<&Gapless>) -> Vec<String> {
-        let mut wrong = aside.map(|aside| self.site.settle_without(aside)).unwrap_or_default();
-        wrong.extend(self.site.settle());
+        let mut wrong = aside.map(|aside| self.test_host.settle_without(aside)).unwrap_or_default();
+        wrong.extend(self.test_host.settle());
         wrong
     }
 
     /// Carries it out; the command that may not have ended yet.
-    fn act(&mut self, story: Story, aside: Option<&Gapless>, load: Option<&mut Excusing>) -> Option<Child> {
+    fn act(&mut self, story: Story, aside: Option<&Gapless>, load: Option<&mut ExcusingLoad>) -> Option<Child> {
         match story {
             Story::Deploy => {
-                self.site.build();
+                self.test_host.build();
                 // A server that is killed before it has recorded it has refused it.
-                let _ = self.site.gapless.run(["deploy", "--force", "--detach"]);
+                let _ = self.test_host.gapless.run(["deploy", "--force", "--detach"]);
             }
-            Story::Rollback => drop(self.site.gapless.run(["rollback", "--detach"])),
+            Story::Rollback => drop(self.test_host.gapless.run(["rollback", "--detach"])),
             Story::Restart => {
-                self.site.host.kill_server();
-                self.site.revive();
+                self.test_host.host.kill_server();
+                self.test_host.revive();
             }
             Story::ProxyDies => {
                 if let Some(load) = load {
                     load.killed_at(SystemTime::now());
                 }
-                self.site.host.kill_proxy();
+                self.test_host.host.kill_proxy();
             }
-            Story::Upgrade => return Some(self.site.gapless.spawn(["upgrade"])),
+            Story::Upgrade => return Some(self.test_host.gapless.spawn(["upgrade"])),
             Story::Remove => return aside.map(|aside| aside.spawn(["remove", "--yes"])),
-            Story::First => self.site.host.spawn_server(),
+            Story::First => self.test_host.host.spawn_server(),
         }
         None
     }
 
     /// One case: what was not as it should be, and what the load saw.
-    fn strike(&mut self, story: Story, case: &str) -> (Vec<String>, Seen) {
+    fn strike(&mut self, story: Story, case: &str) -> (Vec<String>, LoadResult) {
         self.faults.clear();
         if story == Story::First {
-            return (self.strike_first(case), Seen::default());
+            return (self.strike_first(case), LoadResult::default());
         }
         // nginx closes the connections that are kept to it at each reload.
         let mix = if self.is_behind_nginx { Mix::GetForgiving } else { Mix::All };
         let aside = self.aside(story);
-        let mut load = Excusing::of(mix, &self.site.host, RATE_PER_S);
+        let mut load = ExcusingLoad::of(mix, &self.test_host.host, RATE_PER_S);
         self.faults.arm(case);
         let command = self.act(story, aside.as_ref(), Some(&mut load));
         let mut wrong = Vec::new();
@@ -305,7 +304,7 @@ impl Matrix {
                 load.killed_at(at);
             }
             wait_until_gone(pid);
-            if story == Story::ProxyDies && self.site.host.server_pid() == Some(pid) {
+            if story == Story::ProxyDies && self.test_host.host.server_pid() == Some(pid) {
                 self.answers_again(&mut load, at);
             }
         }
@@ -323,7 +322,7 @@ impl Matrix {
     fn strike_first(&mut self, case: &str) -> Vec<String> {
         self.faults.arm(case);
         let mut first = self.unbegun();
-        std::mem::swap(&mut self.site, &mut first);
+        std::mem::swap(&mut self.test_host, &mut first);
         self.act(Story::First, None, None);
         let mut wrong = Vec::new();
         if let Some((pid, _)) = self.faults.struck(&mut wrong)
@@ -332,34 +331,34 @@ impl Matrix {
             wait_until_gone(pid);
         }
         let give_up_at = Instant::now() + ANSWERS_WITHIN;
-        while self.site.host.gapless().run(["status"]).code != 0 && Instant::now() < give_up_at {
-            self.site.revive();
+        while self.test_host.host.gapless().run(["status"]).code != 0 && Instant::now() < give_up_at {
+            self.test_host.revive();
             std::thread::sleep(POLL);
         }
         self.go_on(&mut wrong);
         // What it runs ends with it.
-        std::mem::swap(&mut self.site, &mut first);
+        std::mem::swap(&mut self.test_host, &mut first);
         wrong
     }
 
     /// The next deployment succeeds, and all is as it should be after it, too.
     fn go_on(&mut self, wrong: &mut Vec<String>) {
-        self.site.build();
-        let next = self.site.gapless.run(["deploy", "--force"]);
+        self.test_host.build();
+        let next = self.test_host.gapless.run(["deploy", "--force"]);
         if next.code != 0 {
             wrong.push(format!("the next deployment: {next:?}"));
         }
-        wrong.extend(self.site.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
+        wrong.extend(self.test_host.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
         if !wrong.is_empty() {
-            wrong.extend(self.site.told());
+            wrong.extend(self.test_host.told());
         }
     }
 
     /// Without proxy and server there is nobody who holds the listening sockets, until the server is started again.
-    fn answers_again(&mut self, load: &mut Excusing, killed_at: SystemTime) {
-        self.site.revive();
+    fn answers_again(&mut self, load: &mut ExcusingLoad, killed_at: SystemTime) {
+        self.test_host.revive();
         let give_up_at = Instant::now() + ANSWERS_WITHIN;
-        while get(self.site.host.address(), "/", "Host: production.example\r\n").is_none()
+        while get(self.test_host.host.address(), "/", "Host: production.example\r\n").is_none()
             && Instant::now() < give_up_at
         {
             std::thread::sleep(POLL);

@@ -1,10 +1,10 @@
-//! Crashes at places of one's choice, and at random: what is promised whatever is killed, whenever, looked at from outside.
+//! Crashes at chosen places and at random moments, judged from outside: one release is live, no request is lost, nothing is
+//! left over, and the next deployment succeeds.
 
-pub mod booted;
+mod command;
 mod faults;
 pub mod kills;
 pub mod matrix;
-mod site;
-pub(crate) mod world;
+pub mod systemd;
 
-pub use site::{Excusing, Site};
+pub use command::{KillsOptions, MatrixOptions, kills_scenario, matrix_scenario};

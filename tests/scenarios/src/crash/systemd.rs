@@ -2,11 +2,10 @@
 //! it has booted.
 
 use super::faults::Faults;
-use super::matrix::{Outcome, Selection, points};
-use super::site::Seen;
-use super::world;
-use crate::{Booted, wait_for};
+use super::matrix::{MatrixReport, Selection, points};
 use gapless_api::{ApplicationView, SlotState};
+use gapless_harness::deps::SystemdHost;
+use gapless_harness::{LoadResult, system, wait_for};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::{Duration, Instant};
@@ -40,10 +39,10 @@ const STORIES: [&[&str]; 2] = [&[GAPLESS, "deploy", "--force", "--detach"], &[GA
 
 /// Runs what is selected of the places that only systemd has.
 #[must_use]
-pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> MatrixReport {
     let host = Host::start();
     let reached = host.explore();
-    let mut outcome = Outcome::default();
+    let mut outcome = MatrixReport::default();
     let is_systemds = |point: &String| point.starts_with("unit.") || point.starts_with("systemd.");
     let points: Vec<String> = points().into_iter().filter(is_systemds).collect();
     for point in points.into_iter().filter(|point| selection.has(point)) {
@@ -62,11 +61,11 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
     outcome
 }
 
-struct Host(Booted);
+struct Host(SystemdHost);
 
 impl Host {
     fn start() -> Self {
-        let host = Host(Booted::start("crashes"));
+        let host = Host(SystemdHost::start("crashes"));
         for folder in ["faults", "data"] {
             fs::create_dir(host.0.folder().join(folder)).expect("a folder can be made");
         }
@@ -99,7 +98,7 @@ impl Host {
         reached
     }
 
-    fn strike(&self, story: &[&str], case: &str) -> (Vec<String>, Seen) {
+    fn strike(&self, story: &[&str], case: &str) -> (Vec<String>, LoadResult) {
         self.faults().clear();
         let mut wrong = Vec::new();
         let report = self.0.under_load("all", || {
@@ -122,7 +121,7 @@ impl Host {
         let mut failed: Vec<String> = failures.iter().map(ToString::to_string).collect();
         let untold = report["failed"].as_u64().unwrap_or_default().saturating_sub(failed.len() as u64);
         failed.extend((0..untold).map(|_| "a failure that the ledger did not tell".to_owned()));
-        (wrong, Seen { requests: report["requests"].as_u64().unwrap_or_default(), failed, excused: 0 })
+        (wrong, LoadResult { requests: report["requests"].as_u64().unwrap_or_default(), failed, excused: 0 })
     }
 
     /// Waits until all is as it should be: what is not, at the deadline.
@@ -153,7 +152,7 @@ impl Host {
         let is_there = |state: SlotState| matches!(state, SlotState::Live | SlotState::Parked | SlotState::Standby);
         let slots = view.slots.iter().filter(|slot| is_there(slot.state)).flat_map(|slot| &slot.instances);
         let recorded: BTreeSet<String> = slots.map(|instance| instance.name.clone()).collect();
-        let folders = world::instance_folders_of(&self.0.folder().join("state/systemd"));
+        let folders = system::instance_folders_of(&self.0.folder().join("state/systemd"));
         if folders != recorded {
             wrong.push(format!("folders of {folders:?}, recorded {recorded:?}"));
         }

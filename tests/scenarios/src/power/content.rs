@@ -1,7 +1,7 @@
 //! What a file has on disk when the power goes: what was synced, and of what was written since, any part.
 
 use super::trace::Data;
-use crate::chance::Chance;
+use gapless_harness::Rng;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ pub(super) enum Luck {
 }
 
 impl Luck {
-    pub(super) fn draw(chance: &mut Chance) -> Luck {
+    pub(super) fn draw(chance: &mut Rng) -> Luck {
         *chance.one_of(&[
             Luck::Nothing,
             Luck::Everything,
@@ -151,11 +151,11 @@ impl Content {
     }
 
     /// What is on disk, by chance.
-    pub(super) fn image(&self, luck: Luck, chance: &mut Chance) -> Found {
+    pub(super) fn image(&self, luck: Luck, chance: &mut Rng) -> Found {
         self.found(self.bytes(luck, chance))
     }
 
-    fn bytes(&self, luck: Luck, chance: &mut Chance) -> Vec<u8> {
+    fn bytes(&self, luck: Luck, chance: &mut Rng) -> Vec<u8> {
         let unit = match luck {
             Luck::Nothing => return self.synced.clone(),
             Luck::Everything => return self.live.clone(),
@@ -256,7 +256,7 @@ mod tests {
         content.sync(1);
         content.write(1, Some(0), &bytes(2, 2 * PAGE));
         content.write(2, None, &bytes(3, 10));
-        let mut chance = Chance::new(1);
+        let mut chance = Rng::new(1);
         let images: BTreeSet<Vec<u8>> = (0..200).map(|_| content.bytes(Luck::Torn(SECTOR), &mut chance)).collect();
         assert!(images.len() > 50, "{}", images.len());
         for image in &images {
@@ -275,7 +275,7 @@ mod tests {
         content.sync(1);
         content.truncate(1, 0);
         content.write(2, None, &bytes(2, PAGE));
-        let mut chance = Chance::new(1);
+        let mut chance = Rng::new(1);
         for _ in 0..100 {
             let image = content.bytes(Luck::Torn(SECTOR), &mut chance);
             assert!(image == [1; 2 * PAGE] || image.iter().all(|byte| *byte != 1) && image.len() <= PAGE);
@@ -290,10 +290,10 @@ mod tests {
         content.write(1, Some(0), &bytes(2, 2 * PAGE));
         content.lose(2);
         content.sync(2);
-        assert_eq!(content.bytes(Luck::Nothing, &mut Chance::new(1)), vec![1; 2 * PAGE]);
+        assert_eq!(content.bytes(Luck::Nothing, &mut Rng::new(1)), vec![1; 2 * PAGE]);
         content.write(2, Some(PAGE), &bytes(3, 1));
         content.sync(3);
-        let image = content.bytes(Luck::Nothing, &mut Chance::new(1));
+        let image = content.bytes(Luck::Nothing, &mut Rng::new(1));
         assert_eq!((image[0], image[PAGE], image[PAGE + 1]), (1, 3, 2));
 
         // Nor does it come back in a file that was cut.
@@ -302,6 +302,6 @@ mod tests {
         content.truncate(4, 0);
         content.write(5, None, &bytes(5, 10));
         content.sync(6);
-        assert_eq!(content.bytes(Luck::Nothing, &mut Chance::new(1)), [5; 10]);
+        assert_eq!(content.bytes(Luck::Nothing, &mut Rng::new(1)), [5; 10]);
     }
 }

@@ -5,7 +5,7 @@
 
 use super::content::{Content, Found, Luck};
 use super::trace::{Change, Event};
-use crate::chance::Chance;
+use gapless_harness::Rng;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -205,7 +205,7 @@ impl Disk {
     }
 
     /// What is there if the power goes now, by chance.
-    pub(crate) fn image(&self, chance: &mut Chance) -> Image {
+    pub(crate) fn image(&self, chance: &mut Rng) -> Image {
         let luck = Luck::draw(chance);
         let mut folders: BTreeMap<Id, BTreeMap<OsString, Id>> = BTreeMap::new();
         for (id, node) in self.nodes.iter().enumerate() {
@@ -292,7 +292,7 @@ mod tests {
     fn images(changes: &[Change], names: Names, lie: Option<Lie>) -> BTreeSet<Image> {
         let mut disk = Disk::new(names, lie);
         story(changes).iter().for_each(|event| disk.take(event));
-        let mut chance = Chance::new(3);
+        let mut chance = Rng::new(3);
         (0..300).map(|_| disk.image(&mut chance)).collect()
     }
 

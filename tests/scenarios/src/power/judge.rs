@@ -3,6 +3,7 @@
 use super::content::Found;
 use super::disk::{self, Image};
 use super::history::{History, State, key};
+use super::paths::{STATE, TABLE};
 use super::record::{Acknowledged, Recording};
 use super::trace::{Change, Event, Syncs};
 use gapless_core::RouteGroup;
@@ -12,11 +13,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
-
-/// The folder of the server, its proxy and its processes.
-pub(super) const STATE: &str = "state";
-/// Where the proxy keeps its table.
-pub(super) const TABLE: &str = "state/routes.json";
 
 /// What images are judged by.
 pub(super) struct Judge<'a> {

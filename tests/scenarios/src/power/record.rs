@@ -4,12 +4,11 @@
 use super::content::Found;
 use super::disk::{Disk, Names};
 use super::history::{APP, History, State};
-use super::judge::{STATE, TABLE};
+use super::paths::{STATE, TABLE, files_below};
 use super::trace::{self, Change, Event, Syncs};
-use crate::crash::{Site, world};
-use crate::{App, Host, Runtime, free_port, wait_for};
 use gapless_core::application::Desired;
 use gapless_core::{Application, Phase, RouteTable};
+use gapless_harness::{App, Host, Runtime, TestHost, free_port, system, wait_for};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What was recorded.
 pub struct Recording {
-    pub(super) site: Site,
+    pub(super) test_host: TestHost,
     /// The files as they were at the end.
     pub(super) programs: PathBuf,
     pub(super) events: Vec<Event>,
@@ -89,14 +88,14 @@ pub fn record(rounds: u32, syncs: Syncs) -> Recording {
     starter.extend(["bash", "-c", "until [ -e \"$0\" ]; do \"$@\"; done"].map(str::to_owned));
     starter.push(over.display().to_string());
     host.starter(&starter.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut site = Site::on(host, app);
+    let mut test_host = TestHost::on(host, app);
     let mut told = Vec::new();
     for round in 0..rounds {
-        story(&mut site, &log, round, &mut told);
+        story(&mut test_host, &log, round, &mut told);
     }
     fs::write(over, "").expect("a file can be written");
-    site.power_off();
-    let folder = site.host.folder();
+    test_host.power_off();
+    let folder = test_host.host.folder();
     let events = trace::read(&fs::read(&log).expect("the log was written"), folder, STATE);
     let programs = folder.join("at-the-end");
     fs::create_dir(&programs).expect("a folder can be made");
@@ -105,12 +104,12 @@ pub fn record(rounds: u32, syncs: Syncs) -> Recording {
     let history = History::read(&programs.join(STATE));
     let acknowledged = in_the_history(told, &history, &events);
     let tables = tables(&events);
-    Recording { site, programs, events, history, acknowledged, tables, syncs }
+    Recording { test_host, programs, events, history, acknowledged, tables, syncs }
 }
 
 /// What people do, each thing until they are told that it is so.
-fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
-    let gapless = site.gapless.clone();
+fn story(test_host: &mut TestHost, log: &Path, round: u32, told: &mut Vec<Told>) {
+    let gapless = test_host.gapless.clone();
     let log_bytes = || fs::metadata(log).expect("there is a log").len();
     // A sync may fail them.
     let done =
@@ -120,9 +119,9 @@ fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
         told.push(Told { what, log_bytes, is_so, is_routed });
     };
 
-    site.build();
+    test_host.build();
     tell(done(&["deploy", "--force"]), "deploy", false, ended(newest().number));
-    site.build();
+    test_host.build();
     tell(done(&["deploy", "--force", "--detach"]), "deploy --detach", false, recorded(newest().number));
     let number = newest().number;
     let at = wait_for("it has ended", DEADLINE, || newest().phase.is_end().then(log_bytes));
@@ -136,13 +135,13 @@ fn story(site: &mut Site, log: &Path, round: u32, told: &mut Vec<Told>) {
     tell(done(&["start"]), "start", false, is_so(|app| app.desired == Desired::Running));
     // The next server begins with what this one leaves; every other time this one can say goodbye.
     let signal = if round.is_multiple_of(2) { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
-    let before = site.host.server_info().pid;
-    world::signal(before, signal);
+    let before = test_host.host.server_info().pid;
+    system::signal(before, signal);
     wait_for("another server answers", DEADLINE, || {
         let is_there = gapless.run(["status"]).code == 0;
-        (is_there && site.host.server_info().pid != before).then_some(())
+        (is_there && test_host.host.server_info().pid != before).then_some(())
     });
-    assert_eq!(site.settle(), Vec::<String>::new());
+    assert_eq!(test_host.settle(), Vec::<String>::new());
 }
 
 fn ended(number: u64) -> IsSo {
@@ -175,7 +174,7 @@ fn is_as_recorded(events: &[Event], folder: &Path) {
             );
         }
     }
-    for path in super::files_below(folder) {
+    for path in files_below(folder) {
         let is_recorded = live.contains_key(path.strip_prefix(folder).unwrap_or(&path));
         assert!(is_recorded || path.to_string_lossy().ends_with("-shm"), "{} was not recorded", path.display());
     }

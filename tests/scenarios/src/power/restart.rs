@@ -1,16 +1,16 @@
 //! The real server, started on what is on the disk after the power went.
 
 use super::disk::{self, Disk, Names};
-use super::judge::STATE;
+use super::paths::STATE;
 use super::record::Recording;
-use crate::chance::Chance;
+use gapless_harness::Rng;
 use std::fs;
 
 /// Starts the server so many times, on images of moments all over the recording in which something had been acknowledged:
 /// what was not as it should be.
 #[must_use]
 pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn FnMut(&str)) -> Vec<String> {
-    let mut chance = Chance::new(seed);
+    let mut chance = Rng::new(seed);
     let first = recording.acknowledged.first().map_or(0, |told| told.events);
     let mut wrong = Vec::new();
     for time in 0..times {
@@ -20,7 +20,7 @@ pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn 
         let mut disk = Disk::new(Names::Journal, None);
         recording.events.iter().take(moment).for_each(|event| disk.take(event));
         let image = disk.image(&mut chance);
-        let folder = recording.site.host.folder();
+        let folder = recording.test_host.host.folder();
         let _ = fs::remove_dir_all(folder.join(STATE));
         disk::write(&image, folder, Some(&recording.programs));
         let found = one(recording);
@@ -31,22 +31,22 @@ pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn 
 }
 
 fn one(recording: &mut Recording) -> Vec<String> {
-    let site = &mut recording.site;
-    site.host.starter(&[]);
-    site.host.start_server();
+    let test_host = &mut recording.test_host;
+    test_host.host.starter(&[]);
+    test_host.host.start_server();
     // The application may have been resting, or under maintenance. If not, this is refused.
-    let _ = site.gapless.run(["start"]);
-    let _ = site.gapless.run(["maintenance", "off"]);
-    let mut wrong = site.settle();
-    site.build();
-    let next = site.gapless.run(["deploy", "--force"]);
+    let _ = test_host.gapless.run(["start"]);
+    let _ = test_host.gapless.run(["maintenance", "off"]);
+    let mut wrong = test_host.settle();
+    test_host.build();
+    let next = test_host.gapless.run(["deploy", "--force"]);
     if next.code != 0 {
         wrong.push(format!("the next deployment: {next:?}"));
     }
-    wrong.extend(site.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
+    wrong.extend(test_host.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
     if !wrong.is_empty() {
-        wrong.extend(site.told());
+        wrong.extend(test_host.told());
     }
-    site.power_off();
+    test_host.power_off();
     wrong
 }

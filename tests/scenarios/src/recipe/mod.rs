@@ -1,9 +1,10 @@
 //! The recipe that the project grew from, as a whole, in a host that systemd has booted: etcd, confd's resource and
 //! template, nginx on port 80, and the colours as services on 9001 and 9002. See `docs/from-the-recipe.md`.
 
-use crate::booted::Booted;
-use crate::server::wait_for;
+use gapless_harness::deps::SystemdHost;
+use gapless_harness::{Outcome, wait_for};
 use serde::Serialize;
+use serde_json::json;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const COLOURS: [(&str, &str); 2] = [("blue", "9001"), ("green", "9002")];
 
 /// What became of it.
 #[derive(Debug, Serialize)]
-pub struct Walked {
+pub struct RecipeReport {
     /// Deployments that succeeded.
     pub deploys: u32,
     /// Times that etcd, systemd, nginx's file or the page on port 80 did not say the same as gapless, in words.
@@ -26,14 +27,30 @@ pub struct Walked {
     pub closed: u64,
 }
 
+/// Ten deployments of the recipe.
+#[must_use]
+pub fn scenario() -> Outcome {
+    let report = walk(10);
+    let figures = json!({
+        "deploys": report.deploys,
+        "disagreements": report.disagreements.len(),
+        "failed": report.failed,
+        "requests": report.requests,
+        "closed": report.closed,
+    });
+    let lost = (report.failed > 0).then(|| format!("{} lost requests", report.failed));
+    Outcome { figures, violations: report.disagreements.into_iter().chain(lost).collect() }
+}
+
 /// Deploys that often, under load through nginx, and looks at everything after each deployment.
 #[must_use]
-pub fn walk(deploys: u32) -> Walked {
-    let host = Booted::start("recipe");
+pub fn walk(deploys: u32) -> RecipeReport {
+    let host = SystemdHost::start("recipe");
     prepare(&host);
     host.gapless(&["deploy"]);
     wait_for("the page is there", DEADLINE, || host.get("/"));
-    let mut walked = Walked { deploys: 0, disagreements: disagreements(&host, 1), requests: 0, failed: 0, closed: 0 };
+    let mut walked =
+        RecipeReport { deploys: 0, disagreements: disagreements(&host, 1), requests: 0, failed: 0, closed: 0 };
     let report = host.under_load("get-forgiving", || {
         for number in 1..=deploys {
             host.gapless(&["deploy", "--force"]);
@@ -50,7 +67,7 @@ pub fn walk(deploys: u32) -> Walked {
 }
 
 /// What a person types, as `docs/from-the-recipe.md` has it.
-fn prepare(host: &Booted) {
+fn prepare(host: &SystemdHost) {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/from-the-recipe");
     copy(&files, &host.folder());
     host.ok(&["cp", "/opt/gapless/gapless", "/opt/gapless/bdd-assistant", "/usr/local/bin/"]);
@@ -66,7 +83,7 @@ fn prepare(host: &Booted) {
 }
 
 /// What does not say that this release is live, and in which colour.
-fn disagreements(host: &Booted, release: u32) -> Vec<String> {
+fn disagreements(host: &SystemdHost, release: u32) -> Vec<String> {
     let live = usize::from(release.is_multiple_of(2));
     let ((colour, port), (other, other_port)) = (COLOURS[live], COLOURS[1 - live]);
     let mut found = Vec::new();

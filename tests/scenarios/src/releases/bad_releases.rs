@@ -1,10 +1,10 @@
 //! Bad releases of every kind, one after the other, under load: each ends with a true reason, and the users of the live
 //! one hardly notice.
 
-use gapless_core::deployment::{Cause, Outcome, Phase};
+use gapless_core::deployment::{Cause, Outcome as End, Phase};
 use gapless_core::{Deployment, ServiceName};
-use gapless_e2e::{App, Host, Load, Runtime, wait_for};
-use serde_json::{Value, json};
+use gapless_harness::{App, Host, Load, Outcome, Runtime, wait_for};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -116,7 +116,9 @@ fn releases() -> Vec<Bad> {
     ]
 }
 
-pub fn run() -> Value {
+/// Deploys a bad release of every kind, one after another, under load.
+#[must_use]
+pub fn scenario() -> Outcome {
     let host = Host::start();
     let app = App { deploy: "observe = \"12s\"\nkeep_warm = \"0s\"\n".to_owned(), ..App::new("shop", Runtime::Docker) };
     let folder = app.write(host.folder());
@@ -126,6 +128,7 @@ pub fn run() -> Value {
     let deaths = Deaths::watch();
     let load = Load::idempotent(host.address(), RATE_PER_S);
     wait_for("the load runs", DEADLINE, || (load.requests() > 200).then_some(()));
+    let mut violations = Vec::new();
     let (mut wrong, mut before_cutover, mut after_exit) = (0, 0, 0);
     let (mut on_errors, mut revert_ms_max) = (0, 0);
     let all = releases();
@@ -148,11 +151,23 @@ pub fn run() -> Value {
         let (cause, message) = reason(&deployment);
         let is_right = cause.is_some_and(|cause| release.ends.contains(&cause))
             && release.says.iter().any(|words| message.contains(words));
-        wrong += u64::from(!is_right);
+        if !is_right {
+            wrong += 1;
+            violations.push(format!(
+                "{}: ended as {} with the wrong reason: {message}",
+                release.name,
+                deployment.phase.name()
+            ));
+        }
         let revert_ms = deaths.until_revert(&deployment);
         revert_ms_max = revert_ms_max.max(revert_ms.unwrap_or(0));
         match (&deployment.phase, cause) {
-            (Phase::Ended(Outcome::Failed(_)), _) => before_cutover += failed,
+            (Phase::Ended(End::Failed(_)), _) => {
+                before_cutover += failed;
+                if failed > 0 {
+                    violations.push(format!("{}: {failed} requests were lost before a cutover", release.name));
+                }
+            }
             (_, Some(Cause::Judged | Cause::Unhealthy)) => on_errors += failed,
             _ => after_exit += failed,
         }
@@ -163,7 +178,7 @@ pub fn run() -> Value {
     }
     let report = load.stop();
     assert!(report.by_release.contains_key(&live.to_string()));
-    json!({
+    let figures = json!({
         "releases": all.len(),
         "wrong_ends": wrong,
         "failed_before_cutover": before_cutover,
@@ -171,14 +186,13 @@ pub fn run() -> Value {
         "revert_ms_max": revert_ms_max,
         "failed_on_errors": on_errors,
         "requests": report.requests,
-    })
+    });
+    Outcome { figures, violations }
 }
 
 fn reason(deployment: &Deployment) -> (Option<Cause>, String) {
     match &deployment.phase {
-        Phase::Ended(Outcome::Failed(reason) | Outcome::Reverted(reason)) => {
-            (Some(reason.cause), reason.message.clone())
-        }
+        Phase::Ended(End::Failed(reason) | End::Reverted(reason)) => (Some(reason.cause), reason.message.clone()),
         phase => (None, format!("it is {}", phase.name())),
     }
 }

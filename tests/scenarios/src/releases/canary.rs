@@ -1,9 +1,9 @@
 //! A canary of 10 %: what share it gets of many requests, and whether visitors stay where they are.
 
-use crate::view;
+use super::view;
 use gapless_core::Phase;
-use gapless_e2e::{App, Gapless, Host, Runtime, wait_for};
-use serde_json::{Value, json};
+use gapless_harness::{App, Gapless, Host, Outcome, Runtime, wait_for};
+use serde_json::json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -15,7 +15,9 @@ const VISITORS: usize = 200;
 const VISITS: usize = 20;
 const DEADLINE: Duration = Duration::from_secs(30);
 
-pub fn run() -> Value {
+/// Measures the share of a canary, and whether visitors of a sticky canary keep their release.
+#[must_use]
+pub fn scenario() -> Outcome {
     let host = Host::start();
     let app = App::new("shop", Runtime::Docker);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -54,10 +56,13 @@ pub fn run() -> Value {
     }
     println!("{VISITORS} visitors came {} times each, while the weight changed: {moved} changed sides", VISITS * 4);
     end();
-    json!({
+    let figures = json!({
         "requests": REQUESTS, "weight": WEIGHT, "share": share, "moved_clients": moved,
         "visitors": VISITORS, "visits": VISITS * 4,
-    })
+    });
+    let moved = (moved > 0).then(|| format!("{moved} visits got the other release though the canary is sticky"));
+    let violations = moved.into_iter().collect();
+    Outcome { figures, violations }
 }
 
 fn wait_for_weight(gapless: &Gapless, weight: u8) {

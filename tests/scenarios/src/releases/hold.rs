@@ -1,7 +1,7 @@
 //! A migration that takes two seconds, with requests held: none fails, and they are let go at once.
 
-use gapless_e2e::{App, Host, Runtime};
-use serde_json::{Value, json};
+use gapless_harness::{App, Host, Outcome, Runtime};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,7 +17,9 @@ struct Sent {
     is_good: bool,
 }
 
-pub fn run() -> Value {
+/// Deploys with a migration of two seconds during which requests are on hold.
+#[must_use]
+pub fn scenario() -> Outcome {
     let host = Host::start();
     let app = App::new("shop", Runtime::Docker);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -42,7 +44,7 @@ pub fn run() -> Value {
     let failed = sent.iter().filter(|request| !request.is_good).count();
     let held = sent.iter().filter(|request| request.at_ms < cutover_ms && request.done_ms > cutover_ms);
     let released: Vec<_> = held.map(|request| request.done_ms - cutover_ms).collect();
-    json!({
+    let figures = json!({
         "requests": sent.len(),
         "failed": failed,
         // From the table that lets them go to the last one's being sent on, as the proxy measured it.
@@ -52,7 +54,9 @@ pub fn run() -> Value {
         "held": receipt.held,
         "longest_ms": receipt.held_longest_us / 1000,
         "released": released.len(),
-    })
+    });
+    let violations = (failed > 0).then(|| format!("{failed} lost requests")).into_iter().collect();
+    Outcome { figures, violations }
 }
 
 /// Sends requests at their times, however slow the answers are, each on a connection of its own.

@@ -1,12 +1,16 @@
 //! Fifty deploys through nginx, under a load of fresh connections and clients that keep theirs.
 
-use gapless_e2e::{App, Host, Load, Nginx, Runtime};
-use serde_json::{Value, json};
+use super::lost_requests;
+use gapless_harness::deps::Nginx;
+use gapless_harness::{App, Host, Load, Outcome, Runtime};
+use serde_json::json;
 
 const DEPLOYS: u32 = 50;
 const RATE_PER_S: u32 = 500;
 
-pub fn run() -> Value {
+/// Fifty deployments through nginx.
+#[must_use]
+pub fn scenario() -> Outcome {
     let nginx = Nginx::start();
     let host = Host::start_configured(&nginx.server_config());
     let app = App {
@@ -41,7 +45,7 @@ pub fn run() -> Value {
         let errors = log.lines().filter(|line| line.contains("[error]") || line.contains("[alert]"));
         errors.take(20).for_each(|line| eprintln!("nginx: {line}"));
     }
-    json!({
+    let figures = json!({
         "deploys": deploys,
         "requests": report.requests,
         "failed": report.failed,
@@ -50,7 +54,12 @@ pub fn run() -> Value {
         "releases": report.by_release.len(),
         "p99_us": report.latency.p99_us,
         "listen_overflows": listen_overflows().saturating_sub(overflows_before),
-    })
+    });
+    let mut violations = lost_requests(&report);
+    if deploys < DEPLOYS {
+        violations.push(format!("{} of {DEPLOYS} deployments failed", DEPLOYS - deploys));
+    }
+    Outcome { figures, violations }
 }
 
 /// Connections of this host that the kernel had no room for in somebody's queue, since it was started: what a host that

@@ -1,17 +1,20 @@
 //! Rollbacks by each way there is, timed at the command line.
 
-use crate::view;
+use super::view;
 use bollard::Docker;
 use gapless_api::SlotState;
 use gapless_core::deployment::Way;
-use gapless_e2e::{App, Gapless, Host, Runtime, engine_floor, wait_for};
-use serde_json::{Value, json};
+use gapless_harness::deps::docker::engine_floor;
+use gapless_harness::{App, Gapless, Host, Outcome, Runtime, wait_for};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 5;
 const DEADLINE: Duration = Duration::from_secs(30);
 
-pub fn run() -> Value {
+/// Times rollbacks to a running, a parked and a stopped slot.
+#[must_use]
+pub fn scenario() -> Outcome {
     let host = Host::start();
     let app = App::new("shop", Runtime::Docker);
     let deploy = |keep_warm: &str, park: bool| {
@@ -42,14 +45,15 @@ pub fn run() -> Value {
         stopped.push(timed(&gapless, Way::Started));
     }
     let ratio = median(stopped.iter().zip(&floors).map(|(ours, floor)| ours / floor).collect());
-    json!({
+    let figures = json!({
         "running_ms": round(median(running)),
         "parked_ms": round(median(parked)),
         "stopped_ms": round(median(stopped)),
         "engine_ms": round(median(floors)),
         "stopped_to_engine": round(ratio),
         "rounds": ROUNDS,
-    })
+    });
+    Outcome { figures, violations: Vec::new() }
 }
 
 fn timed(gapless: &Gapless, way: Way) -> f64 {

@@ -1,8 +1,8 @@
 //! A release's whole way: tested, gated, approved, shifted in steps, observed, live; and a bad one's way back.
 
 use gapless_core::Phase;
-use gapless_e2e::{App, Host, Load, Runtime, wait_for};
-use serde_json::{Value, json};
+use gapless_harness::{App, Host, Load, Outcome, Runtime, wait_for};
+use serde_json::json;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,7 +32,9 @@ approval = { people = 1 }
 strategy = { by = "sticky", steps = [{ weight = "20%", pause = "3s" }, { weight = "50%", pause = "3s" }] }
 "#;
 
-pub fn run() -> Value {
+/// Walks a good release, then a bad release, from test to production.
+#[must_use]
+pub fn scenario() -> Outcome {
     let host = Host::start();
     let app =
         App { tables: TABLES.to_owned(), deploy: "observe = \"5s\"\n".to_owned(), ..App::new("shop", Runtime::Docker) };
@@ -73,11 +75,22 @@ pub fn run() -> Value {
     let reverted = gapless.latest();
     say(&["show", &reverted.number.to_string()]);
     let report = load.stop();
-    json!({
+    let figures = json!({
         "phases": phases, "failed": failed, "ended": walked.phase.name(),
         "bad_release": {
             "ended": reverted.phase.name(), "requests": report.requests, "failed": report.failed,
             "canary": reverted.receipt.canary,
         },
-    })
+    });
+    let mut violations = Vec::new();
+    if failed > 0 {
+        violations.push(format!("{failed} lost requests while a good release went live"));
+    }
+    if walked.phase.name() != "succeeded" {
+        violations.push(format!("the good release {}", walked.phase.name()));
+    }
+    if reverted.phase.name() != "reverted" {
+        violations.push(format!("the bad release was not reverted: it {}", reverted.phase.name()));
+    }
+    Outcome { figures, violations }
 }

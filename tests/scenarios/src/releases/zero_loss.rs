@@ -1,8 +1,9 @@
 //! A hundred deployments, fifty rollbacks and fifty upgrades of proxy and server, under a load of requests of all kinds,
 //! until they are a million.
 
-use gapless_e2e::{App, Host, Load, Runtime, wait_for};
-use serde_json::{Value, json};
+use super::lost_requests;
+use gapless_harness::{App, Host, Load, Outcome, Runtime, wait_for};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 const DEPLOYS: u32 = 100;
@@ -13,7 +14,9 @@ const RATE_PER_S: u32 = 2_000;
 /// No run lasts longer.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
-pub fn run() -> Value {
+/// Deploys, rolls back and upgrades until a million requests have been sent.
+#[must_use]
+pub fn scenario() -> Outcome {
     let host = Host::start();
     let deploy = "observe = \"500ms\"\nkeep_warm = \"1m\"\n".to_owned();
     let app = App { replicas: 2, deploy, ..App::new("zero-loss", Runtime::Process) };
@@ -57,7 +60,7 @@ pub fn run() -> Value {
         }
     }
     let report = load.stop();
-    json!({
+    let figures = json!({
         "requests": report.requests,
         "failed": report.failed,
         "deploys": deploys,
@@ -67,5 +70,16 @@ pub fn run() -> Value {
         "moved": report.moved,
         "p99_us": report.latency.p99_us,
         "seconds": report.duration_ms / 1000,
-    })
+    });
+    let mut violations = lost_requests(&report);
+    let counts = [
+        ("deployments", u64::from(deploys), u64::from(DEPLOYS)),
+        ("rollbacks", u64::from(rollbacks), u64::from(ROLLBACKS)),
+        ("upgrades", u64::from(upgrades), u64::from(UPGRADES)),
+        ("requests", report.requests, REQUESTS),
+    ];
+    for (what, count, wanted) in counts.into_iter().filter(|(_, count, wanted)| count < wanted) {
+        violations.push(format!("only {count} of {wanted} {what} within {DEADLINE:?}"));
+    }
+    Outcome { figures, violations }
 }

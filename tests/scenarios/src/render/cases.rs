@@ -5,7 +5,8 @@
 //! a `#` stands for a digit and a `*` for any text. `keyring.asc` is a key for these tests, and the encrypted values were
 //! made by `gzip | gpg --encrypt | base64`.
 
-use super::{Confd, keyring};
+use gapless_harness::Confd;
+use std::path::{Path, PathBuf};
 
 /// A case.
 #[derive(Debug, Clone)]
@@ -88,4 +89,11 @@ fn is_like(text: &str, pattern: &str) -> bool {
         Some(next) if next == first || first == '#' && next.is_ascii_digit() => is_like(&text[next.len_utf8()..], rest),
         _ => false,
     }
+}
+
+/// The path of the keyring that the cases' encrypted values are for, written into a folder.
+fn keyring(folder: &Path) -> PathBuf {
+    let path = folder.join("keyring.asc");
+    std::fs::write(&path, include_str!("keyring.asc")).expect("a file can be written");
+    path
 }

@@ -1,9 +1,14 @@
 //! `gapless render`: each documented function by the real binary, and one changed key among a hundred templates, on a
 //! real etcd, from its being written to the rendered, checked and reloaded file.
 
-use gapless_e2e::render::{Confd, Etcd, cases};
+mod cases;
+
+pub use cases::{Case, cases};
+
+use gapless_harness::deps::Etcd;
+use gapless_harness::{Confd, Outcome};
 use rustix::fs::inotify;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -12,7 +17,9 @@ const TEMPLATES: usize = 100;
 const CHANGES: usize = 200;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-pub fn run() -> Value {
+/// Runs the documented cases of each function, then measures changes among a hundred templates.
+#[must_use]
+pub fn scenario() -> Outcome {
     let cases = cases();
     let failed: Vec<String> = cases.iter().filter_map(|case| case.run().err()).collect();
     for failure in &failed {
@@ -88,7 +95,7 @@ pub fn run() -> Value {
     let unchanged_writes = writes.count();
     println!("{TEMPLATES} keys written again without a change: {unchanged_writes} writes");
     assert_eq!(running.stop(), 0);
-    json!({
+    let figures = json!({
         "cases": cases.len(),
         "passed": cases.len() - failed.len(),
         "templates": TEMPLATES,
@@ -98,7 +105,12 @@ pub fn run() -> Value {
         "stored_ms_median": round(stored[CHANGES / 2]),
         "stored_ms_max": round(stored[CHANGES - 1]),
         "unchanged_writes": unchanged_writes,
-    })
+    });
+    let mut violations = failed;
+    if unchanged_writes > 0 {
+        violations.push(format!("{unchanged_writes} writes of files whose keys did not change"));
+    }
+    Outcome { figures, violations }
 }
 
 /// Looks five thousand times a second: what is measured is to be much longer than the looking.

@@ -1,8 +1,9 @@
 //! A crowd: many WebSockets and many connections that are kept and idle, while releases come and go.
 
-use crate::usage::Usage;
-use crate::{App, Host, Load, Runtime};
+use super::lost_requests;
+use gapless_harness::{App, Host, Load, Outcome, Runtime, Usage, wait_for};
 use gapless_ledger::{LoadPlan, Report};
+use serde_json::json;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub struct Crowd {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct CrowdReport {
     /// What the load saw, WebSockets among it.
     pub report: Report,
     /// Idle connections that answered another request at the end.
@@ -38,9 +39,35 @@ pub struct Outcome {
     pub after: Usage,
 }
 
+/// A thousand WebSockets and ten thousand idle connections over twenty deployments.
+#[must_use]
+pub fn scenario() -> Outcome {
+    let crowd = Crowd { websockets: 1_000, idle: 10_000, deploys: 20 };
+    let CrowdReport { report, answered, closed, before, most, after } = run(crowd, &mut |line| eprintln!("{line}"));
+    let figures = json!({
+        "websockets": crowd.websockets,
+        "idle": crowd.idle,
+        "deploys": crowd.deploys,
+        "requests": report.requests,
+        "by_kind": report.by_kind,
+        "failed": report.failed,
+        "failures": report.failures.iter().map(|failure| format!("{failure:?}")).collect::<Vec<_>>(),
+        "moved": report.moved,
+        "p99_us": report.latency.p99_us,
+        "idle_answered_again": answered,
+        "idle_closed": closed,
+        "proxy_memory_kib": { "before": before.memory_kib, "most": most.memory_kib, "after": after.memory_kib },
+        "proxy_open_files_most": most.open_files,
+    });
+    let broken = crowd.idle - answered - closed;
+    let broken = (broken > 0).then(|| format!("{broken} idle connections were cut off"));
+    let lost = lost_requests(report.failed, &report.failures);
+    Outcome { figures, violations: lost.into_iter().chain(broken).collect() }
+}
+
 /// Lets a crowd come, and deploys.
 #[must_use]
-pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> CrowdReport {
     let host = Host::start();
     let app = App {
         // A WebSocket is moved on two seconds after the cutover.
@@ -69,7 +96,7 @@ pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> Outcome {
         let report = load.snapshot();
         tell(&format!("deploy {}: {} requests, {} failed, {now:?}", deploy + 1, report.requests, report.failed));
     }
-    crate::wait_for("the WebSockets are moved on", Duration::from_secs(30), || {
+    wait_for("the WebSockets are moved on", Duration::from_secs(30), || {
         (load.snapshot().moved >= crowd.websockets as u64).then_some(())
     });
     let states: Vec<Again> = idle.iter_mut().map(Idle::again).collect();
@@ -77,10 +104,10 @@ pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> Outcome {
     let (answered, closed) = (count(Again::Answered), count(Again::Closed));
     let report = load.stop();
     drop(idle);
-    crate::wait_for("the proxy lets go of the connections", Duration::from_secs(60), || {
+    wait_for("the proxy lets go of the connections", Duration::from_secs(60), || {
         (usage().open_files < before.open_files + 50).then_some(())
     });
-    Outcome { report, answered, closed, before, most, after: usage() }
+    CrowdReport { report, answered, closed, before, most, after: usage() }
 }
 
 /// A connection that is kept.

@@ -1,10 +1,10 @@
 //! A flood of output: an application that writes tens of megabytes a second and a line of a gigabyte, while somebody
 //! follows its log and another one does not read what they asked for.
 
-use crate::crash::world;
-use crate::usage::Usage;
-use crate::{App, Host, Load, Runtime, wait_for};
+use super::lost_requests;
+use gapless_harness::{App, Host, Load, Outcome, Runtime, Usage, system, wait_for};
 use gapless_ledger::Report;
+use serde_json::json;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -29,7 +29,7 @@ pub struct Flood {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct FloodReport {
     /// What the load saw.
     pub report: Report,
     /// What the application got rid of, in MB a second.
@@ -44,9 +44,34 @@ pub struct Outcome {
     pub log_bytes: u64,
 }
 
+/// A flood from a process, then from a container.
+#[must_use]
+pub fn scenario() -> Outcome {
+    let mut violations = Vec::new();
+    let mut one = |runtime| {
+        let flood = Flood { mb_per_s: 50, long_line_mb: 1024, lasting: Duration::from_secs(30), runtime };
+        let result = run(flood);
+        let report = result.report;
+        violations.extend(lost_requests(report.failed, &report.failures));
+        json!({
+            "requests": report.requests,
+            "failed": report.failed,
+            "failures": report.failures.iter().map(|failure| format!("{failure:?}")).collect::<Vec<_>>(),
+            "p99_us": report.latency.p99_us,
+            "written_mb_per_s": result.written_mb_per_s,
+            "followed_lines": result.followed,
+            "server_memory_kib": result.server.memory_kib,
+            "shim_memory_kib": result.shim.memory_kib,
+            "log_bytes": result.log_bytes,
+        })
+    };
+    let figures = json!({ "process": one(Runtime::Process), "docker": one(Runtime::Docker) });
+    Outcome { figures, violations }
+}
+
 /// Lets it rain.
 #[must_use]
-pub fn run(flood: Flood) -> Outcome {
+pub fn run(flood: Flood) -> FloodReport {
     let host = Host::start();
     let app =
         App { tables: "[log]\nmax_size = \"10MB\"\nmax_files = 3\n".to_owned(), ..App::new("flood", flood.runtime) };
@@ -72,7 +97,7 @@ pub fn run(flood: Flood) -> Outcome {
     let (mut server, mut shim, mut log_bytes) = (Usage::default(), Usage::default(), 0);
     while began.elapsed() < flood.lasting {
         server = server.most(host.server_pid().and_then(Usage::of).unwrap_or_default());
-        let processes = world::processes(host.folder());
+        let processes = system::processes(host.folder());
         let shims = processes.iter().filter(|process| process.is("shim"));
         shim = shims.filter_map(|process| Usage::of(process.pid)).fold(shim, Usage::most);
         log_bytes = log_bytes.max(bytes_of_logs(&host.folder().join("state/processes/instances")));
@@ -86,7 +111,7 @@ pub fn run(flood: Flood) -> Outcome {
         child.wait().expect("it ends");
     }
     let followed = following.join().expect("it counts");
-    Outcome { report, written_mb_per_s, followed, server, shim, log_bytes }
+    FloodReport { report, written_mb_per_s, followed, server, shim, log_bytes }
 }
 
 fn bytes_of_logs(instances: &Path) -> u64 {

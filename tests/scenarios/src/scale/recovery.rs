@@ -1,9 +1,11 @@
 //! A host with many applications and a long history, and how soon a server that was killed there is ready again.
 
-use crate::{App, Gapless, Host, Load, Runtime, wait_for};
+use super::lost_requests;
 use gapless_api::ApplicationView;
+use gapless_harness::{App, Gapless, Host, Load, Outcome, Runtime, Usage, wait_for};
+use gapless_ledger::Failure;
 use gapless_store::{SqliteStore, Store, Txn};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -16,7 +18,7 @@ const APPLICATIONS: &str = "/gapless/apps/";
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct RecoveryReport {
     /// Applications.
     pub applications: usize,
     /// Records of deployments.
@@ -29,13 +31,32 @@ pub struct Outcome {
     pub requests: u64,
     /// Those that failed.
     pub failed: u64,
+    /// The first of the failures.
+    pub failures: Vec<Failure>,
     /// What the server takes then, in KiB.
     pub memory_kib: u64,
 }
 
+/// The server killed beside two hundred applications and ten thousand deployments.
+#[must_use]
+pub fn scenario() -> Outcome {
+    let report = recover(200, 50);
+    let figures = json!({
+        "applications": report.applications,
+        "records": report.records,
+        "ready_ms": report.ready.as_millis(),
+        "deployed_ms": report.deployed.as_millis(),
+        "requests": report.requests,
+        "failed": report.failed,
+        "memory_kib": report.memory_kib,
+    });
+    let violations = lost_requests(report.failed, &report.failures).into_iter().collect();
+    Outcome { figures, violations }
+}
+
 /// Kills the server of a host that has so many applications, each with so many deployments.
 #[must_use]
-pub fn recover(applications: usize, deployments_each: u64) -> Outcome {
+pub fn recover(applications: usize, deployments_each: u64) -> RecoveryReport {
     let mut host = Host::start();
     let apps: Vec<Gapless> = (0..applications).map(|index| deployed(&host, index)).collect();
     host.kill_server();
@@ -59,14 +80,15 @@ pub fn recover(applications: usize, deployments_each: u64) -> Outcome {
     let report = load.stop();
     report.failures.iter().for_each(|failure| eprintln!("failed: {failure:?}"));
     let pid = host.server_pid().expect("it runs");
-    Outcome {
+    RecoveryReport {
         applications,
         records,
         ready,
         deployed,
         requests: report.requests,
         failed: report.failed,
-        memory_kib: crate::usage::Usage::of(pid).unwrap_or_default().memory_kib,
+        failures: report.failures,
+        memory_kib: Usage::of(pid).unwrap_or_default().memory_kib,
     }
 }
 

@@ -1,10 +1,11 @@
 //! The soak: deployments of all kinds under load for a long while, and whether anything grows that should not.
 
-use crate::booted::docker;
-use crate::usage::{Usage, files_below};
-use crate::{App, Gapless, Host, Load, Runtime, wait_for};
+use clap::Args;
 use gapless_api::{ApplicationView, SlotState};
+use gapless_harness::deps::docker::docker;
+use gapless_harness::{App, Gapless, Host, Load, Outcome, Runtime, Usage, files_below, wait_for};
 use gapless_ledger::{LoadPlan, Report};
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,8 @@ const REST_DEADLINE: Duration = Duration::from_secs(60);
 /// Every so manieth round has these.
 const BAD_RELEASE_EVERY: u64 = 5;
 const STOP_EVERY: u64 = 7;
+/// The allowed growth of the memory of server and proxy from the first to the last third, in per cent.
+const MEMORY_GROWTH_MAX_PERCENT: f64 = 5.0;
 const DOCKER: &str = "soak-docker";
 const PROCESS: &str = "soak-process";
 
@@ -39,7 +42,7 @@ pub struct Sample {
 
 /// What came of it.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct SoakReport {
     /// Rounds that count.
     pub rounds: u64,
     /// What was done, and how often.
@@ -54,7 +57,7 @@ pub struct Outcome {
     pub failures: Vec<String>,
 }
 
-impl Outcome {
+impl SoakReport {
     /// By how many per cent the memory of a process is greater in the last third than in the first.
     #[must_use]
     pub fn memory_growth_percent(&self, of: impl Fn(&Sample) -> Usage) -> f64 {
@@ -81,9 +84,54 @@ impl Outcome {
     }
 }
 
+/// The options of `soak`.
+#[derive(Args)]
+pub struct Options {
+    /// No round starts after this many minutes
+    #[arg(long, default_value_t = 30)]
+    minutes: u64,
+}
+
+/// Deployments under load for a long time.
+#[must_use]
+pub fn scenario(options: &Options) -> Outcome {
+    let report = run(Duration::from_secs(60 * options.minutes), &mut |line| eprintln!("{line}"));
+    let last = report.samples.last().copied().unwrap_or_default();
+    let grown = |of: fn(&Sample) -> u64| report.growth(of);
+    let server = report.memory_growth_percent(|sample| sample.server);
+    let proxy = report.memory_growth_percent(|sample| sample.proxy);
+    let figures = json!({
+        "minutes": last.at_s / 60,
+        "rounds": report.rounds,
+        "done": report.done,
+        "requests": report.requests,
+        "failed": report.failed,
+        "failures": report.failures,
+        "memory_growth_percent": { "server": server, "proxy": proxy },
+        "memory_kib": { "server": last.server.memory_kib, "proxy": last.proxy.memory_kib },
+        "growth": {
+            "open_files_server": grown(|sample| sample.server.open_files),
+            "open_files_proxy": grown(|sample| sample.proxy.open_files),
+            "containers": grown(|sample| sample.containers),
+            "networks": grown(|sample| sample.networks),
+            "files": grown(|sample| sample.files),
+        },
+    });
+    let mut violations = Vec::new();
+    if report.failed > 0 {
+        violations.push(format!("{} lost requests: {:?}", report.failed, report.failures));
+    }
+    for (process, growth) in [("server", server), ("proxy", proxy)] {
+        if growth > MEMORY_GROWTH_MAX_PERCENT {
+            violations.push(format!("the memory of the {process} grew by {growth:.1} %"));
+        }
+    }
+    Outcome { figures, violations }
+}
+
 /// Goes on for that long, after the rounds that do not count.
 #[must_use]
-pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> SoakReport {
     let host = Host::start();
     let apps = [DOCKER, PROCESS].map(|name| deployed(&host, name));
     let loads = [DOCKER, PROCESS].map(|name| {
@@ -92,8 +140,8 @@ pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> Outcome {
     });
     // It has no load of its own: while it is stopped there is nothing to answer its requests.
     let (aside, _) = deployed(&host, "soak-aside");
-    let mut outcome = Outcome::default();
-    let one = |outcome: &mut Outcome| {
+    let mut outcome = SoakReport::default();
+    let one = |outcome: &mut SoakReport| {
         outcome.rounds += 1;
         for (gapless, app) in &apps {
             round(gapless, app, &host, outcome);
@@ -104,7 +152,7 @@ pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> Outcome {
         }
         wait_for("all has come to rest", REST_DEADLINE, || rests(&host.gapless()).then_some(()));
     };
-    let mut before = Outcome::default();
+    let mut before = SoakReport::default();
     while before.rounds < ROUNDS_BEFORE {
         one(&mut before);
         tell(&format!("round {} of those before: {:?}", before.rounds, sample(&host, Duration::ZERO)));
@@ -138,7 +186,7 @@ fn deployed(host: &Host, name: &str) -> (Gapless, App) {
     (gapless, app)
 }
 
-fn round(gapless: &Gapless, app: &App, host: &Host, outcome: &mut Outcome) {
+fn round(gapless: &Gapless, app: &App, host: &Host, outcome: &mut SoakReport) {
     let mut count = |what| *outcome.done.entry(what).or_default() += 1;
     gapless.ok(["deploy", "--force"]);
     count("deploys");

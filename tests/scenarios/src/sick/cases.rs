@@ -1,12 +1,10 @@
 //! Each kind of call that a deployment makes of the Engine, with each fault, under load: the deployment ends by itself, no
 //! request is lost, nothing is taken back or stopped that is well, nothing is left over, and the next one succeeds.
 
-use super::{Fault, FaultySocket, OwnEngine, Rule};
-use crate::chance::Chance;
-use crate::cli::ends_within;
-use crate::crash::{Excusing, Site};
-use crate::{App, Runtime, image};
+use super::{Fault, FaultySocket, Rule};
 use gapless_core::deployment::{Outcome as End, Phase};
+use gapless_harness::deps::docker::OwnEngine;
+use gapless_harness::{App, ExcusingLoad, Rng, Runtime, TestHost, ends_within, image};
 use std::collections::BTreeMap;
 use std::process::Child;
 use std::time::{Duration, Instant};
@@ -33,7 +31,7 @@ pub struct Selection {
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct CallsReport {
     /// Cases.
     pub cases: u64,
     /// Calls that had a fault.
@@ -81,14 +79,14 @@ struct Case {
 
 /// Runs what is selected.
 #[must_use]
-pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> CallsReport {
     let mut sick = Sick::new();
-    let mut outcome = Outcome::default();
-    let stories = sick.explore(&mut outcome);
+    let mut report = CallsReport::default();
+    let stories = sick.explore(&mut report);
     for case in cases(selection, &stories) {
-        sick.meet(case, &mut outcome, tell);
+        sick.meet(case, &mut report, tell);
     }
-    outcome
+    report
 }
 
 fn cases(selection: &Selection, stories: &BTreeMap<String, Story>) -> Vec<Case> {
@@ -103,12 +101,12 @@ fn cases(selection: &Selection, stories: &BTreeMap<String, Story>) -> Vec<Case> 
             cases.push(Case { name: format!("{kind}: {fault}"), story: *story, rule });
         }
     }
-    let mut chance = Chance::new(selection.seed);
+    let mut chance = Rng::new(selection.seed);
     for round in 0..selection.rounds {
         let story = *chance.one_of(&[Story::Deploy, Story::Deploy, Story::Rollback]);
         let (per_mille, seed) = (20 + chance.below(150), chance.below(u64::MAX));
         let quick: Vec<Fault> = Fault::ALL.into_iter().filter(|fault| *fault != Fault::Hang).collect();
-        let rule = Rule::Any { per_mille, chance: Chance::new(seed), faults: quick };
+        let rule = Rule::Any { per_mille, chance: Rng::new(seed), faults: quick };
         cases.push(Case { name: format!("round {round} of seed {}", selection.seed), story, rule });
     }
     cases
@@ -116,7 +114,7 @@ fn cases(selection: &Selection, stories: &BTreeMap<String, Story>) -> Vec<Case> 
 
 struct Sick {
     // In this order: what uses the Engine ends before it.
-    site: Site,
+    test_host: TestHost,
     socket: FaultySocket,
     engine: OwnEngine,
     _folder: tempfile::TempDir,
@@ -128,15 +126,15 @@ impl Sick {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let socket = FaultySocket::new(&folder.path().join("front.sock"), &engine.socket());
         let variables = [format!("DOCKER_HOST=unix://{}", socket.path().display())];
-        let mut site = Site::new(app(), None, &variables);
-        site.on_engine(&engine.host());
+        let mut test_host = TestHost::new(app(), None, &variables);
+        test_host.on_engine(&engine.host());
         let (port, data) = ("PORT=9000", "DATA_DIR=/");
         engine.ok(&["run", "--detach", "--name", STRANGER, "--network", "gapless", "-e", port, "-e", data, &image()]);
-        Sick { site, socket, engine, _folder: folder }
+        Sick { test_host, socket, engine, _folder: folder }
     }
 
     /// Which calls are made, and by what.
-    fn explore(&mut self, outcome: &mut Outcome) -> BTreeMap<String, Story> {
+    fn explore(&mut self, report: &mut CallsReport) -> BTreeMap<String, Story> {
         // Once without being looked at, so that both slots are in use as they are later.
         self.begin(Story::Deploy).wait().expect("it can be waited for");
         let mut stories = BTreeMap::new();
@@ -149,39 +147,39 @@ impl Sick {
             self.socket.calls().into_iter().for_each(|call| *counts.entry(call.kind).or_default() += 1);
             for (kind, count) in counts {
                 stories.entry(kind.clone()).or_insert(story);
-                outcome.calls.entry(kind).or_insert(count);
+                report.calls.entry(kind).or_insert(count);
             }
         }
         stories
     }
 
     fn must_settle(&mut self) {
-        let wrong = self.site.settle();
-        assert!(wrong.is_empty(), "{wrong:?}\n{}", self.site.host.log());
+        let wrong = self.test_host.settle();
+        assert!(wrong.is_empty(), "{wrong:?}\n{}", self.test_host.host.log());
     }
 
     fn begin(&mut self, story: Story) -> Child {
-        self.site.misbehave((story == Story::BadRelease).then_some("exit-at-start=3"));
-        self.site.build();
+        self.test_host.misbehave((story == Story::BadRelease).then_some("exit-at-start=3"));
+        self.test_host.build();
         match story {
-            Story::Deploy | Story::BadRelease => self.site.gapless.spawn(["deploy", "--force"]),
-            Story::Rollback => self.site.gapless.spawn(["rollback"]),
+            Story::Deploy | Story::BadRelease => self.test_host.gapless.spawn(["deploy", "--force"]),
+            Story::Rollback => self.test_host.gapless.spawn(["rollback"]),
             Story::Restart => {
-                self.site.host.kill_server();
-                self.site.host.start_server();
-                self.site.gapless.spawn(["deploy", "--force"])
+                self.test_host.host.kill_server();
+                self.test_host.host.start_server();
+                self.test_host.gapless.spawn(["deploy", "--force"])
             }
         }
     }
 
     /// One case.
-    fn meet(&mut self, case: Case, outcome: &mut Outcome, tell: &mut dyn FnMut(&str)) {
+    fn meet(&mut self, case: Case, report: &mut CallsReport, tell: &mut dyn FnMut(&str)) {
         let Case { name, story, rule } = case;
         let lasts = !matches!(rule, Rule::Of { times: 1, .. });
         let mut wrong = Vec::new();
         let before = self.live();
-        let load = Excusing::start(&self.site.host, RATE_PER_S);
-        let number = self.site.gapless.latest_if_told().map_or(0, |latest| latest.number);
+        let load = ExcusingLoad::start(&self.test_host.host, RATE_PER_S);
+        let number = self.test_host.gapless.latest_if_told().map_or(0, |latest| latest.number);
         self.socket.arm(rule);
         let began = Instant::now();
         let mut command = self.begin(story);
@@ -193,22 +191,23 @@ impl Sick {
         if lasts {
             self.socket.heal();
         }
-        wrong.extend(self.site.settle());
+        wrong.extend(self.test_host.settle());
         let struck = self.socket.heal();
         let wrong_stops: Vec<_> = self.not_left_alone(&before);
-        let end = self.site.gapless.latest_if_told().filter(|latest| latest.number > number).map(|latest| latest.phase);
-        let end = self.judge(&name, story, end, &mut wrong, outcome);
+        let end =
+            self.test_host.gapless.latest_if_told().filter(|latest| latest.number > number).map(|latest| latest.phase);
+        let end = self.judge(&name, story, end, &mut wrong, report);
         let live = self.live();
-        self.site.misbehave(None);
-        self.site.build();
-        let next = self.site.gapless.run(["deploy", "--force"]);
+        self.test_host.misbehave(None);
+        self.test_host.build();
+        let next = self.test_host.gapless.run(["deploy", "--force"]);
         if next.code != 0 {
             wrong.push(format!("the next deployment: {next:?}"));
         }
-        wrong.extend(self.site.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
+        wrong.extend(self.test_host.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
         let wrong_stops: Vec<_> = wrong_stops.into_iter().chain(self.not_left_alone(&live)).collect();
         if !wrong.is_empty() {
-            wrong.extend(self.site.told());
+            wrong.extend(self.test_host.told());
         }
         let seen = load.stop();
         let verdict = if wrong.is_empty() && wrong_stops.is_empty() { "well" } else { "VIOLATED" };
@@ -221,16 +220,16 @@ impl Sick {
             .chain(&wrong_stops)
             .chain(seen.failed.iter().take(5))
             .for_each(|what| tell(&format!("    {what}")));
-        outcome.cases += 1;
-        outcome.faults += struck;
-        outcome.requests += requests;
-        if took > outcome.slowest.0 {
-            outcome.slowest = (took, name.clone());
+        report.cases += 1;
+        report.faults += struck;
+        report.requests += requests;
+        if took > report.slowest.0 {
+            report.slowest = (took, name.clone());
         }
         let in_case = |what: String| format!("{name}: {what}");
-        outcome.failed.extend(seen.failed.into_iter().map(in_case));
-        outcome.wrong_stops.extend(wrong_stops.into_iter().map(in_case));
-        outcome.violations.extend(wrong.into_iter().map(in_case));
+        report.failed.extend(seen.failed.into_iter().map(in_case));
+        report.wrong_stops.extend(wrong_stops.into_iter().map(in_case));
+        report.violations.extend(wrong.into_iter().map(in_case));
     }
 
     /// What there is to say of how the deployment ended.
@@ -240,13 +239,13 @@ impl Sick {
         story: Story,
         end: Option<Phase>,
         wrong: &mut Vec<String>,
-        outcome: &mut Outcome,
+        report: &mut CallsReport,
     ) -> String {
         let (end, reason) = match end {
             Some(Phase::Ended(End::Succeeded { warning })) => ("succeeded", warning),
             Some(Phase::Ended(End::Failed(reason))) => ("failed", Some(reason.message)),
             Some(Phase::Ended(End::Reverted(reason))) => {
-                outcome.false_reverts.push(format!("{name}: {}", reason.message));
+                report.false_reverts.push(format!("{name}: {}", reason.message));
                 ("reverted", Some(reason.message))
             }
             other => {
@@ -257,11 +256,11 @@ impl Sick {
         if story == Story::BadRelease && end == "succeeded" {
             wrong.push("a bad release succeeded".to_owned());
         }
-        *outcome.ends.entry(end.to_owned()).or_default() += 1;
+        *report.ends.entry(end.to_owned()).or_default() += 1;
         match reason {
             Some(reason) => {
                 let told = format!("{end}: {reason}");
-                outcome.reasons.insert(name.to_owned(), reason);
+                report.reasons.insert(name.to_owned(), reason);
                 told
             }
             None => end.to_owned(),
@@ -270,7 +269,7 @@ impl Sick {
 
     /// The containers that nothing may be done to but freezing, and which run of them that is.
     fn live(&self) -> BTreeMap<String, String> {
-        let views = self.site.views();
+        let views = self.test_host.views();
         let live = views.iter().flat_map(|view| view.slots.iter().filter(|slot| Some(slot.slot) == view.live));
         let names = live.flat_map(|slot| &slot.instances).map(|instance| instance.name.clone());
         names.chain([STRANGER.to_owned()]).map(|name| (name.clone(), self.run_of(&name))).collect()

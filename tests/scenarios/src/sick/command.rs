@@ -1,39 +1,50 @@
-//! A sick Docker Engine: each of its calls with each fault, and the Engine itself killed, full, and without its firewall.
+//! The subcommand `sick-docker`.
 
+use super::cases::{self, CallsReport, Selection};
+use super::deaths::{self, DeathsReport, Episode};
 use clap::Args;
-use gapless_e2e::sick::cases::{self, Selection};
-use gapless_e2e::sick::deaths::{self, Episode};
-use serde_json::{Value, json};
+use gapless_harness::Outcome;
+use serde_json::json;
 
-/// What the scenario of a sick Engine is told.
+/// The options of `sick-docker`.
 #[derive(Args)]
-pub struct SickOptions {
-    /// Of a sick Docker: only calls that have this in them, such as `/containers/*/stop`
+pub struct Options {
+    /// Only calls whose name contains this, such as `/containers/*/stop`
     #[arg(long, default_value = "")]
     calls: String,
-    /// Of a sick Docker: how many rounds of faults by chance
+    /// Only these faults (404, half+, ...); `+` marks a fault that lasts
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+    /// The number of rounds with random faults
     #[arg(long, default_value_t = 20)]
     chance: u64,
-    /// Of a sick Docker: only its deaths (or `calls`, only the calls)
+    /// `deaths` or `calls`: only that part
     #[arg(long, default_value = "all")]
     part: String,
-    /// Of the deaths of a sick Docker: only those that have this in their names
+    /// Only deaths whose name contains this
     #[arg(long, default_value = "")]
     death: String,
+    /// The seed of the random faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
-pub fn run(options: &SickOptions, faults: &[String], seed: u64) -> Value {
+/// Runs each call with each fault, and each death of the Engine.
+#[must_use]
+pub fn scenario(options: &Options) -> Outcome {
     let mut tell = |line: &str| eprintln!("{line}");
-    let calls = Selection { calls: options.calls.clone(), faults: faults.to_vec(), rounds: options.chance, seed };
-    let calls = if options.part == "deaths" { Default::default() } else { cases::run(&calls, &mut tell) };
+    let seed = options.seed;
+    let calls =
+        Selection { calls: options.calls.clone(), faults: options.faults.clone(), rounds: options.chance, seed };
+    let calls = if options.part == "deaths" { CallsReport::default() } else { cases::run(&calls, &mut tell) };
     let is_wanted = |episode: &Episode| format!("{episode:?}").contains(&options.death);
     let episodes: Vec<_> = Episode::ALL.into_iter().filter(is_wanted).collect();
-    let deaths = if options.part == "calls" { Default::default() } else { deaths::run(&episodes, &mut tell) };
+    let deaths = if options.part == "calls" { DeathsReport::default() } else { deaths::run(&episodes, &mut tell) };
     let both = |calls: Vec<String>, deaths: Vec<String>| -> Vec<String> { calls.into_iter().chain(deaths).collect() };
     let failed = both(calls.failed, deaths.failed);
     let false_reverts = both(calls.false_reverts, deaths.false_reverts);
-    let violations = both(calls.violations, deaths.violations);
-    json!({
+    let wrong = both(calls.violations, deaths.violations);
+    let figures = json!({
         "cases": calls.cases + deaths.episodes,
         "faults": calls.faults,
         "requests": calls.requests + deaths.requests,
@@ -41,7 +52,6 @@ pub fn run(options: &SickOptions, faults: &[String], seed: u64) -> Value {
         "false_reverts": false_reverts.len(),
         "wrong_stops": calls.wrong_stops.len(),
         "wrong_answers": deaths.wrong_answers.len(),
-        "violations": violations.len(),
         "excused": deaths.excused,
         "ends": calls.ends,
         "calls": calls.calls,
@@ -50,13 +60,14 @@ pub fn run(options: &SickOptions, faults: &[String], seed: u64) -> Value {
         "recovered_s": deaths.recovered_s,
         "moved": deaths.moved,
         "reasons": calls.reasons,
-        "told": {
-            "failed": failed,
-            "false_reverts": false_reverts,
-            "wrong_stops": calls.wrong_stops,
-            "wrong_answers": deaths.wrong_answers.iter().take(20).collect::<Vec<_>>(),
-            "violations": violations,
-        },
         "seed": seed,
-    })
+    });
+    let kinds = [
+        ("lost request", failed),
+        ("false revert", false_reverts),
+        ("wrong stop", calls.wrong_stops),
+        ("wrong answer", deaths.wrong_answers),
+    ];
+    let named = kinds.into_iter().flat_map(|(kind, all)| all.into_iter().map(move |what| format!("{kind}: {what}")));
+    Outcome { figures, violations: wrong.into_iter().chain(named).collect() }
 }

@@ -2,9 +2,10 @@
 //! time: what runs is asked on, nothing is taken back for it, and nobody is ever answered by a stranger.
 
 use super::pair::{APPS, Askers, Pair};
-use super::{OwnEngine, Registry};
-use crate::image;
 use gapless_core::deployment::{Outcome as End, Phase};
+use gapless_harness::deps::Registry;
+use gapless_harness::deps::docker::OwnEngine;
+use gapless_harness::image;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::process::{Child, Command};
@@ -19,7 +20,7 @@ const STANDS_STILL: Duration = Duration::from_secs(12);
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct DeathsReport {
     /// Episodes.
     pub episodes: u64,
     /// Requests.
@@ -92,16 +93,16 @@ impl Episode {
 
 /// Has these episodes happen, one after the other.
 #[must_use]
-pub fn run(episodes: &[Episode], tell: &mut dyn FnMut(&str)) -> Outcome {
+pub fn run(episodes: &[Episode], tell: &mut dyn FnMut(&str)) -> DeathsReport {
     let mut pair = Pair::new();
     for number in 1..=STRANGERS {
         stranger(&pair.engine, &format!("stranger{number}"));
     }
-    let mut outcome = Outcome::default();
+    let mut report = DeathsReport::default();
     for episode in episodes {
-        happen(*episode, &mut pair, &mut outcome, tell);
+        happen(*episode, &mut pair, &mut report, tell);
     }
-    outcome
+    report
 }
 
 /// A container of nobody's in the network of the instances, that answers as they do, and comes back.
@@ -122,7 +123,7 @@ struct Going<'a> {
     live: Vec<String>,
 }
 
-fn happen(episode: Episode, pair: &mut Pair, outcome: &mut Outcome, tell: &mut dyn FnMut(&str)) {
+fn happen(episode: Episode, pair: &mut Pair, report: &mut DeathsReport, tell: &mut dyn FnMut(&str)) {
     let name = format!("{episode:?}");
     let before = pair.addresses();
     let numbers: Vec<_> = APPS.iter().map(|app| pair.latest(app).map_or(0, |latest| latest.number)).collect();
@@ -139,16 +140,16 @@ fn happen(episode: Episode, pair: &mut Pair, outcome: &mut Outcome, tell: &mut d
     }
     askers.hear(SOME);
     if let Some(since) = answers_again {
-        outcome.recovered_s.insert(name.clone(), (settled - since).as_secs_f64());
+        report.recovered_s.insert(name.clone(), (settled - since).as_secs_f64());
     }
     let after = pair.addresses();
     let has_moved = before.iter().any(|(name, address)| after.get(name).is_some_and(|now| now != address));
-    outcome.moved += u64::from(has_moved);
+    report.moved += u64::from(has_moved);
     for (app, number) in APPS.iter().zip(numbers) {
         let Some(latest) = pair.latest(app).filter(|latest| latest.number > number) else { continue };
         match latest.phase {
             Phase::Ended(End::Reverted(reason)) => {
-                outcome.false_reverts.push(format!("{name}: {app}: {}", reason.message));
+                report.false_reverts.push(format!("{name}: {app}: {}", reason.message));
             }
             Phase::Ended(End::Failed(reason)) => tell(&format!("    {app} failed: {}", reason.message)),
             Phase::Ended(End::Succeeded { .. }) => tell(&format!("    {app} succeeded")),
@@ -167,7 +168,7 @@ fn happen(episode: Episode, pair: &mut Pair, outcome: &mut Outcome, tell: &mut d
     let is_excused = |(sent, ended): (Instant, Instant)| excused.iter().any(|(from, to)| sent <= *to && ended >= *from);
     let (forgiven, failed): (Vec<_>, Vec<_>) =
         heard.unanswered.into_iter().partition(|(sent, ended, _)| is_excused((*sent, *ended)));
-    let (recovered, wrong_answers) = (outcome.recovered_s.get(&name), heard.wrong.len());
+    let (recovered, wrong_answers) = (report.recovered_s.get(&name), heard.wrong.len());
     tell(&format!(
         "{name}: {} requests, {} failed, {} excused, {wrong_answers} wrong answers, recovered {recovered:?}, moved {has_moved}, {}",
         heard.requests,
@@ -176,12 +177,12 @@ fn happen(episode: Episode, pair: &mut Pair, outcome: &mut Outcome, tell: &mut d
         if wrong.is_empty() { "well" } else { "VIOLATED" },
     ));
     wrong.iter().for_each(|what| tell(&format!("    {what}")));
-    outcome.episodes += 1;
-    outcome.requests += heard.requests;
-    outcome.excused += forgiven.len() as u64;
-    outcome.failed.extend(failed.into_iter().map(|(_, _, what)| format!("{name}: {what}")));
-    outcome.wrong_answers.extend(heard.wrong.into_iter().map(|what| format!("{name}: {what}")));
-    outcome.violations.extend(wrong.into_iter().map(|what| format!("{name}: {what}")));
+    report.episodes += 1;
+    report.requests += heard.requests;
+    report.excused += forgiven.len() as u64;
+    report.failed.extend(failed.into_iter().map(|(_, _, what)| format!("{name}: {what}")));
+    report.wrong_answers.extend(heard.wrong.into_iter().map(|what| format!("{name}: {what}")));
+    report.violations.extend(wrong.into_iter().map(|what| format!("{name}: {what}")));
 }
 
 impl Going<'_> {

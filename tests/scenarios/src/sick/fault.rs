@@ -1,7 +1,7 @@
 //! What goes wrong with calls of the Engine, and with which of them.
 
 use super::Call;
-use crate::chance::Chance;
+use gapless_harness::Rng;
 use std::time::Duration;
 
 /// What becomes of a call.
@@ -67,7 +67,7 @@ pub enum Rule {
         /// So many of a thousand.
         per_mille: u64,
         /// The chance.
-        chance: Chance,
+        chance: Rng,
         /// Among these.
         faults: Vec<Fault>,
     },
@@ -117,7 +117,7 @@ mod tests {
         let mut rule = Rule::Of { kind: stop.kind.clone(), after: 1, times: 2, fault: Fault::Close };
         let struck: Vec<_> = [&stop, &list, &stop, &stop, &stop].map(|call| rule.strike(call)).to_vec();
         assert_eq!(struck, [None, None, Some(Fault::Close), Some(Fault::Close), None]);
-        let mut never = Rule::Any { per_mille: 0, chance: Chance::new(1), faults: vec![Fault::Hang] };
+        let mut never = Rule::Any { per_mille: 0, chance: Rng::new(1), faults: vec![Fault::Hang] };
         assert!((0..1000).all(|_| never.strike(&list).is_none()));
     }
 }

@@ -1,9 +1,9 @@
 //! Two applications on a host whose Engine dies, and who asks them all the time: each answer is to be the right one's.
 
-use super::OwnEngine;
-use crate::{App, Gapless, Host, Runtime, free_port, get, image};
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::Deployment;
+use gapless_harness::deps::docker::OwnEngine;
+use gapless_harness::{App, Gapless, Host, Runtime, free_port, get, image};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;

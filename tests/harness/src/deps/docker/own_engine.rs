@@ -1,10 +1,10 @@
 //! A Docker Engine of a test's own: its images and containers on a small disk in memory, its networks and its firewall in a
 //! namespace that the test is in, too. It takes root.
 
-use crate::Namespace;
-use crate::cli::{Ran, ends_within};
-use crate::crash::world;
-use crate::server::wait_for;
+use crate::cli::Ran;
+use crate::deps::netns::Namespace;
+use crate::system;
+use crate::wait::{ends_within, wait_for};
 use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -173,7 +173,7 @@ impl OwnEngine {
 
     /// Fills its disk to the last byte, and keeps it full while its Engine removes things, until the answer is dropped.
     #[must_use]
-    pub fn fill(&self) -> Full {
+    pub fn fill(&self) -> FullDisk {
         let (over, is_over) = std::sync::mpsc::channel::<()>();
         let disk = self.disk();
         let file = disk.join("filler");
@@ -193,7 +193,7 @@ impl OwnEngine {
                 fill();
             }
         });
-        Full { file, over: Some(over), filling: Some(filling) }
+        FullDisk { file, over: Some(over), filling: Some(filling) }
     }
 
     /// The value of `DOCKER_HOST` that names it.
@@ -228,13 +228,13 @@ impl OwnEngine {
 }
 
 /// A disk that is kept full.
-pub struct Full {
+pub struct FullDisk {
     file: PathBuf,
     over: Option<Sender<()>>,
     filling: Option<JoinHandle<()>>,
 }
 
-impl Drop for Full {
+impl Drop for FullDisk {
     fn drop(&mut self) {
         drop(self.over.take());
         if let Some(filling) = self.filling.take() {
@@ -256,7 +256,7 @@ impl Drop for OwnEngine {
         let _ = self.docker(&all);
         self.stop();
         // What supervised a container that an Engine which was killed forgot.
-        world::processes(self.folder.path()).iter().for_each(|process| world::kill(process.pid));
+        system::processes(self.folder.path()).iter().for_each(|process| system::kill(process.pid));
         let _ = Command::new("umount").arg("--recursive").arg(self.disk()).status();
     }
 }
