@@ -100,7 +100,7 @@ fn deploy() -> Vec<Row> {
             floor.push(tokio.block_on(engine_floor(&docker, &format!("gapless-bench-{round}-{turn}"), &data)));
             cold.ok(["deploy", "--force"]);
             let latest = cold.latest();
-            let cutover_at = latest.receipt.cutover_at.expect("it was cut over");
+            let cutover_at = latest.receipt.cutover_at.expect("the deployment has a cutover");
             cutovers_few.push(cutover_us(&latest));
             ours.push(cutover_at.since(latest.requested_at).0 as f64 + cutover_us(&latest) / 1000.0);
             wait_for("the old slot is gone", Duration::from_secs(30), || {
@@ -185,7 +185,7 @@ fn idle() -> Vec<Row> {
 }
 
 fn cutover_us(deployment: &Deployment) -> f64 {
-    deployment.receipt.cutover_us.expect("its cutover was measured") as f64
+    deployment.receipt.cutover_us.expect("the cutover was measured") as f64
 }
 
 fn row(name: &str, value: f64, unit: &'static str) -> Row {

@@ -106,7 +106,9 @@ fn show(args: &Args, host: &Host, folder: &Path) -> Receipt {
 }
 
 fn receipt(args: &Args, report: &Report, history: &[Deployment], rollback_ms: u64) -> Receipt {
-    let of = |number: u64| history.iter().find(|deployment| deployment.number == number).expect("it is in the history");
+    let of = |number: u64| {
+        history.iter().find(|deployment| deployment.number == number).expect("the deployment is in the history")
+    };
     let (second, back) = (of(2), of(3));
     let cutover_at = second.receipt.cutover_at.unwrap_or(Timestamp(0));
     let cutover_us = |deployment: &Deployment| deployment.receipt.cutover_us.unwrap_or(0);

@@ -4,7 +4,7 @@
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Reason, Way};
 use gapless_core::{Deployment, Phase};
-use gapless_harness::{App, Gapless, Host, Load, Ran, Runtime, get, wait_for};
+use gapless_harness::{App, CommandResult, Gapless, Host, Load, Runtime, get, wait_for};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -13,7 +13,7 @@ fn view(gapless: &Gapless) -> ApplicationView {
     gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
 }
 
-fn said(ran: &Ran) -> String {
+fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
@@ -33,7 +33,7 @@ fn reverted(deployment: &Deployment) -> &Reason {
 }
 
 #[test]
-fn a_canary_gets_its_share_step_by_step_and_no_request_is_lost() {
+fn canary_gets_its_share_step_by_step_without_lost_requests() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Docker);
     let tables = "[strategy]\nby = \"sticky\"\nsteps = [{ weight = \"20%\", pause = \"2s\" }, { weight = 60, pause = \"2s\" }]\n";
@@ -56,7 +56,7 @@ fn a_canary_gets_its_share_step_by_step_and_no_request_is_lost() {
 }
 
 #[test]
-fn people_pause_a_canary_set_its_weight_and_let_it_go_on() {
+fn canary_can_be_paused_weighted_and_resumed() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Process);
     let tables = "[strategy]\nsteps = [{ weight = \"10%\" }, { weight = \"50%\" }]\n";
@@ -87,7 +87,7 @@ fn people_pause_a_canary_set_its_weight_and_let_it_go_on() {
 }
 
 #[test]
-fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_numbers() {
+fn failing_canary_is_reverted_with_numbers_in_reason() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Process);
     let tables = "[strategy]\nsteps = [{ weight = \"20%\", pause = \"5m\" }]\n";
@@ -111,7 +111,7 @@ fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_nu
 }
 
 #[test]
-fn a_release_that_answers_its_health_check_and_nobody_else_is_taken_back_while_observed() {
+fn release_is_reverted_when_only_health_check_works() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Process);
     App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("errors") }.write(host.folder());
@@ -126,7 +126,7 @@ fn a_release_that_answers_its_health_check_and_nobody_else_is_taken_back_while_o
 }
 
 #[test]
-fn a_release_that_crashes_right_after_its_cutover_costs_no_idempotent_request() {
+fn crash_after_cutover_fails_no_idempotent_request() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Docker);
     App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("exit-after=2:3") }.write(host.folder());
@@ -140,7 +140,7 @@ fn a_release_that_crashes_right_after_its_cutover_costs_no_idempotent_request() 
 }
 
 #[test]
-fn the_way_back_is_the_fastest_one_and_is_said() {
+fn rollback_uses_fastest_path_and_reports_it() {
     for runtime in [Runtime::Process, Runtime::Docker] {
         let host = Host::start();
         let (app, gapless) = first_release(&host, runtime);
@@ -171,7 +171,7 @@ fn the_way_back_is_the_fastest_one_and_is_said() {
 }
 
 #[test]
-fn what_is_live_already_is_not_deployed_again() {
+fn deploy_is_skipped_when_release_is_already_live() {
     let host = Host::start();
     let (_, gapless) = first_release(&host, Runtime::Process);
     let ran = gapless.ok(["deploy"]);

@@ -75,7 +75,7 @@ fn live(gapless: &Gapless) -> Option<String> {
 }
 
 #[test]
-fn a_follower_answers_reads_and_forwards_writes() {
+fn follower_answers_reads_and_forwards_writes() {
     let etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let folder = App::new("forwarded", Runtime::Process).write(pair.shared.path());
@@ -93,7 +93,7 @@ fn a_follower_answers_reads_and_forwards_writes() {
 }
 
 #[test]
-fn another_server_continues_the_deployment_of_one_that_is_killed() {
+fn deployment_continues_on_another_server_after_kill() {
     let etcd = Etcd::start();
     let mut pair = Pair::start(&etcd, no_peers);
     let app = App::new("continued", Runtime::Process);
@@ -139,7 +139,7 @@ fn another_server_continues_the_deployment_of_one_that_is_killed() {
 }
 
 #[test]
-fn a_leader_that_was_paused_is_deposed_and_follows() {
+fn paused_leader_is_deposed_and_follows() {
     let etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let folder = App::new("deposed", Runtime::Process).write(pair.shared.path());
@@ -161,7 +161,7 @@ fn a_leader_that_was_paused_is_deposed_and_follows() {
 }
 
 #[test]
-fn servers_reach_each_other_by_tls_and_believe_nobody_else() {
+fn peers_use_tls_and_reject_foreign_certificates() {
     let etcd = Etcd::start();
     let authority = Authority::new();
     let peers = |folder: &Path, port: u16| {
@@ -185,7 +185,7 @@ fn servers_reach_each_other_by_tls_and_believe_nobody_else() {
 }
 
 #[test]
-fn a_second_server_of_the_same_name_refuses_to_start() {
+fn second_server_of_same_name_refuses_to_start() {
     let etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let mut third = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
@@ -203,7 +203,7 @@ fn a_second_server_of_the_same_name_refuses_to_start() {
 }
 
 #[test]
-fn a_leader_that_is_stopped_gives_way_at_once() {
+fn stopped_leader_hands_over_at_once() {
     let etcd = Etcd::start();
     let mut pair = Pair::start(&etcd, no_peers);
     pair.one.signal_server(Signal::TERM);
@@ -215,7 +215,7 @@ fn a_leader_that_is_stopped_gives_way_at_once() {
 }
 
 #[test]
-fn when_etcd_was_away_one_of_them_leads_again_and_requests_never_failed() {
+fn leader_returns_after_etcd_outage_without_failed_requests() {
     let mut etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let folder = App::new("undisturbed", Runtime::Process).write(pair.shared.path());
@@ -230,7 +230,7 @@ fn when_etcd_was_away_one_of_them_leads_again_and_requests_never_failed() {
         let said = gapless.run(["doctor"]);
         assert!(said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("etcd at"), "{said:?}");
     }
-    etcd.start_again();
+    etcd.restart();
     wait_for("both answer", SOON, || gaplesses.iter().all(|gapless| gapless.run(["status"]).code == 0).then_some(()));
     let roles = [&pair.one, &pair.two].map(|host| host.server_info().role);
     assert!(roles.contains(&Role::Leader) && roles.contains(&Role::Follower), "{roles:?}");

@@ -8,7 +8,7 @@ const SEEDS: [u64; 2] = [6, 18];
 const ROUNDS: usize = 2;
 
 #[test]
-fn whatever_is_killed_paused_or_cut_off_no_request_fails_and_one_slot_is_live() {
+fn cluster_fails_no_request_and_has_one_live_slot_under_faults() {
     let rounds: Vec<_> = SEEDS.into_iter().flat_map(|seed| schedule(seed, ROUNDS)).collect();
     for kind in [Kind::KillLeader, Kind::PauseLeader, Kind::CutLeadersMachine] {
         assert!(rounds.iter().flat_map(|round| &round.faults).any(|fault| fault.kind == kind), "{kind:?}");
@@ -19,7 +19,7 @@ fn whatever_is_killed_paused_or_cut_off_no_request_fails_and_one_slot_is_live() 
         let runs = scope.spawn(|| {
             network.enter();
             for seed in SEEDS {
-                let folder = tempfile::tempdir().expect("a temporary folder can be made");
+                let folder = tempfile::tempdir().expect("a temporary folder can be created");
                 // How soon is for the scenario to say.
                 let settings = Settings { rounds: ROUNDS, rate_per_s: 100, recovery_max: Duration::from_secs(40) };
                 let report = run(&network, folder.path(), seed, settings);

@@ -21,8 +21,9 @@ const POINTS: [&str; 8] = [
     "proxy.give",
 ];
 
+/// Failure mode A1.
 #[test]
-fn a1_where_a_process_is_killed_all_is_as_it_should_be_afterwards() {
+fn kill_or_error_at_any_point_leaves_consistent_state() {
     let selection = Selection { faults: vec!["kill".to_owned(), "error".to_owned()], ..at(&POINTS) };
     let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
     assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
@@ -31,8 +32,10 @@ fn a1_where_a_process_is_killed_all_is_as_it_should_be_afterwards() {
 
 /// The two places that other hosts alone have: which server this is, where etcd has the records, and a file of nginx's that
 /// is removed with its application.
+///
+/// Failure mode A1.
 #[test]
-fn a1_so_it_is_on_etcd_and_behind_nginx() {
+fn etcd_and_nginx_failpoints_leave_consistent_state() {
     let on_etcd = Selection { is_on_etcd: true, ..at(&["server.id"]) };
     let behind_nginx = Selection { is_behind_nginx: true, ..at(&["nginx.remove"]) };
     for selection in [on_etcd, behind_nginx] {
@@ -55,15 +58,18 @@ fn at(points: &[&str]) -> Selection {
 }
 
 /// The routes of before came back when an operation told of its commit after a deployment had gone on.
+///
+/// Failure mode A1.
 #[test]
-fn a1_a_commit_that_is_told_of_late_brings_no_old_routes_back() {
+fn late_commit_notice_restores_no_old_routes() {
     let selection = Selection { faults: vec!["hang".to_owned()], times: 2, ..at(&["store.application"]) };
     let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
     assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
 }
 
+/// Failure mode A2.
 #[test]
-fn a2_a_hundred_rounds_of_random_kills_need_no_hands() {
+fn hundred_rounds_of_random_kills_need_no_repair() {
     let settings = Settings { rounds: 100, within: Duration::from_secs(300), seed: 5 };
     let outcome = kills::run(settings, &|line| println!("{line}"));
     assert_eq!(outcome.repairs, 0, "{outcome:#?}");
@@ -72,8 +78,10 @@ fn a2_a_hundred_rounds_of_random_kills_need_no_hands() {
 }
 
 /// Signals at each phase: it is as with a kill, and what it was told to do it ends in order.
+///
+/// Failure mode A9.
 #[test]
-fn a9_a_signal_at_each_phase_leaves_no_half_state() {
+fn signal_in_each_phase_leaves_consistent_state() {
     let app = App {
         deploy: "observe = \"400ms\"\nkeep_warm = \"300ms\"\ndrain_timeout = \"500ms\"\npark = true\n".to_owned(),
         ..App::new("signalled", Runtime::Process)
@@ -91,7 +99,7 @@ fn a9_a_signal_at_each_phase_leaves_no_half_state() {
             test_host.host.signal_server(signal);
             wait_for("the server ends", Duration::from_secs(20), || test_host.host.server_ended());
             let wrong = test_host.settle();
-            assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", test_host.told());
+            assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", test_host.diagnostics());
             let seen = load.stop();
             assert!(seen.failed.is_empty() && seen.requests > 0, "{signal:?} while {phase}: {seen:#?}");
             assert_eq!(test_host.gapless.latest().phase.name(), "succeeded", "{signal:?} while {phase}");

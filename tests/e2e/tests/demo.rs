@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::process::Command;
 
 #[test]
-fn it_shows_two_releases_and_a_rollback_under_load_twice_and_leaves_what_it_can_stop() {
+fn demo_runs_twice_and_stops_what_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let demo = |args: &[&str]| {
         let mut command = Command::new(gapless_harness::programs::demo_program());

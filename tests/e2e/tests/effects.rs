@@ -124,7 +124,7 @@ fn in_steps(text: &str) -> Vec<(usize, usize)> {
 }
 
 #[test]
-fn every_durable_write_has_a_point() {
+fn every_durable_write_has_a_failpoint() {
     let mut files = Vec::new();
     WRITERS.iter().for_each(|path| sources(&root().join(path), &mut files));
     assert!(files.len() > 8, "{files:?}");
@@ -148,7 +148,7 @@ fn every_durable_write_has_a_point() {
 }
 
 #[test]
-fn every_point_is_the_point_of_something() {
+fn every_failpoint_is_used() {
     let listed = fs::read_to_string(root().join("crates/effect/src/lib.rs")).unwrap();
     let lines = listed.lines().filter(|line| !line.contains("cfg("));
     let names = lines.filter_map(|line| line.trim().split_once(" = \"").map(|(name, _)| name.to_owned()));
@@ -164,7 +164,7 @@ fn every_point_is_the_point_of_something() {
 
 /// The drivers are made in one place, and what that place hands on is what can be made to fail.
 #[test]
-fn drivers_are_handed_on_with_their_points() {
+fn drivers_are_wrapped_with_failpoints() {
     let lead = code(&root().join("crates/server/src/lead.rs"));
     for wrapped in ["failing::store(store)", "failing::runtimes(runtimes)", "failing::plane(plane)", "failing::gates("]
     {
@@ -173,7 +173,7 @@ fn drivers_are_handed_on_with_their_points() {
 }
 
 #[test]
-fn the_usual_build_has_no_points() {
+fn default_build_has_no_failpoints() {
     let program = gapless_harness::Gapless::new(Path::new("/nowhere"), Path::new("/"));
     assert_eq!(program.run(["failpoints"]).code, 2, "it is a command of the build for the crash matrix only");
 }

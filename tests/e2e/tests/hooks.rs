@@ -3,13 +3,13 @@
 
 use gapless_core::Phase;
 use gapless_core::deployment::{Cause, Outcome};
-use gapless_harness::{App, Gapless, Host, Load, Ran, Runtime, get, image, wait_for};
+use gapless_harness::{App, CommandResult, Gapless, Host, Load, Runtime, get, image, wait_for};
 use std::path::Path;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn said(ran: &Ran) -> String {
+fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
@@ -41,7 +41,7 @@ fn notes() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[test]
-fn hooks_and_migrations_are_done_once_each_at_their_points() {
+fn hooks_and_migrations_run_once_in_order() {
     let host = Host::start();
     let (_folder, path) = notes();
     let hook = |name: &str, at: &str| noting("hooks", &format!("at = \"{at}\""), name, &host, &path);
@@ -71,7 +71,7 @@ fn hooks_and_migrations_are_done_once_each_at_their_points() {
 }
 
 #[test]
-fn a_migration_with_a_way_back_is_undone_by_a_rollback() {
+fn rollback_undoes_migration_with_undo_command() {
     let host = Host::start();
     let (_folder, path) = notes();
     let table = noting("migrate", "when = \"before\"", "schema", &host, &path);
@@ -84,7 +84,7 @@ fn a_migration_with_a_way_back_is_undone_by_a_rollback() {
 }
 
 #[test]
-fn a_hook_that_fails_leaves_the_live_release_alone_and_says_its_last_lines() {
+fn failed_hook_keeps_live_release_and_shows_last_lines() {
     let host = Host::start();
     let (_folder, path) = notes();
     let tables = "[[hooks]]\nname = \"broken\"\nat = \"before-cutover\"\ncommand = [\"sh\", \"-c\", \"echo no such table; exit 3\"]\n"
@@ -102,7 +102,7 @@ fn a_hook_that_fails_leaves_the_live_release_alone_and_says_its_last_lines() {
 }
 
 #[test]
-fn b_a_migration_with_requests_held_fails_none_of_them() {
+fn migration_with_requests_on_hold_fails_none() {
     let host = Host::start();
     let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sleep\", \"2\"]\n";
     let gapless = second_release(&host, Runtime::Docker, tables);
@@ -117,7 +117,7 @@ fn b_a_migration_with_requests_held_fails_none_of_them() {
 }
 
 #[test]
-fn a_held_migration_that_fails_lets_the_requests_go_to_the_old_release() {
+fn failed_held_migration_releases_requests_to_old_release() {
     let host = Host::start();
     let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sh\", \"-c\", \"sleep 1; exit 1\"]\n";
     let gapless = second_release(&host, Runtime::Process, tables);
@@ -129,7 +129,7 @@ fn a_held_migration_that_fails_lets_the_requests_go_to_the_old_release() {
 }
 
 #[test]
-fn a_hook_that_ran_when_the_server_was_killed_is_not_begun_twice() {
+fn hook_is_not_rerun_after_server_kill() {
     let mut host = Host::start();
     let (_folder, path) = notes();
     let script = format!("echo begun >> {}; sleep 5", path.display());
@@ -146,7 +146,7 @@ fn a_hook_that_ran_when_the_server_was_killed_is_not_begun_twice() {
 }
 
 #[test]
-fn under_maintenance_users_see_the_page_and_nothing_stops() {
+fn maintenance_shows_page_and_stops_nothing() {
     let host = Host::start();
     let gapless = second_release(&host, Runtime::Process, "");
     std::fs::write(host.folder().join("shop/soon.html"), "<h1>Back at noon</h1>").unwrap();

@@ -59,7 +59,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 const CORE_NEVER: &[&str] = &["tokio", "hyper", "bollard", "rusqlite", "rand", "rustix", "tracing"];
 
 #[test]
-fn imports_go_one_way() {
+fn crates_depend_only_on_allowed_crates() {
     let output = Command::new(env!("CARGO")).args(["metadata", "--no-deps", "--format-version", "1"]).output().unwrap();
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
@@ -88,7 +88,7 @@ fn dependencies(package: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_core_is_pure() {
+fn core_pulls_in_no_impure_crate() {
     let names = dependencies("gapless-core");
     assert!(names.contains("serde"), "{names:?}");
     for never in CORE_NEVER {
@@ -97,7 +97,7 @@ fn the_core_is_pure() {
 }
 
 #[test]
-fn the_language_of_templates_is_pure() {
+fn gotemplate_pulls_in_no_impure_crate() {
     let names = dependencies("gapless-gotemplate");
     assert!(names.contains("thiserror"), "{names:?}");
     for never in CORE_NEVER {

@@ -10,7 +10,7 @@ fn view(gapless: &Gapless) -> ApplicationView {
 }
 
 #[test]
-fn an_application_lives_from_deploy_to_remove() {
+fn application_goes_from_deploy_to_remove() {
     let host = Host::start();
     let folder = App::new("life", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -50,7 +50,7 @@ fn an_application_lives_from_deploy_to_remove() {
 
 /// it was said as soon as it was recorded.
 #[test]
-fn stop_says_that_it_is_so_when_the_proxy_goes_by_it() {
+fn stop_returns_when_proxy_has_applied_it() {
     let host = Host::start();
     let gapless = host.gapless().within(&App::new("still", Runtime::Process).write(host.folder()));
     gapless.ok(["deploy", "--force"]);
@@ -69,7 +69,7 @@ fn stop_says_that_it_is_so_when_the_proxy_goes_by_it() {
 }
 
 #[test]
-fn a_live_instance_that_dies_is_started_again_and_routed() {
+fn dead_live_instance_is_restarted_and_routed() {
     for runtime in [Runtime::Process, Runtime::Docker] {
         let host = Host::start();
         // It dies after the observation, some seconds after it was healthy.
@@ -92,7 +92,7 @@ fn a_live_instance_that_dies_is_started_again_and_routed() {
 }
 
 #[test]
-fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
+fn abort_before_cutover_cancels_and_keeps_live_release() {
     let host = Host::start();
     let app = App::new("aborted", Runtime::Process);
     let folder = app.write(host.folder());
@@ -110,7 +110,7 @@ fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
 }
 
 #[test]
-fn a_rollback_while_observed_takes_the_release_back() {
+fn rollback_under_observation_reverts_the_release() {
     let host = Host::start();
     let app = App { deploy: "observe = \"30s\"\n".to_owned(), ..App::new("regret", Runtime::Process) };
     let folder = app.write(host.folder());
@@ -128,7 +128,7 @@ fn a_rollback_while_observed_takes_the_release_back() {
 }
 
 #[test]
-fn a_proxy_that_dies_is_started_again_with_its_routes_and_its_queue() {
+fn dead_proxy_is_restarted_with_routes_and_queue() {
     let host = Host::start();
     let folder = App::new("proxy-death", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -141,7 +141,7 @@ fn a_proxy_that_dies_is_started_again_with_its_routes_and_its_queue() {
 }
 
 #[test]
-fn the_proxy_serves_on_while_there_is_no_server() {
+fn proxy_serves_without_server() {
     let mut host = Host::start();
     let folder = App::new("alone", Runtime::Process).write(host.folder());
     host.gapless().within(&folder).ok(["deploy", "--force"]);
@@ -154,7 +154,7 @@ fn the_proxy_serves_on_while_there_is_no_server() {
 }
 
 #[test]
-fn a_client_that_is_interrupted_stops_only_following() {
+fn interrupted_client_only_stops_following() {
     let host = Host::start();
     let app = App { deploy: "observe = \"3s\"\n".to_owned(), ..App::new("interrupted", Runtime::Process) };
     let folder = app.write(host.folder());

@@ -14,8 +14,9 @@ const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORTS_LEFT: u16 = 30;
 const APPS: usize = 25;
 
+/// Failure mode A5.
 #[test]
-fn a5_when_ports_run_out_deployments_fail_and_what_is_live_goes_on() {
+fn deploys_fail_and_live_releases_serve_when_ports_run_out() {
     let _namespace = Namespace::entered("ports");
     let mut taken: Vec<TcpListener> = PORTS
         .skip(usize::from(PORTS_LEFT))
@@ -68,8 +69,9 @@ fn release_of(host: &Host, name: &str) -> Option<u64> {
     release.filter(|_| status == 200)
 }
 
+/// Failure mode B20.
 #[test]
-fn b20_when_ports_to_an_instance_run_out_the_rest_is_answered_and_it_recovers() {
+fn proxy_recovers_when_outgoing_ports_run_out() {
     let _namespace = Namespace::entered("outgoing");
     // That of the namespace that this thread is in.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40099").unwrap();
@@ -114,8 +116,9 @@ fn status(client: &mut TcpStream) -> u16 {
     text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
+/// Failure mode A21.
 #[test]
-fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
+fn proxy_recovers_when_limited_to_64_open_files() {
     let host = Host::start_by(&["prlimit", "--nofile=64:64"]);
     let gapless = host.gapless().within(&App::new("few-files", Runtime::Process).write(host.folder()));
     gapless.ok(["deploy"]);
@@ -144,8 +147,9 @@ fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
     assert_eq!(report.failed, 0, "{:?}", report.failures);
 }
 
+/// Failure mode A21.
 #[test]
-fn a21_a_server_without_open_files_takes_nothing_for_dead() {
+fn server_reports_no_instance_dead_when_out_of_files() {
     let host = Host::start();
     let app = App { deploy: "observe = \"6s\"\n".to_owned(), ..App::new("no-files", Runtime::Process) };
     let gapless = host.gapless().within(&app.write(host.folder()));

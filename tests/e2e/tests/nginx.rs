@@ -28,11 +28,11 @@ fn release(nginx: &Nginx, host: &str, headers: &str) -> Result<String, u16> {
     let (status, answer) = get(nginx.address(), "/", &format!("Host: {host}\r\n{headers}")).expect("nginx answers");
     let lines = answer.lines().map(str::to_ascii_lowercase);
     let release = lines.filter_map(|line| line.strip_prefix("x-release: ").map(str::to_owned)).next();
-    if status == 200 { Ok(release.expect("the release is told")) } else { Err(status) }
+    if status == 200 { Ok(release.expect("the answer names the release")) } else { Err(status) }
 }
 
 #[test]
-fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
+fn deploys_and_rollback_through_nginx_fail_no_request() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
@@ -56,7 +56,7 @@ fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
 }
 
 #[test]
-fn n2_a_mistake_of_one_application_does_not_block_another() {
+fn rejected_routes_block_no_other_application() {
     let (nginx, host) = host();
     written(&host, &app("good")).ok(["deploy"]);
     // A name that nginx's hash of names has no room for.
@@ -81,7 +81,7 @@ fn n2_a_mistake_of_one_application_does_not_block_another() {
 }
 
 #[test]
-fn n3_nginx_is_killed_and_started_again_and_deploys_go_on() {
+fn deploys_continue_after_nginx_restart() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
@@ -98,7 +98,7 @@ fn n3_nginx_is_killed_and_started_again_and_deploys_go_on() {
 }
 
 #[test]
-fn n4_somebody_elses_mistake_is_told_and_harms_nothing() {
+fn foreign_nginx_error_is_reported_and_harms_nothing() {
     let (nginx, host) = host();
     let quick = App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop") };
     let gapless = written(&host, &quick);
@@ -114,7 +114,7 @@ fn n4_somebody_elses_mistake_is_told_and_harms_nothing() {
 }
 
 #[test]
-fn n5_the_missing_include_line_is_told() {
+fn missing_include_line_is_reported() {
     let nginx = Nginx::prepared();
     nginx.configure(false, "");
     nginx.run();
@@ -128,12 +128,12 @@ fn n5_the_missing_include_line_is_told() {
         format!("{}{}", ran.stdout, ran.stderr).contains(&line).then_some(())
     });
     nginx.configure(true, "");
-    following.wait().expect("it ends by itself");
+    following.wait().expect("the process exits by itself");
     wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
 }
 
 #[test]
-fn n6_what_nginx_cannot_do_is_refused_with_the_reason() {
+fn unsupported_feature_is_refused_with_reason() {
     let (_nginx, host) = host();
     let tables = "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"10%\" }]\nby = \"sticky\"\n".to_owned();
     let ran = written(&host, &App { tables, ..app("shop") }).run(["deploy"]);
@@ -145,7 +145,7 @@ fn n6_what_nginx_cannot_do_is_refused_with_the_reason() {
 }
 
 #[test]
-fn n7_a_canary_gets_its_share_and_a_preview_its_token() {
+fn canary_gets_its_share_and_preview_needs_its_token() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);

@@ -38,7 +38,7 @@ fn deploys_again(gapless: &Gapless, address: SocketAddr) {
 }
 
 #[test]
-fn c1_deploys_and_a_rollback_fail_no_request() {
+fn deploys_and_rollback_fail_no_request() {
     let nginx = NginxContainer::start("c1", None);
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("shop", Runtime::Process));
@@ -55,7 +55,7 @@ fn c1_deploys_and_a_rollback_fail_no_request() {
 }
 
 #[test]
-fn c2_one_with_a_network_of_its_own_reaches_containers() {
+fn nginx_with_own_network_reaches_containers() {
     let docker = std::process::Command::new("docker").args(["network", "create", "gapless"]).output();
     // gapless would make it for the first instance: it may be there.
     docker.expect("docker can be run");
@@ -73,7 +73,7 @@ fn c2_one_with_a_network_of_its_own_reaches_containers() {
 }
 
 #[test]
-fn c3_a_container_that_ends_is_told_and_deploys_go_on_by_themselves() {
+fn ended_nginx_container_is_reported_and_deploys_resume() {
     let nginx = NginxContainer::prepared("c3", None);
     let host = Host::start_configured(&nginx.server_config());
     told(&host, &[&format!("there is no container {}", nginx.name())]);
@@ -103,7 +103,7 @@ fn c3_a_container_that_ends_is_told_and_deploys_go_on_by_themselves() {
 }
 
 #[test]
-fn c4_while_docker_is_away_nothing_is_harmed_and_it_is_told() {
+fn docker_outage_is_reported_and_harms_nothing() {
     let nginx = NginxContainer::start("c4", None);
     let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
     host.configure(&nginx.server_config());

@@ -24,12 +24,12 @@ fn release(nginx: &Nginx) -> Option<String> {
 }
 
 #[test]
-fn r1_a_websocket_outlives_the_cutover_until_the_drain_deadline() {
+fn websocket_survives_cutover_until_drain_deadline() {
     let nginx = Nginx::start();
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("observe = \"1s\"\ndrain_timeout = \"4s\"\nkeep_warm = \"0s\"\n"));
     gapless.ok(["deploy"]);
-    let mut socket = WebSocket::open(nginx.address(), "shop.test").expect("it is upgraded");
+    let mut socket = WebSocket::open(nginx.address(), "shop.test").expect("the connection is upgraded");
     assert_eq!(socket.release(), "1");
     assert!(socket.echoes());
     let mut following = gapless.spawn(["deploy", "--force"]);
@@ -48,7 +48,7 @@ fn r1_a_websocket_outlives_the_cutover_until_the_drain_deadline() {
 }
 
 #[test]
-fn r2_a_hundred_reloads_with_open_websockets_leave_no_more_generations_than_may_be() {
+fn hundred_reloads_with_websockets_keep_generations_bounded() {
     const GENERATIONS_MAX: usize = 2;
     const WORKERS: usize = 2;
     const RELOADS: usize = 100;
@@ -111,7 +111,7 @@ fn resident(pid: u32) -> Option<u64> {
 }
 
 #[test]
-fn r3_a_reload_that_changes_nothing_is_seen_and_the_live_release_stays() {
+fn reload_without_effect_is_detected_and_keeps_live_release() {
     let nginx = Nginx::start();
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("observe = \"1s\"\nshift_timeout = \"2s\"\n"));
@@ -152,7 +152,7 @@ fn r3_a_reload_that_changes_nothing_is_seen_and_the_live_release_stays() {
 }
 
 #[test]
-fn r4_a_program_that_is_not_there_is_told_and_nothing_is_touched() {
+fn missing_nginx_program_is_reported_and_changes_nothing() {
     let nginx = Nginx::start();
     let config = nginx.server_config();
     let mut host = Host::start_configured(&config);

@@ -37,7 +37,7 @@ fn header(nginx: &Nginx, host: &str, name: &str) -> Option<String> {
 }
 
 #[test]
-fn t1_the_example_of_the_documentation_deploys_without_a_failed_request() {
+fn documented_template_deploys_without_failed_request() {
     let nginx = Nginx::start();
     let host = host(&nginx, &example());
     let gapless = written(&host, &app("shop"));
@@ -58,7 +58,7 @@ fn t1_the_example_of_the_documentation_deploys_without_a_failed_request() {
 }
 
 #[test]
-fn t2_one_applications_failing_template_blocks_nobody_else() {
+fn failing_template_blocks_no_other_application() {
     let nginx = Nginx::start();
     let mut host = host(&nginx, &example());
     let (good, bad) = (written(&host, &app("good")), written(&host, &app("bad")));

@@ -4,7 +4,7 @@ use ignition_config::Config;
 use std::path::Path;
 
 #[test]
-fn the_ignition_files_are_what_ignition_reads_and_enable_only_units_that_can_be() {
+fn ignition_files_are_valid_and_enable_installable_units() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/vm");
     for name in ["flatcar.ign", "fedora-coreos.ign"] {
         let text = std::fs::read(folder.join(name)).unwrap();

@@ -3,8 +3,9 @@
 
 use gapless_scenarios::power::{self, Lie, Settings, Syncs};
 
+/// Failure mode A14.
 #[test]
-fn a14_whenever_the_power_goes_what_was_acknowledged_is_there() {
+fn acknowledged_changes_survive_power_loss() {
     let mut recording = power::record(1, Syncs::Well);
     let counts = recording.counts();
     assert!(counts.writes > 100 && counts.syncs > 100 && counts.acknowledged >= 8, "{counts:?}");
@@ -24,8 +25,10 @@ fn a14_whenever_the_power_goes_what_was_acknowledged_is_there() {
 }
 
 /// After a sync that failed the system takes what it could not write for written; then the power goes.
+///
+/// Failure mode A15.
 #[test]
-fn a15_what_a_failed_sync_lost_is_not_missed_when_the_power_goes() {
+fn failed_sync_loses_nothing_when_power_is_cut() {
     let recording = power::record(1, Syncs::FailAtTimes);
     let outcome = power::cut(&recording, Settings { images: 120, seed: 15, lie: None });
     assert_eq!(outcome.images, 120);

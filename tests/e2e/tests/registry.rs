@@ -21,7 +21,7 @@ fn live(gapless: &Gapless) -> String {
 }
 
 #[test]
-fn after_each_deploy_etcdctl_shows_the_facts() {
+fn etcdctl_shows_facts_after_each_deploy() {
     let etcd = Etcd::start();
     etcd.ctl(&["put", "/facts/other", "another program's"]);
     let host = Host::start_configured(&on(&etcd));
@@ -59,7 +59,7 @@ fn after_each_deploy_etcdctl_shows_the_facts() {
 }
 
 #[test]
-fn with_the_embedded_store_kv_shows_the_same_and_tells_of_changes() {
+fn kv_shows_and_watches_facts_in_embedded_store() {
     let host = Host::start();
     let folder = App::new("local", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -87,7 +87,7 @@ fn with_the_embedded_store_kv_shows_the_same_and_tells_of_changes() {
 }
 
 #[test]
-fn everything_moves_from_sqlite_to_etcd_and_back_and_goes_on() {
+fn state_moves_from_sqlite_to_etcd_and_back() {
     let etcd = Etcd::start();
     let mut host = Host::start();
     let folder = App::new("moved", Runtime::Process).write(host.folder());

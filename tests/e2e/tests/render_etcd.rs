@@ -10,7 +10,7 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
-fn confds_own_example_is_rendered_once() {
+fn confd_example_renders_once() {
     let etcd = Etcd::start();
     etcd.put(&[
         ("/nginx/domain", "example.com"),
@@ -34,7 +34,7 @@ fn confds_own_example_is_rendered_once() {
 }
 
 #[test]
-fn more_keys_than_a_transaction_takes_and_more_bytes_than_usual_are_read() {
+fn many_keys_and_large_values_are_read() {
     let etcd = Etcd::start();
     let names: Vec<String> = (0..300).map(|number| format!("/many/{number:03}")).collect();
     // Six MiB together.
@@ -51,7 +51,7 @@ fn more_keys_than_a_transaction_takes_and_more_bytes_than_usual_are_read() {
 }
 
 #[test]
-fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
+fn watch_renders_only_changes_and_survives_etcd_restart() {
     let mut etcd = Etcd::start();
     etcd.put(&[("/a/x", "1"), ("/b/x", "1")]);
     let confd = Confd::default();
@@ -60,7 +60,7 @@ fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
         confd.resource(name, &[&format!("/{name}")], &format!("reload_cmd = \"echo {name} >>reloads\""));
     }
     let reloads = || std::fs::read_to_string(confd.path("reloads")).unwrap_or_default();
-    let mut running = confd.begin(&["-watch", "-node", &etcd.node()]);
+    let mut running = confd.spawn(&["-watch", "-node", &etcd.node()]);
     running.wait_for_line("has been updated", DEADLINE);
     running.wait_for_line("has been updated", DEADLINE);
     wait_for("both are reloaded", DEADLINE, || (reloads().len() == 4).then_some(()));
@@ -77,7 +77,7 @@ fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
     etcd.kill();
     running.wait_for_line("the watch begins anew", DEADLINE);
     assert_eq!(confd.written("a").unwrap(), "/a/y=2 ");
-    etcd.start_again();
+    etcd.restart();
     etcd.put(&[("/b/x", "3")]);
     wait_for("b is written", DEADLINE, || (confd.written("b")? == "/b/x=3 ").then_some(()));
     etcd.put(&[("/b/x", "4")]);
@@ -86,7 +86,7 @@ fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
 }
 
 #[test]
-fn an_etcd_that_is_not_there_is_told() {
+fn unreachable_etcd_is_reported() {
     let confd = Confd::default();
     confd.template("one", "x");
     confd.resource("one", &["/a"], "");
@@ -98,7 +98,7 @@ fn an_etcd_that_is_not_there_is_told() {
 }
 
 #[test]
-fn one_member_that_answers_is_enough() {
+fn render_succeeds_when_one_etcd_member_answers() {
     let etcd = Etcd::start();
     let confd = Confd::default();
     confd.template("one", "x");
@@ -110,7 +110,7 @@ fn one_member_that_answers_is_enough() {
 }
 
 #[test]
-fn values_that_are_not_text_are_told() {
+fn non_text_values_are_reported() {
     let etcd = Etcd::start();
     let (tokio, mut client) = etcd.client(None);
     tokio.block_on(client.put("/a/binary", [0xff, 0xfe], None)).unwrap();
@@ -122,7 +122,7 @@ fn values_that_are_not_text_are_told() {
 }
 
 #[test]
-fn users_see_what_they_may() {
+fn etcd_users_read_only_permitted_keys() {
     let etcd = Etcd::start();
     etcd.put(&[("/a/x", "1"), ("/b/x", "2")]);
     let (tokio, mut client) = etcd.client(None);
@@ -157,7 +157,7 @@ fn users_see_what_they_may() {
 
     // A watch too, of what may be seen.
     std::fs::remove_file(confd.path("conf.d/b.toml")).unwrap();
-    let mut running = confd.begin(&[&["-watch", "-log-level", "debug"], &as_reader[..]].concat());
+    let mut running = confd.spawn(&[&["-watch", "-log-level", "debug"], &as_reader[..]].concat());
     running.wait_for_line("is up to date", DEADLINE);
     let root = ConnectOptions::new().with_user("root", "rootpass");
     let (tokio, mut client) = etcd.client(Some(root));
@@ -167,7 +167,7 @@ fn users_see_what_they_may() {
 }
 
 #[test]
-fn certificates_are_shown_and_checked() {
+fn etcd_certificates_are_presented_and_verified() {
     let confd = Confd::default();
     let write = |name: &str, text: String| {
         confd.write(name, &text);

@@ -4,14 +4,14 @@ use gapless_api::ApplicationView;
 use gapless_core::deployment::{Cause, Outcome};
 use gapless_core::{Deployment, Phase, Release};
 use gapless_harness::programs::example_program;
-use gapless_harness::{App, Gapless, Host, Ran, Runtime, get, image, wait_for};
+use gapless_harness::{App, CommandResult, Gapless, Host, Runtime, get, image, wait_for};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn said(ran: &Ran) -> String {
+fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
@@ -40,7 +40,7 @@ fn release_of(host: &Host, headers: &str) -> String {
 }
 
 #[test]
-fn gates_of_every_kind_test_the_new_release_before_anybody_sees_it() {
+fn gates_test_release_before_users_see_it() {
     let host = Host::start();
     let (_folder, program) = check();
     let tables = format!(
@@ -97,7 +97,7 @@ fn gates_of_every_kind_test_the_new_release_before_anybody_sees_it() {
 }
 
 #[test]
-fn a_gate_that_fails_ends_the_deployment_and_the_live_release_never_noticed() {
+fn failed_gate_ends_deployment_and_keeps_live_release() {
     let host = Host::start();
     let tables = "[[gates]]\nname = \"answers\"\nretries = 1\n[[gates.requests]]\npath = \"/up\"\nstatus = 204\n";
     let gapless = second_release(&host, Runtime::Process, tables);
@@ -116,7 +116,7 @@ fn a_gate_that_fails_ends_the_deployment_and_the_live_release_never_noticed() {
 }
 
 #[test]
-fn a_command_runs_in_a_clean_environment_as_nobody_and_is_ended_with_its_children() {
+fn gate_command_runs_as_nobody_and_ends_with_its_children() {
     let host = Host::start();
     let tables = "[[gates]]\nname = \"who\"\ncommand = [\"id\"]\n\
                   [[gates]]\nname = \"what\"\ncommand = [\"env\"]\n\
@@ -137,7 +137,7 @@ fn a_command_runs_in_a_clean_environment_as_nobody_and_is_ended_with_its_childre
 }
 
 #[test]
-fn while_it_waits_for_approval_only_the_token_leads_to_it() {
+fn only_preview_token_reaches_release_awaiting_approval() {
     let host = Host::start();
     let gapless = second_release(&host, Runtime::Process, "[approval]\npeople = 1\nexpires = \"1h\"\n");
     let ran = gapless.run(["deploy", "--wait", "100ms"]);
@@ -161,7 +161,7 @@ fn while_it_waits_for_approval_only_the_token_leads_to_it() {
 }
 
 #[test]
-fn a_deployment_can_be_refused_and_nobody_approves_their_own_where_others_must() {
+fn deployment_can_be_rejected_and_own_approval_is_excluded() {
     let host = Host::start();
     let gapless = second_release(&host, Runtime::Process, "[approval]\nby_others = true\n");
     assert_eq!(gapless.run(["approve"]).code, 1, "nothing waits");
@@ -176,7 +176,7 @@ fn a_deployment_can_be_refused_and_nobody_approves_their_own_where_others_must()
 }
 
 #[test]
-fn the_very_same_thing_goes_from_environment_to_environment() {
+fn promotion_deploys_the_identical_artifact() {
     let host = Host::start();
     let tables = "[environments.test]\nhosts = [\"test.shop\"]\n[environments.test.env]\nCOLOUR = \"test\"\n\
                   [environments.production]\nhosts = [\"shop\"]\nrequires = [\"test\"]\n";
@@ -210,7 +210,7 @@ fn the_very_same_thing_goes_from_environment_to_environment() {
 }
 
 #[test]
-fn what_succeeds_in_one_environment_goes_on_to_the_next_by_itself() {
+fn successful_deploy_is_promoted_automatically() {
     let mut host = Host::start();
     let tables = "[environments.test]\nhosts = [\"test.shop\"]\n\
                   [environments.staging]\nhosts = [\"staging.shop\"]\nrequires = [\"test\"]\npromote = \"auto\"\n\
@@ -238,7 +238,7 @@ fn what_succeeds_in_one_environment_goes_on_to_the_next_by_itself() {
 }
 
 #[test]
-fn a_plan_says_what_would_change_and_never_a_secret() {
+fn plan_shows_changes_without_secrets() {
     let host = Host::start();
     let app = App { top: "# 1\n".to_owned(), ..App::new("shop", Runtime::Process) };
     let gapless = host.gapless().within(&app.write(host.folder()));

@@ -34,7 +34,7 @@ fn who(host: &Host, path: &str) -> Option<(String, u64)> {
 }
 
 #[test]
-fn all_services_change_over_at_once_and_no_request_is_lost() {
+fn all_services_cut_over_at_once_without_lost_requests() {
     for runtime in [Runtime::Process, Runtime::Docker] {
         let host = Host::start();
         let gapless = host.gapless().within(&three(runtime).write(host.folder()));
@@ -89,7 +89,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
 }
 
 #[test]
-fn a_worker_that_exits_takes_all_services_back_or_never_lets_them_live() {
+fn deploy_fails_or_reverts_when_worker_exits() {
     let host = Host::start();
     let app = three(Runtime::Process);
     let gapless = host.gapless().within(&app.write(host.folder()));

@@ -20,7 +20,7 @@ fn view(gapless: &Gapless) -> ApplicationView {
 }
 
 #[test]
-fn a_server_on_etcd_deploys_and_goes_on_after_kill_9() {
+fn server_on_etcd_resumes_after_kill() {
     let etcd = Etcd::start();
     let mut host = Host::start_configured(&on(&etcd));
     let app = App::new("stored", Runtime::Process);
@@ -44,7 +44,7 @@ fn a_server_on_etcd_deploys_and_goes_on_after_kill_9() {
 }
 
 #[test]
-fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
+fn etcd_kill_during_deployment_loses_nothing() {
     let mut etcd = Etcd::start();
     let host = Host::start_configured(&on(&etcd));
     let app = App::new("broken-off", Runtime::Process);
@@ -68,7 +68,7 @@ fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(gapless.run(["doctor"]).stderr.contains("etcd at"));
-    etcd.start_again();
+    etcd.restart();
     wait_for("the deployment ends well", SOON, || {
         let ran = gapless.run(["history"]);
         assert!(!ran.stdout.contains("failed"), "{}", ran.stdout);
@@ -78,7 +78,7 @@ fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
 }
 
 #[test]
-fn a_change_whose_maker_is_gone_is_acted_on_at_once() {
+fn change_is_applied_at_once_when_its_client_is_gone() {
     let etcd = Etcd::start();
     let host = Host::start_configured(&on(&etcd));
     let folder = App::new("orphaned", Runtime::Process).write(host.folder());
@@ -97,7 +97,7 @@ fn a_change_whose_maker_is_gone_is_acted_on_at_once() {
 }
 
 #[test]
-fn a_server_that_starts_while_etcd_is_away_serves_on_and_waits() {
+fn server_waits_for_etcd_at_start_while_proxy_serves() {
     let mut etcd = Etcd::start();
     let mut host = Host::start_configured(&on(&etcd));
     let folder = App::new("patient", Runtime::Process).write(host.folder());
@@ -112,13 +112,13 @@ fn a_server_that_starts_while_etcd_is_away_serves_on_and_waits() {
     });
     let said = gapless.run(["status"]).stderr;
     assert!(said.contains("connection was refused"), "{said}");
-    etcd.start_again();
+    etcd.restart();
     wait_for("it leads", SOON, || (gapless.run(["status"]).code == 0).then_some(()));
     gapless.ok(["deploy", "--force"]);
 }
 
 #[test]
-fn an_etcd_that_refuses_is_told_at_once() {
+fn refusing_etcd_is_reported_at_once() {
     let etcd = Etcd::start();
     let mut host = Host::prepared(([127, 0, 0, 1], 0).into());
     std::fs::write(host.folder().join("password"), "secret\n").unwrap();

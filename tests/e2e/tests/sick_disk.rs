@@ -3,7 +3,7 @@
 
 use gapless_core::{Deployment, Phase};
 use gapless_harness::deps::disk::{self, FailingSyscalls};
-use gapless_harness::{App, Host, Ran, Runtime, free_port, wait_for};
+use gapless_harness::{App, CommandResult, Host, Runtime, free_port, wait_for};
 use gapless_harness::{ExcusingLoad, TestHost};
 use std::fs;
 use std::net::SocketAddr;
@@ -73,23 +73,25 @@ fn test_host(host: Option<Host>) -> TestHost {
     test_host
 }
 
+/// Failure mode A15.
 #[test]
-fn a15_while_syncs_fail_nothing_is_acknowledged_and_everything_is_answered() {
+fn nothing_is_acknowledged_while_syncs_fail() {
     let mut test_host = test_host(None);
     let server = test_host.host.server_pid();
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
-    let failing = FailingSyscalls::begin(&pids(&test_host), "fsync,fdatasync", "EIO");
+    let failing = FailingSyscalls::start(&pids(&test_host), "fsync,fdatasync", "EIO");
     is_refused(&mut test_host, &["input/output error", "dmesg"]);
     assert!(failing.count() >= 4, "{} calls failed", failing.count());
     drop(failing);
     recovers(&mut test_host, Some(load), server);
 }
 
+/// Failure mode A15.
 #[test]
-fn a15_what_was_refused_is_not_done_after_a_restart() {
+fn refused_change_is_absent_after_restart() {
     let mut test_host = test_host(None);
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
-    let failing = FailingSyscalls::begin(&pids(&test_host), "fsync,fdatasync", "EIO");
+    let failing = FailingSyscalls::start(&pids(&test_host), "fsync,fdatasync", "EIO");
     let before = history(&test_host);
     test_host.build();
     assert_ne!(test_host.gapless.run(["deploy", "--force"]).code, 0);
@@ -101,8 +103,10 @@ fn a15_what_was_refused_is_not_done_after_a_restart() {
 }
 
 /// Writes, syncs and new lengths: what a deployment that is under way meets when the disk fails it comes over.
+///
+/// Failure mode A15.
 #[test]
-fn a15_a_deployment_that_is_under_way_waits_for_the_disk_and_comes_to_its_end() {
+fn running_deployment_waits_for_failing_disk_and_finishes() {
     let mut test_host = test_host(None);
     let server = test_host.host.server_pid();
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
@@ -111,7 +115,7 @@ fn a15_a_deployment_that_is_under_way_waits_for_the_disk_and_comes_to_its_end() 
     wait_for("it is observed", DEADLINE, || {
         history(&test_host).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
     });
-    let failing = FailingSyscalls::begin(&pids(&test_host), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
+    let failing = FailingSyscalls::start(&pids(&test_host), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
     let says = |text: &str| test_host.host.log().contains(text).then_some(());
     wait_for("it says so", DEADLINE, || says("cannot go on until the state can be used"));
     drop(failing);
@@ -127,14 +131,15 @@ fn small_host(folder: &Path, mount: &[&str]) -> Host {
     host
 }
 
+/// Failure mode A16.
 #[test]
-fn a16_a_full_disk_is_said_and_passes() {
-    disk::in_namespace("on_a_full_disk");
+fn full_disk_is_reported_and_recovers() {
+    disk::in_namespace("namespaced_full_disk");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
-fn on_a_full_disk() {
+fn namespaced_full_disk() {
     let folder = disk::namespace_folder().expect("another test runs this one");
     let mut test_host = test_host(Some(small_host(&folder, &["-t", "tmpfs", "-o", "size=1g", "tmpfs"])));
     let server = test_host.host.server_pid();
@@ -146,26 +151,30 @@ fn on_a_full_disk() {
     let full = wait_for("it is full", DEADLINE, || {
         let ran = test_host.gapless.run(["maintenance", "off"]);
         let deploy = test_host.gapless.run(["deploy", "--force"]);
-        [ran, deploy].into_iter().find(|ran| ran.stderr.contains("the disk is full")).map(|ran: Ran| ran.stderr)
+        [ran, deploy]
+            .into_iter()
+            .find(|ran| ran.stderr.contains("the disk is full"))
+            .map(|ran: CommandResult| ran.stderr)
     });
     assert!(full.contains("free some space"), "{full}");
-    fs::remove_file(&ballast).expect("it can be removed");
+    fs::remove_file(&ballast).expect("the file can be removed");
     wait_for("nothing is under way", DEADLINE, || history(&test_host).iter().all(|it| it.phase.is_end()).then_some(()));
     recovers(&mut test_host, Some(load), server);
     test_host.host.end();
 }
 
+/// Failure mode A16.
 #[test]
-fn a16_a_disk_that_becomes_read_only_is_said_and_passes() {
-    disk::in_namespace("on_a_disk_that_becomes_read_only");
+fn read_only_disk_is_reported_and_recovers() {
+    disk::in_namespace("namespaced_read_only_disk");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
-fn on_a_disk_that_becomes_read_only() {
+fn namespaced_read_only_disk() {
     let folder = disk::namespace_folder().expect("another test runs this one");
     let image = folder.join("disk");
-    fs::File::create(&image).and_then(|file| file.set_len(1 << 30)).expect("a file can be made");
+    fs::File::create(&image).and_then(|file| file.set_len(1 << 30)).expect("the file can be created");
     run("mkfs.ext4", &["-q", &text(&image)]);
     let device = run("losetup", &["--find", "--show", &text(&image)]).trim().to_owned();
     let mount = ["-o", "errors=remount-ro", &device];
@@ -194,19 +203,20 @@ fn on_a_disk_that_becomes_read_only() {
     test_host.host.end();
 }
 
+/// Failure mode A15.
 #[test]
-fn a15_a_device_that_cannot_write_its_blocks_is_said_and_passes() {
-    disk::in_namespace("on_a_device_that_cannot_write_its_blocks");
+fn failing_block_device_is_reported_and_recovers() {
+    disk::in_namespace("namespaced_failing_block_device");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
-fn on_a_device_that_cannot_write_its_blocks() {
+fn namespaced_failing_block_device() {
     let folder = disk::namespace_folder().expect("another test runs this one");
     let backing = folder.join("backing");
     disk::mount(&["-t", "tmpfs", "-o", "size=400m", "tmpfs"], &backing);
     let image = backing.join("disk");
-    fs::File::create(&image).and_then(|file| file.set_len(384 << 20)).expect("a file can be made");
+    fs::File::create(&image).and_then(|file| file.set_len(384 << 20)).expect("the file can be created");
     run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", &text(&image)]);
     run("fallocate", &["--length", "384MiB", &text(&image)]);
     let mut test_host = test_host(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
@@ -223,7 +233,7 @@ fn on_a_device_that_cannot_write_its_blocks() {
     });
     assert!(refused.contains("input/output error"), "{refused}");
     is_refused(&mut test_host, &["input/output error", "dmesg"]);
-    fs::remove_file(&ballast).expect("it can be removed");
+    fs::remove_file(&ballast).expect("the file can be removed");
     recovers(&mut test_host, Some(load), server);
     test_host.host.end();
 }
@@ -240,8 +250,10 @@ fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 /// A damaged state is refused and left alone; what is restored in its stead is gone by, though the proxy knew better.
+///
+/// Failure mode A17.
 #[test]
-fn a17_a_damaged_state_is_refused_and_a_backup_takes_its_place() {
+fn damaged_state_is_refused_and_restored_from_backup() {
     let mut test_host = test_host(None);
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
     let (state, export) = (test_host.host.folder().join("state"), test_host.host.folder().join("export"));
@@ -258,7 +270,7 @@ fn a17_a_damaged_state_is_refused_and_a_backup_takes_its_place() {
     let code = wait_for("it refuses", DEADLINE, || test_host.host.server_ended());
     let log = test_host.host.log();
     assert!(code != 0 && log.contains("damaged") && log.contains("copy a backup to its place"), "{code}: {log}");
-    assert_eq!(fs::read(&file).expect("it is there"), damaged, "it is left as it was");
+    assert_eq!(fs::read(&file).expect("the file exists"), damaged, "the damaged file is unchanged");
 
     for ending in ["", "-wal", "-shm"] {
         let _ = fs::rename(state.join(format!("state.db{ending}")), state.join(format!("damaged{ending}")));
@@ -274,24 +286,26 @@ fn a17_a_damaged_state_is_refused_and_a_backup_takes_its_place() {
 
 /// Changes a byte after a text, wherever that is in the file: what the file is now.
 fn flip(file: &PathBuf, after: &str) -> Vec<u8> {
-    let mut bytes = fs::read(file).expect("it can be read");
+    let mut bytes = fs::read(file).expect("the file can be read");
     let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(after.as_bytes())).collect();
     assert!(!found.is_empty(), "there is no {after:?} in {}", file.display());
     found.iter().for_each(|at| bytes[at + after.len()] ^= 1);
-    fs::write(file, &bytes).expect("it can be written");
+    fs::write(file, &bytes).expect("the file can be written");
     bytes
 }
 
 /// Both ends at once: no server, and a proxy whose table is damaged.
+///
+/// Failure mode A17.
 #[test]
-fn a17_a_damaged_table_is_put_aside_and_told_anew() {
+fn damaged_table_is_set_aside_and_sent_again() {
     let mut test_host = test_host(None);
     let table = test_host.host.folder().join("state/routes.json");
     test_host.host.kill_server();
     test_host.host.kill_proxy_of_killed_server();
     flip(&table, "\"version\":");
-    let bytes = fs::read(&table).expect("it is there");
-    fs::write(&table, &bytes[..bytes.len() - 7]).expect("it can be written");
+    let bytes = fs::read(&table).expect("the table exists");
+    fs::write(&table, &bytes[..bytes.len() - 7]).expect("the file can be written");
     test_host.host.start_server();
     assert_eq!(test_host.settle(), Vec::<String>::new());
     assert!(table.with_file_name("routes.json.corrupt").exists());
@@ -301,8 +315,10 @@ fn a17_a_damaged_table_is_put_aside_and_told_anew() {
 
 /// SQLite takes a log that is damaged for one that ends there: what came after is gone. What runs then, and what the proxy
 /// routes by, is of a later time than the records.
+///
+/// Failure mode A17.
 #[test]
-fn a17_whatever_a_damaged_log_has_lost_all_becomes_right() {
+fn state_recovers_from_damaged_database_log() {
     let mut test_host = test_host(None);
     test_host.gapless.ok(["rollback"]);
     assert_eq!(test_host.settle(), Vec::<String>::new());
@@ -311,7 +327,7 @@ fn a17_whatever_a_damaged_log_has_lost_all_becomes_right() {
     let mut bytes = fs::read(&log).expect("there is a log");
     let at = bytes.len() * 2 / 3;
     bytes[at] ^= 1;
-    fs::write(&log, &bytes).expect("it can be written");
+    fs::write(&log, &bytes).expect("the file can be written");
     assert_eq!(test_host.settle(), Vec::<String>::new());
     recovers(&mut test_host, None, None);
 }

@@ -23,28 +23,33 @@ fn meets(calls: &str, faults: &[&str]) {
     assert!(outcome.cases == count && outcome.faults >= count, "{outcome:#?}");
 }
 
+/// Failure mode A11.
 #[test]
-fn a11_an_engine_that_is_killed_takes_no_deployment_back() {
+fn killed_engine_reverts_no_deployment() {
     happens(&[Episode::Killed, Episode::KilledWhile("observing")]);
 }
 
+/// Failure mode A12.
 #[test]
-fn a12_an_engine_that_hangs_loses_no_request() {
+fn hanging_engine_loses_no_request() {
     meets("GET /containers/json", &["hang"]);
 }
 
+/// Failure mode A13.
 #[test]
-fn a13_an_engine_that_lies_is_not_believed() {
+fn wrong_engine_answers_stop_no_instance() {
     meets("GET /containers/*/json", &["404+", "half"]);
 }
 
+/// Failure mode B15.
 #[test]
-fn b15_no_stranger_gets_the_address_of_an_instance() {
+fn instance_address_goes_to_no_foreign_container() {
     let outcome = happens(&[Episode::KilledWithoutServer, Episode::AddressWantedWithoutServer]);
     assert_eq!(outcome.moved, 0, "{outcome:#?}");
 }
 
+/// Failure modes B19 and C4.
 #[test]
-fn b19_c4_without_a_firewall_and_on_a_full_disk_the_old_release_serves_and_the_next_deployment_succeeds() {
+fn next_deploy_succeeds_after_firewall_flush_and_full_disk() {
     happens(&[Episode::Flushed, Episode::Full]);
 }

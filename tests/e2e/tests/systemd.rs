@@ -26,7 +26,7 @@ fn exposure(host: &SystemdHost, unit: &str) -> f64 {
 }
 
 #[test]
-fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
+fn installed_gapless_loses_no_request_over_its_restarts() {
     let host = SystemdHost::start("install");
     let said = host.gapless(&["install", "--dry-run"]);
     assert!(said.contains("would write /etc/systemd/system/gapless-proxy.socket"), "{said}");
@@ -132,7 +132,7 @@ fn upgrades(host: &SystemdHost) {
 }
 
 #[test]
-fn a_unit_file_of_somebody_else_is_left_alone() {
+fn foreign_unit_file_is_left_alone() {
     let host = SystemdHost::start("taken");
     let own = "[Service]\nExecStart=/bin/true\n";
     std::fs::write(host.folder().join("own"), own).unwrap();
@@ -161,7 +161,7 @@ fn a_unit_file_of_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn the_systemd_runtime_conforms() {
+fn systemd_runtime_passes_conformance() {
     let host = SystemdHost::start("conformance");
     let said = host.ok(&["/opt/gapless/examples/systemd_conformance", "/opt/gapless/examples/probe"]);
     assert!(said.contains("it conforms"), "{said}");
@@ -176,7 +176,7 @@ fn instances(host: &SystemdHost) -> Vec<(String, String)> {
 }
 
 #[test]
-fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does_not() {
+fn only_live_slot_returns_after_reboot_without_server() {
     let host = SystemdHost::start("reboot");
     host.gapless(&["install"]);
     let limits = "[resources]\nmemory = \"256m\"\ncpus = 0.5\n";

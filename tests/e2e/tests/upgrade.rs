@@ -12,7 +12,7 @@ fn proxy_of(info: &ServerInfo) -> u32 {
 }
 
 #[test]
-fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost() {
+fn upgrade_during_deployments_loses_no_request() {
     let mut host = Host::start();
     let app = App::new("upgraded", Runtime::Process);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -44,7 +44,7 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
 }
 
 #[test]
-fn logs_are_followed_through_it_and_every_line_is_shown_once() {
+fn followed_logs_survive_upgrade_with_each_line_once() {
     let host = Host::start();
     let gapless = host.gapless().within(&App::new("followed", Runtime::Process).write(host.folder()));
     gapless.ok(["deploy"]);
@@ -64,7 +64,7 @@ fn logs_are_followed_through_it_and_every_line_is_shown_once() {
 }
 
 #[test]
-fn whoever_asks_while_the_server_begins_anew_is_answered() {
+fn requests_during_server_restart_are_answered() {
     let host = Host::start();
     let gapless = host.gapless();
     let is_over = AtomicBool::new(false);

@@ -4,7 +4,7 @@ use crate::programs::example_program;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// What runs it.
+/// The runtime of the application.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
     /// A container.
@@ -13,29 +13,29 @@ pub enum Runtime {
     Process,
 }
 
-/// The example application as a test wants it: writes its `gapless.toml`.
+/// A configuration of the example application, which writes its `gapless.toml`.
 #[derive(Debug, Clone)]
 pub struct App {
     /// Its name.
     pub name: String,
-    /// What runs it.
+    /// The runtime.
     pub runtime: Runtime,
-    /// How many replicas.
+    /// The number of replicas.
     pub replicas: u16,
-    /// Its hosts; none means all.
+    /// Its hosts; empty means all hosts.
     pub hosts: Vec<String>,
-    /// How it misbehaves, as the example application reads it.
+    /// Its misbehaviour: the value of `MISBEHAVE` of the example application.
     pub misbehave: Option<String>,
-    /// Further lines of the file's top level.
+    /// Further lines at the top level of the file.
     pub top: String,
-    /// Further lines of `[deploy]`, after the short windows that tests need.
+    /// Further lines of `[deploy]`; by default a short observation.
     pub deploy: String,
-    /// Further lines at the end: tables.
+    /// Further tables at the end of the file.
     pub tables: String,
 }
 
 impl App {
-    /// A well-behaved one.
+    /// A well-behaved application.
     #[must_use]
     pub fn new(name: &str, runtime: Runtime) -> Self {
         App {
@@ -50,7 +50,7 @@ impl App {
         }
     }
 
-    /// The same, misbehaving.
+    /// The same application, misbehaving.
     #[must_use]
     pub fn misbehaving(&self, how: &str) -> Self {
         App { misbehave: Some(how.to_owned()), ..self.clone() }
@@ -90,16 +90,16 @@ impl App {
         text
     }
 
-    /// Writes its `gapless.toml` into a folder below `folder`, and returns that.
+    /// Writes its `gapless.toml` into a folder below `folder`, and returns that folder.
     pub fn write(&self, folder: &Path) -> PathBuf {
         let folder = folder.join(&self.name);
-        std::fs::create_dir_all(folder.join("data")).expect("a folder can be made");
-        std::fs::write(folder.join("gapless.toml"), self.config(&folder)).expect("a file can be written");
+        std::fs::create_dir_all(folder.join("data")).expect("the folder can be created");
+        std::fs::write(folder.join("gapless.toml"), self.config(&folder)).expect("the file can be written");
         folder
     }
 }
 
-/// The example application's image, built by `./scripts/test` and `./scripts/demo`.
+/// The image of the example application, built by `./scripts/test` and `./scripts/demo`.
 #[must_use]
 pub fn image() -> String {
     std::env::var("BDD_ASSISTANT_IMAGE").unwrap_or_else(|_| "bdd-assistant:latest".to_owned())

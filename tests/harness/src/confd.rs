@@ -1,14 +1,13 @@
-//! `gapless render` under test: a folder of confd's with its resources and templates, and the cases of its documented
-//! functions.
+//! `gapless render` under test: a folder of confd with resources and templates.
 
-use crate::cli::{Gapless, Ran};
+use crate::cli::{CommandResult, Gapless};
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// A folder of confd's, gone when this is.
+/// A confd folder, removed when this is dropped.
 #[derive(Debug)]
 pub struct Confd {
     folder: tempfile::TempDir,
@@ -16,9 +15,9 @@ pub struct Confd {
 
 impl Default for Confd {
     fn default() -> Self {
-        let folder = tempfile::Builder::new().prefix("gapless-render").tempdir().expect("a folder can be made");
+        let folder = tempfile::Builder::new().prefix("gapless-render").tempdir().expect("the folder can be created");
         for name in ["conf.d", "templates", "out"] {
-            std::fs::create_dir(folder.path().join(name)).expect("a folder can be made");
+            std::fs::create_dir(folder.path().join(name)).expect("the folder can be created");
         }
         Confd { folder }
     }
@@ -31,19 +30,19 @@ impl Confd {
         self.folder.path().join(name)
     }
 
-    /// Where the resource of that name puts its file.
+    /// The destination file of the resource with this name.
     #[must_use]
     pub fn dest(&self, name: &str) -> PathBuf {
         self.path("out").join(name)
     }
 
-    /// What the resource's file says; nothing if it is not there.
+    /// The content of the destination file, if there is one.
     #[must_use]
     pub fn written(&self, name: &str) -> Option<String> {
         std::fs::read_to_string(self.dest(name)).ok()
     }
 
-    /// Writes a resource of that name, with a template of that name, and whatever else is to be in it.
+    /// Writes a resource and names its template the same; `more` has further lines of the resource.
     pub fn resource(&self, name: &str, keys: &[&str], more: &str) {
         let dest = self.dest(name);
         let text = format!("[template]\nsrc = \"{name}.tmpl\"\ndest = {dest:?}\nkeys = {keys:?}\n{more}\n");
@@ -55,10 +54,10 @@ impl Confd {
         self.write(&format!("templates/{name}.tmpl"), text);
     }
 
-    /// Writes a file, which is there as a whole or not at all.
+    /// Writes a file atomically.
     pub fn write(&self, name: &str, text: &str) {
         let new = self.path(&format!("{name}.new"));
-        std::fs::write(&new, text).expect("a file can be written");
+        std::fs::write(&new, text).expect("the file can be written");
         std::fs::rename(new, self.path(name)).expect("a file can be renamed");
     }
 
@@ -68,7 +67,7 @@ impl Confd {
         Gapless::new(&self.path("gapless.sock"), self.folder.path())
     }
 
-    /// The arguments of `gapless render` here, with these behind them.
+    /// The arguments of `gapless render` for this folder, followed by `more`.
     #[must_use]
     pub fn arguments(&self, more: &[&str]) -> Vec<String> {
         let confdir = self.folder.path().display().to_string();
@@ -77,18 +76,18 @@ impl Confd {
         first.iter().chain(more).map(ToString::to_string).collect()
     }
 
-    /// Runs `gapless render` to its end.
+    /// Runs `gapless render` and waits for its exit.
     #[must_use]
-    pub fn render(&self, more: &[&str]) -> Ran {
+    pub fn render(&self, more: &[&str]) -> CommandResult {
         self.gapless().run(self.arguments(more))
     }
 
-    /// Begins to run `gapless render`.
+    /// Starts `gapless render`.
     #[must_use]
-    pub fn begin(&self, more: &[&str]) -> Running {
+    pub fn spawn(&self, more: &[&str]) -> Running {
         let mut command = self.gapless().command(self.arguments(more));
         let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("gapless can be run");
-        let stderr = child.stderr.take().expect("it was asked for");
+        let stderr = child.stderr.take().expect("stderr is piped");
         let (line, lines) = mpsc::sync_channel(100_000);
         std::thread::spawn(move || {
             for text in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -99,7 +98,7 @@ impl Confd {
     }
 }
 
-/// `gapless render`, running; ended when this is gone.
+/// A running `gapless render`, killed when this is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
@@ -108,10 +107,10 @@ pub struct Running {
 }
 
 impl Running {
-    /// Waits for a line of its log that has that text in it, behind those waited for before.
+    /// Waits for a log line that contains this text, after the lines of earlier waits.
     ///
     /// # Panics
-    /// If there is none within the deadline.
+    /// If there is no such line within the deadline.
     pub fn wait_for_line(&mut self, text: &str, deadline: Duration) -> String {
         let give_up_at = Instant::now() + deadline;
         loop {
@@ -126,20 +125,20 @@ impl Running {
         }
     }
 
-    /// Passes over what it has said until now.
+    /// Skips the lines logged until now.
     pub fn forget_lines(&mut self) {
         self.seen.extend(self.lines.try_iter());
     }
 
-    /// Asks it to stop, and says how it exits.
+    /// Sends SIGTERM and returns the exit code.
     ///
     /// # Panics
-    /// If it does not.
+    /// If the process does not run.
     pub fn stop(mut self) -> i32 {
-        let id = i32::try_from(self.child.id()).expect("a process id");
-        let pid = rustix::process::Pid::from_raw(id).expect("a process id");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
-        self.child.wait().expect("it can be waited for").code().unwrap_or(-1)
+        let id = i32::try_from(self.child.id()).expect("the number is a process id");
+        let pid = rustix::process::Pid::from_raw(id).expect("the number is a process id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the process runs");
+        self.child.wait().expect("the process can be waited for").code().unwrap_or(-1)
     }
 }
 

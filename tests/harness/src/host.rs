@@ -1,4 +1,4 @@
-//! A server of a test's own: its state, its socket and its proxy on a free port.
+//! A gapless server of a test's own, with its state, its socket and its proxy on a free port.
 
 use crate::cli::Gapless;
 use crate::net::free_port;
@@ -12,16 +12,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// How long a server may take until it answers.
+/// The maximum time until a started server answers.
 const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A host that runs gapless: a folder with its state, and a server that can be killed and started again.
 pub struct Host {
     folder: PathBuf,
     listen: SocketAddr,
-    /// The program that the server is.
+    /// The binary of the server.
     program: PathBuf,
-    /// What the server is started by, such as `env NAME=value`.
+    /// The command in front of the server's command line, such as `env NAME=value`.
     starter: Vec<String>,
     server: Option<Child>,
     proxy: Option<u32>,
@@ -29,14 +29,14 @@ pub struct Host {
 }
 
 impl Host {
-    /// A host in a folder of its own, with its server running; everything is gone when it is dropped.
+    /// A host in a temporary folder, with its server running; all of it is removed when this is dropped.
     pub fn start() -> Self {
         Host::start_by(&[])
     }
 
-    /// The same, with the server started by a command that executes what its further arguments say.
+    /// The same, with the server started through a command, such as `env NAME=value`.
     pub fn start_by(starter: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
         let host = Host::at(folder.path(), SocketAddr::from(([127, 0, 0, 1], free_port())));
         let mut host = host.started_by(starter);
         host.is_temporary = Some(folder);
@@ -44,7 +44,7 @@ impl Host {
         host
     }
 
-    /// A host whose server is configured by that text of a `server.toml`.
+    /// A host whose server uses this `server.toml`.
     pub fn start_configured(config: &str) -> Self {
         let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
         host.configure(config);
@@ -52,36 +52,36 @@ impl Host {
         host
     }
 
-    /// A host in a folder of its own, whose server does not run yet.
+    /// A host in a temporary folder, with no server yet.
     pub fn prepared(listen: SocketAddr) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
         let mut host = Host::at(folder.path(), listen);
         host.is_temporary = Some(folder);
         host
     }
 
-    /// Has its server be started by a command that executes what its further arguments say.
+    /// Sets the command through which the server is started.
     pub fn starter(&mut self, starter: &[&str]) {
         self.starter = starter.iter().map(|word| (*word).to_owned()).collect();
     }
 
-    /// Has its server be that program: another build of gapless.
+    /// Sets the binary of the server: another build of gapless.
     pub fn program(&mut self, program: &Path) {
         program.clone_into(&mut self.program);
     }
 
-    /// The server's process, if it runs.
+    /// The process id of the server, if it was started and not killed.
     #[must_use]
     pub fn server_pid(&self) -> Option<u32> {
         self.server.as_ref().map(Child::id)
     }
 
-    /// Has its server be started with that text of a `server.toml` from now on.
+    /// Writes the `server.toml` that the next start of the server uses.
     pub fn configure(&self, config: &str) {
-        std::fs::write(self.folder.join("server.toml"), config).expect("a file can be written");
+        std::fs::write(self.folder.join("server.toml"), config).expect("the file can be written");
     }
 
-    /// A host in that folder, whose server does not run yet.
+    /// A host in this folder, with no server yet.
     #[must_use]
     pub fn at(folder: &Path, listen: SocketAddr) -> Self {
         Host {
@@ -95,14 +95,14 @@ impl Host {
         }
     }
 
-    /// The same host, with its server started by a command that executes what its further arguments say.
+    /// The same host, with its server started through a command.
     #[must_use]
     pub fn started_by(mut self, starter: &[&str]) -> Self {
         self.starter = starter.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
-    /// Starts the server, and waits until it answers.
+    /// Starts the server and waits until it answers.
     pub fn start_server(&mut self) {
         self.spawn_server();
         let info = wait_for("the server answers", START_DEADLINE, || {
@@ -115,7 +115,7 @@ impl Host {
         self.proxy = own_proxy(&info);
     }
 
-    /// Starts the server, and does not wait for anything.
+    /// Starts the server without waiting.
     pub fn spawn_server(&mut self) {
         let log = File::options().create(true).append(true).open(self.folder.join("server.log"));
         let log = log.expect("the log can be written");
@@ -138,20 +138,20 @@ impl Host {
         self.server = Some(command.process_group(0).spawn().expect("gapless can be run"));
     }
 
-    /// The server's exit code, once it has ended by itself.
+    /// The exit code of the server, once it has exited by itself.
     pub fn server_ended(&mut self) -> Option<i32> {
         let status = self.server.as_mut()?.try_wait().expect("the server can be waited for")?;
         self.server = None;
         Some(status.code().unwrap_or(-1))
     }
 
-    /// Pauses the server, or lets it go on.
+    /// Sends the server a signal, such as SIGSTOP or SIGCONT.
     pub fn signal_server(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(self.server.as_ref().expect("it runs"));
-        rustix::process::kill_process(pid, signal).expect("it can be signalled");
+        let pid = rustix::process::Pid::from_child(self.server.as_ref().expect("the process runs"));
+        rustix::process::kill_process(pid, signal).expect("the process can be signalled");
     }
 
-    /// Kills the server with SIGKILL: nothing of it gets to say goodbye.
+    /// Kills the server with SIGKILL.
     pub fn kill_server(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill().expect("the server can be killed");
@@ -164,12 +164,12 @@ impl Host {
         kill(self.server_info().planes[0].pid.expect("the proxy runs"));
     }
 
-    /// Kills the proxy of a server that was killed before.
+    /// Kills the proxy of a server that was killed earlier.
     pub fn kill_proxy_of_killed_server(&mut self) {
         kill(self.proxy.take().expect("the proxy ran"));
     }
 
-    /// Leaves everything running: the server goes on without whoever started it.
+    /// Leaves server and proxy running, and returns the server's process id.
     pub fn leave(mut self) -> Option<u32> {
         self.proxy = None;
         self.server.take().map(|server| server.id())
@@ -181,13 +181,13 @@ impl Host {
         Gapless::new(&self.socket(), &self.folder)
     }
 
-    /// Where users' requests go.
+    /// The address for users' requests.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Its folder.
+    /// The folder of this host.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -199,7 +199,7 @@ impl Host {
         self.folder.join("gapless.sock")
     }
 
-    /// What the server says of itself.
+    /// The server's description of itself.
     #[must_use]
     pub fn server_info(&self) -> ServerInfo {
         let client = gapless_api::Client::new(self.socket());
@@ -207,20 +207,20 @@ impl Host {
         tokio.block_on(client.server()).expect("the server answers")
     }
 
-    /// What the server has logged.
+    /// The server's log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
     }
 
-    /// Removes what a host that was left running in `folder` still has, and the folder; whether there was one.
+    /// Removes a host that was left running in `folder`, with the folder; returns whether there was a host.
     pub fn remove_left(folder: &Path) -> bool {
         if !folder.join("state").exists() {
             return false;
         }
         let mut host = Host::at(folder, SocketAddr::from(([127, 0, 0, 1], free_port())));
         if host.gapless().run(["status"]).code != 0 {
-            // Its server was killed: another one finds what it left.
+            // Its server was killed: a new server takes over its processes.
             host.start_server();
         }
         let info = host.server_info();
@@ -232,7 +232,7 @@ impl Host {
         true
     }
 
-    /// Removes all applications of which anything runs.
+    /// Removes all applications with running instances.
     pub fn remove_applications(&self) {
         let gapless = self.gapless();
         let views = gapless.run(["status", "--json"]).stdout;
@@ -244,7 +244,7 @@ impl Host {
         }
     }
 
-    /// Removes all applications of which anything runs, and ends server and proxy.
+    /// Removes all applications with running instances, and kills server and proxy.
     pub fn end(&mut self) {
         if self.server.is_some() {
             self.remove_applications();
@@ -270,13 +270,13 @@ impl Drop for Host {
     }
 }
 
-/// The process of gapless's own proxy; another data plane is not the host's to end.
+/// The process id of gapless's own proxy; another data plane does not belong to the host.
 fn own_proxy(info: &ServerInfo) -> Option<u32> {
     info.planes.iter().find(|plane| plane.name == "proxy")?.pid
 }
 
 fn kill(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
-    // It may have ended already.
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("the number is a process id");
+    // The process may have exited already.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
 }

@@ -18,7 +18,7 @@ mod wait;
 mod websocket;
 
 pub use app::{App, Runtime, image};
-pub use cli::{Gapless, Ran};
+pub use cli::{CommandResult, Gapless};
 pub use confd::{Confd, Running};
 pub use host::Host;
 pub use load::Load;

@@ -1,17 +1,17 @@
-//! A load in the background: the ledger on threads of its own, while a test goes on beside it.
+//! A load in the background: the ledger on threads of its own, beside the test.
 
 use gapless_ledger::{Ledger, LoadPlan, Mix, Report, Running};
 use std::net::SocketAddr;
 use tokio::runtime::Runtime;
 
-/// A load that runs.
+/// A running load.
 pub struct Load {
     tokio: Runtime,
     running: Running,
 }
 
 impl Load {
-    /// Starts it.
+    /// Starts a load.
     #[must_use]
     pub fn start(plan: LoadPlan) -> Self {
         let tokio = Runtime::new().expect("tokio can be set up");
@@ -30,7 +30,7 @@ impl Load {
         Load::idempotent_for(address, &address.to_string(), rate_per_s)
     }
 
-    /// Idempotent requests only, for that host.
+    /// Idempotent requests only, for this host name.
     #[must_use]
     pub fn idempotent_for(address: SocketAddr, host: &str, rate_per_s: u32) -> Self {
         let (host, mix) = (host.to_owned(), Mix::Get);
@@ -44,19 +44,19 @@ impl Load {
         Load::start(LoadPlan { host, rate_per_s, mix: Mix::GetForgiving, ..LoadPlan::new(address) })
     }
 
-    /// How many requests have ended, well or badly.
+    /// The number of finished requests, successful or not.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.running.requests()
     }
 
-    /// What was recorded up to now.
+    /// The report up to now.
     #[must_use]
     pub fn snapshot(&self) -> Report {
         self.running.snapshot()
     }
 
-    /// Ends it: what became of every request.
+    /// Ends the load and returns the report of every request.
     #[must_use]
     pub fn stop(self) -> Report {
         self.tokio.block_on(self.running.stop())

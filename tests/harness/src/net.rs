@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Gets `path` with further header lines, each ended by `\r\n`: the status and the whole answer, if there is one.
+/// Gets `path` with further header lines, each ended by `\r\n`; returns the status and the whole answer, if there is one.
 #[must_use]
 pub fn get(address: SocketAddr, path: &str, headers: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
@@ -16,9 +16,9 @@ pub fn get(address: SocketAddr, path: &str, headers: &str) -> Option<(u16, Strin
     Some((answer.split(' ').nth(1)?.parse().ok()?, answer))
 }
 
-/// A port that nobody listens on just now.
+/// A port without a listener.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had");
-    listener.local_addr().expect("it has an address").port()
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("the socket has an address").port()
 }

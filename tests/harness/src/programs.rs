@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// The build of gapless with places at which it can be made to fail: `$GAPLESS_FAILING`, else the one beside this one.
+/// The build of gapless with failpoints: `$GAPLESS_FAILING`, else `gapless-failpoints` beside gapless.
 #[must_use]
 pub fn failing_program() -> PathBuf {
     let beside = || program().with_file_name("gapless-failpoints");
@@ -11,13 +11,13 @@ pub fn failing_program() -> PathBuf {
     path
 }
 
-/// The binary under test: `$GAPLESS_BINARY`, else the one beside this test's own.
+/// The binary under test: `$GAPLESS_BINARY`, else the one beside the test's own program.
 #[must_use]
 pub fn program() -> PathBuf {
     if let Some(path) = std::env::var_os("GAPLESS_BINARY") {
         return path.into();
     }
-    let mut folder = std::env::current_exe().expect("this program is a file");
+    let mut folder = std::env::current_exe().expect("the test program is a file");
     folder.pop();
     if folder.ends_with("deps") {
         folder.pop();
@@ -27,13 +27,13 @@ pub fn program() -> PathBuf {
     program
 }
 
-/// The example application's program: `$BDD_ASSISTANT_BINARY`, else the one beside gapless.
+/// The program of the example application: `$BDD_ASSISTANT_BINARY`, else the one beside gapless.
 #[must_use]
 pub fn example_program() -> PathBuf {
     std::env::var_os("BDD_ASSISTANT_BINARY").map_or_else(|| program().with_file_name("bdd-assistant"), PathBuf::from)
 }
 
-/// The demonstration: beside gapless.
+/// The program of the demonstration, beside gapless.
 #[must_use]
 pub fn demo_program() -> PathBuf {
     program().with_file_name("gapless-demo")

@@ -1,13 +1,13 @@
-//! Rng from a seed, the same again for the same one.
+//! Random numbers from a seed.
 
 use std::time::Duration;
 
-/// Numbers by splitmix64: what a seed gives is the same for ever.
+/// The generator splitmix64: the same seed always gives the same numbers.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// Rng from a seed.
+    /// A generator with this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Rng(seed)
@@ -22,12 +22,12 @@ impl Rng {
         (mixed ^ (mixed >> 31)) % end.max(1)
     }
 
-    /// A time from `least_ms` to `most_ms`.
+    /// A duration from `least_ms` to `most_ms`.
     pub fn between(&mut self, least_ms: u64, most_ms: u64) -> Duration {
         Duration::from_millis(least_ms + self.below(most_ms - least_ms + 1))
     }
 
-    /// One of several.
+    /// A random element of a slice.
     pub fn one_of<'a, T>(&mut self, of: &'a [T]) -> &'a T {
         &of[usize::try_from(self.below(of.len() as u64)).unwrap_or(0)]
     }

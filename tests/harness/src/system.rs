@@ -1,4 +1,4 @@
-//! What there really is: processes, containers and files, as the system tells it, not as gapless does.
+//! Processes and files as the operating system shows them, independent of gapless's own view.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeSet;
@@ -12,28 +12,28 @@ pub struct Process {
     pub pid: u32,
     /// Its arguments.
     pub words: Vec<String>,
-    /// The instance that it is, or belongs to.
+    /// The instance that the process is or belongs to.
     pub instance: Option<String>,
 }
 
 impl Process {
-    /// Whether it is gapless in that role.
+    /// Returns whether the process is gapless in this role.
     pub fn is(&self, role: &str) -> bool {
         self.words.get(1).is_some_and(|word| word == role)
     }
 }
 
-/// The processes that have to do with that folder.
+/// The processes whose arguments or environment name this folder.
 pub fn processes(folder: &Path) -> Vec<Process> {
     processes_naming(&folder.display().to_string())
 }
 
-/// The processes of an application's containers, whichever Engine has them, and whether or not that runs.
+/// The processes of an application's containers on any Engine, running or not.
 pub fn processes_of_containers(app: &str) -> Vec<Process> {
     processes_naming(&format!("GAPLESS_INSTANCE={app}."))
 }
 
-/// The processes whose arguments or variables have that in them. Those that have ended and are not reaped yet have neither.
+/// The processes whose arguments or environment contain this text. Zombies have neither.
 fn processes_naming(part: &str) -> Vec<Process> {
     let own = std::process::id();
     let mut found = Vec::new();
@@ -60,38 +60,38 @@ fn strings(bytes: &[u8]) -> Vec<String> {
     parts.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
 }
 
-/// Kills a process, if it is still there.
+/// Kills a process, if it still exists.
 pub fn kill(pid: u32) {
     signal(pid, Signal::KILL);
 }
 
-/// Sends a process a signal, if it is still there.
+/// Sends a process a signal, if it still exists.
 pub fn signal(pid: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
 }
 
-/// Whether a process is there and has not ended.
+/// Returns whether a process exists and is no zombie.
 pub fn is_alive(pid: u32) -> bool {
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     // proc(5): the state follows the name, which is in parentheses and may have any character in it.
     text.rsplit_once(')').is_some_and(|(_, rest)| !matches!(rest.trim_start().chars().next(), Some('Z' | 'X')))
 }
 
-/// The instances that the process runtime has a folder of.
+/// The instances that have a folder in the process runtime of this state folder.
 pub fn instance_folders(state: &Path) -> BTreeSet<String> {
     instance_folders_of(&state.join("processes"))
 }
 
-/// The instances that there is a folder of in that runtime's own.
+/// The instances that have a folder in this runtime's root folder.
 pub fn instance_folders_of(root: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(root.join("instances")).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// Files that nothing finishes any more, once all has settled: what is written beside its place, half-copied programs, and
-/// what is left of nginx's files.
+/// Files that nothing will finish once everything has settled: temporary files beside their destination, half-copied
+/// programs, and remains of nginx's files.
 pub fn unfinished(state: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut folders = vec![state.to_owned()];

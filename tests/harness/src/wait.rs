@@ -17,7 +17,7 @@ pub fn wait_for<T>(what: &str, deadline: Duration, mut condition: impl FnMut() -
     }
 }
 
-/// Whether a command that was begun ends in time; else it is killed.
+/// Waits for the exit of a process; kills it at the deadline and returns false.
 pub fn ends_within(command: &mut Child, deadline: Duration) -> bool {
     let give_up_at = Instant::now() + deadline;
     while Instant::now() < give_up_at {

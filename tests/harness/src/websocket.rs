@@ -1,4 +1,4 @@
-//! One WebSocket, by hand: it says messages that must come back (RFC 6455), and notices when it is cut.
+//! A WebSocket client (RFC 6455) whose messages must come back, and which notices a cut connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -7,14 +7,14 @@ use std::time::Duration;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 const TEXT: u8 = 1;
 
-/// An open WebSocket of the example application's echo.
+/// An open WebSocket to the echo of the example application.
 pub struct WebSocket {
     stream: BufReader<TcpStream>,
     release: String,
 }
 
 impl WebSocket {
-    /// Opens one, if the application for that host lets it.
+    /// Opens a WebSocket, if the application of this host accepts it.
     #[must_use]
     pub fn open(address: SocketAddr, host: &str) -> Option<Self> {
         let mut stream = TcpStream::connect(address).ok()?;
@@ -37,13 +37,13 @@ impl WebSocket {
         head.starts_with("HTTP/1.1 101").then(|| WebSocket { stream, release: release.unwrap_or_default() })
     }
 
-    /// Which release has it.
+    /// The release that has the WebSocket.
     #[must_use]
     pub fn release(&self) -> &str {
         &self.release
     }
 
-    /// Whether a message comes back.
+    /// Sends a message and returns whether it comes back.
     pub fn echoes(&mut self) -> bool {
         const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
         let message = b"still there?";

@@ -135,7 +135,7 @@ fn run(plan: LoadPlan) -> Report {
 }
 
 #[test]
-fn it_counts_exactly_what_was_served() {
+fn ledger_counts_exactly_the_served_requests() {
     let origin = Origin::start(Fault::None);
     let report = run(plan(&origin, Mix::All, 1_000));
     assert_eq!((report.requests, report.failed), (1_000, 0), "{:?}", report.failures);
@@ -146,7 +146,7 @@ fn it_counts_exactly_what_was_served() {
 }
 
 #[test]
-fn every_fault_is_seen_each_time() {
+fn ledger_records_every_fault_each_time() {
     for fault in [Fault::Status500, Fault::DropsBeforeAnswer, Fault::Truncates] {
         let report = run(plan(&Origin::start(fault), Mix::All, 200));
         assert_eq!((report.requests, report.failed), (200, 200), "{fault:?}: {:?}", report.failures.first());
@@ -158,7 +158,7 @@ fn every_fault_is_seen_each_time() {
 }
 
 #[test]
-fn nobody_listening_is_a_failure_each_time() {
+fn connection_refused_is_a_failure_each_time() {
     let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let origin = Origin { address, served: Arc::default() };
     let report = run(plan(&origin, Mix::Get, 50));
@@ -166,7 +166,7 @@ fn nobody_listening_is_a_failure_each_time() {
 }
 
 #[test]
-fn a_websocket_that_is_cut_is_a_failure_and_one_that_is_closed_in_order_is_not() {
+fn websocket_fails_when_cut_but_not_when_closed() {
     for (fault, is_failure) in [(Fault::CutsWebSocket, true), (Fault::ClosesWebSocketWith1012, false)] {
         let origin = Origin::start(fault);
         let report = run(LoadPlan { websockets: 1, rate_per_s: 100, ..plan(&origin, Mix::All, 100) });
@@ -177,7 +177,7 @@ fn a_websocket_that_is_cut_is_a_failure_and_one_that_is_closed_in_order_is_not()
 }
 
 #[test]
-fn it_agrees_with_wrk_on_what_an_origin_served() {
+fn ledger_agrees_with_wrk_on_served_requests() {
     let origin = Origin::start(Fault::None);
     let url = format!("http://{}/", origin.address);
     let output = Command::new("wrk").args(["-t1", "-c4", "-d1s", &url]).output().expect("wrk is installed");

@@ -1,4 +1,4 @@
-//! A real etcd of the test's own: Debian's, on free ports of the loopback interface, with its data in a folder of its own.
+//! A real etcd: the installed package, on free ports of the loopback interface, with its data in a temporary folder.
 
 use crate::net::free_port;
 use crate::wait::wait_for;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// An etcd; ended when this is gone.
+/// An etcd, killed when this is dropped.
 #[derive(Debug)]
 pub struct Etcd {
     child: Child,
@@ -22,13 +22,13 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// Starts one, and waits until it listens.
+    /// Starts an etcd and waits until it serves.
     #[must_use]
     pub fn start() -> Etcd {
         Etcd::start_with("http", &[])
     }
 
-    /// The same with TLS: its certificate and key, and the authority that clients' certificates are to be of.
+    /// The same with TLS: its certificate and key, and the authority that must have signed the clients' certificates.
     #[must_use]
     pub fn start_with_tls(certificate: &Path, key: &Path, authority: &Path) -> Etcd {
         let flag = |name: &str, path: &Path| format!("--{name}={}", path.display());
@@ -42,7 +42,7 @@ impl Etcd {
     }
 
     fn start_with(scheme: &'static str, more: &[String]) -> Etcd {
-        let folder = tempfile::Builder::new().prefix("gapless-etcd").tempdir().expect("a folder can be made");
+        let folder = tempfile::Builder::new().prefix("gapless-etcd").tempdir().expect("the folder can be created");
         let (port, peer) = (free_port(), free_port());
         let client = format!("{scheme}://127.0.0.1:{port}");
         let peer = format!("http://127.0.0.1:{peer}");
@@ -69,20 +69,20 @@ impl Etcd {
         });
     }
 
-    /// Its address, as a flag takes it.
+    /// Its endpoint, as an option of gapless takes it.
     #[must_use]
     pub fn node(&self) -> String {
         format!("{}://127.0.0.1:{}", self.scheme, self.port)
     }
 
-    /// Kills it, as a crash would.
+    /// Kills it with SIGKILL.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Starts it again with the data that it had.
-    pub fn start_again(&mut self) {
+    /// Starts it again on its data.
+    pub fn restart(&mut self) {
         self.kill();
         std::fs::remove_file(self.folder.path().join("log")).expect("there is a log");
         self.child = spawn(&self.arguments, self.folder.path());
@@ -92,7 +92,7 @@ impl Etcd {
 
 #[cfg(feature = "etcd-api")]
 impl Etcd {
-    /// A client of it, and what runs it.
+    /// A client, and the tokio runtime of the client.
     #[must_use]
     pub fn client(&self, options: Option<ConnectOptions>) -> (tokio::runtime::Runtime, Client) {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -105,19 +105,19 @@ impl Etcd {
     pub fn put(&self, pairs: &[(&str, &str)]) {
         let (tokio, mut client) = self.client(None);
         for (key, value) in pairs {
-            tokio.block_on(client.put(*key, *value, None)).expect("etcd takes it");
+            tokio.block_on(client.put(*key, *value, None)).expect("etcd accepts the write");
         }
     }
 
     /// Deletes a key.
     pub fn delete(&self, key: &str) {
         let (tokio, mut client) = self.client(None);
-        tokio.block_on(client.delete(key, None)).expect("etcd takes it");
+        tokio.block_on(client.delete(key, None)).expect("etcd accepts the write");
     }
 }
 
 fn spawn(arguments: &[String], folder: &Path) -> Child {
-    let log = std::fs::File::create(folder.join("log")).expect("a file can be made");
+    let log = std::fs::File::create(folder.join("log")).expect("the file can be created");
     Command::new("etcd")
         .args(arguments)
         .stdin(Stdio::null())

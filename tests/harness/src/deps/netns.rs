@@ -1,19 +1,19 @@
-//! A network namespace of a test's own: with loopback alone, whose ports the test can use up.
+//! Network namespaces, such as one with loopback alone, whose ports a test can use up.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The namespace; gone when it is dropped. What runs in it is ended by who started it.
+/// A network namespace, removed when this is dropped. Processes in it are not ended.
 pub struct Namespace {
     name: String,
 }
 
 impl Namespace {
-    /// Makes it, and has this thread, and what it starts from now on, be in it.
+    /// Creates a namespace and moves this thread, with all later children, into it.
     ///
     /// # Panics
-    /// If that is not allowed here: it takes root.
+    /// If this process is not root.
     #[must_use]
     pub fn entered(name: &str) -> Self {
         let namespace = Namespace { name: format!("gapless-test-{name}-{}", std::process::id()) };
@@ -26,7 +26,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // What cannot be removed goes with the machine.
+        // A namespace that cannot be removed stays until the next reboot.
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
     }
 }
@@ -37,7 +37,7 @@ pub fn path(namespace: &str) -> PathBuf {
     Path::new("/run/netns").join(namespace)
 }
 
-/// Has this thread, and what it starts from now on, be in that namespace.
+/// Moves this thread, with all later children, into a namespace.
 pub fn enter(namespace: &str) {
     let namespace = File::open(path(namespace)).expect("the namespace is there");
     let kind = rustix::thread::LinkNameSpaceType::Network;
@@ -57,5 +57,5 @@ pub fn ip(arguments: &[&str]) {
 /// If the program exited with an error.
 pub fn check(program: &str, arguments: &[&str], output: &Output) {
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {said} (it takes root)", arguments.join(" "));
+    assert!(output.status.success(), "{program} {}: {said} (needs root)", arguments.join(" "));
 }

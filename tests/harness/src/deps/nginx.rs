@@ -1,4 +1,4 @@
-//! An nginx of a test's own: its folder, its configuration, its port. It is ended by its process id.
+//! An nginx with its own folder, configuration and port. It is ended by its process id.
 
 use crate::net::free_port;
 use crate::wait::wait_for;
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(15);
-/// How long old workers may take, where a test says nothing else.
+/// The default `worker_shutdown_timeout`.
 const SHUTDOWN_TIMEOUT: &str = "30s";
 
-/// An nginx with a folder for gapless's files, and a server of somebody else's beside them.
+/// An nginx with a folder for gapless's files, and another server block beside them.
 pub struct Nginx {
     folder: tempfile::TempDir,
     address: SocketAddr,
@@ -22,22 +22,22 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// One that runs.
+    /// A running nginx.
     pub fn start() -> Self {
         let nginx = Nginx::prepared();
         nginx.run();
         nginx
     }
 
-    /// One that does not run yet.
+    /// An nginx that does not run yet.
     pub fn prepared() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        // Workers run as a user of their own, and pages are read by them.
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
+        // Workers run as another user and read pages.
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder.path(), mode).expect("a folder's mode can be set");
         let address = || SocketAddr::from(([127, 0, 0, 1], free_port()));
         let nginx = Nginx { folder, address: address(), status: address(), other: address() };
-        fs::create_dir(nginx.config_dir()).expect("a folder can be made");
+        fs::create_dir(nginx.config_dir()).expect("the folder can be created");
         nginx.configure(true, "");
         nginx
     }
@@ -47,7 +47,7 @@ impl Nginx {
         self.write(is_included, further, "", SHUTDOWN_TIMEOUT);
     }
 
-    /// Writes its main configuration, with further lines in `http { }` and that `worker_shutdown_timeout`.
+    /// Writes its main configuration, with further lines in `http { }` and this `worker_shutdown_timeout`.
     pub fn configure_http(&self, http: &str, shutdown_timeout: &str) {
         self.write(true, "", http, shutdown_timeout);
     }
@@ -66,10 +66,10 @@ impl Nginx {
              events {{ worker_connections 2048; }}\nhttp {{\n    access_log off;\n{temporary}\
                  server {{ listen {other}; return 200 other; }}\n    {include}\n    {http}\n}}\n{further}\n"
         );
-        fs::write(self.config(), text).expect("a file can be written");
+        fs::write(self.config(), text).expect("the file can be written");
     }
 
-    /// Starts it, and waits until it takes connections.
+    /// Starts it, and waits until it accepts connections.
     pub fn run(&self) {
         let log = self.folder.path().join("start.log");
         let log = fs::File::create(log).expect("the log can be written");
@@ -85,14 +85,14 @@ impl Nginx {
         wait_for("nginx takes connections", DEADLINE, || TcpStream::connect(self.other).ok());
     }
 
-    /// Kills it with SIGKILL, master and workers.
+    /// Kills master and workers with SIGKILL.
     pub fn kill(&self) {
         let Some(master) = self.pid() else { return };
         let children = fs::read_to_string(format!("/proc/{master}/task/{master}/children")).unwrap_or_default();
         let workers: Vec<u32> = children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
         for pid in std::iter::once(master).chain(workers) {
             if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                // It may have ended already.
+                // The process may have exited already.
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
@@ -108,7 +108,7 @@ impl Nginx {
         std::iter::once(master).chain(children.split_whitespace().filter_map(|pid| pid.parse().ok())).collect()
     }
 
-    /// How often it was told to read its configuration.
+    /// The number of reloads since the start.
     #[must_use]
     pub fn reloads(&self) -> usize {
         let log = fs::read_to_string(self.folder.path().join("error.log")).unwrap_or_default();
@@ -121,13 +121,13 @@ impl Nginx {
         fs::read_to_string(self.folder.path().join("nginx.pid")).ok()?.trim().parse().ok()
     }
 
-    /// Where it serves gapless's applications.
+    /// The address for gapless's applications.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Where it serves somebody else's.
+    /// The address of the other server block.
     #[must_use]
     pub fn other(&self) -> SocketAddr {
         self.other
@@ -139,7 +139,7 @@ impl Nginx {
         self.folder.path().join("gapless.d")
     }
 
-    /// What is in gapless's file of that name.
+    /// The content of gapless's file with this name.
     #[must_use]
     pub fn file(&self, name: &str) -> String {
         fs::read_to_string(self.config_dir().join(name)).unwrap_or_default()
@@ -164,7 +164,7 @@ impl Nginx {
         )
     }
 
-    /// What it has logged.
+    /// Its error log.
     #[must_use]
     pub fn log(&self) -> String {
         let read = |name| fs::read_to_string(self.folder.path().join(name)).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! An nginx in a container: its folder on the host, mounted there for reading only.
+//! An nginx in a container, with its folder on the host mounted read-only.
 
 use super::docker::docker;
-use crate::cli::Ran;
+use crate::cli::CommandResult;
 use crate::net::free_port;
 use crate::wait::wait_for;
 use std::fs;
@@ -10,22 +10,22 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// Made by `scripts/lib/nginx-image.sh`.
+/// The image that `scripts/lib/nginx-image.sh` builds.
 const IMAGE: &str = "gapless-nginx:latest";
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// A container with an nginx. It is gone when it is dropped.
+/// A container with nginx, removed when this is dropped.
 pub struct NginxContainer {
     name: String,
     folder: tempfile::TempDir,
-    /// The network; none is the host's own.
+    /// The network; `None` is the host's.
     network: Option<String>,
     port: u16,
     status: u16,
 }
 
 impl NginxContainer {
-    /// A container of that name that runs, in the network of that name or in the host's own.
+    /// A running container in this network, or in the host's.
     #[must_use]
     pub fn start(name: &str, network: Option<&str>) -> Self {
         let nginx = NginxContainer::prepared(name, network);
@@ -33,10 +33,10 @@ impl NginxContainer {
         nginx
     }
 
-    /// One that is not there yet.
+    /// A container that does not exist yet.
     #[must_use]
     pub fn prepared(name: &str, network: Option<&str>) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(folder.path(), mode).expect("a folder's mode can be set");
         let name = format!("gapless-nginx-{name}-{}", std::process::id());
@@ -47,11 +47,11 @@ impl NginxContainer {
             port: free_port(),
             status: free_port(),
         };
-        fs::create_dir(nginx.config_dir()).expect("a folder can be made");
+        fs::create_dir(nginx.config_dir()).expect("the folder can be created");
         let main = "worker_processes 2;\nworker_shutdown_timeout 30s;\nerror_log stderr info;\npid /run/nginx.pid;\n\
                     events { worker_connections 1024; }\nhttp {\n    access_log off;\n    \
                     include /gapless/apps/*.conf;\n}\n";
-        fs::write(nginx.folder.path().join("nginx.conf"), main).expect("a file can be written");
+        fs::write(nginx.folder.path().join("nginx.conf"), main).expect("the file can be written");
         nginx
     }
 
@@ -66,17 +66,17 @@ impl NginxContainer {
         wait_for("the container runs", DEADLINE, || self.ip_or_host().map(drop));
     }
 
-    /// Has the Engine do something with it: `stop`, `start`, `pause`, `unpause`.
+    /// Runs `docker stop`, `start`, `pause` or `unpause` on the container.
     pub fn order(&self, what: &str) {
         docker(&[what, &self.name]).ok();
     }
 
-    /// Removes it.
+    /// Removes the container.
     pub fn remove(&self) {
         docker(&["rm", "--force", &self.name]).ok();
     }
 
-    /// Its name.
+    /// The name of the container.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -88,11 +88,11 @@ impl NginxContainer {
         self.folder.path().join("apps")
     }
 
-    /// Where it serves gapless's applications.
+    /// The address for gapless's applications.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        let ip = self.ip_or_host().expect("it runs");
-        format!("{ip}:{}", self.port).parse().expect("an address")
+        let ip = self.ip_or_host().expect("the process runs");
+        format!("{ip}:{}", self.port).parse().expect("the text is an address")
     }
 
     fn ip_or_host(&self) -> Option<String> {
@@ -117,10 +117,10 @@ impl NginxContainer {
         )
     }
 
-    /// What it has logged.
+    /// The end of its log.
     #[must_use]
     pub fn log(&self) -> String {
-        let Ran { stdout, stderr, .. } = docker(&["logs", "--tail", "40", &self.name]).0;
+        let CommandResult { stdout, stderr, .. } = docker(&["logs", "--tail", "40", &self.name]).0;
         format!("{stdout}{stderr}")
     }
 }

@@ -1,26 +1,26 @@
-//! A registry that is asked for an image and is not well.
+//! An image registry that fails.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-/// What it does when it is asked.
+/// The failure of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Registry {
-    /// It wants to know who asks.
+    /// Every request is answered 401.
     Unauthorized,
-    /// It has been asked too often.
+    /// Every request is answered 429.
     TooMany,
-    /// It gives another thing than what was asked for by its digest.
+    /// The manifest does not match the requested digest.
     OtherDigest,
-    /// It never answers.
+    /// No request is answered.
     Silent,
 }
 
 impl Registry {
-    /// Starts one, for as long as this process lives, in this thread's network namespace: where it is.
+    /// Starts a registry in this thread's network namespace, for the lifetime of this process; returns its address.
     pub fn start(self) -> SocketAddr {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port can be had");
-        let address = listener.local_addr().expect("it has an address");
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+        let address = listener.local_addr().expect("the socket has an address");
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 std::thread::spawn(move || self.answer(client));
@@ -29,12 +29,12 @@ impl Registry {
         address
     }
 
-    /// What is asked for, which no Engine has.
+    /// An image reference in this registry that no Engine has.
     pub fn image(address: SocketAddr) -> String {
         format!("{address}/team/shop@sha256:{}", "0123456789abcdef".repeat(4))
     }
 
-    /// What is to be told of it, in small letters.
+    /// A text that the error message must contain, in lower case.
     pub const fn words(self) -> &'static str {
         match self {
             Registry::Unauthorized => "docker login",
@@ -59,7 +59,7 @@ impl Registry {
                 |code: &str| format!("{{\"errors\":[{{\"code\":\"{code}\",\"message\":\"a fault under test\"}}]}}");
             let (status, kind, body) = match self {
                 Registry::Silent => {
-                    // Until the client goes.
+                    // Until the client disconnects.
                     reader.read_line(&mut rest).ok()?;
                     return None;
                 }

@@ -1,42 +1,42 @@
-//! A load under which processes are killed.
+//! A load that excuses the requests in flight in a process that was killed.
 
 use crate::host::Host;
 use crate::load::Load;
 use gapless_ledger::{Failure, LoadPlan, Mix, Report};
 use std::time::{Duration, SystemTime};
 
-/// How long a killed process may take to have let go of everything.
+/// The maximum time until a killed process has closed all connections.
 const KILLED_WITHIN: Duration = Duration::from_millis(250);
 
-/// A load, and when things were killed under it.
+/// A load, with the times at which processes were killed under it.
 pub struct ExcusingLoad {
     load: Load,
-    /// The load's own clock began between these two.
+    /// Bounds of the start of the load's own clock.
     began: SystemTime,
     begun: SystemTime,
-    /// In flight between these two it may have failed.
+    /// Periods in which a request in flight may fail.
     kills: Vec<(SystemTime, SystemTime)>,
 }
 
-/// What a load saw.
+/// The result of a load.
 #[derive(Debug, Clone, Default)]
 pub struct LoadResult {
     /// Requests.
     pub requests: u64,
-    /// Those that failed and were not in flight in what was killed.
+    /// Failed requests that were not in flight in a killed process.
     pub failed: Vec<String>,
-    /// Those that failed and were.
+    /// Failed requests that were in flight in a killed process.
     pub excused: u64,
 }
 
 impl ExcusingLoad {
-    /// GET and POST on kept and fresh connections, and slow downloads.
+    /// Starts GET and POST on kept and fresh connections, and slow downloads.
     #[must_use]
     pub fn start(host: &Host, rate_per_s: u32) -> Self {
         ExcusingLoad::of(Mix::All, host, rate_per_s)
     }
 
-    /// Of that mix.
+    /// Starts a load of this mix.
     #[must_use]
     pub fn of(mix: Mix, host: &Host, rate_per_s: u32) -> Self {
         let plan = LoadPlan {
@@ -52,23 +52,23 @@ impl ExcusingLoad {
         ExcusingLoad { load, began, begun: SystemTime::now(), kills: Vec::new() }
     }
 
-    /// How many requests have ended, well or badly.
+    /// The number of finished requests, successful or not.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.load.requests()
     }
 
-    /// Requests that are in flight at that moment may fail: what had them was killed then.
+    /// Excuses requests in flight at this moment: their process was killed.
     pub fn killed_at(&mut self, at: SystemTime) {
         self.kills.push((at, at + KILLED_WITHIN));
     }
 
-    /// Between these two nobody listened.
+    /// Excuses requests in flight in this period: no process listened.
     pub fn down(&mut self, from: SystemTime, to: SystemTime) {
         self.kills.push((from, to));
     }
 
-    /// Ends the load: what it saw.
+    /// Ends the load.
     #[must_use]
     pub fn stop(self) -> LoadResult {
         let (began, begun, kills) = (self.began, self.begun, self.kills);
@@ -80,8 +80,8 @@ impl ExcusingLoad {
         };
         let (excused, failed): (Vec<_>, Vec<_>) = report.failures.iter().partition(|failure| is_excused(failure));
         let mut failed: Vec<String> = failed.iter().map(|failure| format!("{failure:?}")).collect();
-        let untold = report.failed - report.failures.len() as u64;
-        failed.extend((0..untold).map(|_| "a failure that the ledger did not tell".to_owned()));
+        let beyond = report.failed - report.failures.len() as u64;
+        failed.extend((0..beyond).map(|_| "a failure beyond those that the ledger keeps".to_owned()));
         LoadResult { requests: report.requests, failed, excused: excused.len() as u64 }
     }
 }

@@ -1,4 +1,4 @@
-//! A host with an application on it, under load: the one that crashes happen to, and whether all is as it should be.
+//! A host with an application under load, on which processes crash, and the check that everything is consistent.
 
 mod excusing_load;
 mod stack;
@@ -24,14 +24,15 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-/// How long all may take to be as it should be, after whatever happened.
+/// The maximum time until everything is consistent after a fault.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// How long a removed application may be there. Sooner than a controller looks by itself, so that it is told when it can go on.
+/// The maximum time until a removed application is gone. Shorter than a controller's own polling interval, so that the test
+/// notices a missing notification.
 const REMOVED_WITHIN: Duration = Duration::from_secs(20);
-/// How much of the server's log is told where something is wrong.
+/// The number of lines of the server's log in a failure message.
 const LOG_LINES: usize = 30;
-/// How long it may take until nothing is left of what was killed.
+/// The maximum time until all killed processes are gone.
 const KILLED_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A host with an application on it.
@@ -41,41 +42,41 @@ pub struct TestHost {
     /// The command line, in the application's folder.
     pub gapless: Gapless,
     app: App,
-    /// A program of its own, so that each release of processes is another one than the one before.
+    /// A copy of the example program, changed for each release, so that each release of a process has its own program.
     program: PathBuf,
     builds: u32,
-    /// The value of `DOCKER_HOST` that names the Engine of its containers; without one it is the usual one.
+    /// The value of `DOCKER_HOST` for the Engine of its containers; `None` is the usual Engine.
     engine: Option<String>,
-    /// What of others' it stands on. Ends after the host.
+    /// The other programs that the host uses. Declared last: it ends after the host.
     stack: TestStack,
 }
 
 impl TestHost {
-    /// A host whose server is `program` (the usual one, if none) with `variables`, and release 1 live on it.
+    /// A host with release 1 live; its server is `program` (default: the usual binary) with these environment variables.
     #[must_use]
     pub fn new(app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        TestHost::upon(TestStack::default(), app, program, variables)
+        TestHost::on_stack(TestStack::default(), app, program, variables)
     }
 
-    /// The same upon what others have made.
+    /// The same on a prepared stack.
     #[must_use]
-    pub fn upon(stack: TestStack, app: App, program: Option<&Path>, variables: &[String]) -> Self {
-        let mut test_host = TestHost::unbegun(stack, app, program, variables);
-        test_host.begin();
+    pub fn on_stack(stack: TestStack, app: App, program: Option<&Path>, variables: &[String]) -> Self {
+        let mut test_host = TestHost::unstarted(stack, app, program, variables);
+        test_host.start();
         test_host
     }
 
-    /// The same on a host that is prepared, with its server started as that says.
+    /// The same on a prepared host.
     #[must_use]
     pub fn on(host: Host, app: App) -> Self {
         let mut test_host = TestHost::prepared(host, app, TestStack::default());
-        test_host.begin();
+        test_host.start();
         test_host
     }
 
-    /// The same with no server yet, and nothing that one has written.
+    /// The same, with the server not started yet and no state written.
     #[must_use]
-    pub fn unbegun(stack: TestStack, app: App, program: Option<&Path>, variables: &[String]) -> Self {
+    pub fn unstarted(stack: TestStack, app: App, program: Option<&Path>, variables: &[String]) -> Self {
         TestHost::prepared(host(stack.address(), program, variables), app, stack)
     }
 
@@ -87,7 +88,7 @@ impl TestHost {
         TestHost { host, gapless, app, program, builds: 0, engine: None, stack }
     }
 
-    fn begin(&mut self) {
+    fn start(&mut self) {
         self.host.start_server();
         self.build();
         self.gapless.ok(["deploy", "--force"]);
@@ -99,39 +100,39 @@ impl TestHost {
         &self.app.name
     }
 
-    /// Has its containers be looked for on that Engine, named as in `DOCKER_HOST`.
+    /// Sets the Engine on which its containers are counted, in the form of `DOCKER_HOST`.
     pub fn on_engine(&mut self, host: &str) {
         self.engine = Some(host.to_owned());
     }
 
-    /// From the next release on the application misbehaves like that, or not at all.
+    /// Sets the misbehaviour of the next releases; `None` is well-behaved.
     pub fn misbehave(&mut self, how: Option<&str>) {
         self.app.misbehave = how.map(str::to_owned);
     }
 
-    /// Another release to deploy: another program, where it is one.
+    /// Prepares another release to deploy; a process gets another program.
     pub fn build(&mut self) {
         self.builds += 1;
         let folder = self.app.write(self.host.folder());
         if self.app.runtime == Runtime::Docker {
             return;
         }
-        // What follows the end of a program is not read. Two of them are enough, and little disk space.
+        // Bytes after the end of a program are ignored. Two variants are enough, and need little disk space.
         let beside = self.program.with_extension("new");
         fs::copy(example_program(), &beside).expect("the program can be copied");
-        let mut bytes = fs::OpenOptions::new().append(true).open(&beside).expect("it can be written");
-        std::io::Write::write_all(&mut bytes, &(self.builds % 2).to_le_bytes()).expect("it can be written");
+        let mut bytes = fs::OpenOptions::new().append(true).open(&beside).expect("the file can be written");
+        std::io::Write::write_all(&mut bytes, &(self.builds % 2).to_le_bytes()).expect("the file can be written");
         drop(bytes);
-        fs::rename(&beside, &self.program).expect("it can be renamed");
+        fs::rename(&beside, &self.program).expect("the file can be renamed");
         let file = folder.join("gapless.toml");
-        let text = fs::read_to_string(&file).expect("it was written");
+        let text = fs::read_to_string(&file).expect("the file was written");
         let example = example_program().display().to_string();
-        fs::write(&file, text.replace(&example, &self.program.display().to_string())).expect("it can be written");
+        fs::write(&file, text.replace(&example, &self.program.display().to_string())).expect("the file can be written");
     }
 
-    /// Nothing of it runs any more, all at once. What records it ends by itself then; what limits the test's time stays.
+    /// Kills everything at once, except strace, which exits by itself, and `timeout`, which limits the test's time.
     pub fn power_off(&mut self) {
-        wait_for("all is off", KILLED_DEADLINE, || {
+        wait_for("all processes are gone", KILLED_DEADLINE, || {
             let is = |process: &system::Process, name: &str| process.words[0].ends_with(name);
             let mut all = system::processes(self.host.folder());
             all.retain(|process| !is(process, "timeout"));
@@ -141,13 +142,13 @@ impl TestHost {
         self.host.kill_server();
     }
 
-    /// Another small application, which is live; the command line in its folder.
+    /// Deploys another small application, and returns the command line in its folder.
     #[must_use]
     pub fn another(&self) -> Gapless {
         let name = self.name_of_another();
         let app = App {
             hosts: vec![format!("{name}.example")],
-            // Where nothing is known of what is in flight, its drain deadline is waited for.
+            // While the number of requests in flight is unknown, a drain lasts until its deadline.
             deploy: "observe = \"100ms\"\ndrain_timeout = \"1s\"\n".to_owned(),
             ..App::new(&name, self.app.runtime)
         };
@@ -160,8 +161,8 @@ impl TestHost {
         format!("{}-aside", self.app.name)
     }
 
-    /// Waits until that one is gone: what of it is not, at the deadline. It is removed once more only where no removal was
-    /// recorded, since that was refused.
+    /// Waits until the other application is gone, and returns the remains at the deadline. A second removal is requested only if
+    /// none was recorded, since the first was refused.
     pub fn settle_without(&mut self, another: &Gapless) -> Vec<String> {
         let give_up_at = Instant::now() + REMOVED_WITHIN;
         let mut again: Option<Child> = None;
@@ -185,24 +186,24 @@ impl TestHost {
         }
     }
 
-    /// All environments of the application.
+    /// The views of all environments of the application.
     #[must_use]
     pub fn views(&self) -> Vec<ApplicationView> {
         let ran = self.gapless.run(["status", "--json"]);
         serde_json::from_str(&ran.stdout).unwrap_or_default()
     }
 
-    /// Starts the server again if it has ended, or is ended by what it finds.
+    /// Starts the server again if it has exited.
     pub fn revive(&mut self) {
         let has_ended = self.host.server_pid().is_none_or(|pid| !system::is_alive(pid));
         if has_ended {
-            // Its first thread can have ended before the others.
+            // The main thread can exit before the other threads.
             self.host.kill_server();
             self.host.spawn_server();
         }
     }
 
-    /// Waits until all is as it should be: what is not, at the deadline.
+    /// Waits until everything is consistent, and returns the problems at the deadline.
     pub fn settle(&mut self) -> Vec<String> {
         let give_up_at = Instant::now() + SETTLE_DEADLINE;
         loop {
@@ -215,12 +216,12 @@ impl TestHost {
         }
     }
 
-    /// What is not as it should be just now: one live slot, the record, the routes and what really runs the same, and
-    /// nothing left over.
+    /// The current inconsistencies: there must be one live slot, records, routes and running instances must agree, and nothing
+    /// may be left over.
     fn wrong(&self) -> Vec<String> {
         let views = self.views();
         if views.is_empty() {
-            return vec!["the server does not tell of the application".to_owned()];
+            return vec!["the server does not list the application".to_owned()];
         }
         let mut wrong = Vec::new();
         for view in &views {
@@ -264,7 +265,7 @@ impl TestHost {
         wrong
     }
 
-    /// Whether the program of an instance of the process runtime runs.
+    /// Returns whether the program of a process instance runs.
     fn runs(&self, instance: &str) -> bool {
         let processes = system::processes(self.host.folder());
         processes.iter().any(|process| process.instance.as_deref() == Some(instance) && !process.is("shim"))
@@ -288,7 +289,7 @@ impl TestHost {
         }
         let is_settled = |slot: &SlotView| match slot.state {
             SlotState::Live | SlotState::Parked | SlotState::Stopped => true,
-            // One of which an instance died meanwhile is not frozen as a whole; a rollback starts it again.
+            // A standby slot with a dead instance is not frozen as a whole; a rollback starts it again.
             SlotState::Standby => slot.instances.iter().any(|instance| !self.runs(&instance.name)),
             _ => false,
         };
@@ -303,9 +304,9 @@ impl TestHost {
         }
     }
 
-    /// What became of the latest deployments, and the end of the server's log, for people.
+    /// The latest deployments and the end of the server's log, for failure messages.
     #[must_use]
-    pub fn told(&self) -> Vec<String> {
+    pub fn diagnostics(&self) -> Vec<String> {
         let ran = self.gapless.run(["history", "--json", "-n", "3"]);
         let latest: Vec<Deployment> = serde_json::from_str(&ran.stdout).unwrap_or_default();
         let latest = latest.iter().map(|d| format!("deployment {}: {:?}", d.number, d.phase));
@@ -316,7 +317,7 @@ impl TestHost {
     }
 }
 
-/// A host whose server is `program` (the usual one, if none) with `variables`, and does not run yet.
+/// A host with no server yet; its server is `program` (default: the usual binary) with these environment variables.
 fn host(address: SocketAddr, program: Option<&Path>, variables: &[String]) -> Host {
     let mut host = Host::prepared(address);
     if let Some(program) = program {

@@ -1,25 +1,25 @@
-//! The programs that a test host stands on besides gapless itself.
+//! The programs that a test host uses besides gapless.
 
 use crate::deps::{Etcd, Nginx};
 use crate::net::free_port;
 use std::net::SocketAddr;
 
-/// What of others' a host stands on.
+/// The programs that a test host uses besides gapless.
 #[derive(Default)]
 pub struct TestStack {
-    /// Its data plane, where that is not gapless's own proxy.
+    /// The data plane, if not gapless's own proxy.
     pub nginx: Option<Nginx>,
-    /// Where its records are, where that is not SQLite.
+    /// The store of the records, if not SQLite.
     pub etcd: Option<Etcd>,
 }
 
 impl TestStack {
-    /// Where users' requests go.
+    /// The address for users' requests.
     pub(super) fn address(&self) -> SocketAddr {
         self.nginx.as_ref().map_or_else(|| SocketAddr::from(([127, 0, 0, 1], free_port())), Nginx::address)
     }
 
-    /// What the server's configuration says of it.
+    /// Its part of the server's configuration.
     pub(super) fn server_config(&self) -> String {
         let nginx = self.nginx.as_ref().map(Nginx::server_config).unwrap_or_default();
         let etcd = self.etcd.as_ref().map(Etcd::node);

@@ -1,4 +1,4 @@
-//! Three etcd members and three servers under faults, run after run: what is promised of a cluster, counted.
+//! The subcommand `cluster`: three etcd members and three servers under faults, run after run.
 
 use super::{Network, RunReport, Settings, remove_own, run};
 use clap::Args;
@@ -30,9 +30,9 @@ pub struct Options {
 #[must_use]
 pub fn scenario(options: &Options) -> Outcome {
     let folder = folder();
-    remove_when_told_to_end(folder.clone());
+    remove_on_signal(folder.clone());
     let network = Network::new();
-    // In a thread of its own: it stays in the servers' namespace, and whoever ends all of that must not.
+    // In a thread of its own: the thread stays in the servers' namespace, whose processes are killed at the end.
     let reports = std::thread::scope(|scope| {
         let all = scope.spawn(|| {
             network.enter();
@@ -50,10 +50,10 @@ pub fn scenario(options: &Options) -> Outcome {
     Outcome { figures: figures(&reports), violations: violations.collect() }
 }
 
-/// One run; its folder is kept where something went wrong.
-fn one(network: &Network, folder: &Path, seed: u64, tells: bool) -> RunReport {
+/// Runs one seed; its folder is kept after a violation.
+fn one(network: &Network, folder: &Path, seed: u64, prints_story: bool) -> RunReport {
     let own = folder.join(format!("seed-{seed}"));
-    std::fs::create_dir_all(&own).expect("a folder can be made");
+    std::fs::create_dir_all(&own).expect("the folder can be created");
     let report = catch_unwind(AssertUnwindSafe(|| run(network, &own, seed, SETTINGS))).unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<String>().map_or("it panicked", String::as_str);
         RunReport { seed, violations: vec![why.to_owned()], ..RunReport::default() }
@@ -71,7 +71,7 @@ fn one(network: &Network, folder: &Path, seed: u64, tells: bool) -> RunReport {
     if is_well {
         let _ = std::fs::remove_dir_all(&own);
     }
-    if is_well && !tells {
+    if is_well && !prints_story {
         return report;
     }
     for (title, lines) in
@@ -83,7 +83,7 @@ fn one(network: &Network, folder: &Path, seed: u64, tells: bool) -> RunReport {
         }
     }
     if !is_well {
-        eprintln!("seed {seed}: logs are in {}; again: --seed {seed} --runs 1", own.display());
+        eprintln!("seed {seed}: logs are in {}; repeat with --seed {seed} --runs 1", own.display());
     }
     report
 }
@@ -126,8 +126,8 @@ fn folder() -> PathBuf {
     std::env::temp_dir().join(format!("gapless-cluster-{}", std::process::id()))
 }
 
-/// Leaves nothing behind when somebody presses Ctrl-C.
-fn remove_when_told_to_end(folder: PathBuf) {
+/// Removes everything on Ctrl-C, SIGTERM and SIGHUP.
+fn remove_on_signal(folder: PathBuf) {
     std::thread::spawn(move || {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
         tokio.block_on(async {

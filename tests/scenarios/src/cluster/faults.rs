@@ -1,4 +1,4 @@
-//! Carries faults out, and mends them.
+//! Injects faults and ends them.
 
 use super::members::Members;
 use super::network::{MACHINES, Network, peer_address, server_address};
@@ -6,27 +6,27 @@ use super::schedule::{Fault, Kind};
 use super::servers::Servers;
 use rustix::process::Signal;
 
-/// A fault that was carried out, and on whom.
+/// An active fault.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Done {
-    /// What happened.
+pub(super) struct ActiveFault {
+    /// The kind.
     pub(super) kind: Kind,
-    /// The server or the member.
+    /// The number of the affected server or member.
     pub(super) number: usize,
 }
 
-/// What faults are done to.
+/// The target of the faults.
 pub(super) struct Cluster<'a> {
     pub(super) network: &'a Network,
     pub(super) members: Members<'a>,
     pub(super) servers: Servers,
-    /// What is not mended yet.
-    pub(super) under: Vec<Done>,
+    /// The active faults.
+    pub(super) active: Vec<ActiveFault>,
 }
 
 impl Cluster<'_> {
-    /// Carries a fault out; nothing where everyone whom it could be done to has one already.
-    pub(super) fn begin(&mut self, fault: &Fault, leader: Option<usize>) -> Option<Done> {
+    /// Injects a fault; returns `None` if every possible target already has a fault.
+    pub(super) fn begin(&mut self, fault: &Fault, leader: Option<usize>) -> Option<ActiveFault> {
         let kind = fault.kind;
         let wanted = match kind {
             Kind::KillLeader | Kind::PauseLeader | Kind::CutLeader | Kind::CutLeadersMachine => leader,
@@ -39,28 +39,28 @@ impl Cluster<'_> {
         let first = wanted.unwrap_or(fault.number);
         let number =
             (0..MACHINES).map(|step| (first - 1 + step) % MACHINES + 1).find(|number| self.is_well(kind, *number))?;
-        let done = Done { kind, number };
+        let done = ActiveFault { kind, number };
         self.change(done, true);
-        self.under.push(done);
+        self.active.push(done);
         Some(done)
     }
 
-    /// Mends a fault.
-    pub(super) fn end(&mut self, done: Done) {
-        self.under.retain(|other| (other.kind, other.number) != (done.kind, done.number));
+    /// Ends a fault.
+    pub(super) fn end(&mut self, done: ActiveFault) {
+        self.active.retain(|other| (other.kind, other.number) != (done.kind, done.number));
         self.change(done, false);
     }
 
-    /// Whether neither the server nor the member of that number has a fault that would meet this one.
+    /// Returns whether neither the server nor the member of this number has a fault that would interfere.
     fn is_well(&self, kind: Kind, number: usize) -> bool {
         let of_machine = |kind| matches!(kind, Kind::CutMachine | Kind::CutLeadersMachine);
-        self.under.iter().all(|done| {
+        self.active.iter().all(|done| {
             let meets = done.kind.is_of_server() == kind.is_of_server() || of_machine(done.kind) || of_machine(kind);
             done.number != number || !meets
         })
     }
 
-    fn change(&mut self, Done { kind, number }: Done, begins: bool) {
+    fn change(&mut self, ActiveFault { kind, number }: ActiveFault, begins: bool) {
         let signal = if begins { Signal::STOP } else { Signal::CONT };
         match kind {
             Kind::KillLeader | Kind::KillFollower if begins => self.servers.kill(number),
@@ -83,14 +83,14 @@ impl Cluster<'_> {
         }
     }
 
-    /// Between a server and members.
+    /// Cuts or restores the connections between a server and members.
     fn cut_server(&self, number: usize, begins: bool, members: impl IntoIterator<Item = usize>) {
         for member in members {
             self.network.cut(member, &server_address(number), begins);
         }
     }
 
-    /// Between a member and the other members.
+    /// Cuts or restores the connections between a member and the other members.
     fn cut_member(&self, number: usize, begins: bool) {
         for other in (1..=MACHINES).filter(|other| *other != number) {
             self.network.cut(number, &peer_address(other), begins);

@@ -1,5 +1,5 @@
-//! Whether a history is one that may be: at every moment at most one live slot, and no change of it by a server that did
-//! not lead at that very revision.
+//! Judges a history: at every moment at most one slot is live, and the live slot was changed only by a server that led at
+//! that very revision.
 
 use super::members::Change;
 use gapless_core::routes::{RouteGroup, SlotRole};
@@ -10,29 +10,29 @@ const APPLICATIONS: &str = "/gapless/apps/";
 const DEPLOYMENTS: &str = "/gapless/deployments/";
 pub(super) const LEADER: &str = "/gapless/leader";
 
-/// What a history says.
+/// The verdict on a history.
 #[derive(Debug, Default)]
 pub struct Judgement {
     /// Moments with more than one live slot.
     pub double_live: u64,
-    /// Changes of what is live by a server that did not lead.
+    /// Changes of the live slot by a server that did not lead.
     pub unfenced: u64,
-    /// Changes of what is live of which the answer was lost, so that nobody knows which server made them; one led then.
+    /// Changes of the live slot whose answer was lost, so that no log names the server that made them; some server led.
     pub unanswered: u64,
-    /// Changes of what is live.
+    /// Changes of the live slot.
     pub live_changes: u64,
-    /// How often a server began to lead.
+    /// The number of leaderships.
     pub leaderships: u64,
-    /// Each deployment as it was recorded last, by application and number.
+    /// The last record of each deployment, by application and number.
     pub deployments: BTreeMap<String, Deployment>,
-    /// What is wrong, in words.
+    /// The problems.
     pub wrong: Vec<String>,
-    /// What is live and who leads, change by change, in words.
+    /// The live slot and the leader after each change.
     pub story: Vec<String>,
 }
 
-/// Judges a history. `commits` has the revision of each commit that a server was told of, and by which leadership it was
-/// made, if by any.
+/// Judges a history. `commits` has the revision of each commit that a server logged, with the leadership that fenced the
+/// commit, if any.
 #[must_use]
 pub fn judge(history: &[Change], commits: &BTreeMap<i64, Option<i64>>) -> Judgement {
     let mut judged = Judgement::default();
@@ -61,7 +61,7 @@ pub fn judge(history: &[Change], commits: &BTreeMap<i64, Option<i64>>) -> Judgem
                 }
             };
             if let Some(app) = &app {
-                judged.look(at, app);
+                judged.check(at, app);
             }
             let now = app.as_ref().and_then(|app| app.live);
             let before = live.insert(&change.key, now).flatten();
@@ -81,11 +81,11 @@ pub fn judge(history: &[Change], commits: &BTreeMap<i64, Option<i64>>) -> Judgem
 }
 
 impl Judgement {
-    /// At most one slot may have requests of users by the routes that follow from a record, and what is live must stand
-    /// there.
-    fn look(&mut self, at: i64, app: &Application) {
+    /// Checks that at most one slot gets users' requests by the routes that follow from a record, and that the live slot has a
+    /// release.
+    fn check(&mut self, at: i64, app: &Application) {
         if app.live.is_some() && app.live_placement().is_none() {
-            self.wrong.push(format!("revision {at}: what is live stands in no slot"));
+            self.wrong.push(format!("revision {at}: the live slot is empty"));
         }
         let weighted = RouteGroup::derive(app).map_or(0, |group| {
             group.slots.iter().filter(|slot| slot.role == SlotRole::Live && slot.weight > 0).count()
@@ -102,27 +102,26 @@ impl Judgement {
             (Some(_), None) => self.unanswered += 1,
             _ => {
                 self.unfenced += 1;
-                self.wrong
-                    .push(format!("revision {at}: what is live was changed by {commit:?} while {leadership:?} led"));
+                self.wrong.push(format!("revision {at}: {commit:?} changed the live slot while {leadership:?} led"));
             }
         }
     }
 }
 
-/// The name of a server in its key's value.
+/// The name of the server in the value of its key.
 pub(super) fn name(value: &[u8]) -> String {
     let parsed: Option<serde_json::Value> = serde_json::from_slice(value).ok();
     parsed.and_then(|member| member["name"].as_str().map(str::to_owned)).unwrap_or_else(|| "somebody".to_owned())
 }
 
-/// The commits that a server's log tells of.
+/// The commits in a server's log.
 pub(super) fn commits(log: &str) -> BTreeMap<i64, Option<i64>> {
     let value = |line: &str, name: &str| -> Option<i64> {
         let rest = line.split_once(name)?.1;
         rest.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
     };
     let lines = log.lines().filter(|line| line.contains(" committed "));
-    // Without a fence there is no leadership.
+    // A commit without a fence has no leadership.
     lines.filter_map(|line| Some((value(line, " revision=")?, value(line, " leadership=")))).collect()
 }
 
@@ -146,7 +145,7 @@ mod tests {
         Change { value: None, ..leads(revision, "") }
     }
 
-    /// The record with `live` live, and in both slots a release, the other one with that share of a canary.
+    /// A record with `live` as the live slot; both slots have a release, and the other slot has this canary share.
     fn app(live: Slot, share: Option<u8>) -> Vec<u8> {
         let key: gapless_core::AppKey = "shop/production".parse().unwrap();
         let command = vec!["/bin/true".to_owned()];
@@ -173,7 +172,7 @@ mod tests {
 
     const APP: &str = "/gapless/apps/shop/production";
 
-    /// Two servers that lead one after the other, each of which makes another slot live.
+    /// Two servers that lead one after another, and each make another slot live.
     fn two_leaders() -> [Change; 5] {
         [
             leads(3, "one"),
@@ -185,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leads_may_change_what_is_live() {
+    fn leader_may_change_live_slot() {
         let history = two_leaders();
         let judged = judge(&history, &[(5, Some(3)), (9, Some(7))].into());
         assert!(judged.wrong.is_empty(), "{:?}", judged.wrong);
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_lead_any_more_or_has_no_fence_is_found_out() {
+    fn judge_finds_change_without_leadership_or_fence() {
         let history = two_leaders();
         assert_eq!(judge(&history, &[(5, Some(3)), (9, Some(3))].into()).unfenced, 1, "deposed");
         assert_eq!(judge(&history, &[(5, None), (9, Some(7))].into()).unfenced, 1, "without a fence");
@@ -203,13 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn two_live_slots_are_found_out() {
+    fn judge_finds_two_live_slots() {
         let history = [leads(3, "one"), change(5, APP, app(Slot::Blue, Some(10)))];
         assert_eq!(judge(&history, &[(5, Some(3))].into()).double_live, 1);
     }
 
     #[test]
-    fn commits_are_read_from_a_log() {
+    fn commits_are_parsed_from_log() {
         let log = "2026-01-01T00:00:00Z DEBUG gapless_store::etcd: committed revision=12 leadership=3\n\
                    2026-01-01T00:00:00Z  INFO leading name=\"one\"\n\
                    2026-01-01T00:00:00Z DEBUG gapless_store::etcd: committed revision=13\n";

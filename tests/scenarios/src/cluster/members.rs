@@ -1,6 +1,6 @@
-//! Three members of an etcd, each in its namespace: killed, paused and started again.
+//! Three etcd members, each in its namespace: killed, paused and started again.
 
-use super::network::{MACHINES, Network, OWN_WAY, address, peer_address};
+use super::network::{MACHINES, Network, OWN_LINK, address, peer_address};
 use etcd_client::{Client, ConnectOptions, EventType, GetOptions, WatchOptions};
 use gapless_harness::wait_for;
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,24 +13,24 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the scenario's own questions may take.
+/// The deadline of the scenario's own requests.
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 const HISTORY_DEADLINE: Duration = Duration::from_secs(30);
-/// etcd sends many revisions in one piece.
+/// etcd sends many revisions in one message.
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 const CLIENT_PORT: u16 = 2379;
 const PEER_PORT: u16 = 2380;
 
-/// A change of a key, as etcd recorded it.
+/// A recorded change of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The revision that it was made in.
+    /// The revision of the change.
     pub revision: i64,
-    /// The revision that the key was created in.
+    /// The revision at which the key was created.
     pub created: i64,
     /// The key.
     pub key: String,
-    /// The value; none where the key was deleted.
+    /// The value; `None` if the key was deleted.
     pub value: Option<Vec<u8>>,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Starts all, and waits until they have a leader.
+    /// Starts all members, and waits until they have a leader.
     pub(super) fn start(network: &'a Network, folder: &Path) -> Members<'a> {
         let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
         let mut members = Members { network, folder: folder.to_owned(), processes: [const { None }; MACHINES], tokio };
@@ -54,7 +54,7 @@ impl<'a> Members<'a> {
         members
     }
 
-    /// Starts a member on the data that it has.
+    /// Starts a member on its data.
     pub(super) fn spawn(&mut self, member: usize) {
         let log = File::options().create(true).append(true).open(self.folder.join(format!("etcd{member}.log")));
         let log = log.expect("a log can be written");
@@ -66,17 +66,17 @@ impl<'a> Members<'a> {
             .arg("--data-dir")
             .arg(self.folder.join(format!("etcd{member}")))
             .args(["--listen-client-urls", &format!("http://0.0.0.0:{CLIENT_PORT}")])
-            .args(["--advertise-client-urls", &endpoint(OWN_WAY, member)])
+            .args(["--advertise-client-urls", &endpoint(OWN_LINK, member)])
             .args(["--listen-peer-urls", &peer(member), "--initial-advertise-peer-urls", &peer(member)])
             .args(["--initial-cluster", &cluster.join(",")])
-            // As etcd 3.5 does by itself: one that comes back does not make all choose a leader again.
+            // The default of etcd 3.5: a returning member does not cause an election.
             .arg("--pre-vote")
             .stdout(log.try_clone().expect("a file can be opened twice"))
             .stderr(log);
         self.processes[member - 1] = Some(command.spawn().expect("etcd can be run: install etcd-server"));
     }
 
-    /// Kills a member with SIGKILL; its data stay.
+    /// Kills a member with SIGKILL; its data stays.
     pub(super) fn kill(&mut self, member: usize) {
         if let Some(mut process) = self.processes[member - 1].take() {
             process.kill().expect("etcd can be killed");
@@ -84,13 +84,13 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Pauses a member, or lets it go on.
+    /// Sends a member a signal, such as SIGSTOP or SIGCONT.
     pub(super) fn signal(&self, member: usize, signal: Signal) {
-        let process = self.processes[member - 1].as_ref().expect("it runs");
-        kill_process(Pid::from_child(process), signal).expect("it can be signalled");
+        let process = self.processes[member - 1].as_ref().expect("the process runs");
+        kill_process(Pid::from_child(process), signal).expect("the process can be signalled");
     }
 
-    /// Which member leads, if one says so.
+    /// The leading member, if a member reports itself as leader.
     pub(super) fn leading(&self) -> Option<usize> {
         (1..=MACHINES).find(|member| {
             let asked = self.ask(&[*member], |client| async move {
@@ -108,10 +108,10 @@ impl<'a> Members<'a> {
         got.kvs().first().map(|kv| kv.value().to_vec())
     }
 
-    /// Every change below a prefix since the beginning, in its order.
+    /// Every change below a prefix since revision 1, in order.
     pub(super) fn history(&self, prefix: &'static str) -> Vec<Change> {
         let read = async {
-            let endpoints: Vec<_> = (1..=MACHINES).map(|member| endpoint(OWN_WAY, member)).collect();
+            let endpoints: Vec<_> = (1..=MACHINES).map(|member| endpoint(OWN_LINK, member)).collect();
             let client = Client::connect(endpoints, Some(options())).await?;
             let newest =
                 client.kv_client().get(prefix, Some(GetOptions::new().with_prefix().with_count_only())).await?;
@@ -120,7 +120,7 @@ impl<'a> Members<'a> {
             let from = WatchOptions::new().with_prefix().with_start_revision(1);
             let mut stream = watch.watch(prefix, Some(from)).await?;
             let mut changes: Vec<Change> = Vec::new();
-            // The marker says that everything before it was sent.
+            // The marker proves that everything before it was sent.
             let marker = format!("{prefix}scenario");
             client.kv_client().put(marker.clone(), "", None).await?;
             while let Some(answer) = stream.message().await? {
@@ -134,17 +134,17 @@ impl<'a> Members<'a> {
                     changes.push(Change { revision: kv.mod_revision(), created: kv.create_revision(), key, value });
                 }
             }
-            Err(etcd_client::Error::WatchError("it ended".to_owned()))
+            Err(etcd_client::Error::WatchError("the watch ended".to_owned()))
         };
         let read = self.tokio.block_on(async { timeout(HISTORY_DEADLINE, read).await });
-        read.expect("etcd answers in time").expect("etcd tells its history")
+        read.expect("etcd answers in time").expect("etcd sends its history")
     }
 
     fn ask<T, F>(&self, members: &[usize], question: impl FnOnce(Client) -> F) -> Option<T>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let endpoints: Vec<_> = members.iter().map(|member| endpoint(OWN_WAY, *member)).collect();
+        let endpoints: Vec<_> = members.iter().map(|member| endpoint(OWN_LINK, *member)).collect();
         let asked = async {
             let client = Client::connect(endpoints, Some(options())).await?;
             question(client).await
@@ -161,9 +161,9 @@ impl Drop for Members<'_> {
     }
 }
 
-/// Where the user of that way finds a member.
-pub(super) fn endpoint(way: usize, member: usize) -> String {
-    format!("http://{}:{CLIENT_PORT}", address(way, member))
+/// The address of a member for the user of this link.
+pub(super) fn endpoint(link: usize, member: usize) -> String {
+    format!("http://{}:{CLIENT_PORT}", address(link, member))
 }
 
 fn options() -> ConnectOptions {

@@ -1,34 +1,34 @@
 //! The network of a cluster on one machine: each etcd member in a network namespace of its own, the servers with proxy
-//! and instances in another, and a switch between them in one more, where no firewall of the host's has a say.
+//! and instances in another, and a switch between them in one more, which no firewall of the host affects.
 //!
-//! Every server has addresses of its own to reach the members by, so each way can be cut by itself.
+//! Each server reaches the members by its own addresses (its link), so each link can be cut by itself.
 
 use gapless_harness::deps::netns::{self, check, enter, ip};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// How many etcd members there are, and how many servers.
+/// The number of etcd members, and of servers.
 pub const MACHINES: usize = 3;
-/// The way that only the scenario itself uses; those of the servers are their numbers, from 1.
-pub const OWN_WAY: usize = 9;
-/// Where members reach each other.
-const PEERS_WAY: usize = 0;
-/// What is last in the addresses of the servers' namespace.
+/// The link of the scenario itself; a server's link has the number of the server, from 1.
+pub const OWN_LINK: usize = 9;
+/// The link between the members.
+const PEERS_LINK: usize = 0;
+/// The last part of the addresses of the servers' namespace.
 const HOST_PART: usize = 100;
 const NAME: &str = "gapless-cluster";
-/// The chain of each member's firewall that has what is cut.
+/// The firewall chain of each member with the cut connections.
 const CHAIN: &str = "GAPLESS-CUT";
 
-/// The namespaces. They are gone, with all that runs in them, when this is dropped.
+/// The namespaces. They are removed, and their processes killed, when this is dropped.
 pub struct Network {
     prefix: String,
 }
 
 impl Network {
-    /// Makes the namespaces. What a scenario that was killed has left is removed first.
+    /// Creates the namespaces, after removing those of killed scenarios.
     ///
     /// # Panics
-    /// If that is not allowed here: it takes root.
+    /// If this process is not root.
     #[must_use]
     pub fn new() -> Network {
         for pid in left_by() {
@@ -42,34 +42,34 @@ impl Network {
         ip(&["-n", &switch, "link", "add", "br0", "type", "bridge"]);
         ip(&["-n", &switch, "link", "set", "br0", "up"]);
         for member in 1..=MACHINES {
-            let ways = std::iter::once(PEERS_WAY).chain(1..=MACHINES).chain([OWN_WAY]);
+            let links = std::iter::once(PEERS_LINK).chain(1..=MACHINES).chain([OWN_LINK]);
             let name = network.member(member);
-            network.attach(&name, member, ways.map(|way| address(way, member)));
+            network.attach(&name, member, links.map(|link| address(link, member)));
             for arguments in [["-N", CHAIN].as_slice(), &["-A", "INPUT", "-j", CHAIN], &["-A", "OUTPUT", "-j", CHAIN]] {
                 network.iptables(member, arguments);
             }
         }
-        let ways = (1..=MACHINES).chain([OWN_WAY]);
-        network.attach(&network.name("host"), HOST_PART, ways.map(|way| address(way, HOST_PART)));
+        let links = (1..=MACHINES).chain([OWN_LINK]);
+        network.attach(&network.name("host"), HOST_PART, links.map(|link| address(link, HOST_PART)));
         network
     }
 
-    /// Has this thread, and what it starts from now on, be in the servers' namespace.
+    /// Moves this thread, with all later children, into the servers' namespace.
     ///
     /// # Panics
-    /// If that is not allowed here.
+    /// If this process is not root.
     pub fn enter(&self) {
         enter(&self.name("host"));
     }
 
-    /// A command that runs a program in a member's namespace, as the very process that is started.
+    /// A command that executes a program in a member's namespace, with the process id of the child.
     pub(super) fn command(&self, member: usize, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", netns::path(&self.member(member)).display())).arg(program).stdin(Stdio::null());
         command
     }
 
-    /// Drops whatever goes between a member and an address, both ways; or lets it through again.
+    /// Drops all packets between a member and an address, in both directions; or stops dropping them.
     pub(super) fn cut(&self, member: usize, other: &str, is_cut: bool) {
         let change = if is_cut { "-A" } else { "-D" };
         for end in ["-s", "-d"] {
@@ -77,13 +77,13 @@ impl Network {
         }
     }
 
-    /// Pulls the cable of a member out of the switch, or puts it in again.
+    /// Unplugs a member from the switch, or plugs it in again.
     pub(super) fn plug(&self, member: usize, is_in: bool) {
         let state = if is_in { "up" } else { "down" };
         ip(&["-n", &self.name("switch"), "link", "set", &port(member), state]);
     }
 
-    /// Kills all that runs in the servers' namespace, apart from this process.
+    /// Kills all processes in the servers' namespace, except this process.
     pub(super) fn kill_all_of_host(&self) {
         kill_all(&self.name("host"));
     }
@@ -127,24 +127,24 @@ impl Drop for Network {
     }
 }
 
-/// Removes the namespaces of this process and kills all that runs in them: also for a handler of signals.
+/// Removes the namespaces of this process and kills their processes; also for a signal handler.
 pub fn remove_own() {
     remove_of(std::process::id());
 }
 
-/// The address of a member on the way of a server.
-pub(super) fn address(way: usize, member: usize) -> String {
-    format!("10.213.{way}.{member}")
+/// The address of a member on a link.
+pub(super) fn address(link: usize, member: usize) -> String {
+    format!("10.213.{link}.{member}")
 }
 
 /// The address of a member for the other members.
 pub(super) fn peer_address(member: usize) -> String {
-    address(PEERS_WAY, member)
+    address(PEERS_LINK, member)
 }
 
-/// The address that a server has on its way.
-pub(super) fn server_address(way: usize) -> String {
-    address(way, HOST_PART)
+/// The address of a server on its link.
+pub(super) fn server_address(link: usize) -> String {
+    address(link, HOST_PART)
 }
 
 fn port(number: usize) -> String {
@@ -167,21 +167,21 @@ fn left_by() -> std::collections::BTreeSet<u32> {
 fn remove_of(pid: u32) {
     for name in namespaces().into_iter().filter(|name| owner(name) == Some(pid)) {
         kill_all(&name);
-        // What cannot be removed now, the next scenario removes.
+        // The next scenario removes a namespace that cannot be removed now.
         let _ = Command::new("ip").args(["netns", "delete", &name]).output();
     }
 }
 
-/// Only what the scenario started is in its namespaces.
+/// Kills all processes in a namespace; it has only processes of the scenario.
 fn kill_all(namespace: &str) {
-    // Twice: something may be started while others are killed, as a server starts its proxy anew.
+    // Twice: a process may be started meanwhile, as a server restarts its proxy.
     for _ in 0..2 {
         let Ok(output) = Command::new("ip").args(["netns", "pids", namespace]).output() else { return };
         let pids = String::from_utf8_lossy(&output.stdout).into_owned();
         let pids = pids.split_whitespace().filter_map(|pid| pid.parse().ok());
         for pid in pids.filter(|pid| u32::try_from(*pid).ok() != Some(std::process::id())) {
             if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-                // It may have ended already.
+                // The process may have exited already.
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         }
@@ -193,7 +193,7 @@ mod tests {
     use super::owner;
 
     #[test]
-    fn a_namespace_says_whose_it_is() {
+    fn namespace_name_gives_its_owner() {
         assert_eq!(owner("gapless-cluster-12-etcd1"), Some(12));
         assert_eq!(owner("gapless-clusters-12-etcd1"), None);
         assert_eq!(owner("somebody-else"), None);

@@ -1,11 +1,11 @@
-//! One run: a cluster of its own, its rounds of faults under load, its recoveries, and what is found out afterwards.
+//! One run: a cluster, its rounds of faults under load, its recoveries, and the verdict on its history.
 
-use super::faults::{Cluster, Done};
+use super::faults::{ActiveFault, Cluster};
 use super::judge::{self, judge};
 use super::members::Members;
 use super::network::{MACHINES, Network};
 use super::schedule::{Kind, Round, schedule};
-use super::servers::{Looking, Servers, server_number};
+use super::servers::{Inspector, Servers, server_number};
 use super::story::Story;
 use super::work::{finish, work};
 use gapless_api::ApplicationView;
@@ -17,78 +17,78 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long everything may take to recover before that is given up: much longer than it should.
+/// The deadline of a recovery: much longer than a recovery should take.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(60);
-/// How long one command may take of that.
+/// The deadline of one command during a recovery.
 const DEPLOY_DEADLINE: Duration = Duration::from_secs(30);
 const LEFTOVERS_DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
-/// How long after a leader was killed another is looked for.
+/// The maximum time to wait for a new leader after the leader was killed.
 const TAKEOVER_MAX: Duration = Duration::from_secs(10);
 const APP: &str = "steady";
 
-/// What a run is made of.
+/// The parameters of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// Rounds of faults.
     pub rounds: usize,
     /// Requests a second.
     pub rate_per_s: u32,
-    /// Within what everything is to recover.
+    /// The maximum time of a recovery.
     pub recovery_max: Duration,
 }
 
-/// What a run found.
+/// The result of a run.
 #[derive(Debug, Default)]
 pub struct RunReport {
     /// Its seed.
     pub seed: u64,
-    /// Requests that have ended.
+    /// Finished requests.
     pub requests: u64,
-    /// Of these, those that failed.
+    /// Failed requests.
     pub failed: u64,
     /// Faults by kind.
     pub faults: BTreeMap<&'static str, u64>,
-    /// Deployments that have ended, by their kind and end.
+    /// Ended deployments by kind and outcome.
     pub ended: BTreeMap<String, u64>,
-    /// How often another leadership followed one.
+    /// The number of changes of leadership.
     pub leaders_followed: u64,
-    /// From a leader's being killed to another's leading, in seconds, where nothing else was broken.
+    /// From the kill of a leader to the next leadership, in seconds, without any other fault.
     pub takeovers_s: Vec<f64>,
-    /// From the last fault's end to a leader that answers, in seconds.
+    /// From the end of the last fault to a leader that answers, in seconds.
     pub leader_s: Vec<f64>,
-    /// From the last fault's end until all servers answer, what was under way has ended, and a fresh deployment has
-    /// succeeded, in seconds.
+    /// From the end of the last fault until all servers answer, all deployments have ended, and a new deployment has succeeded,
+    /// in seconds.
     pub recovery_s: Vec<f64>,
-    /// Fresh deployments that were refused meanwhile, and asked for again.
+    /// New deployments that were refused during recoveries, and requested again.
     pub refused: u64,
     /// Moments with more than one live slot.
     pub double_live: u64,
-    /// Changes of what is live by who did not lead.
+    /// Changes of the live slot by a server that did not lead.
     pub unfenced: u64,
-    /// Changes of what is live.
+    /// Changes of the live slot.
     pub live_changes: u64,
-    /// Of these, those of which no server learnt that they were made.
+    /// Changes of the live slot that no server's log contains.
     pub unanswered: u64,
-    /// What went wrong, in words.
+    /// The violations.
     pub violations: Vec<String>,
-    /// What happened, and when.
+    /// The events of the run.
     pub timeline: Vec<String>,
-    /// Who led and what was live, as etcd has it.
+    /// The leaders and live slots according to etcd.
     pub history: Vec<String>,
 }
 
-/// Runs the schedule of a seed, in the servers' namespace of `network`, with everything in `folder`.
+/// Runs the schedule of a seed in the servers' namespace of `network`; all files are in `folder`.
 ///
 /// # Panics
-/// If the cluster does not even start.
+/// If the cluster does not start.
 #[must_use]
 pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> RunReport {
     let story = Story::new();
     let mut report = RunReport { seed, ..RunReport::default() };
     let members = Members::start(network, folder);
-    let mut cluster = Cluster { network, members, servers: Servers::start(folder), under: Vec::new() };
-    story.tell("three servers on three members");
+    let mut cluster = Cluster { network, members, servers: Servers::start(folder), active: Vec::new() };
+    story.log("three servers on three members");
     let app =
         App { deploy: "observe = \"500ms\"\nkeep_warm = \"10m\"\n".to_owned(), ..App::new(APP, Runtime::Process) };
     let app_folder = app.write(folder);
@@ -99,13 +99,13 @@ pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> R
     let plan = LoadPlan { rate_per_s: settings.rate_per_s, ..LoadPlan::new(cluster.servers.address()) };
     let load = Load::start(plan);
     for (number, round) in (1..).zip(schedule(seed, settings.rounds)) {
-        story.tell(format!("round {number}, {} requests, {} failed", load.requests(), load.snapshot().failed));
+        story.log(format!("round {number}, {} requests, {} failed", load.requests(), load.snapshot().failed));
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let working = scope.spawn(|| work(&gaplesses, round.seed, &is_over, &story));
             faults(&mut cluster, &round, &story, &mut report);
             is_over.store(true, Ordering::Relaxed);
-            working.join().expect("the work ends");
+            working.join().expect("the work thread ends");
         });
         recover(&mut cluster, &gaplesses, &story, settings, &mut report);
     }
@@ -116,22 +116,22 @@ pub fn run(network: &Network, folder: &Path, seed: u64, settings: Settings) -> R
             .violations
             .push(format!("{} of {} requests failed: {:#?}", loaded.failed, loaded.requests, loaded.failures));
     }
-    leave_nothing(&cluster, &gaplesses, folder, &mut report);
-    look_back(&cluster, &mut report);
+    remove_application(&cluster, &gaplesses, folder, &mut report);
+    judge_history(&cluster, &mut report);
     drop(cluster);
     network.kill_all_of_host();
     report.timeline = story.into_lines();
     report
 }
 
-/// Carries the faults of a round out and mends them, each at its time.
+/// Injects and ends the faults of a round at their times.
 fn faults(cluster: &mut Cluster, round: &Round, story: &Story, report: &mut RunReport) {
     let mut events: Vec<(Duration, usize, bool)> = Vec::new();
     for (index, fault) in round.faults.iter().enumerate() {
         events.extend([(fault.at, index, true), (fault.at + fault.lasts, index, false)]);
     }
     events.sort();
-    let mut done: Vec<Option<Done>> = vec![None; round.faults.len()];
+    let mut done: Vec<Option<ActiveFault>> = vec![None; round.faults.len()];
     let began = Instant::now();
     let disturbed = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -140,39 +140,38 @@ fn faults(cluster: &mut Cluster, round: &Round, story: &Story, report: &mut RunR
             std::thread::sleep(at.saturating_sub(began.elapsed()));
             if !begins {
                 if let Some(done) = done[index].take() {
-                    story.tell(format!("mended: {} of {}", done.kind.name(), done.number));
+                    story.log(format!("fault ended: {} of {}", done.kind.name(), done.number));
                     cluster.end(done);
                 }
                 continue;
             }
             disturbed.store(true, Ordering::Relaxed);
-            let was_well = cluster.under.is_empty();
+            let was_well = cluster.active.is_empty();
             let leader = cluster.members.get(judge::LEADER).and_then(|value| server_number(&judge::name(&value)));
             done[index] = cluster.begin(&round.faults[index], leader);
             let Some(done) = done[index] else { continue };
-            story.tell(format!("fault: {} of {}, led by {leader:?}", done.kind.name(), done.number));
+            story.log(format!("fault: {} of {}, led by {leader:?}", done.kind.name(), done.number));
             *report.faults.entry(done.kind.name()).or_default() += 1;
             if done.kind == Kind::KillLeader && was_well && takeover.is_none() && leader == Some(done.number) {
                 disturbed.store(false, Ordering::Relaxed);
-                let (looking, disturbed) = (cluster.servers.looking(), &disturbed);
-                takeover = Some(scope.spawn(move || takeover_s(&looking, done.number, disturbed)));
+                let (inspector, disturbed) = (cluster.servers.inspector(), &disturbed);
+                takeover = Some(scope.spawn(move || takeover_s(&inspector, done.number, disturbed)));
             }
         }
-        if let Some(took) = takeover.and_then(|takeover| takeover.join().expect("somebody looked")) {
-            story.tell(format!("another led after {took:.2} s"));
+        if let Some(took) = takeover.and_then(|takeover| takeover.join().expect("the takeover thread ends")) {
+            story.log(format!("a server led after {took:.2} s"));
             report.takeovers_s.push(took);
         }
     });
 }
 
-/// How long it takes until another server leads, or the same one again, if it was started meanwhile; nothing where
-/// another fault comes in between.
-fn takeover_s(looking: &Looking, killed: usize, disturbed: &AtomicBool) -> Option<f64> {
+/// The time until a server leads again, be it another server or the restarted one; `None` if another fault starts first.
+fn takeover_s(inspector: &Inspector, killed: usize, disturbed: &AtomicBool) -> Option<f64> {
     let began = Instant::now();
     while began.elapsed() < TAKEOVER_MAX && !disturbed.load(Ordering::Relaxed) {
-        // The others first: one that was killed and is back takes its own lead back, which is no takeover but as good.
+        // The other servers first: a restarted server that resumes its own leadership counts, too.
         let others = (1..=MACHINES).filter(|number| *number != killed).chain([killed]);
-        if looking.leader_of(others).is_some() {
+        if inspector.leader_of(others).is_some() {
             return Some(began.elapsed().as_secs_f64());
         }
         std::thread::sleep(POLL);
@@ -180,42 +179,43 @@ fn takeover_s(looking: &Looking, killed: usize, disturbed: &AtomicBool) -> Optio
     None
 }
 
-/// Waits, once everything is mended, until everything works, and notes how long that took.
+/// Waits after the last fault until everything works, and records the time.
 fn recover(cluster: &mut Cluster, gaplesses: &[Gapless], story: &Story, settings: Settings, report: &mut RunReport) {
-    assert!(cluster.under.is_empty(), "{:?}", cluster.under);
-    let mended = Instant::now();
-    let since = || mended.elapsed().as_secs_f64();
-    let looking = cluster.servers.looking();
-    let leader = until(mended, || looking.leader_of(1..=MACHINES));
+    assert!(cluster.active.is_empty(), "{:?}", cluster.active);
+    let ended_at = Instant::now();
+    let since = || ended_at.elapsed().as_secs_f64();
+    let inspector = cluster.servers.inspector();
+    let leader = until(ended_at, || inspector.leader_of(1..=MACHINES));
     report.leader_s.push(since());
-    story.tell(format!("server{} leads after {:.2} s", leader.unwrap_or(0), since()));
-    until(mended, || cluster.servers.all_answer());
-    story.tell(format!("all answer after {:.2} s", since()));
+    story.log(format!("server{} leads after {:.2} s", leader.unwrap_or(0), since()));
+    until(ended_at, || cluster.servers.all_answer());
+    story.log(format!("all answer after {:.2} s", since()));
     let ended = cluster.servers.ended();
     if !ended.is_empty() {
         report.violations.push(format!("servers {ended:?} have ended by themselves"));
     }
     let is_idle = |views: &[ApplicationView]| views.iter().all(|view| view.active.is_none() && view.queue.is_empty());
-    let idle =
-        until(mended, || (1..=MACHINES).find_map(|number| looking.applications(number)).filter(|views| is_idle(views)));
-    story.tell(format!("nothing is under way after {:.2} s", since()));
+    let idle = until(ended_at, || {
+        (1..=MACHINES).find_map(|number| inspector.applications(number)).filter(|views| is_idle(views))
+    });
+    story.log(format!("no deployment is running after {:.2} s", since()));
     let deployed = idle.and_then(|_| {
-        until(mended, || {
-            let leader = looking.leader_of(1..=MACHINES)?;
+        until(ended_at, || {
+            let leader = inspector.leader_of(1..=MACHINES)?;
             let child = gaplesses[leader - 1].spawn(["deploy", "--force"]);
             let ran = finish(child, DEPLOY_DEADLINE, || false);
-            // A lead that was lost while things were mended is noticed now, and whoever asks is told to ask again.
+            // A leadership that was lost during the faults is noticed now, and the client is asked to retry.
             let refused = ran.as_ref().map_or("nothing", |ran| ran.stderr.trim());
             if ran.as_ref().is_none_or(|ran| ran.code != 0) {
                 report.refused += 1;
-                story.tell(format!("a fresh deployment is refused: {refused}"));
+                story.log(format!("a new deployment is refused: {refused}"));
             }
             ran.filter(|ran| ran.code == 0)
         })
     });
-    story.tell(format!("a fresh deployment has succeeded after {:.2} s: {}", since(), deployed.is_some()));
+    story.log(format!("a new deployment has succeeded after {:.2} s: {}", since(), deployed.is_some()));
     report.recovery_s.push(since());
-    if deployed.is_none() || mended.elapsed() > settings.recovery_max {
+    if deployed.is_none() || ended_at.elapsed() > settings.recovery_max {
         report.violations.push(format!("recovered after {:.1} s: {}", since(), deployed.is_some()));
     }
 }
@@ -232,8 +232,8 @@ fn until<T>(began: Instant, mut condition: impl FnMut() -> Option<T>) -> Option<
     }
 }
 
-/// Removes the application: nothing of it may be left.
-fn leave_nothing(cluster: &Cluster, gaplesses: &[Gapless], folder: &Path, report: &mut RunReport) {
+/// Removes the application, and checks that nothing is left over.
+fn remove_application(cluster: &Cluster, gaplesses: &[Gapless], folder: &Path, report: &mut RunReport) {
     let removed = gaplesses[0].run(["remove", "--yes"]);
     if removed.code != 0 {
         report.violations.push(format!("the application cannot be removed: {removed:?}"));
@@ -252,12 +252,12 @@ fn leave_nothing(cluster: &Cluster, gaplesses: &[Gapless], folder: &Path, report
         report.violations.push(format!("left over: {:?}", left()));
     }
     if cluster.servers.all_answer().is_none() {
-        report.violations.push("in the end not all servers answer, or not one leads".to_owned());
+        report.violations.push("at the end a server does not answer, or none leads".to_owned());
     }
 }
 
-/// Reads what etcd has recorded, and judges it.
-fn look_back(cluster: &Cluster, report: &mut RunReport) {
+/// Judges the history that etcd recorded.
+fn judge_history(cluster: &Cluster, report: &mut RunReport) {
     let judged = judge(&cluster.members.history("/gapless/"), &cluster.servers.commits());
     report.double_live = judged.double_live;
     report.unfenced = judged.unfenced;
@@ -267,7 +267,7 @@ fn look_back(cluster: &Cluster, report: &mut RunReport) {
     report.violations.extend(judged.wrong);
     report.history = judged.story;
     if judged.live_changes == 0 {
-        report.violations.push("nothing ever became live: this history proves nothing".to_owned());
+        report.violations.push("no slot ever became live, so the history proves nothing".to_owned());
     }
     for deployment in judged.deployments.values() {
         let kind = match deployment.kind {

@@ -1,25 +1,25 @@
-//! Which faults there are, when, and on whom: a pure function of the seed, so that a run can be repeated.
+//! The schedule of faults: a pure function of the seed, so that a run can be repeated.
 
 use super::network::MACHINES;
 use gapless_harness::Rng;
 use std::time::Duration;
 
-/// What happens.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// The leading server is killed.
     KillLeader,
-    /// A server that follows is killed.
+    /// A following server is killed.
     KillFollower,
     /// The leading server is paused.
     PauseLeader,
-    /// A server that follows is paused.
+    /// A following server is paused.
     PauseFollower,
     /// The leading server reaches no member.
     CutLeader,
-    /// The leading server and the member of its number reach each other and nobody else.
+    /// The leading server and the member of its number reach each other only.
     CutLeadersMachine,
-    /// A server and the member of its number reach each other and nobody else.
+    /// A server and the member of its number reach each other only.
     CutMachine,
     /// The member that leads etcd is killed.
     KillEtcdLeader,
@@ -27,14 +27,14 @@ pub enum Kind {
     KillMember,
     /// A member is paused.
     PauseMember,
-    /// A member reaches no other member; servers reach it.
+    /// A member reaches no other member, but the servers reach it.
     CutMember,
-    /// A member's cable is out.
+    /// A member is unplugged.
     UnplugMember,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Kind; 12] = [
         Kind::KillLeader,
         Kind::KillFollower,
@@ -50,7 +50,7 @@ impl Kind {
         Kind::UnplugMember,
     ];
 
-    /// Its name in figures.
+    /// The name in the figures.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Kind {
         }
     }
 
-    /// Whether it is done to a server, and not to a member only.
+    /// Returns whether the fault affects a server, and not only a member.
     #[must_use]
     pub const fn is_of_server(self) -> bool {
         !matches!(
@@ -79,29 +79,29 @@ impl Kind {
     }
 }
 
-/// A fault, to be ended before its round is.
+/// A fault, which ends before its round does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What happens.
+    /// The kind.
     pub kind: Kind,
-    /// On whom, where the kind does not say so.
+    /// The affected server or member, if the kind leaves that open.
     pub number: usize,
-    /// When, since its round began.
+    /// The start, from the start of the round.
     pub at: Duration,
-    /// How long until it is mended.
+    /// The duration.
     pub lasts: Duration,
 }
 
-/// Faults that may overlap. After each round everything is mended, and has to recover.
+/// Faults that may overlap. After each round all faults end, and the cluster has to recover.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Round {
-    /// The faults, in the order of their beginnings.
+    /// The faults, in the order of their starts.
     pub faults: Vec<Fault>,
-    /// What the deployments of the round are drawn from.
+    /// The seed of the deployments in the round.
     pub seed: u64,
 }
 
-/// A number of 1, 2, 3.
+/// A random number from 1 to 3.
 pub(super) fn machine(chance: &mut Rng) -> usize {
     1 + usize::try_from(chance.below(MACHINES as u64)).unwrap_or(0)
 }
@@ -117,7 +117,7 @@ pub fn schedule(seed: u64, rounds: usize) -> Vec<Round> {
             .map(|_| {
                 let kind = *chance.one_of(&Kind::ALL);
                 let at = chance.between(200, 3000);
-                // Most last longer than the lease of 3 s; some of those killed come back before it is over.
+                // Most faults outlast the lease of 3 s; some killed processes return earlier.
                 let lasts = match kind {
                     Kind::KillLeader | Kind::KillFollower | Kind::KillEtcdLeader | Kind::KillMember => {
                         chance.between(100, 6000)
@@ -138,14 +138,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_gives_the_same_schedule_each_time_and_another_one_another() {
+    fn schedule_depends_on_seed_alone() {
         assert_eq!(schedule(7, 4), schedule(7, 4));
         assert_ne!(schedule(7, 4), schedule(8, 4));
         assert_eq!(schedule(7, 4)[..2], schedule(7, 2));
     }
 
     #[test]
-    fn twenty_seeds_have_every_kind_of_fault() {
+    fn twenty_seeds_cover_every_fault() {
         for kind in Kind::ALL {
             let has = |seed| schedule(seed, 3).iter().flat_map(|round| &round.faults).any(|fault| fault.kind == kind);
             assert!((1..=20).any(has), "{kind:?}");

@@ -1,4 +1,4 @@
-//! Three servers of one cluster on one host: they share its proxy and its processes, and each has its own way to etcd.
+//! Three servers of one cluster on one host: they share its proxy and its processes, and each has its own link to etcd.
 
 use super::judge;
 use super::members::endpoint;
@@ -13,23 +13,23 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a server may take to say what it is; one that is paused never does.
+/// The maximum time of a server to report its role; a paused server never does.
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The servers. They are killed when this is dropped; what they started goes with the namespace.
+/// The servers. They are killed when this is dropped; their children are killed with the namespace.
 pub(super) struct Servers {
     hosts: [Host; MACHINES],
     listen: SocketAddr,
 }
 
 impl Servers {
-    /// Starts all, and waits until all answer.
+    /// Starts all servers, and waits until all answer.
     pub(super) fn start(folder: &Path) -> Servers {
         let listen = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let hosts = std::array::from_fn(|index| {
             let number = index + 1;
             let own = folder.join(server_name(number));
-            std::fs::create_dir_all(&own).expect("a folder can be made");
+            std::fs::create_dir_all(&own).expect("the folder can be created");
             let starter = ["env", "NO_COLOR=1", "GAPLESS_LOG=info,gapless_store=debug"];
             let mut host = Host::at(&own, listen).started_by(&starter);
             let endpoints: Vec<_> = (1..=MACHINES).map(|member| endpoint(number, member)).collect();
@@ -46,12 +46,12 @@ impl Servers {
         servers
     }
 
-    /// Where users' requests go.
+    /// The address for users' requests.
     pub(super) const fn address(&self) -> SocketAddr {
         self.listen
     }
 
-    /// Starts a server, and does not wait for anything.
+    /// Starts a server without waiting.
     pub(super) fn spawn(&mut self, number: usize) {
         self.hosts[number - 1].spawn_server();
     }
@@ -61,36 +61,36 @@ impl Servers {
         self.hosts[number - 1].kill_server();
     }
 
-    /// Pauses a server, or lets it go on.
+    /// Sends a server a signal, such as SIGSTOP or SIGCONT.
     pub(super) fn signal(&self, number: usize, signal: Signal) {
         self.hosts[number - 1].signal_server(signal);
     }
 
-    /// The command line that speaks to a server.
+    /// The command line for a server.
     pub(super) fn gapless(&self, number: usize) -> Gapless {
         self.hosts[number - 1].gapless()
     }
 
-    /// What finds out which server leads, also from another thread.
-    pub(super) fn looking(&self) -> Looking {
-        Looking { clients: self.hosts.iter().map(|host| Client::new(host.socket())).collect() }
+    /// A client that finds the leader, also from another thread.
+    pub(super) fn inspector(&self) -> Inspector {
+        Inspector { clients: self.hosts.iter().map(|host| Client::new(host.socket())).collect() }
     }
 
-    /// The number of the server that leads and answers from the records, once every server answers.
+    /// The leading server that answers from the records, once every server answers.
     pub(super) fn all_answer(&self) -> Option<usize> {
-        let looking = self.looking();
-        let roles: Option<Vec<Role>> = (1..=MACHINES).map(|number| looking.role(number)).collect();
+        let inspector = self.inspector();
+        let roles: Option<Vec<Role>> = (1..=MACHINES).map(|number| inspector.role(number)).collect();
         let leaders: Vec<usize> =
             (1..).zip(roles?).filter(|(_, role)| *role == Role::Leader).map(|(number, _)| number).collect();
         (leaders.len() == 1).then(|| leaders[0])
     }
 
-    /// The commits that the servers were told of, by their revisions.
+    /// The logged commits of all servers by revision.
     pub(super) fn commits(&self) -> BTreeMap<i64, Option<i64>> {
         self.hosts.iter().flat_map(|host| judge::commits(&host.log())).collect()
     }
 
-    /// Servers that have ended by themselves.
+    /// The servers that have exited by themselves.
     pub(super) fn ended(&mut self) -> Vec<usize> {
         (1..=MACHINES).filter(|number| self.hosts[number - 1].server_ended().is_some()).collect()
     }
@@ -104,13 +104,13 @@ impl Drop for Servers {
     }
 }
 
-/// Asks servers what they are.
-pub(super) struct Looking {
+/// Clients that query the roles of servers.
+pub(super) struct Inspector {
     clients: Vec<Client>,
 }
 
-impl Looking {
-    /// What a server is, if it says so and answers from the records.
+impl Inspector {
+    /// The role of a server, if it reports one and answers from the records.
     pub(super) fn role(&self, number: usize) -> Option<Role> {
         let client = &self.clients[number - 1];
         within(async {
@@ -124,7 +124,7 @@ impl Looking {
         numbers.into_iter().find(|number| self.role(*number) == Some(Role::Leader))
     }
 
-    /// The applications, as a server sees them.
+    /// The applications according to a server.
     pub(super) fn applications(&self, number: usize) -> Option<Vec<ApplicationView>> {
         within(async { self.clients[number - 1].applications().await.ok() })
     }
@@ -135,7 +135,7 @@ pub(super) fn server_name(number: usize) -> String {
     format!("server{number}")
 }
 
-/// The number of the server of that name.
+/// The number of the server with this name.
 pub(super) fn server_number(name: &str) -> Option<usize> {
     (1..=MACHINES).find(|number| server_name(*number) == name)
 }

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// What happens, with its times.
+/// Events with their times.
 pub(super) struct Story {
     began: Instant,
     lines: Mutex<Vec<String>>,
@@ -15,13 +15,13 @@ impl Story {
     }
 
     /// Adds a line.
-    pub(super) fn tell(&self, line: impl AsRef<str>) {
+    pub(super) fn log(&self, line: impl AsRef<str>) {
         let line = format!("{:7.3} s  {}", self.began.elapsed().as_secs_f64(), line.as_ref());
-        self.lines.lock().expect("nobody panicked").push(line);
+        self.lines.lock().expect("no thread panicked with the lock").push(line);
     }
 
     /// The lines.
     pub(super) fn into_lines(self) -> Vec<String> {
-        self.lines.into_inner().expect("nobody panicked")
+        self.lines.into_inner().expect("no thread panicked with the lock")
     }
 }

@@ -50,7 +50,7 @@ pub struct KillsOptions {
 enum Kind {
     Process,
     Docker,
-    /// On a host that it has booted; the places that only it has.
+    /// On a host booted by systemd; only the failpoints of the systemd runtime.
     Systemd,
 }
 

@@ -1,5 +1,5 @@
-//! What a build with failpoints is asked for, and what it tells: a folder that every process under test looks at (see
-//! `gapless_effect`).
+//! The control folder of a build with failpoints: requested faults, and reports of injected ones. Every process under test
+//! reads it (see `gapless_effect`).
 
 use gapless_harness::system;
 use std::collections::BTreeMap;
@@ -8,11 +8,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a process may take to come to a place, and to be gone.
+/// The maximum time until a process reaches a place, and until a killed process is gone.
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 
-/// The folder.
+/// The control folder.
 pub(super) struct Faults(PathBuf);
 
 impl Faults {
@@ -20,35 +20,35 @@ impl Faults {
         Faults(folder.to_owned())
     }
 
-    /// From now on is noted who comes where.
+    /// Starts to record the visits of all places.
     pub(super) fn trace(&self) {
-        fs::write(self.0.join("trace"), "").expect("a file can be written");
+        fs::write(self.0.join("trace"), "").expect("the file can be written");
     }
 
-    /// How often each place was come to since then.
+    /// The number of visits of each place since [`Faults::trace`].
     pub(super) fn traced(&self) -> BTreeMap<String, u32> {
-        let text = fs::read_to_string(self.0.join("trace")).expect("it was written");
+        let text = fs::read_to_string(self.0.join("trace")).expect("the file was written");
         let _ = fs::remove_file(self.0.join("trace"));
         let mut counts = BTreeMap::new();
         text.lines().for_each(|place| *counts.entry(place.to_owned()).or_default() += 1);
         counts
     }
 
-    /// Forgets what has struck before.
+    /// Removes the reports of earlier faults.
     pub(super) fn clear(&self) {
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let _ = fs::remove_file(entry.path());
         }
     }
 
-    /// Asks for it: `PLACE FAULT SKIP`.
+    /// Requests a fault: `PLACE FAULT SKIP`.
     pub(super) fn arm(&self, case: &str) {
-        fs::write(self.0.join("armed.new"), case).expect("a file can be written");
-        fs::rename(self.0.join("armed.new"), self.0.join("armed")).expect("it can be renamed");
+        fs::write(self.0.join("armed.new"), case).expect("the file can be written");
+        fs::rename(self.0.join("armed.new"), self.0.join("armed")).expect("the file can be renamed");
     }
 
-    /// The process that was struck, and when; that nothing came there is wrong.
-    pub(super) fn struck(&self, wrong: &mut Vec<String>) -> Option<(u32, SystemTime)> {
+    /// The process with the injected fault, and the time of the injection; a place that no process reaches is a problem.
+    pub(super) fn injected(&self, wrong: &mut Vec<String>) -> Option<(u32, SystemTime)> {
         let give_up_at = Instant::now() + DEADLINE;
         while Instant::now() < give_up_at {
             for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
@@ -63,12 +63,12 @@ impl Faults {
             std::thread::sleep(POLL);
         }
         let _ = fs::remove_file(self.0.join("armed"));
-        wrong.push("nothing came there".to_owned());
+        wrong.push("no process reached the place".to_owned());
         None
     }
 }
 
-/// Waits for the end of a process that was killed: nothing is looked at before.
+/// Waits for the exit of a killed process: inspections before the exit prove nothing.
 pub(super) fn wait_until_gone(pid: u32) {
     let give_up_at = Instant::now() + DEADLINE;
     while system::is_alive(pid) && Instant::now() < give_up_at {

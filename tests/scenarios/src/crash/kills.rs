@@ -1,5 +1,5 @@
-//! Random kills: the server, its proxy, an instance, what supervises one or the Docker Engine, at random moments of
-//! deployments, rollbacks and promotions, under load.
+//! Random kills: the server, its proxy, an instance, a shim or the Docker Engine, at random moments of deployments, rollbacks
+//! and promotions, under load.
 
 use gapless_harness::Rng;
 use gapless_harness::deps::docker::OwnEngine;
@@ -10,45 +10,45 @@ use std::collections::BTreeMap;
 use std::process::Child;
 use std::time::{Duration, Instant, SystemTime};
 
-/// What runs the application of each host.
+/// The runtime of each host.
 const HOSTS: [Runtime; 2] = [Runtime::Process, Runtime::Docker];
 const RATE_PER_S: u32 = 150;
-/// Within this time of its beginning something is killed.
+/// The period from the start of a round in which processes are killed.
 const KILLED_WITHIN_MS: u64 = 1800;
-/// Within this time an Engine that was killed is started again.
+/// The maximum time until a killed Engine is started again.
 const ENGINE_AWAY_MS: u64 = 1500;
-/// How long a command may go on after all is as it should be.
+/// The maximum time that a command keeps running once everything is consistent.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How much of it, and by which chance.
+/// The extent of the campaign and its seed.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Rounds at most.
+    /// The maximum number of rounds.
     pub rounds: u64,
-    /// No round begins after that time.
+    /// No round starts after this time.
     pub within: Duration,
     /// The seed.
     pub seed: u64,
 }
 
-/// What came of it.
+/// The result of the campaign.
 #[derive(Debug, Clone, Default)]
 pub struct KillsReport {
     /// Rounds.
     pub rounds: u64,
-    /// Rounds after which not all was as it should be by itself.
+    /// Rounds after which the host did not become consistent by itself.
     pub repairs: u64,
-    /// What was wrong.
+    /// The problems.
     pub wrong: Vec<String>,
     /// Requests.
     pub requests: u64,
-    /// Requests that were lost.
+    /// Lost requests.
     pub failed: Vec<String>,
-    /// Requests that were in flight in a proxy or an instance at the moment in which it was killed.
+    /// Failed requests that were in flight in a killed proxy or instance.
     pub excused: u64,
-    /// What was killed, and how often.
+    /// The number of kills of each victim.
     pub killed: BTreeMap<String, u64>,
-    /// What was done, and how often.
+    /// The number of commands of each kind.
     pub done: BTreeMap<String, u64>,
 }
 
@@ -57,15 +57,15 @@ enum Victim {
     Server,
     Proxy,
     Instance,
-    /// What supervises instances: the shim of a process, the Engine of containers.
+    /// The supervisor of instances: the shim of a process, the Engine of containers.
     Shim,
     Engine,
 }
 
-/// Of processes. The server most often: it is what does something.
+/// The victims with processes. The server most often, since it does most.
 const VICTIMS: [Victim; 6] =
     [Victim::Server, Victim::Server, Victim::Server, Victim::Proxy, Victim::Instance, Victim::Shim];
-/// Of containers.
+/// The victims with containers.
 const VICTIMS_OF_AN_ENGINE: [Victim; 6] =
     [Victim::Server, Victim::Server, Victim::Server, Victim::Proxy, Victim::Instance, Victim::Engine];
 
@@ -83,34 +83,34 @@ impl KillsReport {
     }
 }
 
-/// Kills at random, round after round, on two hosts beside each other, since most of a round is waiting: one of processes, and
-/// one of containers. Each has a seed of its own, from that of the settings on, and its share of the rounds.
+/// Kills at random, round after round, on two hosts at the same time, since most of a round is waiting: a host with processes
+/// and a host with containers. Each has its own seed, counted from the seed of the settings, and its share of the rounds.
 ///
 /// # Panics
 /// If a host cannot be set up.
 #[must_use]
-pub fn run(settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> KillsReport {
+pub fn run(settings: Settings, log_line: &(dyn Fn(&str) + Sync)) -> KillsReport {
     let rounds = settings.rounds.div_ceil(HOSTS.len() as u64);
     std::thread::scope(|scope| {
         let one = |seed| Settings { rounds, seed, ..settings };
         let hosts = HOSTS.into_iter().zip(settings.seed..);
         let running: Vec<_> =
-            hosts.map(|(runtime, seed)| scope.spawn(move || run_one(runtime, one(seed), tell))).collect();
-        let ended = running.into_iter().map(|running| running.join().expect("a host goes on to its end"));
+            hosts.map(|(runtime, seed)| scope.spawn(move || run_one(runtime, one(seed), log_line))).collect();
+        let ended = running.into_iter().map(|running| running.join().expect("the host thread ends"));
         ended.fold(KillsReport::default(), KillsReport::and)
     })
 }
 
-/// A host, and the Engine of its containers.
-struct Place {
-    // In this order: what uses the Engine ends before it.
+/// A host and the Engine of its containers.
+struct Target {
+    // In this order: the host ends before the Engine that it uses.
     test_host: TestHost,
     engine: Option<OwnEngine>,
 }
 
-impl Place {
+impl Target {
     fn new(runtime: Runtime) -> Self {
-        // Containers are found by their application's name: it is to be nobody else's.
+        // Containers are found by their application's name, so the name must be unique.
         let name = format!("killed-{runtime:?}-{}", std::process::id()).to_lowercase();
         let app = App {
             replicas: 2,
@@ -125,14 +125,14 @@ impl Place {
         let mut test_host = TestHost::new(app, None, &variables);
         engine.iter().for_each(|engine| test_host.on_engine(&engine.host()));
         test_host.gapless.ok(["deploy", "--force", "-e", "test"]);
-        Place { test_host, engine }
+        Target { test_host, engine }
     }
 
     fn victims(&self) -> &'static [Victim] {
         if self.engine.is_some() { &VICTIMS_OF_AN_ENGINE } else { &VICTIMS }
     }
 
-    /// Kills it, or one of them; what was killed, if there was one.
+    /// Kills a process of this victim, if there is one, and returns a description.
     fn kill(&mut self, victim: Victim, chance: &mut Rng, load: &mut ExcusingLoad) -> Option<String> {
         match victim {
             Victim::Server => {
@@ -161,7 +161,7 @@ impl Place {
         let process = *chance.one_of(&candidates);
         let pid = i32::try_from(process.pid).ok().and_then(rustix::process::Pid::from_raw)?;
         let at = SystemTime::now();
-        // It may have ended a moment ago.
+        // The process may have exited a moment ago.
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok()?;
         if !matches!(victim, Victim::Shim) {
             load.killed_at(at);
@@ -170,15 +170,15 @@ impl Place {
     }
 }
 
-fn run_one(runtime: Runtime, settings: Settings, tell: &(dyn Fn(&str) + Sync)) -> KillsReport {
+fn run_one(runtime: Runtime, settings: Settings, log_line: &(dyn Fn(&str) + Sync)) -> KillsReport {
     let give_up_at = Instant::now() + settings.within;
-    let mut place = Place::new(runtime);
+    let mut target = Target::new(runtime);
     let mut chance = Rng::new(settings.seed);
     let mut outcome = KillsReport::default();
     while outcome.rounds < settings.rounds && Instant::now() < give_up_at {
-        let told = round(&mut place, &mut chance, &mut outcome);
+        let summary = round(&mut target, &mut chance, &mut outcome);
         outcome.rounds += 1;
-        tell(&format!("round {} ({runtime:?}, seed {}): {told}", outcome.rounds, settings.seed));
+        log_line(&format!("round {} ({runtime:?}, seed {}): {summary}", outcome.rounds, settings.seed));
         if outcome.repairs > 0 {
             break;
         }
@@ -186,12 +186,12 @@ fn run_one(runtime: Runtime, settings: Settings, tell: &(dyn Fn(&str) + Sync)) -
     outcome
 }
 
-fn round(place: &mut Place, chance: &mut Rng, outcome: &mut KillsReport) -> String {
-    let mut load = ExcusingLoad::start(&place.test_host.host, RATE_PER_S);
-    let (what, mut command) = begin(&mut place.test_host, chance);
+fn round(target: &mut Target, chance: &mut Rng, outcome: &mut KillsReport) -> String {
+    let mut load = ExcusingLoad::start(&target.test_host.host, RATE_PER_S);
+    let (what, mut command) = start_change(&mut target.test_host, chance);
     *outcome.done.entry(what.to_owned()).or_default() += 1;
-    let mut told = what.to_owned();
-    // One kill, and sometimes a second one while the first is being got over.
+    let mut summary = what.to_owned();
+    // One kill, and sometimes a second kill during the recovery from the first.
     let count = 1 + u64::from(chance.below(4) == 0);
     let mut moments: Vec<u64> = (0..count).map(|_| chance.below(KILLED_WITHIN_MS)).collect();
     moments.sort_unstable();
@@ -201,52 +201,52 @@ fn round(place: &mut Place, chance: &mut Rng, outcome: &mut KillsReport) -> Stri
     let mut has_killed_server = false;
     let mut engine_back_at = None;
     for moment in moments {
-        let mut victim = *chance.one_of(place.victims());
-        // Without both there is nobody who holds the listening sockets: what systemd does where it is.
+        let mut victim = *chance.one_of(target.victims());
+        // With both killed, no process keeps the listening sockets; in production systemd keeps them.
         if (has_killed_proxy && matches!(victim, Victim::Server))
             || (has_killed_server && matches!(victim, Victim::Proxy))
         {
             victim = Victim::Instance;
         }
         until(moment);
-        if let Some(killed) = place.kill(victim, chance, &mut load) {
+        if let Some(killed) = target.kill(victim, chance, &mut load) {
             has_killed_proxy |= matches!(victim, Victim::Proxy);
             has_killed_server |= matches!(victim, Victim::Server);
             if matches!(victim, Victim::Engine) {
                 engine_back_at = Some(moment + chance.below(ENGINE_AWAY_MS));
             }
             *outcome.killed.entry(format!("{victim:?}").to_lowercase()).or_default() += 1;
-            told.push_str(&format!(", {moment} ms: {killed}"));
+            summary.push_str(&format!(", {moment} ms: {killed}"));
         }
-        place.test_host.revive();
+        target.test_host.revive();
     }
-    if let (Some(back_at), Some(engine)) = (engine_back_at, &mut place.engine) {
+    if let (Some(back_at), Some(engine)) = (engine_back_at, &mut target.engine) {
         until(back_at);
-        engine.start_again();
+        engine.restart();
     }
-    let mut wrong = place.test_host.settle();
+    let mut wrong = target.test_host.settle();
     if !ends_within(&mut command, COMMAND_DEADLINE) {
-        wrong.push("the command goes on for ever".to_owned());
+        wrong.push("the command does not end".to_owned());
     }
     let seen = load.stop();
-    told.push_str(&format!("; {} requests, {} failed, {} excused", seen.requests, seen.failed.len(), seen.excused));
+    summary.push_str(&format!("; {} requests, {} failed, {} excused", seen.requests, seen.failed.len(), seen.excused));
     outcome.requests += seen.requests;
     outcome.excused += seen.excused;
     for what in seen.failed {
-        told.push_str(&format!("\n    {what}"));
+        summary.push_str(&format!("\n    {what}"));
         outcome.failed.push(what);
     }
     if !wrong.is_empty() {
         outcome.repairs += 1;
-        wrong.extend(place.test_host.told());
-        told.push_str(&format!("\n    {}", wrong.join("\n    ")));
+        wrong.extend(target.test_host.diagnostics());
+        summary.push_str(&format!("\n    {}", wrong.join("\n    ")));
         outcome.wrong.extend(wrong);
     }
-    told
+    summary
 }
 
-/// Begins something that changes what is live.
-fn begin(test_host: &mut TestHost, chance: &mut Rng) -> (&'static str, Child) {
+/// Starts a command that changes the live release.
+fn start_change(test_host: &mut TestHost, chance: &mut Rng) -> (&'static str, Child) {
     let gapless: Gapless = test_host.gapless.clone();
     match chance.below(5) {
         0 | 1 => {

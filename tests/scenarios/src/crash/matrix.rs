@@ -1,5 +1,5 @@
-//! The crash matrix: at each place before and after a durable write or an outside effect, the process is killed there,
-//! the call fails, or it hangs; then all is as it should be, no request was lost, and the next deployment succeeds.
+//! The crash matrix: at each place before and after a durable write or an outside effect, the process is killed, the call
+//! fails, or the call hangs. Afterwards everything is consistent, no request was lost, and the next deployment succeeds.
 
 use super::faults::{Faults, wait_until_gone};
 use gapless_harness::deps::{Etcd, Nginx};
@@ -11,31 +11,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How long a host may take until it answers again.
+/// The maximum time until a host answers again.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
 const RATE_PER_S: u32 = 150;
-/// What happens at a place.
+/// The faults.
 const FAULTS: [&str; 3] = ["kill", "error", "hang"];
-/// How long a command may go on after all is as it should be.
+/// The maximum time that a command keeps running once everything is consistent.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(40);
 
-/// What is run of the matrix.
+/// The selected part of the matrix.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// What runs the application.
+    /// The runtime of the application.
     pub runtime: Runtime,
-    /// Whether nginx is the data plane.
+    /// nginx is the data plane.
     pub is_behind_nginx: bool,
-    /// Whether etcd has the records.
+    /// etcd is the store of the records.
     pub is_on_etcd: bool,
-    /// Which points: `runtime.*`, say.
+    /// Patterns of points, such as `runtime.*`.
     pub points: Vec<String>,
-    /// Which faults; none means all.
+    /// The faults; empty means all faults.
     pub faults: Vec<String>,
-    /// How many of the times that a deployment comes to a place are struck, from the first on.
+    /// How many visits of a place by one deployment get a fault, from the first visit on.
     pub times: u32,
-    /// Whether a place is struck in each story that comes to it, and not in the first of them alone.
+    /// Injects a fault in each story that reaches a place, not in the first story alone.
     pub is_in_each_story: bool,
 }
 
@@ -45,30 +45,30 @@ impl Selection {
     }
 }
 
-/// What came of it.
+/// The result of the matrix.
 #[derive(Debug, Clone, Default)]
 pub struct MatrixReport {
-    /// Points that were struck.
+    /// Points with an injected fault.
     pub points: usize,
-    /// Places: before and after each.
+    /// Places: before and after each point.
     pub places: usize,
-    /// Faults that were injected.
+    /// Injected faults.
     pub faults: u64,
-    /// By kind.
+    /// Injected faults by kind.
     pub by_fault: BTreeMap<String, u64>,
-    /// What was not as it should be, with its case.
+    /// The problems, each with its case.
     pub violations: Vec<String>,
     /// Requests.
     pub requests: u64,
-    /// Requests that were lost.
+    /// Lost requests.
     pub failed: Vec<String>,
-    /// Requests that were in flight in a proxy that was killed.
+    /// Failed requests that were in flight in a killed proxy.
     pub excused: u64,
-    /// Points that nothing came to.
+    /// Points that no process reached.
     pub unreached: Vec<String>,
 }
 
-/// What makes a process come to a place.
+/// An operation that makes processes reach places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Story {
     Deploy,
@@ -87,55 +87,55 @@ enum Story {
 
 const STORIES: [Story; 6] =
     [Story::Deploy, Story::Rollback, Story::Restart, Story::Remove, Story::ProxyDies, Story::Upgrade];
-/// What happens to a data plane that is nobody's of gapless is not for gapless to mend.
+/// Without the death and the upgrade of the data plane, since nginx is not gapless's to restart.
 const STORIES_BEHIND_NGINX: [Story; 4] = [Story::Deploy, Story::Rollback, Story::Restart, Story::Remove];
 
-/// The points that the binary names.
+/// The points that the binary lists.
 ///
 /// # Panics
-/// Where there is no such binary.
+/// If there is no build with failpoints.
 #[must_use]
 pub fn points() -> Vec<String> {
     let output = Command::new(failing_program()).arg("failpoints").output().expect("gapless can be run");
-    serde_json::from_slice(&output.stdout).expect("it lists its points")
+    serde_json::from_slice(&output.stdout).expect("the binary lists its failpoints")
 }
 
-/// Runs what is selected of the matrix.
+/// Runs the selected part of the matrix.
 #[must_use]
-pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> MatrixReport {
+pub fn run(selection: &Selection, log_line: &mut dyn FnMut(&str)) -> MatrixReport {
     let mut matrix = Matrix::new(selection);
     let reached = matrix.explore();
     let mut outcome = MatrixReport::default();
-    let mut struck = BTreeSet::new();
+    let mut injected = BTreeSet::new();
     for point in points().into_iter().filter(|point| selection.has(point)) {
         for side in ["before", "after"] {
             let place = format!("{point}:{side}");
             let Some(stories) = reached.get(&place) else { continue };
             outcome.places += 1;
-            struck.insert(point.clone());
+            injected.insert(point.clone());
             let stories = if selection.is_in_each_story { &stories[..] } else { &stories[..1] };
             for (story, times) in stories {
-                let tell = &mut |line: &str| tell(&format!("{story:?}: {line}"));
-                outcome.strike(selection, &place, *times, tell, |case| matrix.strike(*story, case));
+                let log_line = &mut |line: &str| log_line(&format!("{story:?}: {line}"));
+                outcome.inject(selection, &place, *times, log_line, |case| matrix.inject(*story, case));
             }
         }
-        if !struck.contains(&point) {
+        if !injected.contains(&point) {
             outcome.unreached.push(point);
         }
     }
-    outcome.points = struck.len();
+    outcome.points = injected.len();
     outcome
 }
 
 impl MatrixReport {
-    /// Carries out all cases that are wanted of a place that is come to so many times, and adds what they showed.
-    pub(super) fn strike(
+    /// Runs the selected cases of a place with so many visits, and adds their results.
+    pub(super) fn inject(
         &mut self,
         selection: &Selection,
         place: &str,
         times: u32,
-        tell: &mut dyn FnMut(&str),
-        mut strike: impl FnMut(&str) -> (Vec<String>, LoadResult),
+        log_line: &mut dyn FnMut(&str),
+        mut inject: impl FnMut(&str) -> (Vec<String>, LoadResult),
     ) {
         let is_wanted =
             |fault: &&str| selection.faults.is_empty() || selection.faults.iter().any(|wanted| wanted == fault);
@@ -143,31 +143,31 @@ impl MatrixReport {
             for skip in 0..times.min(selection.times) {
                 let case = format!("{place} {fault} {skip}");
                 let began = Instant::now();
-                let (wrong, seen) = strike(&case);
+                let (wrong, seen) = inject(&case);
                 self.faults += 1;
                 *self.by_fault.entry(fault.to_owned()).or_default() += 1;
-                let told = self.add(&case, wrong, seen);
-                tell(&format!("{case}: {told}, {:.1} s", began.elapsed().as_secs_f64()));
+                let summary = self.add(&case, wrong, seen);
+                log_line(&format!("{case}: {summary}, {:.1} s", began.elapsed().as_secs_f64()));
             }
         }
     }
 
-    /// Adds what a case showed: the verdict, for people.
+    /// Adds the result of a case, and returns its description.
     fn add(&mut self, case: &str, wrong: Vec<String>, seen: LoadResult) -> String {
         self.requests += seen.requests;
         self.excused += seen.excused;
         let verdict = if wrong.is_empty() && seen.failed.is_empty() { "well" } else { "VIOLATED" };
-        let mut told = format!("{verdict}, {} failed, {} excused", seen.failed.len(), seen.excused);
+        let mut summary = format!("{verdict}, {} failed, {} excused", seen.failed.len(), seen.excused);
         for what in wrong.iter().chain(seen.failed.iter().take(5)) {
-            told.push_str(&format!("\n    {what}\n   "));
+            summary.push_str(&format!("\n    {what}\n   "));
         }
         self.violations.extend(wrong.into_iter().map(|what| format!("{case}: {what}")));
         self.failed.extend(seen.failed.into_iter().map(|what| format!("{case}: {what}")));
-        told
+        summary
     }
 }
 
-/// Whether a name is of a pattern with `*` for anything.
+/// Returns whether a name matches a pattern with `*` for any text.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -189,7 +189,7 @@ struct Matrix {
 
 impl Matrix {
     fn new(selection: &Selection) -> Matrix {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
         let name = if selection.runtime == Runtime::Docker { "crashed-container" } else { "crashed-process" };
         let app = App {
             deploy: "observe = \"300ms\"\nkeep_warm = \"10m\"\npark = true\n".to_owned(),
@@ -200,14 +200,14 @@ impl Matrix {
         let variables = [format!("GAPLESS_FAULTS={}", folder.path().display())];
         let Selection { is_behind_nginx, is_on_etcd, .. } = *selection;
         let stack = TestStack { nginx: is_behind_nginx.then(Nginx::start), etcd: is_on_etcd.then(Etcd::start) };
-        let test_host = TestHost::upon(stack, app.clone(), Some(&failing_program()), &variables);
+        let test_host = TestHost::on_stack(stack, app.clone(), Some(&failing_program()), &variables);
         let faults = Faults::at(folder.path());
         Matrix { test_host, app, variables, faults, is_behind_nginx, is_on_etcd, _folder: folder }
     }
 
-    /// Which places are come to, by which stories, and how often in each.
+    /// The reached places, with the stories that reach them and the number of visits in each story.
     fn explore(&mut self) -> BTreeMap<String, Vec<(Story, u32)>> {
-        // Once without being looked at, so that both slots are in use as they are later.
+        // One untraced deployment first, so that both slots are in use as they are later.
         self.act(Story::Deploy, None, None);
         let mut reached = BTreeMap::new();
         let stories: &[Story] = if self.is_behind_nginx { &STORIES_BEHIND_NGINX } else { &STORIES };
@@ -224,7 +224,7 @@ impl Matrix {
         }
         if !self.is_behind_nginx {
             self.faults.trace();
-            let mut first = self.unbegun();
+            let mut first = self.unstarted();
             first.host.start_server();
             self.traced(Story::First, &mut reached);
         }
@@ -238,31 +238,31 @@ impl Matrix {
     }
 
     /// Another host, with no server yet.
-    fn unbegun(&self) -> TestHost {
+    fn unstarted(&self) -> TestHost {
         let stack = TestStack { nginx: None, etcd: self.is_on_etcd.then(Etcd::start) };
-        // Containers are found by their application's name, and those of the other host go on.
+        // Containers are found by their application's name, and those of the other host keep running.
         let app = App { name: format!("{}-first", self.app.name), ..self.app.clone() };
-        TestHost::unbegun(stack, app, Some(&failing_program()), &self.variables)
+        TestHost::unstarted(stack, app, Some(&failing_program()), &self.variables)
     }
 
-    /// The other application of a story that has one.
+    /// The second application of a story that has one.
     fn aside(&self, story: Story) -> Option<Gapless> {
         (story == Story::Remove).then(|| self.test_host.another())
     }
 
-    /// Waits until all is as it should be: what is not, at the deadline.
+    /// Waits until everything is consistent, and returns the problems at the deadline.
     fn settle(&mut self, aside: Option<&Gapless>) -> Vec<String> {
         let mut wrong = aside.map(|aside| self.test_host.settle_without(aside)).unwrap_or_default();
         wrong.extend(self.test_host.settle());
         wrong
     }
 
-    /// Carries it out; the command that may not have ended yet.
+    /// Runs a story, and returns its command if that can still be running.
     fn act(&mut self, story: Story, aside: Option<&Gapless>, load: Option<&mut ExcusingLoad>) -> Option<Child> {
         match story {
             Story::Deploy => {
                 self.test_host.build();
-                // A server that is killed before it has recorded it has refused it.
+                // A server that is killed before it has recorded the deployment has refused it.
                 let _ = self.test_host.gapless.run(["deploy", "--force", "--detach"]);
             }
             Story::Rollback => drop(self.test_host.gapless.run(["rollback", "--detach"])),
@@ -283,49 +283,49 @@ impl Matrix {
         None
     }
 
-    /// One case: what was not as it should be, and what the load saw.
-    fn strike(&mut self, story: Story, case: &str) -> (Vec<String>, LoadResult) {
+    /// Runs one case, and returns its problems and the result of the load.
+    fn inject(&mut self, story: Story, case: &str) -> (Vec<String>, LoadResult) {
         self.faults.clear();
         if story == Story::First {
-            return (self.strike_first(case), LoadResult::default());
+            return (self.run_first(case), LoadResult::default());
         }
-        // nginx closes the connections that are kept to it at each reload.
+        // nginx closes kept connections at each reload.
         let mix = if self.is_behind_nginx { Mix::GetForgiving } else { Mix::All };
         let aside = self.aside(story);
         let mut load = ExcusingLoad::of(mix, &self.test_host.host, RATE_PER_S);
         self.faults.arm(case);
         let command = self.act(story, aside.as_ref(), Some(&mut load));
         let mut wrong = Vec::new();
-        if let Some((pid, at)) = self.faults.struck(&mut wrong)
+        if let Some((pid, at)) = self.faults.injected(&mut wrong)
             && case.contains(" kill ")
         {
-            // The proxy itself, which serves.
+            // The killed process is the serving proxy.
             if case.starts_with("table.") || case.starts_with("proxy.successor") {
                 load.killed_at(at);
             }
             wait_until_gone(pid);
             if story == Story::ProxyDies && self.test_host.host.server_pid() == Some(pid) {
-                self.answers_again(&mut load, at);
+                self.wait_until_served(&mut load, at);
             }
         }
         wrong.extend(self.settle(aside.as_ref()));
         if let Some(mut command) = command
             && !ends_within(&mut command, COMMAND_DEADLINE)
         {
-            wrong.push("the command goes on for ever".to_owned());
+            wrong.push("the command does not end".to_owned());
         }
-        self.go_on(&mut wrong);
+        self.check_next_deployment(&mut wrong);
         (wrong, load.stop())
     }
 
-    /// The same with the first server of a host.
-    fn strike_first(&mut self, case: &str) -> Vec<String> {
+    /// Runs one case with the first server of a new host.
+    fn run_first(&mut self, case: &str) -> Vec<String> {
         self.faults.arm(case);
-        let mut first = self.unbegun();
+        let mut first = self.unstarted();
         std::mem::swap(&mut self.test_host, &mut first);
         self.act(Story::First, None, None);
         let mut wrong = Vec::new();
-        if let Some((pid, _)) = self.faults.struck(&mut wrong)
+        if let Some((pid, _)) = self.faults.injected(&mut wrong)
             && case.contains(" kill ")
         {
             wait_until_gone(pid);
@@ -335,14 +335,14 @@ impl Matrix {
             self.test_host.revive();
             std::thread::sleep(POLL);
         }
-        self.go_on(&mut wrong);
-        // What it runs ends with it.
+        self.check_next_deployment(&mut wrong);
+        // The processes of the new host end when it is dropped.
         std::mem::swap(&mut self.test_host, &mut first);
         wrong
     }
 
-    /// The next deployment succeeds, and all is as it should be after it, too.
-    fn go_on(&mut self, wrong: &mut Vec<String>) {
+    /// Checks that the next deployment succeeds, and that everything is consistent afterwards.
+    fn check_next_deployment(&mut self, wrong: &mut Vec<String>) {
         self.test_host.build();
         let next = self.test_host.gapless.run(["deploy", "--force"]);
         if next.code != 0 {
@@ -350,12 +350,12 @@ impl Matrix {
         }
         wrong.extend(self.test_host.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
         if !wrong.is_empty() {
-            wrong.extend(self.test_host.told());
+            wrong.extend(self.test_host.diagnostics());
         }
     }
 
-    /// Without proxy and server there is nobody who holds the listening sockets, until the server is started again.
-    fn answers_again(&mut self, load: &mut ExcusingLoad, killed_at: SystemTime) {
+    /// Restarts the server and waits for an answer: with both proxy and server killed, no process keeps the listening sockets.
+    fn wait_until_served(&mut self, load: &mut ExcusingLoad, killed_at: SystemTime) {
         self.test_host.revive();
         let give_up_at = Instant::now() + ANSWERS_WITHIN;
         while get(self.test_host.host.address(), "/", "Host: production.example\r\n").is_none()

@@ -1,5 +1,5 @@
-//! The crash matrix where systemd runs the instances: the places of its unit files, and of what it is told, on a host that
-//! it has booted.
+//! The crash matrix of the systemd runtime: the failpoints of its unit files and of its calls of systemd, on a host booted by
+//! systemd.
 
 use super::faults::Faults;
 use super::matrix::{MatrixReport, Selection, points};
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
-/// The server, which systemd starts again whenever it ends.
+/// The server; systemd restarts it whenever it exits.
 const SERVER: &[&str] = &[
     "systemd-run",
     "--unit=gapless-under-test",
     "--property=Restart=always",
     "--property=RestartSec=50ms",
     "--property=StartLimitIntervalSec=0",
-    // What it has started goes on when it is killed.
+    // Children of the server survive its kill.
     "--property=KillMode=process",
     "--setenv=GAPLESS_FAULTS=/srv/faults",
     "/opt/gapless/gapless-failpoints",
@@ -34,12 +34,12 @@ const APPLICATION: &str = "name = \"shop\"\nruntime = \"systemd\"\ncommand = [\"
     drain_timeout = \"2s\"\n";
 const GAPLESS: &str = "/opt/gapless/gapless";
 
-/// What makes the server come to a place.
+/// The commands that make the server reach places.
 const STORIES: [&[&str]; 2] = [&[GAPLESS, "deploy", "--force", "--detach"], &[GAPLESS, "rollback", "--detach"]];
 
-/// Runs what is selected of the places that only systemd has.
+/// Runs the selected part of the failpoints of the systemd runtime.
 #[must_use]
-pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> MatrixReport {
+pub fn run(selection: &Selection, log_line: &mut dyn FnMut(&str)) -> MatrixReport {
     let host = Host::start();
     let reached = host.explore();
     let mut outcome = MatrixReport::default();
@@ -51,7 +51,7 @@ pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> MatrixReport {
         for (place, (story, times)) in places.iter().filter_map(|place| Some((place, *reached.get(place)?))) {
             outcome.places += 1;
             is_struck = true;
-            outcome.strike(selection, place, times, tell, |case| host.strike(story, case));
+            outcome.inject(selection, place, times, log_line, |case| host.inject(story, case));
         }
         outcome.points += usize::from(is_struck);
         if !is_struck {
@@ -67,9 +67,9 @@ impl Host {
     fn start() -> Self {
         let host = Host(SystemdHost::start("crashes"));
         for folder in ["faults", "data"] {
-            fs::create_dir(host.0.folder().join(folder)).expect("a folder can be made");
+            fs::create_dir(host.0.folder().join(folder)).expect("the folder can be created");
         }
-        fs::write(host.0.folder().join("gapless.toml"), APPLICATION).expect("a file can be written");
+        fs::write(host.0.folder().join("gapless.toml"), APPLICATION).expect("the file can be written");
         host.0.ok(SERVER);
         let answers = || (host.0.run(&[GAPLESS, "status"]).code == 0).then_some(());
         wait_for("the server answers", SETTLE_DEADLINE, answers);
@@ -98,14 +98,14 @@ impl Host {
         reached
     }
 
-    fn strike(&self, story: &[&str], case: &str) -> (Vec<String>, LoadResult) {
+    fn inject(&self, story: &[&str], case: &str) -> (Vec<String>, LoadResult) {
         self.faults().clear();
         let mut wrong = Vec::new();
         let report = self.0.under_load("all", || {
             self.faults().arm(case);
-            // A server that is killed before it has recorded it has refused it.
+            // A server that is killed before it has recorded the deployment has refused it.
             let _ = self.0.run(story);
-            let _ = self.faults().struck(&mut wrong);
+            let _ = self.faults().injected(&mut wrong);
             wrong.extend(self.settle());
             let next = self.0.run(&[GAPLESS, "deploy", "--force"]);
             if next.code != 0 {
@@ -119,12 +119,12 @@ impl Host {
         }
         let failures = report["failures"].as_array().cloned().unwrap_or_default();
         let mut failed: Vec<String> = failures.iter().map(ToString::to_string).collect();
-        let untold = report["failed"].as_u64().unwrap_or_default().saturating_sub(failed.len() as u64);
-        failed.extend((0..untold).map(|_| "a failure that the ledger did not tell".to_owned()));
+        let beyond = report["failed"].as_u64().unwrap_or_default().saturating_sub(failed.len() as u64);
+        failed.extend((0..beyond).map(|_| "a failure beyond those that the ledger keeps".to_owned()));
         (wrong, LoadResult { requests: report["requests"].as_u64().unwrap_or_default(), failed, excused: 0 })
     }
 
-    /// Waits until all is as it should be: what is not, at the deadline.
+    /// Waits until everything is consistent, and returns the problems at the deadline.
     fn settle(&self) -> Vec<String> {
         let give_up_at = Instant::now() + SETTLE_DEADLINE;
         loop {
@@ -136,11 +136,11 @@ impl Host {
         }
     }
 
-    /// What is not as it should be just now: one live slot, and units, folders and files as the record says.
+    /// The current inconsistencies: there must be one live slot, and units, folders and files must agree with the records.
     fn wrong(&self) -> Vec<String> {
         let said = self.0.run(&[GAPLESS, "status", "--json"]).stdout;
         let views: Vec<ApplicationView> = serde_json::from_str(&said).unwrap_or_default();
-        let [view] = views.as_slice() else { return vec![format!("the server tells of {} applications", views.len())] };
+        let [view] = views.as_slice() else { return vec![format!("the server lists {} applications", views.len())] };
         let mut wrong = Vec::new();
         if view.active.is_some() || !view.queue.is_empty() || !view.planes_behind.is_empty() {
             wrong.push("a deployment has not ended".to_owned());

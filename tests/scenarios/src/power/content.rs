@@ -1,33 +1,33 @@
-//! What a file has on disk when the power goes: what was synced, and of what was written since, any part.
+//! The content of a file on disk after a power loss: everything that was synced, and any part of the later writes.
 
 use super::trace::Data;
 use gapless_harness::Rng;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// A page is written to the disk as it is in memory at some moment.
+/// A page is written to the disk with its content in memory at some moment.
 const PAGE: usize = 4096;
-/// Less than that is never torn.
+/// A unit that is never torn.
 const SECTOR: usize = 512;
 
-/// What the log does not have is told apart from what is not there; a byte a page is enough for that.
+/// Stands for bytes that are not in the log, to distinguish them from missing bytes; one byte for each page is enough.
 const UNKNOWN: u8 = 0xAA;
 
-/// A change of a file's bytes.
+/// A change of the bytes of a file.
 #[derive(Debug, Clone)]
 enum Piece {
     Write { at: usize, bytes: Vec<u8> },
     Truncate(usize),
 }
 
-/// How much of what was not synced is there after all.
+/// The part of the unsynced changes that reaches the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Luck {
     /// Nothing.
     Nothing,
     /// Everything.
     Everything,
-    /// Each page (or sector) as it was after some of the changes, whichever those of its neighbours.
+    /// Each page (or sector) independently, as it was after some of the changes.
     Torn(usize),
 }
 
@@ -45,7 +45,7 @@ impl Luck {
 }
 
 impl Piece {
-    /// Leaves what is before the end of a file that was cut, and whether there is anything.
+    /// Keeps the part before the end of a truncated file; returns whether there is any.
     fn is_cut(&mut self, length: usize) -> bool {
         if let Piece::Write { at, bytes } = self {
             bytes.truncate(length.saturating_sub(*at));
@@ -61,35 +61,35 @@ impl Piece {
     }
 }
 
-/// What is found in a file.
+/// The content that is found in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Found {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// All of something that the log does not have, since it is that long: a program.
+    /// A complete program, which is too long for the log.
     Program,
 }
 
-/// A file's bytes: on disk for sure, and in memory.
+/// The bytes of a file: those certainly on disk, and those in memory.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
     synced: Vec<u8>,
     live: Vec<u8>,
-    /// What was changed since, the number of the change with it.
+    /// Unsynced changes, each with its number.
     pending: Vec<(usize, Piece)>,
-    /// What a sync failed to put there, each within a page.
+    /// Changes that a failed sync lost, each within a page.
     lost: Vec<Piece>,
-    /// Whether there are bytes in it which the log does not have: each page of them is one byte here.
+    /// The content has bytes that are not in the log: each page of them is one byte here.
     is_unknown: bool,
 }
 
 impl Content {
-    /// What processes see.
+    /// The content that processes see.
     pub(super) fn live(&self) -> Found {
         self.found(self.live.clone())
     }
 
-    /// What is meant by bytes that are on disk.
+    /// The meaning of bytes on disk.
     fn found(&self, bytes: Vec<u8>) -> Found {
         if self.is_unknown && bytes == self.live { Found::Program } else { Found::Bytes(bytes) }
     }
@@ -115,14 +115,14 @@ impl Content {
         self.pending.push((number, piece));
     }
 
-    /// What had been changed before the change `end` is on disk from now on.
+    /// Puts the changes before the change `end` on disk.
     pub(super) fn sync(&mut self, end: usize) {
         let count = self.pending.iter().take_while(|(number, _)| *number < end).count();
         for (_, piece) in self.pending.drain(..count) {
             if let Piece::Truncate(length) = piece {
                 self.lost.retain_mut(|lost| lost.is_cut(length));
             }
-            // Its pages are written as they are in memory, with what was lost there before.
+            // The pages are written from memory, including changes that were lost there before.
             let pages = units(&self.synced, &piece, PAGE);
             self.lost.retain(|lost| {
                 let is_there = pages.contains(&lost.page());
@@ -135,8 +135,8 @@ impl Content {
         }
     }
 
-    /// The same, but the sync failed: the system takes for written what it could not write, and no later sync writes it,
-    /// but for pages that are changed again. Lengths are kept in the journal.
+    /// Loses the changes before the change `end`: after a failed sync the system regards them as written, and no later sync
+    /// writes them, except in pages that change again. Lengths are kept in the journal.
     pub(super) fn lose(&mut self, end: usize) {
         let count = self.pending.iter().take_while(|(number, _)| *number < end).count();
         for (_, piece) in self.pending.drain(..count) {
@@ -150,7 +150,7 @@ impl Content {
         }
     }
 
-    /// What is on disk, by chance.
+    /// A random content of the disk.
     pub(super) fn image(&self, luck: Luck, chance: &mut Rng) -> Found {
         self.found(self.bytes(luck, chance))
     }
@@ -162,7 +162,7 @@ impl Content {
             Luck::Torn(unit) => unit,
         };
         let pieces: Vec<&Piece> = self.lost.iter().chain(self.pending.iter().map(|(_, piece)| piece)).collect();
-        // A file is cut at once, and what is written to it later is not there before.
+        // A truncation is atomic, and later writes cannot reach the disk before it.
         let cuts: Vec<usize> = (0..pieces.len()).filter(|at| matches!(pieces[*at], Piece::Truncate(_))).collect();
         let cut = usize::try_from(chance.below(cuts.len() as u64 + 1)).unwrap_or(0);
         let end = cuts.get(cut).copied().unwrap_or(pieces.len());
@@ -196,7 +196,7 @@ impl Content {
     }
 }
 
-/// The parts of a write, page by page.
+/// The parts of a write, one for each page.
 fn pages(at: usize, bytes: &[u8]) -> Vec<Piece> {
     let (mut parts, mut from) = (Vec::new(), 0);
     while from < bytes.len() {
@@ -208,7 +208,7 @@ fn pages(at: usize, bytes: &[u8]) -> Vec<Piece> {
     parts
 }
 
-/// The units that a change concerns.
+/// The units that a change touches.
 fn units(before: &[u8], piece: &Piece, unit: usize) -> Range<usize> {
     match piece {
         Piece::Write { at, bytes } => at / unit..(at + bytes.len()).div_ceil(unit),
@@ -229,7 +229,7 @@ fn apply(content: &mut Vec<u8>, piece: &Piece) {
     }
 }
 
-/// Copies a range, which may be beyond the end of either; there are zeros there.
+/// Copies a range; beyond the end of either buffer there are zeros.
 fn copy(from: &[u8], to: &mut Vec<u8>, range: Range<usize>) {
     let end = range.end.min(from.len().max(to.len()));
     if to.len() < end {
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_synced_is_there_and_nothing_else_need_be() {
+    fn content_survives_only_when_synced() {
         let mut content = Content::default();
         content.write(0, None, &bytes(1, 2 * PAGE));
         content.sync(1);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_cut_is_the_old_one_or_what_was_written_since() {
+    fn truncated_file_is_old_or_written_since() {
         let mut content = Content::default();
         content.write(0, None, &bytes(1, 2 * PAGE));
         content.sync(1);
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_sync_does_not_bring_what_an_earlier_one_lost_but_a_later_write_does() {
+    fn failed_sync_loses_data_until_next_write() {
         let mut content = Content::default();
         content.write(0, None, &bytes(1, 2 * PAGE));
         content.sync(1);
@@ -296,7 +296,7 @@ mod tests {
         let image = content.bytes(Luck::Nothing, &mut Rng::new(1));
         assert_eq!((image[0], image[PAGE], image[PAGE + 1]), (1, 3, 2));
 
-        // Nor does it come back in a file that was cut.
+        // The lost data does not return in a truncated file either.
         content.write(3, Some(0), &bytes(4, 20));
         content.lose(4);
         content.truncate(4, 0);

@@ -7,29 +7,29 @@ use gapless_harness::Rng;
 use std::fs;
 use std::path::Path;
 
-/// How the power is cut.
+/// The parameters of the power cuts.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// How many images are made, all over the recording.
+    /// The number of images, spread over the recording.
     pub images: u64,
-    /// The seed of all chance.
+    /// The seed.
     pub seed: u64,
-    /// What the disk lies about, if it does.
+    /// The lie of the disk, if it lies.
     pub lie: Option<Lie>,
 }
 
-/// What came of it.
+/// The result of the power cuts.
 #[derive(Debug, Clone, Default)]
 pub struct CutReport {
     /// Images.
     pub images: u64,
-    /// Those in which something was not as it should be.
+    /// Images with a problem.
     pub violated: u64,
-    /// What was not as it should be, with the moment and the seed.
+    /// The problems, with moment and seed.
     pub violations: Vec<String>,
 }
 
-/// Cuts the power so many times, all over the recording.
+/// Cuts the power as often as configured, spread over the recording.
 #[must_use]
 pub fn cut(recording: &Recording, settings: Settings) -> CutReport {
     let judge = Judge::new(recording);
@@ -39,7 +39,7 @@ pub fn cut(recording: &Recording, settings: Settings) -> CutReport {
     let moments = recording.events.len() as u64 + 1;
     let folder = Folder::new();
     for moment in 0..moments {
-        // The same number at each moment, but for what is left by the division.
+        // The same number at each moment, except for the remainder of the division.
         let due = settings.images * (moment + 1) / moments - settings.images * moment / moments;
         for _ in 0..due {
             let (names, disk) = chance.one_of(&disks);
@@ -58,20 +58,20 @@ pub fn cut(recording: &Recording, settings: Settings) -> CutReport {
     report
 }
 
-/// A folder that images are written to, one after the other; in memory, where there is room.
+/// A folder for images, one after another; in memory if there is room.
 struct Folder(tempfile::TempDir);
 
 impl Folder {
     fn new() -> Folder {
         let made = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Folder(made.expect("a temporary folder can be made"))
+        Folder(made.expect("a temporary folder can be created"))
     }
 
     fn emptied(&self) -> &Path {
         for entry in fs::read_dir(self.0.path()).into_iter().flatten().flatten() {
             let path = entry.path();
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.expect("it can be removed");
+            removed.expect("the file can be removed");
         }
         self.0.path()
     }

@@ -1,7 +1,7 @@
-//! A disk of which the power can go at any moment: which names and bytes are there then.
+//! A model of a disk whose power can fail at any moment: the names and bytes that it has afterwards.
 //!
-//! Names are there for sure when their folder was synced, bytes when their file was; all else may be there in any part,
-//! a name before the bytes of its file.
+//! Names are certain once their folder was synced, bytes once their file was. Any part of the rest may be there, and a name
+//! may be there before the bytes of its file.
 
 use super::content::{Content, Found, Luck};
 use super::trace::{Change, Event};
@@ -11,28 +11,28 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A file or folder, whatever its name.
+/// A file or folder, independent of its name.
 type Id = usize;
 type Name = (Id, OsString);
-/// Names that are other files' at once, or nobody's any more.
+/// Names that change together: each becomes another file's, or is removed.
 type Renaming = Vec<(Name, Option<Id>)>;
 const ROOT: Id = 0;
 
-/// How changes of names come to the disk.
+/// The order in which changes of names reach the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    /// Each by itself, and for sure only when its folder is synced: what POSIX promises.
+    /// Independently, and certain only after a sync of the folder: the guarantee of POSIX.
     Loose,
-    /// In the order in which they were made, all with any sync: what file systems with a journal do.
+    /// In their order, and all of them with any sync: file systems with a journal.
     Journal,
 }
 
-/// What a disk that lies only says it has synced.
+/// The syncs that a lying disk only pretends to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// Files whose names end so.
+    /// Of files whose names end so.
     Files(&'static str),
-    /// Folders.
+    /// Of folders.
     Folders,
 }
 
@@ -58,16 +58,16 @@ impl Node {
     }
 }
 
-/// What is on the disk after the power went: what is found in files, by their paths.
+/// The disk after a power loss: the content of its files by path.
 pub(crate) type Image = BTreeMap<PathBuf, Found>;
 
 impl Disk {
-    /// An empty one.
+    /// An empty disk.
     pub(crate) fn new(names: Names, lie: Option<Lie>) -> Disk {
         Disk { nodes: vec![Node::folder()], pending: Vec::new(), names, lie, events: 0 }
     }
 
-    /// What happened next.
+    /// Applies the next event.
     pub(crate) fn take(&mut self, event: &Event) {
         let number = self.events;
         self.events += 1;
@@ -91,7 +91,7 @@ impl Disk {
                 }
             }
             Change::Rename { from, to } => {
-                // Sockets are made by `bind`, and are no files.
+                // Sockets are created by `bind` and are no files.
                 let Some((id, from)) = self.find(from).zip(self.name(from)) else { return };
                 let Some(to) = self.name(to) else { return };
                 self.rename(number, vec![(from, None), (to, Some(id))]);
@@ -128,7 +128,7 @@ impl Disk {
         }
     }
 
-    /// Puts changes of names on disk, and those before that concern the same names.
+    /// Puts changes of names on disk, with earlier changes of the same names.
     fn sync_names(&mut self, end: usize, is_wanted: impl Fn(&Name) -> bool) {
         let mut concerned: HashSet<Name> = HashSet::new();
         let mut synced: BTreeSet<usize> = BTreeSet::new();
@@ -185,7 +185,7 @@ impl Disk {
         }
     }
 
-    /// What processes see in a file.
+    /// The content of a file that processes see.
     pub(crate) fn found(&self, path: &Path) -> Option<Found> {
         match &self.nodes[self.find(path)?] {
             Node::File(content) => Some(content.live()),
@@ -193,7 +193,7 @@ impl Disk {
         }
     }
 
-    /// What processes see.
+    /// The files that processes see.
     pub(crate) fn live(&self) -> Image {
         let mut image = Image::new();
         let folders = |id: Id| match &self.nodes[id] {
@@ -204,7 +204,7 @@ impl Disk {
         image
     }
 
-    /// What is there if the power goes now, by chance.
+    /// A random image of the disk after a power loss now.
     pub(crate) fn image(&self, chance: &mut Rng) -> Image {
         let luck = Luck::draw(chance);
         let mut folders: BTreeMap<Id, BTreeMap<OsString, Id>> = BTreeMap::new();
@@ -261,13 +261,13 @@ fn set(folder: &mut BTreeMap<OsString, Id>, name: &OsStr, id: Option<Id>) {
     }
 }
 
-/// Writes an image below a folder; programs are those of the same path below `programs`.
+/// Writes an image below a folder; programs are copied from the same path below `programs`.
 pub(crate) fn write(image: &Image, folder: &Path, programs: Option<&Path>) {
     for (path, found) in image {
         let to = folder.join(path);
-        fs::create_dir_all(to.parent().unwrap_or(folder)).expect("a folder can be made");
+        fs::create_dir_all(to.parent().unwrap_or(folder)).expect("the folder can be created");
         match (found, programs) {
-            (Found::Bytes(bytes), _) => fs::write(&to, bytes).expect("a file can be written"),
+            (Found::Bytes(bytes), _) => fs::write(&to, bytes).expect("the file can be written"),
             (Found::Program, Some(programs)) => drop(fs::copy(programs.join(path), &to).expect("a file can be copied")),
             (Found::Program, None) => {}
         }
@@ -288,7 +288,7 @@ mod tests {
         PathBuf::from(text)
     }
 
-    /// All images of a story, and how the last of its events may have gone.
+    /// All images of a list of changes, with every outcome of its last event.
     fn images(changes: &[Change], names: Names, lie: Option<Lie>) -> BTreeSet<Image> {
         let mut disk = Disk::new(names, lie);
         story(changes).iter().for_each(|event| disk.take(event));
@@ -318,17 +318,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_replaced_with_all_syncs_is_the_new_one() {
+    fn file_is_new_when_replaced_with_all_syncs() {
         for names in [Names::Loose, Names::Journal] {
             assert_eq!(contents(&images(&replace(true, true), names, None)), [Some("new".to_owned())].into());
-            // Until the folder is synced, it may be the old one.
+            // Until the folder is synced, the old file may be there.
             let either = [Some("new".to_owned()), Some("old".to_owned())].into();
             assert_eq!(contents(&images(&replace(true, false), names, None)), either);
         }
     }
 
     #[test]
-    fn without_its_own_sync_a_file_can_be_empty_after_its_renaming() {
+    fn file_can_be_empty_when_renamed_without_sync() {
         for (changes, lie) in [(replace(false, true), None), (replace(true, true), Some(Lie::Files("a.new")))] {
             let found = contents(&images(&changes, Names::Journal, lie));
             assert!(found.contains(&Some(String::new())), "{found:?}");

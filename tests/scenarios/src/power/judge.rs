@@ -1,4 +1,4 @@
-//! Whether what is on the disk after the power went is what was promised, by gapless's own means of reading it.
+//! Judges the disk after a power loss, with gapless's own code for reading it.
 
 use super::content::Found;
 use super::disk::{self, Image};
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
-/// What images are judged by.
+/// The expectations for images.
 pub(super) struct Judge<'a> {
     recording: &'a Recording,
     tokio: Runtime,
@@ -26,11 +26,11 @@ impl<'a> Judge<'a> {
         Judge { recording, tokio }
     }
 
-    /// What is not as it should be in an image of the moment after so many events. It is written below `folder`.
+    /// Writes the image of the moment after so many events below `folder`, and returns its problems.
     pub(super) fn judge(&self, image: &Image, events: usize, folder: &Path) -> Vec<String> {
         disk::write(image, folder, None);
         let mut wrong = Vec::new();
-        let due = self.recording.acknowledged.iter().take_while(|told| told.events <= events);
+        let due = self.recording.acknowledged.iter().take_while(|change| change.events <= events);
         let due: Vec<&Acknowledged> = due.collect();
         let Some(revision) = self.records(folder, &due, &mut wrong) else { return wrong };
         self.routes(folder, revision, events, &due, &mut wrong);
@@ -44,7 +44,8 @@ impl<'a> Judge<'a> {
         &self.recording.history
     }
 
-    /// The records open, are whole, were once so, and have what was acknowledged: their revision.
+    /// Checks that the records can be opened, are intact, are a state of the history, and contain every acknowledged change;
+    /// returns their revision.
     fn records(&self, folder: &Path, due: &[&Acknowledged], wrong: &mut Vec<String>) -> Option<u64> {
         let file = folder.join(STATE).join("state.db");
         let range = SqliteStore::open(&file).and_then(|store| self.tokio.block_on(store.range("")));
@@ -60,23 +61,23 @@ impl<'a> Judge<'a> {
             other => wrong.push(format!("the integrity check says {other:?}")),
         }
         let state = State(range.entries.into_iter().map(|entry| (entry.key, entry.value)).collect());
-        // A change of which the sync failed may be there, and another one in its place later.
+        // A change whose sync failed may be on the disk, followed by another change with its revision.
         let is_known = self.recording.syncs == Syncs::Well;
         if is_known && self.history().at(range.revision) != Some(&state) {
-            wrong.push(format!("the records were never as they are at revision {}", range.revision));
+            wrong.push(format!("the records at revision {} are no state of the history", range.revision));
         }
         if let Some(key) = state.unreadable() {
             wrong.push(format!("{key} cannot be read"));
         }
-        if let Some(told) = due.iter().find(|told| told.revision > range.revision) {
-            let (what, at) = (told.what, told.revision);
+        if let Some(change) = due.iter().find(|change| change.revision > range.revision) {
+            let (what, at) = (change.what, change.revision);
             wrong.push(format!("{what} was acknowledged, at revision {at}, and the records end at {}", range.revision));
         }
         Some(range.revision)
     }
 
-    /// The table is whole, no newer than the records (a proxy never goes back to an older one, so it would refuse all that
-    /// the server tells it), and as new as what was acknowledged.
+    /// Checks that the table is intact, no newer than the records (a proxy never goes back to an older table, so it would reject
+    /// every table of the server), and as new as the acknowledged changes.
     fn routes(&self, folder: &Path, revision: u64, events: usize, due: &[&Acknowledged], wrong: &mut Vec<String>) {
         let table = match table_file::load(&folder.join(TABLE)) {
             Ok(Loaded::Table(table)) => Some(table),
@@ -88,23 +89,23 @@ impl<'a> Judge<'a> {
         if version > revision {
             wrong.push(format!("the table is of revision {version}, the records end at {revision}"));
         }
-        let acknowledged_after = due.last().map_or(0, |told| told.events);
+        let acknowledged_after = due.last().map_or(0, |change| change.events);
         let floor = self.tables(acknowledged_after.min(events));
         if version < floor {
             wrong.push(format!("a table of revision {floor} was acknowledged, and {version} is there"));
         }
-        // What the proxy could not sync it writes again later; nobody waits for that.
-        let routed = due.iter().rev().find(|told| told.is_routed && self.recording.syncs == Syncs::Well);
-        if let Some(told) = routed {
+        // The proxy writes a table that it could not sync again later; no acknowledgement waits for that.
+        let routed = due.iter().rev().find(|change| change.is_routed && self.recording.syncs == Syncs::Well);
+        if let Some(change) = routed {
             let group = table.as_ref().and_then(|table| table.groups.get(&key()));
             let derived = |revision| Some(Arc::new(RouteGroup::derive(&self.history().at(revision)?.app()?)?));
-            if !(told.revision..=revision).any(|revision| derived(revision).as_ref() == group) {
-                wrong.push(format!("{} was acknowledged, and the table does not say so", told.what));
+            if !(change.revision..=revision).any(|revision| derived(revision).as_ref() == group) {
+                wrong.push(format!("{} was acknowledged, but the table does not contain it", change.what));
             }
         }
     }
 
-    /// The version of the newest table that the proxy had put in its place, with the folder synced, after so many events.
+    /// The version of the newest table in its place, with the folder synced, after so many events.
     fn tables(&self, events: usize) -> u64 {
         let until = self.recording.events.get(..events).unwrap_or_default();
         let is_folder = |path: &Path| path == Path::new(STATE);
@@ -116,7 +117,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The programs of what is live are there, whole: else it could not be started again.
+/// Checks that the programs of the live release are complete: else it could not be started again.
 fn programs(image: &Image, state: &State, wrong: &mut Vec<String>) {
     let Some(app) = state.app() else { return };
     let live = app.live.and_then(|slot| app.slots.get(&slot));
@@ -126,7 +127,7 @@ fn programs(image: &Image, state: &State, wrong: &mut Vec<String>) {
         let folder = Path::new(STATE).join("processes/releases").join(checksum);
         let is_whole = image.iter().any(|(path, found)| path.starts_with(&folder) && *found == Found::Program);
         if !is_whole {
-            wrong.push(format!("the program of the live release {checksum} is not there, or not whole"));
+            wrong.push(format!("the program of the live release {checksum} is missing or incomplete"));
         }
     }
 }

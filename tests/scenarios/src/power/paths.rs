@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The folder of the server, its proxy and its processes.
 pub(super) const STATE: &str = "state";
-/// Where the proxy keeps its table.
+/// The proxy's table.
 pub(super) const TABLE: &str = "state/routes.json";
 
 /// All files below a folder, without sockets.

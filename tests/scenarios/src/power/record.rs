@@ -1,5 +1,4 @@
-//! A real server at work, and what it and its proxy and its processes write meanwhile: the recording that the power is cut
-//! out of.
+//! The recording of a real server at work: all writes of the server, its proxy and its processes.
 
 use super::content::Found;
 use super::disk::{Disk, Names};
@@ -16,21 +15,21 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What was recorded.
+/// A recording.
 pub struct Recording {
     pub(super) test_host: TestHost,
-    /// The files as they were at the end.
+    /// The files at the end of the recording.
     pub(super) programs: PathBuf,
     pub(super) events: Vec<Event>,
     pub(super) history: History,
     pub(super) acknowledged: Vec<Acknowledged>,
-    /// The tables that the proxy put in their place: after how many events, and their versions.
+    /// The tables that the proxy put in place: the number of preceding events, and the version.
     pub(super) tables: Vec<(usize, u64)>,
     pub(super) syncs: Syncs,
 }
 
 impl Recording {
-    /// How much was recorded.
+    /// The size of the recording.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let is_sync = |event: &&Event| matches!(event.change, Change::Sync { .. });
@@ -39,40 +38,40 @@ impl Recording {
     }
 }
 
-/// How much was recorded.
+/// The size of a recording.
 #[derive(Debug, Clone, Copy)]
 pub struct Counts {
     /// Changes of files, lengths and names.
     pub writes: usize,
     /// Syncs of files and folders.
     pub syncs: usize,
-    /// How often somebody was told that something is so.
+    /// Acknowledged changes.
     pub acknowledged: usize,
 }
 
-/// Something that somebody was told is so.
+/// An acknowledged change.
 pub(super) struct Acknowledged {
-    /// What was asked for.
+    /// The command.
     pub(super) what: &'static str,
-    /// How many events there had been.
+    /// The number of events before the acknowledgement.
     pub(super) events: usize,
-    /// The first revision at which it was so.
+    /// The first revision that contains the change.
     pub(super) revision: u64,
-    /// Whether the routes are so, too.
+    /// The acknowledgement covers the routes, too.
     pub(super) is_routed: bool,
 }
 
-/// What the records say once it is so.
+/// The condition that the records meet once the change is made.
 type IsSo = Box<dyn Fn(&State) -> bool>;
 
-struct Told {
+struct Claim {
     what: &'static str,
     log_bytes: u64,
     is_so: IsSo,
     is_routed: bool,
 }
 
-/// Records so many rounds of deployments and what else people do.
+/// Records so many rounds of deployments and other commands.
 #[must_use]
 pub fn record(rounds: u32, syncs: Syncs) -> Recording {
     let app = App {
@@ -84,56 +83,57 @@ pub fn record(rounds: u32, syncs: Syncs) -> Recording {
     let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
     let (log, over) = (host.folder().join("trace"), host.folder().join("over"));
     let mut starter = trace::recorder(&log, syncs);
-    // Who begins the server again is recorded, too, so there is one log of all.
+    // The restarting shell is traced, too, so that there is one log of everything.
     starter.extend(["bash", "-c", "until [ -e \"$0\" ]; do \"$@\"; done"].map(str::to_owned));
     starter.push(over.display().to_string());
     host.starter(&starter.iter().map(String::as_str).collect::<Vec<_>>());
     let mut test_host = TestHost::on(host, app);
-    let mut told = Vec::new();
+    let mut claims = Vec::new();
     for round in 0..rounds {
-        story(&mut test_host, &log, round, &mut told);
+        story(&mut test_host, &log, round, &mut claims);
     }
-    fs::write(over, "").expect("a file can be written");
+    fs::write(over, "").expect("the file can be written");
     test_host.power_off();
     let folder = test_host.host.folder();
     let events = trace::read(&fs::read(&log).expect("the log was written"), folder, STATE);
     let programs = folder.join("at-the-end");
-    fs::create_dir(&programs).expect("a folder can be made");
+    fs::create_dir(&programs).expect("the folder can be created");
     fs::rename(folder.join(STATE), programs.join(STATE)).expect("a folder can be renamed");
     is_as_recorded(&events, &programs);
     let history = History::read(&programs.join(STATE));
-    let acknowledged = in_the_history(told, &history, &events);
+    let acknowledged = in_the_history(claims, &history, &events);
     let tables = tables(&events);
     Recording { test_host, programs, events, history, acknowledged, tables, syncs }
 }
 
-/// What people do, each thing until they are told that it is so.
-fn story(test_host: &mut TestHost, log: &Path, round: u32, told: &mut Vec<Told>) {
+/// Runs commands, each until it is acknowledged.
+fn story(test_host: &mut TestHost, log: &Path, round: u32, claims: &mut Vec<Claim>) {
     let gapless = test_host.gapless.clone();
     let log_bytes = || fs::metadata(log).expect("there is a log").len();
-    // A sync may fail them.
-    let done =
-        |arguments: &[&str]| wait_for("it is done", DEADLINE, || (gapless.run(arguments).code == 0).then(log_bytes));
+    // A failing sync may fail the command.
+    let done = |arguments: &[&str]| {
+        wait_for("the command succeeds", DEADLINE, || (gapless.run(arguments).code == 0).then(log_bytes))
+    };
     let newest = || gapless.latest();
-    let mut tell = |log_bytes: u64, what: &'static str, is_routed: bool, is_so: IsSo| {
-        told.push(Told { what, log_bytes, is_so, is_routed });
+    let mut acknowledged = |log_bytes: u64, what: &'static str, is_routed: bool, is_so: IsSo| {
+        claims.push(Claim { what, log_bytes, is_so, is_routed });
     };
 
     test_host.build();
-    tell(done(&["deploy", "--force"]), "deploy", false, ended(newest().number));
+    acknowledged(done(&["deploy", "--force"]), "deploy", false, ended(newest().number));
     test_host.build();
-    tell(done(&["deploy", "--force", "--detach"]), "deploy --detach", false, recorded(newest().number));
+    acknowledged(done(&["deploy", "--force", "--detach"]), "deploy --detach", false, recorded(newest().number));
     let number = newest().number;
-    let at = wait_for("it has ended", DEADLINE, || newest().phase.is_end().then(log_bytes));
-    tell(at, "deploy --detach, to its end", false, ended(number));
-    tell(done(&["rollback"]), "rollback", false, went_back(newest().number));
+    let at = wait_for("the deployment ends", DEADLINE, || newest().phase.is_end().then(log_bytes));
+    acknowledged(at, "deploy --detach, to its end", false, ended(number));
+    acknowledged(done(&["rollback"]), "rollback", false, went_back(newest().number));
     let is_so =
         |is_so: fn(&Application) -> bool| -> IsSo { Box::new(move |state| state.app().as_ref().is_some_and(is_so)) };
-    tell(done(&["maintenance", "on"]), "maintenance on", true, is_so(|app| app.maintenance.is_some()));
-    tell(done(&["maintenance", "off"]), "maintenance off", true, is_so(|app| app.maintenance.is_none()));
-    tell(done(&["stop"]), "stop", true, is_so(|app| app.desired == Desired::Stopped));
-    tell(done(&["start"]), "start", false, is_so(|app| app.desired == Desired::Running));
-    // The next server begins with what this one leaves; every other time this one can say goodbye.
+    acknowledged(done(&["maintenance", "on"]), "maintenance on", true, is_so(|app| app.maintenance.is_some()));
+    acknowledged(done(&["maintenance", "off"]), "maintenance off", true, is_so(|app| app.maintenance.is_none()));
+    acknowledged(done(&["stop"]), "stop", true, is_so(|app| app.desired == Desired::Stopped));
+    acknowledged(done(&["start"]), "start", false, is_so(|app| app.desired == Desired::Running));
+    // The next server starts on the state that this server leaves; every other server exits in order.
     let signal = if round.is_multiple_of(2) { rustix::process::Signal::KILL } else { rustix::process::Signal::TERM };
     let before = test_host.host.server_info().pid;
     system::signal(before, signal);
@@ -148,7 +148,7 @@ fn ended(number: u64) -> IsSo {
     Box::new(move |state| state.deployment(number).is_some_and(|deployment| deployment.phase.is_end()))
 }
 
-/// Its end is not waited for.
+/// The rollback need not have ended.
 fn went_back(number: u64) -> IsSo {
     Box::new(move |state| state.deployment(number).is_some_and(|it| it.phase == Phase::Retiring || it.phase.is_end()))
 }
@@ -157,7 +157,7 @@ fn recorded(number: u64) -> IsSo {
     Box::new(move |state| state.deployment(number).is_some())
 }
 
-/// The log is complete: by it the files are what they really are.
+/// Checks that the log is complete: replayed, it gives the real files.
 fn is_as_recorded(events: &[Event], folder: &Path) {
     let mut disk = Disk::new(Names::Loose, None);
     events.iter().for_each(|event| disk.take(event));
@@ -180,15 +180,16 @@ fn is_as_recorded(events: &[Event], folder: &Path) {
     }
 }
 
-/// What was told, and the first revision at which it was so.
-fn in_the_history(told: Vec<Told>, history: &History, events: &[Event]) -> Vec<Acknowledged> {
+/// The acknowledged changes, each with the first revision that contains it.
+fn in_the_history(claims: Vec<Claim>, history: &History, events: &[Event]) -> Vec<Acknowledged> {
     let mut revision = 0;
-    let found = told.into_iter().map(|told| {
-        // What was told later was so later.
-        revision =
-            history.first(revision, &told.is_so).unwrap_or_else(|| panic!("{} was told and never so", told.what));
-        let events = events.iter().take_while(|event| event.log_bytes <= told.log_bytes).count();
-        Acknowledged { what: told.what, events, revision, is_routed: told.is_routed }
+    let found = claims.into_iter().map(|claim| {
+        // A later acknowledgement belongs to a later revision.
+        revision = history
+            .first(revision, &claim.is_so)
+            .unwrap_or_else(|| panic!("{} was acknowledged but is in no revision", claim.what));
+        let events = events.iter().take_while(|event| event.log_bytes <= claim.log_bytes).count();
+        Acknowledged { what: claim.what, events, revision, is_routed: claim.is_routed }
     });
     found.collect()
 }
@@ -201,9 +202,9 @@ fn tables(events: &[Event]) -> Vec<(usize, u64)> {
         if matches!(&event.change, Change::Rename { to, .. } if to == Path::new(TABLE))
             && let Some(Found::Bytes(bytes)) = disk.found(Path::new(TABLE))
         {
-            // Its second line is a checksum.
+            // The second line of the table is a checksum.
             let table = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-            let table: RouteTable = serde_json::from_slice(table).expect("the proxy wrote it");
+            let table: RouteTable = serde_json::from_slice(table).expect("the table is JSON");
             tables.push((at, table.version));
         }
     }

@@ -1,4 +1,4 @@
-//! The real server, started on what is on the disk after the power went.
+//! The real server, started on the disk after a power loss.
 
 use super::disk::{self, Disk, Names};
 use super::paths::STATE;
@@ -6,17 +6,18 @@ use super::record::Recording;
 use gapless_harness::Rng;
 use std::fs;
 
-/// Starts the server so many times, on images of moments all over the recording in which something had been acknowledged:
-/// what was not as it should be.
+/// Starts the server on images of moments all over the recording with at least one acknowledged change, and returns the
+/// problems.
 #[must_use]
-pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn FnMut(&str)) -> Vec<String> {
+pub fn restart(recording: &mut Recording, times: u64, seed: u64, log_line: &mut dyn FnMut(&str)) -> Vec<String> {
     let mut chance = Rng::new(seed);
-    let first = recording.acknowledged.first().map_or(0, |told| told.events);
+    let first = recording.acknowledged.first().map_or(0, |change| change.events);
     let mut wrong = Vec::new();
     for time in 0..times {
         let moments = (recording.events.len() - first) as u64;
         let moment = first + usize::try_from(moments * time / times + chance.below(moments / times + 1)).unwrap_or(0);
-        // A standby of which the very folder is lost is none that people have to mend, and another one than is looked for.
+        // With loose names the whole folder of a standby can be lost: no user needs to repair that, but it is not the state that
+        // the check expects.
         let mut disk = Disk::new(Names::Journal, None);
         recording.events.iter().take(moment).for_each(|event| disk.take(event));
         let image = disk.image(&mut chance);
@@ -24,7 +25,7 @@ pub fn restart(recording: &mut Recording, times: u64, seed: u64, tell: &mut dyn 
         let _ = fs::remove_dir_all(folder.join(STATE));
         disk::write(&image, folder, Some(&recording.programs));
         let found = one(recording);
-        tell(&format!("started after {moment} events: {}", if found.is_empty() { "well" } else { "VIOLATED" }));
+        log_line(&format!("started after {moment} events: {}", if found.is_empty() { "well" } else { "VIOLATED" }));
         wrong.extend(found.into_iter().map(|what| format!("seed {seed}, started after {moment} events: {what}")));
     }
     wrong
@@ -34,7 +35,7 @@ fn one(recording: &mut Recording) -> Vec<String> {
     let test_host = &mut recording.test_host;
     test_host.host.starter(&[]);
     test_host.host.start_server();
-    // The application may have been resting, or under maintenance. If not, this is refused.
+    // The application may have been stopped, or under maintenance. Otherwise these commands are refused.
     let _ = test_host.gapless.run(["start"]);
     let _ = test_host.gapless.run(["maintenance", "off"]);
     let mut wrong = test_host.settle();
@@ -45,7 +46,7 @@ fn one(recording: &mut Recording) -> Vec<String> {
     }
     wrong.extend(test_host.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
     if !wrong.is_empty() {
-        wrong.extend(test_host.told());
+        wrong.extend(test_host.diagnostics());
     }
     test_host.power_off();
     wrong

@@ -1,20 +1,20 @@
-//! What processes did to the files below a folder, in order, from the log of `strace`.
+//! The changes that processes made to the files below a folder, in order, from the log of `strace`.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The calls that change files. Those that [`read`] does not know end it, so that nothing is left out unseen.
+/// The calls that change files. [`read`] panics at an unknown call, so that no change is missed.
 const CALLS: &str = "open,openat,creat,lseek,write,writev,pwrite64,pwritev,pwritev2,truncate,ftruncate,fallocate,\
                      copy_file_range,sendfile,splice,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,\
                      link,linkat,symlink,symlinkat,fsync,fdatasync,sync_file_range,syncfs,msync";
 
-/// Longer pieces than this are cut off in the log: what SQLite, the proxy and the records of processes write is shorter,
-/// only programs are longer.
+/// Longer strings are cut off in the log: the writes of SQLite, the proxy and the process records are shorter, only programs
+/// are longer.
 const PIECE_BYTES_MAX: usize = 65 << 10;
 
-/// The command that runs what follows it under observation, itself and all that it starts. It is no parent of that.
+/// The command prefix that traces a command and all of its children, without being their parent.
 pub(crate) fn recorder(log: &Path, syncs: Syncs) -> Vec<String> {
     let words = ["strace", "-D", "-f", "-qq", "-y", "-xx", "-e", "signal=none", "-s"];
     let mut words: Vec<String> = words.map(str::to_owned).into();
@@ -26,57 +26,57 @@ pub(crate) fn recorder(log: &Path, syncs: Syncs) -> Vec<String> {
     words
 }
 
-/// How syncs go while it is recorded.
+/// The results of syncs during a recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Syncs {
-    /// Well.
+    /// Every sync succeeds.
     Well,
-    /// Now and then one gives an error: what it was to sync may be lost, though the next one succeeds.
+    /// Some syncs fail: their data may be lost, even if the next sync succeeds.
     FailAtTimes,
 }
 
-/// What was written.
+/// Written data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Data {
     /// These bytes.
     Bytes(Vec<u8>),
-    /// So many, which the log does not have.
+    /// So many bytes, which are not in the log.
     Unknown(usize),
 }
 
 /// A change of the files below the folder; paths are relative to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A file was opened that may not have been there, and is empty then, or anyway.
+    /// A file was opened; `makes`: it may have been created, `empties`: it was truncated.
     Open { path: PathBuf, makes: bool, empties: bool },
-    /// Bytes at a place, or at the end.
+    /// Bytes at a position, or at the end.
     Write { path: PathBuf, at: Option<usize>, data: Data },
-    /// Another length.
+    /// A new length.
     Truncate { path: PathBuf, length: usize },
-    /// Another name.
+    /// A new name.
     Rename { from: PathBuf, to: PathBuf },
-    /// A name less.
+    /// A removed name.
     Remove { path: PathBuf },
-    /// A folder.
+    /// A new folder.
     MakeFolder { path: PathBuf },
-    /// A file or a folder is on disk as it is; or that failed, and nobody knows what is.
+    /// A sync of a file or a folder; after a failure the content of the disk is unknown.
     Sync { path: PathBuf, failed: bool },
 }
 
-/// A change, and when it was.
+/// A change with its place in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) change: Change,
-    /// How many events had ended when it began.
+    /// The number of events that had ended when this event started.
     pub(crate) began_after: usize,
-    /// How long the log was when it had ended.
+    /// The length of the log when this event had ended.
     pub(crate) log_bytes: u64,
 }
 
-/// Reads a log: what changed in `folder` of the name `name` and below that, and the syncs of `folder` itself.
+/// Parses a log into the changes below `folder/name`, and the syncs of `folder` itself.
 ///
 /// # Panics
-/// Where a call is not known, or a line not understood.
+/// If a call or a line is unknown.
 pub(crate) fn read(log: &[u8], folder: &Path, name: &str) -> Vec<Event> {
     let mut reader = Reader { folder, name, begun: HashMap::new(), positions: HashMap::new(), events: Vec::new() };
     let mut log_bytes = 0;
@@ -91,9 +91,9 @@ pub(crate) fn read(log: &[u8], folder: &Path, name: &str) -> Vec<Event> {
 struct Reader<'a> {
     folder: &'a Path,
     name: &'a str,
-    /// Calls that have begun, by thread: what is known of them, and how many events there were then.
+    /// Started calls by thread: their text, and the number of events at that time.
     begun: HashMap<String, (String, usize)>,
-    /// Where threads have just moved to, in which file.
+    /// Positions of threads in files after `lseek`.
     positions: HashMap<(String, PathBuf), usize>,
     events: Vec<Event>,
 }
@@ -102,7 +102,7 @@ impl Reader<'_> {
     fn line(&mut self, line: &str, log_bytes: u64) {
         let (thread, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim_start();
-        // Signals, ends, and what was under way when a process was killed.
+        // Signals, exits, and calls that a kill interrupted.
         if rest.starts_with("+++") || rest.starts_with("---") || rest.ends_with("<detached ...>") {
             return;
         }
@@ -161,7 +161,7 @@ impl Reader<'_> {
             "rename" => self.renamed(of(0), of(1)),
             "renameat" | "renameat2" => self.renamed(of(1), of(3)),
             "unlink" | "rmdir" => Some(Change::Remove { path: self.below(string(of(0))?)? }),
-            // By the folder's descriptor and the name in it: how whole trees are removed.
+            // By the descriptor of the folder and a name, as whole trees are removed.
             "unlinkat" => Some(Change::Remove { path: self.at(of(0), of(1))? }),
             "mkdir" => Some(Change::MakeFolder { path: self.below(string(of(0))?)? }),
             "mkdirat" => Some(Change::MakeFolder { path: self.at(of(0), of(1))? }),
@@ -191,8 +191,8 @@ impl Reader<'_> {
         self.below(descriptor(folder)?.join(string(name)?))
     }
 
-    /// The path in the folder, if it is watched. What maps SQLite's log (`-shm`) is made anew from the log, and needs no
-    /// disk.
+    /// The path below the folder, if it is watched. The shared memory of SQLite's log (`-shm`) is rebuilt from the log and needs
+    /// no disk.
     fn below(&self, path: PathBuf) -> Option<PathBuf> {
         let path = path.strip_prefix(self.folder).ok()?.to_owned();
         let is_watched = path.as_os_str().is_empty() || path.starts_with(self.name);
@@ -200,7 +200,7 @@ impl Reader<'_> {
     }
 }
 
-/// The arguments, at the commas that are in no brackets; strings have none, since they are in hexadecimal digits.
+/// The arguments, split at the commas outside of brackets; strings have no commas, since they are hexadecimal.
 fn split(arguments: &str) -> Vec<&str> {
     let (mut parts, mut depth, mut from) = (Vec::new(), 0_u32, 0);
     for (at, byte) in arguments.bytes().enumerate() {
@@ -218,7 +218,7 @@ fn split(arguments: &str) -> Vec<&str> {
     parts
 }
 
-/// The path of `3<path>`; none of a file that has no name any more.
+/// The path of `3<path>`; none if the file has no name any more.
 fn descriptor(argument: &str) -> Option<PathBuf> {
     let (_, path) = argument.split_once('<')?;
     path.strip_suffix('>').map(|path| PathBuf::from(OsStr::from_bytes(&bytes(path))))
@@ -239,7 +239,7 @@ fn data(argument: &str, written: usize) -> Data {
     Data::Bytes(data)
 }
 
-/// What `[{iov_base="…", iov_len=…}, …]` has.
+/// The data of `[{iov_base="…", iov_len=…}, …]`.
 fn pieces(argument: &str, written: usize) -> Data {
     let mut all = Vec::new();
     for piece in argument.split("iov_base=").skip(1) {
@@ -280,7 +280,7 @@ mod tests {
 ";
 
     #[test]
-    fn a_log_is_read_as_it_was_meant() {
+    fn trace_log_is_parsed_into_events() {
         let events = read(LOG, Path::new("/"), "s");
         let (a, b) = (PathBuf::from("s/a"), PathBuf::from("s/b"));
         let write = |at, bytes: &[u8]| Change::Write { path: a.clone(), at, data: Data::Bytes(bytes.to_vec()) };
@@ -294,7 +294,7 @@ mod tests {
             Change::Rename { from: a.clone(), to: b },
         ];
         assert_eq!(events.iter().map(|event| &event.change).collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
-        // It began before the write had ended, so it need not have that.
+        // The sync started before the write had ended, so it need not cover the write.
         assert_eq!(events[2].began_after, 1);
         assert_eq!(events[1].log_bytes as usize, LOG.split_inclusive(|b| *b == b'\n').take(5).flatten().count());
     }

@@ -117,7 +117,7 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("the example is there").flatten() {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
         if from.is_dir() {
-            std::fs::create_dir_all(&to).expect("a folder can be made");
+            std::fs::create_dir_all(&to).expect("the folder can be created");
             copy(&from, &to);
         } else {
             std::fs::copy(&from, &to).expect("a file can be copied");

@@ -139,7 +139,7 @@ pub fn scenario() -> Outcome {
         if release.top.starts_with("image") {
             text = text.lines().filter(|line| !line.starts_with("image")).collect::<Vec<_>>().join("\n");
         }
-        std::fs::write(folder.join("gapless.toml"), format!("{}{text}", release.top)).expect("a file can be written");
+        std::fs::write(folder.join("gapless.toml"), format!("{}{text}", release.top)).expect("the file can be written");
         let failed = load.snapshot().failed;
         let before = gapless.latest().number;
         let ran = gapless.run(["deploy", "--force"]);
@@ -212,12 +212,12 @@ impl Deaths {
             .spawn()
             .expect("the docker command is there");
         let seen = Arc::new(Mutex::new(BTreeMap::new()));
-        let (lines, noting) = (BufReader::new(events.stdout.take().expect("it has an output")), seen.clone());
+        let (lines, noting) = (BufReader::new(events.stdout.take().expect("stdout is piped")), seen.clone());
         std::thread::spawn(move || {
             for line in lines.lines().map_while(Result::ok) {
                 if let Some((nanos, name)) = line.split_once(' ') {
                     let at_ms = nanos.parse::<u64>().unwrap_or(0) / 1_000_000;
-                    noting.lock().expect("nobody panicked").entry(name.to_owned()).or_insert(at_ms);
+                    noting.lock().expect("no thread panicked with the lock").entry(name.to_owned()).or_insert(at_ms);
                 }
             }
         });
@@ -228,7 +228,7 @@ impl Deaths {
     fn until_revert(&self, deployment: &Deployment) -> Option<u64> {
         let reverting = deployment.passed.iter().find(|passed| passed.phase == "reverting")?.since;
         let name = deployment.placement()?.instance(&ServiceName::default(), 1).to_string();
-        let died_ms = *self.seen.lock().expect("nobody panicked").get(&name)?;
+        let died_ms = *self.seen.lock().expect("no thread panicked with the lock").get(&name)?;
         // One that is stopped after the revert dies as well.
         (died_ms <= reverting.0).then(|| reverting.0 - died_ms)
     }

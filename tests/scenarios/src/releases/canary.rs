@@ -85,7 +85,7 @@ fn drawn(address: SocketAddr, release: &str) -> usize {
                 })
             })
             .collect();
-        clients.into_iter().map(|client| client.join().expect("a client ends")).sum()
+        clients.into_iter().map(|client| client.join().expect("the client thread ends")).sum()
     })
 }
 
@@ -125,11 +125,11 @@ impl Client {
 
     fn get(&mut self, headers: &str) -> Answer {
         let request = format!("GET /up HTTP/1.1\r\nHost: shop\r\n{headers}\r\n");
-        self.0.get_mut().write_all(request.as_bytes()).expect("it can be sent");
+        self.0.get_mut().write_all(request.as_bytes()).expect("the request can be sent");
         let (mut length, mut release, mut cookie) = (0, String::new(), None);
         loop {
             let mut line = String::new();
-            self.0.read_line(&mut line).expect("it is answered");
+            self.0.read_line(&mut line).expect("the request is answered");
             let Some((name, value)) = line.trim_end().split_once(": ") else {
                 if line.trim_end().is_empty() {
                     break;
@@ -137,7 +137,7 @@ impl Client {
                 continue;
             };
             match name {
-                "content-length" => length = value.parse().expect("a length"),
+                "content-length" => length = value.parse().expect("the header is a length"),
                 "x-release" => value.clone_into(&mut release),
                 "set-cookie" => cookie = value.split(';').next().map(str::to_owned),
                 _ => {}

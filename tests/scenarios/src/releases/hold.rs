@@ -40,7 +40,7 @@ pub fn scenario() -> Outcome {
 
     let receipt = gapless.latest().receipt;
     let cutover_ms = receipt.cutover_at.map_or(0.0, |at| at.0 as f64);
-    let sent = sent.lock().expect("nobody panicked");
+    let sent = sent.lock().expect("no thread panicked with the lock");
     let failed = sent.iter().filter(|request| !request.is_good).count();
     let held = sent.iter().filter(|request| request.at_ms < cutover_ms && request.done_ms > cutover_ms);
     let released: Vec<_> = held.map(|request| request.done_ms - cutover_ms).collect();
@@ -69,7 +69,7 @@ async fn send(address: SocketAddr, sent: Arc<Mutex<Vec<Sent>>>) {
             let at_ms = now_ms();
             let answer = tokio::time::timeout(Duration::from_secs(30), get(address)).await;
             let is_good = matches!(answer, Ok(Ok(text)) if text.starts_with("HTTP/1.1 200"));
-            sent.lock().expect("nobody panicked").push(Sent { at_ms, done_ms: now_ms(), is_good });
+            sent.lock().expect("no thread panicked with the lock").push(Sent { at_ms, done_ms: now_ms(), is_good });
         });
     }
 }

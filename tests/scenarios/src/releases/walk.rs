@@ -51,11 +51,11 @@ pub fn scenario() -> Outcome {
         let following = gapless.spawn(promote);
         wait_for("it waits for an approval", DEADLINE, || {
             // At first there is no such application.
-            gapless.latest_if_told().is_some_and(|latest| latest.phase == Phase::Approving).then_some(())
+            gapless.latest_if_any().is_some_and(|latest| latest.phase == Phase::Approving).then_some(())
         });
         println!("$ gapless {}", promote.join(" "));
         say(&["approve"]);
-        let output = following.wait_with_output().expect("it ends");
+        let output = following.wait_with_output().expect("the process exits");
         println!("{}", String::from_utf8_lossy(&output.stdout));
     };
     release();

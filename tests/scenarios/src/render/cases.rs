@@ -28,7 +28,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn case(text: &str) -> Case {
-    let (name, mut rest) = text.split_once('\n').expect("a name");
+    let (name, mut rest) = text.split_once('\n').expect("the case has a name");
     let mut header = |word: &str| -> Option<String> {
         let (line, after) = rest.strip_prefix(word)?.split_once('\n')?;
         rest = after;
@@ -37,8 +37,8 @@ fn case(text: &str) -> Case {
     let keys = header("keys: ").unwrap_or_else(|| "{}".into());
     let env = header("env: ").and_then(|env| env.split_once('=').map(|(name, value)| (name.into(), value.into())));
     let keyring = header("keyring: ").is_some();
-    let (template, rest) = rest.split_once("\n---").expect("a line of dashes");
-    let (kind, wanted) = rest.split_once('\n').expect("what comes of it");
+    let (template, rest) = rest.split_once("\n---").expect("the case has a line of dashes");
+    let (kind, wanted) = rest.split_once('\n').expect("the case has an expected result");
     let wanted = wanted.strip_suffix('\n').unwrap_or(wanted);
     let (name, template, kind, wanted) = (name.into(), template.into(), kind.trim().into(), wanted.into());
     Case { name, keys, env, keyring, template, kind, wanted }
@@ -94,6 +94,6 @@ fn is_like(text: &str, pattern: &str) -> bool {
 /// The path of the keyring that the cases' encrypted values are for, written into a folder.
 fn keyring(folder: &Path) -> PathBuf {
     let path = folder.join("keyring.asc");
-    std::fs::write(&path, include_str!("keyring.asc")).expect("a file can be written");
+    std::fs::write(&path, include_str!("keyring.asc")).expect("the file can be written");
     path
 }

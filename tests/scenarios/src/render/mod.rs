@@ -30,7 +30,7 @@ pub fn scenario() -> Outcome {
     let etcd = Etcd::start();
     let (tokio, mut client) = etcd.client(None);
     let mut put = |key: &str, value: &str| {
-        tokio.block_on(client.put(key, value, None)).expect("etcd takes it");
+        tokio.block_on(client.put(key, value, None)).expect("etcd accepts the write");
     };
     let confd = Confd::default();
     let key = |number: usize| format!("/apps/app{number:03}/port");
@@ -52,7 +52,7 @@ pub fn scenario() -> Outcome {
         let text = std::fs::read_to_string(confd.path(&format!("reloaded{number:03}"))).unwrap_or_default();
         text.contains(&format!(":{value};\n}}\n"))
     };
-    let mut running = confd.begin(&["-watch", "-node", &etcd.node(), "-log-level", "debug"]);
+    let mut running = confd.spawn(&["-watch", "-node", &etcd.node(), "-log-level", "debug"]);
     for number in 0..TEMPLATES {
         wait(|| reloaded(number, "9000"));
     }
@@ -75,11 +75,12 @@ pub fn scenario() -> Outcome {
     println!("{CHANGES} changes: median {:.1} ms, slowest {:.1} ms", took[CHANGES / 2], took[CHANGES - 1]);
 
     // Every key is written again with the value that it has: each is noticed and rendered, and nothing comes of it.
-    let written = |number: usize| confd.written(&name(number)).expect("it was rendered");
+    let written = |number: usize| confd.written(&name(number)).expect("the file was rendered");
     let values: Vec<(String, String)> = (0..TEMPLATES)
         .map(|number| {
             let text = written(number);
-            let value = text.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(';').next()).expect("a port");
+            let value =
+                text.split("127.0.0.1:").nth(1).and_then(|rest| rest.split(';').next()).expect("the text is a port");
             (key(number), value.to_owned())
         })
         .collect();
@@ -113,7 +114,7 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Looks five thousand times a second: what is measured is to be much longer than the looking.
+/// Looks five thousand times a second: what is measured is to be much longer than the inspector.
 fn wait(mut condition: impl FnMut() -> bool) {
     let give_up_at = Instant::now() + DEADLINE;
     while !condition() {
@@ -129,7 +130,8 @@ struct Writes {
 
 impl Writes {
     fn watch(confd: &Confd) -> Writes {
-        let inotify = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).expect("inotify");
+        let inotify = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)
+            .expect("inotify is available");
         let what = inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::ATTRIB

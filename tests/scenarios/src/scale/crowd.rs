@@ -67,7 +67,7 @@ pub fn scenario() -> Outcome {
 
 /// Lets a crowd come, and deploys.
 #[must_use]
-pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> CrowdReport {
+pub fn run(crowd: Crowd, log_line: &mut dyn FnMut(&str)) -> CrowdReport {
     let host = Host::start();
     let app = App {
         // A WebSocket is moved on two seconds after the cutover.
@@ -81,7 +81,7 @@ pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> CrowdReport {
 
     let before = usage();
     let mut idle: Vec<Idle> = (0..crowd.idle).map(|_| Idle::open(host.address())).collect();
-    tell(&format!("{} idle connections: {:?}", idle.len(), usage()));
+    log_line(&format!("{} idle connections: {:?}", idle.len(), usage()));
     let load = Load::start(LoadPlan {
         rate_per_s: RATE_PER_S,
         websockets: crowd.websockets,
@@ -94,7 +94,7 @@ pub fn run(crowd: Crowd, tell: &mut dyn FnMut(&str)) -> CrowdReport {
         let now = usage();
         most = most.most(now);
         let report = load.snapshot();
-        tell(&format!("deploy {}: {} requests, {} failed, {now:?}", deploy + 1, report.requests, report.failed));
+        log_line(&format!("deploy {}: {} requests, {} failed, {now:?}", deploy + 1, report.requests, report.failed));
     }
     wait_for("the WebSockets are moved on", Duration::from_secs(30), || {
         (load.snapshot().moved >= crowd.websockets as u64).then_some(())

@@ -88,7 +88,7 @@ pub fn run(flood: Flood) -> FloodReport {
     let mut reader = gapless.spawn(["logs", "--follow"]);
     // Its pipe is full soon, and nobody empties it.
     let mut sleeper = gapless.spawn(["logs", "--follow"]);
-    let output = reader.stdout.take().expect("it has a pipe");
+    let output = reader.stdout.take().expect("stdout is piped");
     let following = std::thread::spawn(move || {
         let mut lines = BufReader::new(output).split(b'\n');
         std::iter::from_fn(|| lines.next()?.ok()).count() as u64
@@ -107,10 +107,10 @@ pub fn run(flood: Flood) -> FloodReport {
     let written_mb_per_s = lines as f64 * 99.0 / 1e6 / began.elapsed().as_secs_f64();
     let report = load.stop();
     for child in [&mut reader, &mut sleeper] {
-        child.kill().expect("it can be ended");
-        child.wait().expect("it ends");
+        child.kill().expect("the process can be killed");
+        child.wait().expect("the process exits");
     }
-    let followed = following.join().expect("it counts");
+    let followed = following.join().expect("the follower thread ends");
     FloodReport { report, written_mb_per_s, followed, server, shim, log_bytes }
 }
 

@@ -79,7 +79,7 @@ pub fn recover(applications: usize, deployments_each: u64) -> RecoveryReport {
     let deployed = killed.elapsed() - ready;
     let report = load.stop();
     report.failures.iter().for_each(|failure| eprintln!("failed: {failure:?}"));
-    let pid = host.server_pid().expect("it runs");
+    let pid = host.server_pid().expect("the process runs");
     RecoveryReport {
         applications,
         records,
@@ -112,7 +112,7 @@ fn lengthen_history(state: &Path, deployments_each: u64) -> usize {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
     tokio.block_on(async {
         let store = SqliteStore::open(&state.join("state.db")).expect("the store can be opened");
-        let first = store.range(DEPLOYMENTS).await.expect("it can be read").entries;
+        let first = store.range(DEPLOYMENTS).await.expect("the store can be read").entries;
         let mut puts = Vec::new();
         for entry in &first {
             let (app, _) = entry.key.rsplit_once('/').expect("the number comes last");
@@ -120,14 +120,14 @@ fn lengthen_history(state: &Path, deployments_each: u64) -> usize {
                 puts.push((format!("{app}/{number:012}"), changed(&entry.value, "number", number)));
             }
         }
-        for entry in store.range(APPLICATIONS).await.expect("it can be read").entries {
+        for entry in store.range(APPLICATIONS).await.expect("the store can be read").entries {
             puts.push((entry.key, changed(&entry.value, "last_deployment", deployments_each)));
         }
         for puts in puts.chunks(OPS_PER_TXN) {
             let txn = puts.iter().fold(Txn::new(), |txn, (key, value)| txn.put(key, value.clone()));
-            store.commit(txn).await.expect("it can be changed");
+            store.commit(txn).await.expect("the store can be changed");
         }
-        store.range(DEPLOYMENTS).await.expect("it can be read").entries.len()
+        store.range(DEPLOYMENTS).await.expect("the store can be read").entries.len()
     })
 }
 
@@ -135,5 +135,5 @@ fn lengthen_history(state: &Path, deployments_each: u64) -> usize {
 fn changed(record: &[u8], field: &str, number: u64) -> Vec<u8> {
     let mut record: Value = serde_json::from_slice(record).expect("records are JSON");
     record[field] = number.into();
-    serde_json::to_vec(&record).expect("it is JSON")
+    serde_json::to_vec(&record).expect("the record is JSON")
 }

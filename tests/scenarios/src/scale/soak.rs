@@ -131,7 +131,7 @@ pub fn scenario(options: &Options) -> Outcome {
 
 /// Goes on for that long, after the rounds that do not count.
 #[must_use]
-pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> SoakReport {
+pub fn run(lasting: Duration, log_line: &mut dyn FnMut(&str)) -> SoakReport {
     let host = Host::start();
     let apps = [DOCKER, PROCESS].map(|name| deployed(&host, name));
     let loads = [DOCKER, PROCESS].map(|name| {
@@ -155,13 +155,13 @@ pub fn run(lasting: Duration, tell: &mut dyn FnMut(&str)) -> SoakReport {
     let mut before = SoakReport::default();
     while before.rounds < ROUNDS_BEFORE {
         one(&mut before);
-        tell(&format!("round {} of those before: {:?}", before.rounds, sample(&host, Duration::ZERO)));
+        log_line(&format!("round {} of those before: {:?}", before.rounds, sample(&host, Duration::ZERO)));
     }
     let began = Instant::now();
     while began.elapsed() < lasting {
         one(&mut outcome);
         let sample = sample(&host, began.elapsed());
-        tell(&format!("round {}: {sample:?}", outcome.rounds));
+        log_line(&format!("round {}: {sample:?}", outcome.rounds));
         outcome.samples.push(sample);
     }
     for load in loads {
@@ -199,8 +199,8 @@ fn round(gapless: &Gapless, app: &App, host: &Host, outcome: &mut SoakReport) {
         app.write(host.folder());
         count("failing deploys");
     }
-    for looking in [["status", "--json"], ["history", "--json"], ["logs", "-n20"]] {
-        gapless.ok(looking);
+    for inspector in [["status", "--json"], ["history", "--json"], ["logs", "-n20"]] {
+        gapless.ok(inspector);
     }
 }
 

@@ -1,6 +1,6 @@
-//! The calls of the Engine, by what they do and not by what they are done to.
+//! Calls of the Engine, classified by operation and independent of the object.
 
-/// Words of the Engine's paths that say what is done; all others are names.
+/// The words of the Engine's paths that name an operation; all other words are names.
 const VERBS: [&str; 24] = [
     "archive",
     "attach",
@@ -28,17 +28,17 @@ const VERBS: [&str; 24] = [
     "wait",
 ];
 
-/// A call of the Engine: its method, its path with names as `*`, and what was named.
+/// A call of the Engine: its method, its path with `*` for names, and the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// Such as `POST /containers/*/start`.
+    /// The kind of the call, such as `POST /containers/*/start`.
     pub kind: String,
-    /// The container, image or network.
+    /// The name of the container, image or network.
     pub of: String,
 }
 
 impl Call {
-    /// The call that a request line asks for.
+    /// The call of a request line.
     #[must_use]
     pub fn of(method: &str, target: &str) -> Call {
         let path = target.split('?').next().unwrap_or_default();
@@ -50,7 +50,7 @@ impl Call {
         let Some((resource, rest)) = words.split_first() else {
             return Call { kind: format!("{method} /"), of: String::new() };
         };
-        // Names of images have slashes.
+        // Image names contain slashes.
         let (names, verb) = match rest.split_last() {
             Some((last, names)) if VERBS.contains(last) => (names, Some(last)),
             _ => (rest, None),
@@ -65,7 +65,7 @@ impl Call {
         Call { kind, of: names.join("/") }
     }
 
-    /// Whether its answer goes on for as long as somebody listens.
+    /// Returns whether the answer lasts as long as the client listens.
     pub(super) fn is_endless(&self) -> bool {
         self.kind == "GET /events" || self.kind.ends_with("/logs") || self.kind.ends_with("/attach")
     }
@@ -76,7 +76,7 @@ mod tests {
     use super::Call;
 
     #[test]
-    fn calls_are_told_apart_by_what_they_do() {
+    fn call_kind_comes_from_method_and_path() {
         for (method, target, kind, of) in [
             ("GET", "/_ping", "GET /_ping", ""),
             ("GET", "/v1.41/version", "GET /version", ""),

@@ -1,5 +1,6 @@
 //! Each kind of call that a deployment makes of the Engine, with each fault, under load: the deployment ends by itself, no
-//! request is lost, nothing is taken back or stopped that is well, nothing is left over, and the next one succeeds.
+//! request is lost, no good release is reverted and no good container stopped, nothing is left over, and the next deployment
+//! succeeds.
 
 use super::{Fault, FaultySocket, Rule};
 use gapless_core::deployment::{Outcome as End, Phase};
@@ -10,66 +11,66 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 const RATE_PER_S: u32 = 100;
-/// How long a deployment may take that meets a fault: the deadlines of all its phases, and a call that hangs in each.
+/// The maximum time of a deployment with a fault: the deadlines of all its phases, with a hanging call in each.
 const ENDS_WITHIN: Duration = Duration::from_secs(150);
 const APP: &str = "sick";
-/// A container that is nobody's business.
+/// A container that does not belong to gapless.
 const STRANGER: &str = "stranger";
 
-/// What is run.
+/// The selected cases.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// Only kinds of calls that have this in their names.
+    /// Only kinds of calls that contain this text.
     pub calls: String,
-    /// Only these faults, as [`Fault`] is displayed, `+` after those that last; none means all.
+    /// Only these faults, as [`Fault`] is displayed, with `+` for a lasting fault; empty means all.
     pub faults: Vec<String>,
-    /// How many rounds of faults by chance come after them.
+    /// The number of rounds with random faults that follow.
     pub rounds: u64,
-    /// Their seed.
+    /// The seed of the random faults.
     pub seed: u64,
 }
 
-/// What came of it.
+/// The result of the cases.
 #[derive(Debug, Clone, Default)]
 pub struct CallsReport {
     /// Cases.
     pub cases: u64,
-    /// Calls that had a fault.
+    /// Calls with a fault.
     pub faults: u64,
-    /// How often each kind of call is made by what brings it about.
+    /// The number of calls of each kind in the story that makes them.
     pub calls: BTreeMap<String, usize>,
     /// Requests.
     pub requests: u64,
-    /// Requests that were lost.
+    /// Lost requests.
     pub failed: Vec<String>,
-    /// Deployments that were taken back.
+    /// Reverted deployments.
     pub false_reverts: Vec<String>,
-    /// Containers that were stopped, or started anew, and were to go on.
+    /// Containers that were stopped or restarted but should have kept running.
     pub wrong_stops: Vec<String>,
-    /// What else was not as it should be.
+    /// Other problems.
     pub violations: Vec<String>,
-    /// How the deployments ended that met a fault.
+    /// The number of deployments with a fault by outcome.
     pub ends: BTreeMap<String, u64>,
-    /// Why deployments failed.
+    /// The reasons of failed deployments by case.
     pub reasons: BTreeMap<String, String>,
-    /// The longest that a deployment took, in seconds, and in which case.
+    /// The duration of the slowest deployment, in seconds, and its case.
     pub slowest: (f64, String),
 }
 
-/// What brings a call about.
+/// An operation that makes calls of the Engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Story {
     Deploy,
     Rollback,
     /// A release that exits at once.
     BadRelease,
-    /// The server begins anew.
+    /// The server restarts.
     Restart,
 }
 
 const STORIES: [Story; 4] = [Story::Deploy, Story::Rollback, Story::BadRelease, Story::Restart];
 
-/// What a case does to calls.
+/// A case: a story, and the rule for faults during it.
 #[derive(Debug, Clone)]
 struct Case {
     name: String,
@@ -77,14 +78,14 @@ struct Case {
     rule: Rule,
 }
 
-/// Runs what is selected.
+/// Runs the selected cases.
 #[must_use]
-pub fn run(selection: &Selection, tell: &mut dyn FnMut(&str)) -> CallsReport {
-    let mut sick = Sick::new();
+pub fn run(selection: &Selection, log_line: &mut dyn FnMut(&str)) -> CallsReport {
+    let mut campaign = Campaign::new();
     let mut report = CallsReport::default();
-    let stories = sick.explore(&mut report);
+    let stories = campaign.explore(&mut report);
     for case in cases(selection, &stories) {
-        sick.meet(case, &mut report, tell);
+        campaign.run_case(case, &mut report, log_line);
     }
     report
 }
@@ -112,36 +113,36 @@ fn cases(selection: &Selection, stories: &BTreeMap<String, Story>) -> Vec<Case> 
     cases
 }
 
-struct Sick {
-    // In this order: what uses the Engine ends before it.
+struct Campaign {
+    // In this order: the host ends before the Engine that it uses.
     test_host: TestHost,
     socket: FaultySocket,
     engine: OwnEngine,
     _folder: tempfile::TempDir,
 }
 
-impl Sick {
-    fn new() -> Sick {
+impl Campaign {
+    fn new() -> Campaign {
         let engine = OwnEngine::start(&[&image()]);
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
         let socket = FaultySocket::new(&folder.path().join("front.sock"), &engine.socket());
         let variables = [format!("DOCKER_HOST=unix://{}", socket.path().display())];
         let mut test_host = TestHost::new(app(), None, &variables);
         test_host.on_engine(&engine.host());
         let (port, data) = ("PORT=9000", "DATA_DIR=/");
         engine.ok(&["run", "--detach", "--name", STRANGER, "--network", "gapless", "-e", port, "-e", data, &image()]);
-        Sick { test_host, socket, engine, _folder: folder }
+        Campaign { test_host, socket, engine, _folder: folder }
     }
 
-    /// Which calls are made, and by what.
+    /// The kinds of calls, with the story that makes them.
     fn explore(&mut self, report: &mut CallsReport) -> BTreeMap<String, Story> {
-        // Once without being looked at, so that both slots are in use as they are later.
-        self.begin(Story::Deploy).wait().expect("it can be waited for");
+        // One deployment without counting first, so that both slots are in use as they are later.
+        self.start(Story::Deploy).wait().expect("the process can be waited for");
         let mut stories = BTreeMap::new();
         for story in STORIES {
             self.must_settle();
             self.socket.calls();
-            self.begin(story).wait().expect("it can be waited for");
+            self.start(story).wait().expect("the process can be waited for");
             self.must_settle();
             let mut counts: BTreeMap<String, usize> = BTreeMap::new();
             self.socket.calls().into_iter().for_each(|call| *counts.entry(call.kind).or_default() += 1);
@@ -158,7 +159,7 @@ impl Sick {
         assert!(wrong.is_empty(), "{wrong:?}\n{}", self.test_host.host.log());
     }
 
-    fn begin(&mut self, story: Story) -> Child {
+    fn start(&mut self, story: Story) -> Child {
         self.test_host.misbehave((story == Story::BadRelease).then_some("exit-at-start=3"));
         self.test_host.build();
         match story {
@@ -172,30 +173,30 @@ impl Sick {
         }
     }
 
-    /// One case.
-    fn meet(&mut self, case: Case, report: &mut CallsReport, tell: &mut dyn FnMut(&str)) {
+    /// Runs one case.
+    fn run_case(&mut self, case: Case, report: &mut CallsReport, log_line: &mut dyn FnMut(&str)) {
         let Case { name, story, rule } = case;
         let lasts = !matches!(rule, Rule::Of { times: 1, .. });
         let mut wrong = Vec::new();
         let before = self.live();
         let load = ExcusingLoad::start(&self.test_host.host, RATE_PER_S);
-        let number = self.test_host.gapless.latest_if_told().map_or(0, |latest| latest.number);
+        let number = self.test_host.gapless.latest_if_any().map_or(0, |latest| latest.number);
         self.socket.arm(rule);
         let began = Instant::now();
-        let mut command = self.begin(story);
+        let mut command = self.start(story);
         if !ends_within(&mut command, ENDS_WITHIN) {
-            wrong.push(format!("the deployment goes on after {ENDS_WITHIN:?}"));
+            wrong.push(format!("the deployment is still running after {ENDS_WITHIN:?}"));
         }
         let took = began.elapsed().as_secs_f64();
-        // What lasts ends with the deployment; what happens once may happen to what follows it, such as freezing the old slot.
+        // A lasting fault ends with the deployment; a single fault may hit later work, such as freezing the old slot.
         if lasts {
             self.socket.heal();
         }
         wrong.extend(self.test_host.settle());
-        let struck = self.socket.heal();
+        let faulty = self.socket.heal();
         let wrong_stops: Vec<_> = self.not_left_alone(&before);
         let end =
-            self.test_host.gapless.latest_if_told().filter(|latest| latest.number > number).map(|latest| latest.phase);
+            self.test_host.gapless.latest_if_any().filter(|latest| latest.number > number).map(|latest| latest.phase);
         let end = self.judge(&name, story, end, &mut wrong, report);
         let live = self.live();
         self.test_host.misbehave(None);
@@ -207,21 +208,21 @@ impl Sick {
         wrong.extend(self.test_host.settle().into_iter().map(|what| format!("after the next deployment: {what}")));
         let wrong_stops: Vec<_> = wrong_stops.into_iter().chain(self.not_left_alone(&live)).collect();
         if !wrong.is_empty() {
-            wrong.extend(self.test_host.told());
+            wrong.extend(self.test_host.diagnostics());
         }
         let seen = load.stop();
         let verdict = if wrong.is_empty() && wrong_stops.is_empty() { "well" } else { "VIOLATED" };
         let (requests, failed) = (seen.requests, seen.failed.len());
-        tell(&format!(
-            "{name} ({story:?}): {verdict}, {struck} calls struck, {end}, {took:.1} s; {requests} requests, {failed} failed"
+        log_line(&format!(
+            "{name} ({story:?}): {verdict}, {faulty} faulty calls, {end}, {took:.1} s; {requests} requests, {failed} failed"
         ));
         wrong
             .iter()
             .chain(&wrong_stops)
             .chain(seen.failed.iter().take(5))
-            .for_each(|what| tell(&format!("    {what}")));
+            .for_each(|what| log_line(&format!("    {what}")));
         report.cases += 1;
-        report.faults += struck;
+        report.faults += faulty;
         report.requests += requests;
         if took > report.slowest.0 {
             report.slowest = (took, name.clone());
@@ -232,7 +233,7 @@ impl Sick {
         report.violations.extend(wrong.into_iter().map(in_case));
     }
 
-    /// What there is to say of how the deployment ended.
+    /// Judges the outcome of the deployment, and returns its description.
     fn judge(
         &self,
         name: &str,
@@ -249,7 +250,7 @@ impl Sick {
                 ("reverted", Some(reason.message))
             }
             other => {
-                wrong.push(format!("it ended as {other:?}"));
+                wrong.push(format!("the deployment ended as {other:?}"));
                 ("neither", None)
             }
         };
@@ -259,15 +260,15 @@ impl Sick {
         *report.ends.entry(end.to_owned()).or_default() += 1;
         match reason {
             Some(reason) => {
-                let told = format!("{end}: {reason}");
+                let text = format!("{end}: {reason}");
                 report.reasons.insert(name.to_owned(), reason);
-                told
+                text
             }
             None => end.to_owned(),
         }
     }
 
-    /// The containers that nothing may be done to but freezing, and which run of them that is.
+    /// The containers that may be frozen but not stopped, with an identification of their current run.
     fn live(&self) -> BTreeMap<String, String> {
         let views = self.test_host.views();
         let live = views.iter().flat_map(|view| view.slots.iter().filter(|slot| Some(slot.slot) == view.live));
@@ -287,7 +288,7 @@ impl Sick {
     }
 }
 
-/// Two services, so that they have networks, and a gate that is a container.
+/// Two services, so that there are networks, and a gate that is a container.
 fn app() -> App {
     let gate = format!("[[gates]]\nname = \"contained\"\nimage = \"{}\"\ncommand = [\"check\"]\n", image());
     let services = "[services.web]\npath = \"/\"\nport = 9000\n[services.api]\npath = \"/api\"\nport = 9000\n";

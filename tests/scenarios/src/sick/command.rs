@@ -32,14 +32,14 @@ pub struct Options {
 /// Runs each call with each fault, and each death of the Engine.
 #[must_use]
 pub fn scenario(options: &Options) -> Outcome {
-    let mut tell = |line: &str| eprintln!("{line}");
+    let mut log_line = |line: &str| eprintln!("{line}");
     let seed = options.seed;
     let calls =
         Selection { calls: options.calls.clone(), faults: options.faults.clone(), rounds: options.chance, seed };
-    let calls = if options.part == "deaths" { CallsReport::default() } else { cases::run(&calls, &mut tell) };
+    let calls = if options.part == "deaths" { CallsReport::default() } else { cases::run(&calls, &mut log_line) };
     let is_wanted = |episode: &Episode| format!("{episode:?}").contains(&options.death);
     let episodes: Vec<_> = Episode::ALL.into_iter().filter(is_wanted).collect();
-    let deaths = if options.part == "calls" { DeathsReport::default() } else { deaths::run(&episodes, &mut tell) };
+    let deaths = if options.part == "calls" { DeathsReport::default() } else { deaths::run(&episodes, &mut log_line) };
     let both = |calls: Vec<String>, deaths: Vec<String>| -> Vec<String> { calls.into_iter().chain(deaths).collect() };
     let failed = both(calls.failed, deaths.failed);
     let false_reverts = both(calls.false_reverts, deaths.false_reverts);

@@ -1,7 +1,7 @@
-//! The Engine dies and comes back, hangs, loses its firewall, has a full disk, while two applications are asked all the
-//! time: what runs is asked on, nothing is taken back for it, and nobody is ever answered by a stranger.
+//! The Engine dies and returns, hangs, loses its firewall, or has a full disk, while two applications get requests all the
+//! time: running instances are served, no good release is reverted, and no answer ever comes from a foreign container.
 
-use super::pair::{APPS, Askers, Pair};
+use super::pair::{APPS, Pair, Probes};
 use gapless_core::deployment::{Outcome as End, Phase};
 use gapless_harness::deps::Registry;
 use gapless_harness::deps::docker::OwnEngine;
@@ -11,65 +11,65 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-/// How many containers of nobody's compete for addresses.
+/// The number of foreign containers that compete for addresses.
 const STRANGERS: usize = 6;
-/// Requests that are to end before something else happens.
+/// Requests that must finish before the next event.
 const SOME: u64 = 150;
-/// How long an Engine stands still: longer than a call of it may take.
+/// The time for which an Engine is stopped: longer than the deadline of a call.
 const STANDS_STILL: Duration = Duration::from_secs(12);
 
-/// What came of it.
+/// The result of the episodes.
 #[derive(Debug, Clone, Default)]
 pub struct DeathsReport {
     /// Episodes.
     pub episodes: u64,
     /// Requests.
     pub requests: u64,
-    /// Requests that nobody answered though the containers ran.
+    /// Requests without an answer while the containers ran.
     pub failed: Vec<String>,
-    /// Requests that nobody answered while the containers were ended by the Engine, or were not back yet.
+    /// Requests without an answer while the Engine had ended the containers, or they were not back yet.
     pub excused: u64,
-    /// Answers of another application, or of a stranger.
+    /// Answers of the other application or of a foreign container.
     pub wrong_answers: Vec<String>,
-    /// Deployments that were taken back.
+    /// Reverted deployments.
     pub false_reverts: Vec<String>,
-    /// What else was not as it should be.
+    /// Other problems.
     pub violations: Vec<String>,
-    /// From the moment in which the Engine answers again to all being as it should be, in seconds, by episode.
+    /// The time from the Engine's first answer until everything is consistent, in seconds, by episode.
     pub recovered_s: BTreeMap<String, f64>,
-    /// Episodes after which an instance had another address.
+    /// Episodes that changed the address of an instance.
     pub moved: u64,
 }
 
-/// What happens.
+/// A fault of the Engine or its surroundings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Episode {
-    /// Killed, and some time later started again.
+    /// Killed, and started again some time later.
     Killed,
-    /// Ended in an orderly way, and started again.
+    /// Stopped in order, and started again.
     Ended,
-    /// Killed and started again while nobody is there to notice.
+    /// Killed and started again while the server is down.
     KilledWithoutServer,
-    /// Killed while a deployment is in that phase, and started again.
+    /// Killed while a deployment is in this phase, and started again.
     KilledWhile(&'static str),
-    /// Ended while a deployment is in that phase, and started again.
+    /// Stopped while a deployment is in this phase, and started again.
     EndedWhile(&'static str),
-    /// It stands still while a deployment begins.
+    /// Stopped by SIGSTOP while a deployment starts.
     StandsStill,
-    /// Its firewall is emptied, then a deployment begins.
+    /// Its firewall is flushed, then a deployment starts.
     Flushed,
-    /// Somebody ends an instance, and strangers come for its address.
+    /// An instance is killed from outside, and foreign containers start that could take its address.
     AddressWanted,
-    /// The same while nobody is there to notice.
+    /// The same while the server is down.
     AddressWantedWithoutServer,
-    /// Its disk is full while a deployment begins.
+    /// Its disk is full while a deployment starts.
     Full,
-    /// A deployment needs an image of that registry.
+    /// A deployment needs an image of this registry.
     Needs(Registry),
 }
 
 impl Episode {
-    /// All of them.
+    /// All episodes.
     pub const ALL: [Episode; 17] = [
         Episode::Killed,
         Episode::Ended,
@@ -91,54 +91,54 @@ impl Episode {
     ];
 }
 
-/// Has these episodes happen, one after the other.
+/// Runs these episodes, one after another.
 #[must_use]
-pub fn run(episodes: &[Episode], tell: &mut dyn FnMut(&str)) -> DeathsReport {
+pub fn run(episodes: &[Episode], log_line: &mut dyn FnMut(&str)) -> DeathsReport {
     let mut pair = Pair::new();
     for number in 1..=STRANGERS {
         stranger(&pair.engine, &format!("stranger{number}"));
     }
     let mut report = DeathsReport::default();
     for episode in episodes {
-        happen(*episode, &mut pair, &mut report, tell);
+        run_episode(*episode, &mut pair, &mut report, log_line);
     }
     report
 }
 
-/// A container of nobody's in the network of the instances, that answers as they do, and comes back.
+/// Starts a foreign container in the network of the instances; it answers as instances do, and restarts always.
 fn stranger(engine: &OwnEngine, name: &str) {
     let run = ["run", "--detach", "--name", name, "--restart", "always", "--network", "gapless"];
     engine.ok(&[&run[..], &["-e", "PORT=9000", "-e", "DATA_DIR=/", &image()]].concat());
 }
 
-/// An episode that goes on.
-struct Going<'a> {
+/// A running episode.
+struct RunningEpisode<'a> {
     pair: &'a mut Pair,
-    askers: Askers,
-    /// While instances do not run, requests are not answered.
+    probes: Probes,
+    /// Periods without running instances, in which requests may stay unanswered.
     excused: Vec<(Instant, Instant)>,
     wrong: Vec<String>,
     answers_again: Option<Instant>,
-    /// The instances that were live when it began.
+    /// The instances that were live at the start.
     live: Vec<String>,
 }
 
-fn happen(episode: Episode, pair: &mut Pair, report: &mut DeathsReport, tell: &mut dyn FnMut(&str)) {
+fn run_episode(episode: Episode, pair: &mut Pair, report: &mut DeathsReport, log_line: &mut dyn FnMut(&str)) {
     let name = format!("{episode:?}");
     let before = pair.addresses();
     let numbers: Vec<_> = APPS.iter().map(|app| pair.latest(app).map_or(0, |latest| latest.number)).collect();
     let live = before.keys().cloned().collect();
-    let askers = Askers::start(pair.host.address());
-    let mut going = Going { pair, askers, excused: Vec::new(), wrong: Vec::new(), answers_again: None, live };
-    going.askers.hear(SOME);
-    going.go_on(episode);
-    let Going { pair, askers, mut excused, mut wrong, answers_again, .. } = going;
+    let probes = Probes::start(pair.host.address());
+    let mut going = RunningEpisode { pair, probes, excused: Vec::new(), wrong: Vec::new(), answers_again: None, live };
+    going.probes.wait_for_answers(SOME);
+    going.act(episode);
+    let RunningEpisode { pair, probes, mut excused, mut wrong, answers_again, .. } = going;
     wrong.extend(pair.settle());
     let settled = Instant::now();
     if let Some((_, until)) = excused.last_mut() {
         *until = settled;
     }
-    askers.hear(SOME);
+    probes.wait_for_answers(SOME);
     if let Some(since) = answers_again {
         report.recovered_s.insert(name.clone(), (settled - since).as_secs_f64());
     }
@@ -151,8 +151,8 @@ fn happen(episode: Episode, pair: &mut Pair, report: &mut DeathsReport, tell: &m
             Phase::Ended(End::Reverted(reason)) => {
                 report.false_reverts.push(format!("{name}: {app}: {}", reason.message));
             }
-            Phase::Ended(End::Failed(reason)) => tell(&format!("    {app} failed: {}", reason.message)),
-            Phase::Ended(End::Succeeded { .. }) => tell(&format!("    {app} succeeded")),
+            Phase::Ended(End::Failed(reason)) => log_line(&format!("    {app} failed: {}", reason.message)),
+            Phase::Ended(End::Succeeded { .. }) => log_line(&format!("    {app} succeeded")),
             other => wrong.push(format!("{app}: {other:?}")),
         }
     }
@@ -164,49 +164,49 @@ fn happen(episode: Episode, pair: &mut Pair, report: &mut DeathsReport, tell: &m
         }
     }
     wrong.extend(pair.settle());
-    let heard = askers.stop();
+    let probed = probes.stop();
     let is_excused = |(sent, ended): (Instant, Instant)| excused.iter().any(|(from, to)| sent <= *to && ended >= *from);
     let (forgiven, failed): (Vec<_>, Vec<_>) =
-        heard.unanswered.into_iter().partition(|(sent, ended, _)| is_excused((*sent, *ended)));
-    let (recovered, wrong_answers) = (report.recovered_s.get(&name), heard.wrong.len());
-    tell(&format!(
+        probed.unanswered.into_iter().partition(|(sent, ended, _)| is_excused((*sent, *ended)));
+    let (recovered, wrong_answers) = (report.recovered_s.get(&name), probed.wrong.len());
+    log_line(&format!(
         "{name}: {} requests, {} failed, {} excused, {wrong_answers} wrong answers, recovered {recovered:?}, moved {has_moved}, {}",
-        heard.requests,
+        probed.requests,
         failed.len(),
         forgiven.len(),
         if wrong.is_empty() { "well" } else { "VIOLATED" },
     ));
-    wrong.iter().for_each(|what| tell(&format!("    {what}")));
+    wrong.iter().for_each(|what| log_line(&format!("    {what}")));
     report.episodes += 1;
-    report.requests += heard.requests;
+    report.requests += probed.requests;
     report.excused += forgiven.len() as u64;
     report.failed.extend(failed.into_iter().map(|(_, _, what)| format!("{name}: {what}")));
-    report.wrong_answers.extend(heard.wrong.into_iter().map(|what| format!("{name}: {what}")));
+    report.wrong_answers.extend(probed.wrong.into_iter().map(|what| format!("{name}: {what}")));
     report.violations.extend(wrong.into_iter().map(|what| format!("{name}: {what}")));
 }
 
-impl Going<'_> {
-    fn go_on(&mut self, episode: Episode) {
+impl RunningEpisode<'_> {
+    fn act(&mut self, episode: Episode) {
         match episode {
             Episode::Killed => {
                 self.pair.engine.kill();
-                // What it ran goes on.
-                self.askers.hear(SOME);
-                self.start_again();
+                // Its containers keep running.
+                self.probes.wait_for_answers(SOME);
+                self.restart();
             }
             Episode::Ended => self.end_and_start_again(),
             Episode::KilledWithoutServer => {
                 self.pair.host.kill_server();
                 self.pair.engine.kill();
-                self.start_again();
-                self.askers.hear(SOME);
+                self.restart();
+                self.probes.wait_for_answers(SOME);
                 self.pair.host.start_server();
             }
             Episode::KilledWhile(phase) => {
                 let deploying = self.deploy_until(phase);
                 self.pair.engine.kill();
-                self.askers.hear(SOME);
-                self.start_again();
+                self.probes.wait_for_answers(SOME);
+                self.restart();
                 self.wait_for(deploying);
             }
             Episode::EndedWhile(phase) => {
@@ -219,7 +219,7 @@ impl Going<'_> {
                 let deploying = self.pair.gapless(APPS[0]).spawn(["deploy", "--force"]);
                 let until = Instant::now() + STANDS_STILL;
                 while Instant::now() < until {
-                    self.askers.hear(1);
+                    self.probes.wait_for_answers(1);
                 }
                 self.pair.engine.signal(Signal::CONT);
                 self.wait_for(deploying);
@@ -227,7 +227,7 @@ impl Going<'_> {
             Episode::Flushed => {
                 let flushed = Command::new("iptables").args(["--wait", "-t", "nat", "-F"]).status();
                 assert!(flushed.is_ok_and(|status| status.success()), "iptables can be run: install iptables");
-                self.askers.hear(SOME);
+                self.probes.wait_for_answers(SOME);
                 let deploying = self.pair.gapless(APPS[0]).spawn(["deploy", "--force"]);
                 self.wait_for(deploying);
             }
@@ -235,7 +235,7 @@ impl Going<'_> {
             Episode::AddressWantedWithoutServer => {
                 self.pair.host.kill_server();
                 self.address_wanted();
-                self.askers.hear(SOME);
+                self.probes.wait_for_answers(SOME);
                 self.pair.host.start_server();
             }
             Episode::Full => {
@@ -246,27 +246,27 @@ impl Going<'_> {
                         self.wrong.push(format!("on a full disk: {ran:?}"));
                     }
                 }
-                self.askers.hear(SOME);
+                self.probes.wait_for_answers(SOME);
                 drop(full);
             }
             Episode::Needs(registry) => {
                 self.pair.write_image(APPS[0], &Registry::image(registry.start()));
                 let ran = self.pair.gapless(APPS[0]).run(["deploy", "--force"]);
-                let told = format!("{}{}", ran.stdout, ran.stderr).to_lowercase();
-                if ran.code == 0 || !told.contains(registry.words()) {
+                let text = format!("{}{}", ran.stdout, ran.stderr).to_lowercase();
+                if ran.code == 0 || !text.contains(registry.words()) {
                     self.wrong.push(format!("with a registry that is {registry:?}: {ran:?}"));
                 }
             }
         }
     }
 
-    /// Begins a deployment, and waits until it is in that phase.
+    /// Starts a deployment, and waits until it is in this phase.
     fn deploy_until(&mut self, phase: &str) -> Child {
         self.pair.write(APPS[0], "4s");
         let number = self.pair.latest(APPS[0]).map_or(0, |latest| latest.number);
         let deploying = self.pair.gapless(APPS[0]).spawn(["deploy", "--force"]);
         let give_up_at = Instant::now() + Duration::from_secs(30);
-        // A short phase may be over before it is looked at; then the next one does as well.
+        // A short phase may have passed between two inspections; then the next phase is used.
         while Instant::now() < give_up_at {
             let latest = self.pair.latest(APPS[0]).filter(|latest| latest.number > number);
             if latest.is_some_and(|latest| latest.phase.name() == phase || latest.phase.is_end()) {
@@ -280,18 +280,18 @@ impl Going<'_> {
         let give_up_at = Instant::now() + Duration::from_secs(120);
         while deploying.try_wait().is_ok_and(|status| status.is_none()) {
             if Instant::now() > give_up_at {
-                self.wrong.push("the deployment goes on for ever".to_owned());
+                self.wrong.push("the deployment does not end".to_owned());
                 let _ = deploying.kill();
             }
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 
-    /// Starts the Engine, which ends what it finds running and starts what is to come back.
-    fn start_again(&mut self) {
+    /// Starts the Engine, which ends leftover containers and starts those with a restart policy.
+    fn restart(&mut self) {
         let now = Instant::now();
         self.excused.push((now, now));
-        self.pair.engine.start_again();
+        self.pair.engine.restart();
         self.answers_again = Some(Instant::now());
     }
 
@@ -299,11 +299,11 @@ impl Going<'_> {
         let now = Instant::now();
         self.excused.push((now, now));
         self.pair.engine.stop();
-        self.pair.engine.start_again();
+        self.pair.engine.restart();
         self.answers_again = Some(Instant::now());
     }
 
-    /// An instance is ended from outside, and strangers are started until one would have its address.
+    /// Kills instances from outside, and starts foreign containers until one could take their address.
     fn address_wanted(&mut self) {
         let now = Instant::now();
         self.excused.push((now, now));

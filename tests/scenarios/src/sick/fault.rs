@@ -1,35 +1,35 @@
-//! What goes wrong with calls of the Engine, and with which of them.
+//! Faults of Engine calls, and the rules that select the calls.
 
 use super::Call;
 use gapless_harness::Rng;
 use std::time::Duration;
 
-/// What becomes of a call.
+/// A fault of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// It is never answered.
+    /// Never answered.
     Hang,
-    /// It is answered after that time.
+    /// Answered after this time.
     Late(Duration),
-    /// It is answered with that status, and not done.
+    /// Answered with this status, and not executed.
     Status(u16),
-    /// It is done, and half of the answer comes.
+    /// Executed, with half of the answer.
     Half,
-    /// Its connection is closed, and it is not done.
+    /// Not executed, with the connection closed.
     Close,
-    /// It is done, and its connection is closed without an answer.
-    Untold,
+    /// Executed, with the connection closed without an answer.
+    NoAnswer,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Fault; 8] = [
         Fault::Status(404),
         Fault::Status(409),
         Fault::Status(500),
         Fault::Close,
         Fault::Half,
-        Fault::Untold,
+        Fault::NoAnswer,
         Fault::Late(Duration::from_secs(2)),
         Fault::Hang,
     ];
@@ -43,32 +43,32 @@ impl std::fmt::Display for Fault {
             Fault::Status(status) => write!(f, "{status}"),
             Fault::Half => f.write_str("half"),
             Fault::Close => f.write_str("close"),
-            Fault::Untold => f.write_str("untold"),
+            Fault::NoAnswer => f.write_str("no-answer"),
         }
     }
 }
 
-/// Which calls have a fault.
+/// The selection of calls with a fault.
 #[derive(Debug, Clone)]
 pub enum Rule {
-    /// Calls of one kind, of which so many are let through first and so many then have it.
+    /// Calls of one kind.
     Of {
-        /// The kind, as [`Call::kind`] has it.
+        /// The kind, as in [`Call::kind`].
         kind: String,
-        /// How many are let through first.
+        /// The number of calls without a fault first.
         after: u64,
-        /// How many then have it.
+        /// The number of calls with the fault then.
         times: u64,
-        /// What becomes of them.
+        /// The fault.
         fault: Fault,
     },
-    /// Any call, by chance, so many of a thousand; which fault is chance, too.
+    /// Any call, with a probability; the fault is random.
     Any {
-        /// So many of a thousand.
+        /// The probability, in thousandths.
         per_mille: u64,
-        /// The chance.
+        /// The random numbers.
         chance: Rng,
-        /// Among these.
+        /// The possible faults.
         faults: Vec<Fault>,
     },
 }
@@ -86,8 +86,8 @@ impl Rule {
         Rule::Of { kind: kind.to_owned(), after: 0, times: 1, fault }
     }
 
-    /// What becomes of that call.
-    pub(super) fn strike(&mut self, call: &Call) -> Option<Fault> {
+    /// The fault of this call, if it gets one.
+    pub(super) fn apply(&mut self, call: &Call) -> Option<Fault> {
         match self {
             Rule::Of { kind, after, times, fault } => {
                 if *kind != call.kind {
@@ -112,12 +112,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rule_strikes_what_it_says_and_as_often() {
+    fn rule_matches_its_calls_as_often_as_configured() {
         let (stop, list) = (Call::of("POST", "/containers/a/stop"), Call::of("GET", "/containers/json"));
         let mut rule = Rule::Of { kind: stop.kind.clone(), after: 1, times: 2, fault: Fault::Close };
-        let struck: Vec<_> = [&stop, &list, &stop, &stop, &stop].map(|call| rule.strike(call)).to_vec();
+        let struck: Vec<_> = [&stop, &list, &stop, &stop, &stop].map(|call| rule.apply(call)).to_vec();
         assert_eq!(struck, [None, None, Some(Fault::Close), Some(Fault::Close), None]);
         let mut never = Rule::Any { per_mille: 0, chance: Rng::new(1), faults: vec![Fault::Hang] };
-        assert!((0..1000).all(|_| never.strike(&list).is_none()));
+        assert!((0..1000).all(|_| never.apply(&list).is_none()));
     }
 }

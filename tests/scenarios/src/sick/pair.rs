@@ -1,4 +1,4 @@
-//! Two applications on a host whose Engine dies, and who asks them all the time: each answer is to be the right one's.
+//! Two applications on a host whose Engine dies, with constant requests to both: each answer must come from the right one.
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::Deployment;
@@ -11,18 +11,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The applications; each has a service of its name, which every answer tells.
+/// The applications; each has a service of its name, which every answer names.
 pub(super) const APPS: [&str; 2] = ["left", "right"];
-/// How long all may take to be as it should be.
+/// The maximum time until everything is consistent.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(90);
-/// How often each application is asked.
+/// The interval of requests to each application.
 const ASK_EVERY: Duration = Duration::from_millis(4);
-/// How long so many answers are waited for: where instances are gone each may take seconds.
+/// The maximum wait for a number of answers: without instances each answer may take seconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(6);
 
 /// The host, its Engine, and the two applications.
 pub(super) struct Pair {
-    // In this order: what uses the Engine ends before it.
+    // In this order: the host ends before the Engine that it uses.
     pub(super) host: Host,
     pub(super) engine: OwnEngine,
 }
@@ -41,7 +41,7 @@ impl Pair {
         pair
     }
 
-    /// Has the next deployment of an application be of that configuration.
+    /// Writes the configuration for the next deployment of an application.
     pub(super) fn write(&self, app: &str, observe: &str) {
         let deploy = format!("observe = \"{observe}\"\nkeep_warm = \"10m\"\npark = true\nprepare_timeout = \"15s\"\n");
         let tables = format!("[services.{app}]\npath = \"/\"\nport = 9000\n");
@@ -49,12 +49,12 @@ impl Pair {
         app.write(self.host.folder());
     }
 
-    /// Has the next deployment of an application be of another image.
+    /// Writes a configuration with another image for the next deployment of an application.
     pub(super) fn write_image(&self, app: &str, other: &str) {
         self.write(app, "1s");
         let file = self.host.folder().join(app).join("gapless.toml");
-        let text = std::fs::read_to_string(&file).expect("it was written");
-        std::fs::write(&file, text.replace(&image(), other)).expect("it can be written");
+        let text = std::fs::read_to_string(&file).expect("the file was written");
+        std::fs::write(&file, text.replace(&image(), other)).expect("the file can be written");
     }
 
     pub(super) fn gapless(&self, app: &str) -> Gapless {
@@ -68,10 +68,10 @@ impl Pair {
     }
 
     pub(super) fn latest(&self, app: &str) -> Option<Deployment> {
-        self.gapless(app).latest_if_told()
+        self.gapless(app).latest_if_any()
     }
 
-    /// The containers of the live slots, and their addresses as the Engine tells them.
+    /// The containers of the live slots, with their addresses according to the Engine.
     pub(super) fn addresses(&self) -> BTreeMap<String, String> {
         let format = "{{(index .NetworkSettings.Networks \"gapless\").IPAddress}}";
         let live = APPS.into_iter().flat_map(|app| self.live(app));
@@ -88,7 +88,7 @@ impl Pair {
         live.flat_map(|slot| slot.instances).map(|instance| instance.name).collect()
     }
 
-    /// Waits until both are as they should be: what is not, at the deadline.
+    /// Waits until both applications are consistent, and returns the problems at the deadline.
     pub(super) fn settle(&self) -> Vec<String> {
         let give_up_at = Instant::now() + SETTLE_DEADLINE;
         loop {
@@ -101,7 +101,7 @@ impl Pair {
     }
 
     fn wrong(&self, app: &str) -> Option<String> {
-        let Some(view) = self.view(app) else { return Some(format!("nothing is told of {app}")) };
+        let Some(view) = self.view(app) else { return Some(format!("the server does not list {app}")) };
         if view.active.is_some() || !view.queue.is_empty() || !view.planes_behind.is_empty() {
             return Some(format!("{app}: active {:?}, behind {:?}", view.active, view.planes_behind));
         }
@@ -121,13 +121,13 @@ fn host_of(app: &str) -> String {
     format!("{app}.example")
 }
 
-/// What came back.
+/// The source of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answered {
     Right,
-    /// Somebody else answered.
+    /// Another application or a foreign container.
     Wrong(String),
-    /// gapless did, or nobody.
+    /// gapless itself, or no answer.
     Nobody(Option<u16>),
 }
 
@@ -143,24 +143,24 @@ fn ask(address: SocketAddr, app: &str) -> Answered {
     }
 }
 
-/// Asks both applications all the time.
-pub(super) struct Askers {
+/// Constant requests to both applications.
+pub(super) struct Probes {
     is_over: Arc<AtomicBool>,
     count: Arc<AtomicU64>,
     threads: Vec<JoinHandle<Vec<(Instant, Instant, Answered)>>>,
 }
 
-/// What they were answered.
+/// The answers.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
+pub(super) struct ProbeReport {
     pub(super) requests: u64,
     pub(super) wrong: Vec<String>,
-    /// When requests that nobody answered were sent and given up, with what came instead.
+    /// Requests without an answer of an instance: the times of sending and giving up, and the status.
     pub(super) unanswered: Vec<(Instant, Instant, String)>,
 }
 
-impl Askers {
-    pub(super) fn start(address: SocketAddr) -> Askers {
+impl Probes {
+    pub(super) fn start(address: SocketAddr) -> Probes {
         let (is_over, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let threads = APPS.map(|app| {
             let (is_over, count) = (is_over.clone(), count.clone());
@@ -176,11 +176,11 @@ impl Askers {
                 answers
             })
         });
-        Askers { is_over, count, threads: threads.into() }
+        Probes { is_over, count, threads: threads.into() }
     }
 
-    /// Waits until so many more requests have ended, if that does not take long.
-    pub(super) fn hear(&self, count: u64) {
+    /// Waits until so many more requests have finished, up to [`ANSWERS_WITHIN`].
+    pub(super) fn wait_for_answers(&self, count: u64) {
         let from = self.count.load(Ordering::Relaxed);
         let give_up_at = Instant::now() + ANSWERS_WITHIN;
         while self.count.load(Ordering::Relaxed) < from + count && Instant::now() < give_up_at {
@@ -188,19 +188,19 @@ impl Askers {
         }
     }
 
-    pub(super) fn stop(self) -> Heard {
+    pub(super) fn stop(self) -> ProbeReport {
         self.is_over.store(true, Ordering::Relaxed);
-        let mut heard = Heard::default();
+        let mut probed = ProbeReport::default();
         for thread in self.threads {
-            for (sent, ended, answered) in thread.join().expect("it asked to its end") {
-                heard.requests += 1;
+            for (sent, ended, answered) in thread.join().expect("the probe thread ends") {
+                probed.requests += 1;
                 match answered {
                     Answered::Right => {}
-                    Answered::Wrong(what) => heard.wrong.push(what),
-                    Answered::Nobody(status) => heard.unanswered.push((sent, ended, format!("{status:?}"))),
+                    Answered::Wrong(what) => probed.wrong.push(what),
+                    Answered::Nobody(status) => probed.unanswered.push((sent, ended, format!("{status:?}"))),
                 }
             }
         }
-        heard
+        probed
     }
 }

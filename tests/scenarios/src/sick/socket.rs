@@ -1,6 +1,6 @@
-//! A socket in front of an Engine's: it lets calls through, or does to them what a rule says.
+//! A socket in front of an Engine's socket: it passes calls on, or injects the fault of a rule.
 //!
-//! One request a connection: each is told to close, so that nothing but its head is ever read.
+//! One request for each connection: each gets `Connection: close`, so that only its head has to be parsed.
 
 use super::{Call, Fault, Rule};
 use std::collections::BTreeMap;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// The longest head of a request.
+/// The maximum length of the head of a request.
 const HEAD_MAX: usize = 64 << 10;
-/// After so long without a byte an answer that goes on for ever is taken to be what there is of it.
+/// After this time without a byte, an endless answer is regarded as complete.
 const ENDLESS_PAUSE: Duration = Duration::from_millis(500);
 
-/// The socket. It is gone when this is dropped.
+/// The socket, removed when this is dropped.
 pub struct FaultySocket {
     path: PathBuf,
     shared: Arc<Shared>,
@@ -30,12 +30,12 @@ struct Shared {
 #[derive(Default)]
 struct State {
     rule: Option<Rule>,
-    struck: u64,
+    faulty: u64,
     calls: Vec<Call>,
-    /// Clients that wait for something, and whether that is for a fault to end.
+    /// Waiting clients; the flag says that a client waits for the end of a fault.
     clients: BTreeMap<u64, (UnixStream, bool)>,
     next: u64,
-    /// Which of the listeners takes clients; earlier ones end.
+    /// The number of the active listener; earlier listeners exit.
     listener: u64,
 }
 
@@ -43,7 +43,7 @@ impl FaultySocket {
     /// Listens at `path`, in front of the Engine at `engine`.
     ///
     /// # Panics
-    /// If it cannot listen there.
+    /// If the socket cannot be bound.
     #[must_use]
     pub fn new(path: &Path, engine: &Path) -> Self {
         let shared = Arc::new(Shared { engine: engine.to_owned(), state: Mutex::default() });
@@ -52,55 +52,55 @@ impl FaultySocket {
         socket
     }
 
-    /// Where it is.
+    /// The path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// From now on calls have the faults of that rule.
+    /// Injects the faults of this rule from now on.
     pub fn arm(&self, rule: Rule) {
         let mut state = self.shared.lock();
-        (state.rule, state.struck) = (Some(rule), 0);
+        (state.rule, state.faulty) = (Some(rule), 0);
     }
 
-    /// How many calls have had a fault since the rule was given.
+    /// The number of faulty calls since the rule was set.
     #[must_use]
-    pub fn struck(&self) -> u64 {
-        self.shared.lock().struck
+    pub fn faulty(&self) -> u64 {
+        self.shared.lock().faulty
     }
 
-    /// The Engine is well again; calls that hang are cut off. How many had a fault.
+    /// Removes the rule and cuts off hanging calls; returns the number of faulty calls.
     pub fn heal(&self) -> u64 {
         let mut state = self.shared.lock();
         state.rule = None;
         state.cut_off(true);
-        state.struck
+        state.faulty
     }
 
-    /// The calls since this was asked last.
+    /// The calls since the last query.
     pub fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.shared.lock().calls)
     }
 
-    /// The Engine refuses connections: its socket is there, and nobody listens.
+    /// Makes connections fail: the socket file exists without a listener.
     pub fn refuse(&self) {
         self.end_listening();
         let _ = std::fs::remove_file(&self.path);
-        // What is bound and dropped stays as a file.
+        // A bound and dropped socket stays as a file.
         drop(UnixListener::bind(&self.path).expect("a socket can be bound"));
     }
 
-    /// The Engine is away, and so is its socket.
+    /// Removes the socket.
     pub fn go_away(&self) {
         self.end_listening();
         let _ = std::fs::remove_file(&self.path);
     }
 
-    /// The Engine is there.
+    /// Listens again.
     ///
     /// # Panics
-    /// If it cannot listen there.
+    /// If the socket cannot be bound.
     pub fn come_back(&self) {
         self.end_listening();
         let _ = std::fs::remove_file(&self.path);
@@ -125,7 +125,7 @@ impl FaultySocket {
             state.listener += 1;
             state.cut_off(false);
         }
-        // Whoever listens looks whether it still should.
+        // Wakes the old listener, which checks whether it is still active.
         drop(UnixStream::connect(&self.path));
     }
 }
@@ -139,7 +139,7 @@ impl Drop for FaultySocket {
 impl State {
     fn cut_off(&mut self, only_hung: bool) {
         for (client, _) in self.clients.values().filter(|(_, is_hung)| *is_hung || !only_hung) {
-            // It may have gone already.
+            // The client may have disconnected already.
             let _ = client.shutdown(Shutdown::Both);
         }
     }
@@ -159,7 +159,7 @@ impl Shared {
             state.clients.insert(number, (copy, false));
             number
         };
-        // A client that goes away in the middle is no fault of this socket's.
+        // A client that disconnects early is no fault of this socket.
         let _ = self.answer(number, &mut client);
         let _ = client.shutdown(Shutdown::Both);
         self.lock().clients.remove(&number);
@@ -170,8 +170,8 @@ impl Shared {
         let fault = {
             let mut state = self.lock();
             state.calls.push(request.call.clone());
-            let fault = state.rule.as_mut().and_then(|rule| rule.strike(&request.call));
-            state.struck += u64::from(fault.is_some());
+            let fault = state.rule.as_mut().and_then(|rule| rule.apply(&request.call));
+            state.faulty += u64::from(fault.is_some());
             if let Some((_, is_hung)) = state.clients.get_mut(&number) {
                 *is_hung = fault == Some(Fault::Hang);
             }
@@ -197,7 +197,7 @@ impl Shared {
                 let answer = self.ask(client, &request)?;
                 client.write_all(&answer[..answer.len() / 2])
             }
-            Some(Fault::Untold) => self.ask(client, &request).map(drop),
+            Some(Fault::NoAnswer) => self.ask(client, &request).map(drop),
         }
     }
 
@@ -207,7 +207,7 @@ impl Shared {
         std::io::copy(&mut engine, client).map(drop)
     }
 
-    /// Has the Engine answer, and keeps that from the client.
+    /// Lets the Engine execute the request, and withholds the answer from the client.
     fn ask(&self, client: &UnixStream, request: &Request) -> std::io::Result<Vec<u8>> {
         let mut engine = self.send(client, request)?;
         if request.call.is_endless() {
@@ -220,21 +220,21 @@ impl Shared {
         }
     }
 
-    /// Sends a request on, and what else the client says after it for as long as it is there.
+    /// Forwards a request, with all further bytes of the client until it disconnects.
     fn send(&self, client: &UnixStream, request: &Request) -> std::io::Result<UnixStream> {
         let mut engine = UnixStream::connect(&self.engine)?;
         engine.write_all(&request.bytes)?;
         let (mut from, mut to) = (client.try_clone()?, engine.try_clone()?);
         std::thread::spawn(move || {
             let _ = std::io::copy(&mut from, &mut to);
-            // Who does not listen any more wants nothing more done, such as events.
+            // A client that has disconnected wants no further data, such as events.
             let _ = to.shutdown(Shutdown::Both);
         });
         Ok(engine)
     }
 }
 
-/// A request as far as it was read: its head, made to close its connection, and what came with it.
+/// A request as far as it was read: its head, changed to close the connection, and the bytes after it.
 struct Request {
     call: Call,
     bytes: Vec<u8>,
@@ -276,13 +276,13 @@ impl Request {
 }
 
 enum Waited {
-    /// The client has gone, or was cut off.
+    /// The client has disconnected, or was cut off.
     Gone,
-    /// The time is over.
+    /// The time has passed.
     Time,
 }
 
-/// Waits until the client goes, or that time is over. What it says meanwhile, the rest of a body, stays unread.
+/// Waits until the client disconnects, or the time has passed. Further bytes, such as the rest of a body, stay unread.
 fn wait(client: &UnixStream, within: Option<Duration>) -> std::io::Result<Waited> {
     let give_up_at = within.map(|within| std::time::Instant::now() + within);
     loop {
@@ -291,7 +291,7 @@ fn wait(client: &UnixStream, within: Option<Duration>) -> std::io::Result<Waited
             return Ok(Waited::Time);
         }
         let timeout = left.and_then(|left| rustix::event::Timespec::try_from(left).ok());
-        // Only that the other side has closed: `RDHUP`, or `HUP`, which is told unasked.
+        // Only the close of the other side: `RDHUP`, or `HUP`, which is always reported.
         let mut one = [rustix::event::PollFd::new(client, rustix::event::PollFlags::RDHUP)];
         match rustix::event::poll(&mut one, timeout.as_ref()) {
             Ok(0) | Err(rustix::io::Errno::INTR) => {}

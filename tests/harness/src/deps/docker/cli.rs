@@ -1,13 +1,13 @@
 //! The `docker` command.
 
-use crate::cli::Ran;
+use crate::cli::CommandResult;
 use std::collections::BTreeSet;
 use std::process::Command;
 
 /// The result of a `docker` command.
-pub struct Said(pub Ran);
+pub struct DockerResult(pub CommandResult);
 
-impl Said {
+impl DockerResult {
     /// The standard output.
     ///
     /// # Panics
@@ -23,11 +23,11 @@ impl Said {
 /// # Panics
 /// If `docker` cannot be run.
 #[must_use]
-pub fn docker(words: &[&str]) -> Said {
+pub fn docker(words: &[&str]) -> DockerResult {
     let output = Command::new("docker").args(words).output().expect("docker can be run");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    Said(Ran { code: output.status.code().unwrap_or(-1), stdout, stderr })
+    DockerResult(CommandResult { code: output.status.code().unwrap_or(-1), stdout, stderr })
 }
 
 /// The containers of an application, running or not.

@@ -1,4 +1,4 @@
-//! The Docker Engine by itself: what gapless is measured against.
+//! The Engine API alone, as the lower bound that gapless is compared with.
 
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
@@ -8,8 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// What a deployment cannot be faster than: the same container created, started and answering, by the Engine API alone; in
-/// milliseconds.
+/// The time to create and start the same container by the Engine API alone, until its first answer; in milliseconds.
 pub async fn engine_floor(docker: &Docker, name: &str, data: &Path) -> f64 {
     let body = ContainerCreateBody {
         image: Some("bdd-assistant:latest".to_owned()),
@@ -23,17 +22,18 @@ pub async fn engine_floor(docker: &Docker, name: &str, data: &Path) -> f64 {
     };
     let began = Instant::now();
     let options = CreateContainerOptionsBuilder::new().name(name).build();
-    let id = docker.create_container(Some(options), body).await.expect("it can be created").id;
-    docker.start_container(&id, None).await.expect("it can be started");
-    let inspected = docker.inspect_container(&id, None).await.expect("it can be inspected");
-    let networks = inspected.network_settings.and_then(|settings| settings.networks).expect("it has a network");
-    let address = networks["gapless"].ip_address.clone().expect("it has an address");
-    while !answers(SocketAddr::new(address.parse().expect("an address"), 9000)) {
+    let id = docker.create_container(Some(options), body).await.expect("the container can be created").id;
+    docker.start_container(&id, None).await.expect("the container can be started");
+    let inspected = docker.inspect_container(&id, None).await.expect("the container can be inspected");
+    let networks =
+        inspected.network_settings.and_then(|settings| settings.networks).expect("the container has a network");
+    let address = networks["gapless"].ip_address.clone().expect("the socket has an address");
+    while !answers(SocketAddr::new(address.parse().expect("the text is an address"), 9000)) {
         std::thread::sleep(Duration::from_millis(1));
     }
     let took = began.elapsed().as_secs_f64() * 1000.0;
     let force = RemoveContainerOptionsBuilder::new().force(true).build();
-    docker.remove_container(&id, Some(force)).await.expect("it can be removed");
+    docker.remove_container(&id, Some(force)).await.expect("the container can be removed");
     took
 }
 

@@ -1,7 +1,7 @@
-//! A Docker Engine of a test's own: its images and containers on a small disk in memory, its networks and its firewall in a
-//! namespace that the test is in, too. It takes root.
+//! A test's own Docker Engine: its images and containers on a small disk in memory, its networks and its firewall in a
+//! namespace that the test enters, too. It needs root.
 
-use crate::cli::Ran;
+use crate::cli::CommandResult;
 use crate::deps::netns::Namespace;
 use crate::system;
 use crate::wait::{ends_within, wait_for};
@@ -13,49 +13,49 @@ use std::sync::mpsc::{RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// How much its disk holds.
+/// The size of its disk.
 const DISK: &str = "384m";
-/// How long it may take to start, with containers to start again, or to end.
+/// The maximum time to start, including its containers, or to stop.
 const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// The Engine. It is gone with all that it runs when it is dropped.
+/// The Engine. It is removed with all of its containers when this is dropped.
 pub struct OwnEngine {
     folder: tempfile::TempDir,
     has_live_restore: bool,
     process: Option<Child>,
-    /// What it is in; gone after it.
+    /// Its network namespace; removed after the Engine.
     _namespace: Namespace,
 }
 
 impl OwnEngine {
-    /// Starts one that has these images of the host's Engine, and has this thread, and what it starts from now on, be in
-    /// the Engine's network namespace.
+    /// Starts an Engine with these images of the host's Engine, and moves this thread, with all later children, into the
+    /// Engine's network namespace.
     ///
     /// # Panics
-    /// If that is not allowed here.
+    /// If this process is not root.
     #[must_use]
     pub fn start(images: &[&str]) -> Self {
-        OwnEngine::begin(images, false)
+        OwnEngine::start_with(images, false)
     }
 
-    /// The same with `live-restore`: what was running when it was killed goes on when it comes back, too.
+    /// The same with `live-restore`: containers keep running while the Engine is away and after it returns.
     ///
     /// # Panics
-    /// If that is not allowed here.
+    /// If this process is not root.
     #[must_use]
     pub fn start_with_live_restore(images: &[&str]) -> Self {
-        OwnEngine::begin(images, true)
+        OwnEngine::start_with(images, true)
     }
 
-    fn begin(images: &[&str], has_live_restore: bool) -> Self {
+    fn start_with(images: &[&str], has_live_restore: bool) -> Self {
         let namespace = Namespace::entered("engine");
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let folder = tempfile::tempdir().expect("a temporary folder can be created");
         let mut engine = OwnEngine { folder, has_live_restore, process: None, _namespace: namespace };
-        std::fs::create_dir(engine.disk()).expect("a folder can be made");
+        std::fs::create_dir(engine.disk()).expect("the folder can be created");
         let disk = engine.disk().display().to_string();
         run("mount", &["-t", "tmpfs", "-o", &format!("size={DISK}"), "gapless-sick", &disk]);
-        engine.start_again();
+        engine.restart();
         for image in images {
             engine.load(image);
         }
@@ -68,26 +68,26 @@ impl OwnEngine {
         self.folder.path().join("docker.sock")
     }
 
-    /// Where it keeps everything.
+    /// Its data folder.
     #[must_use]
     pub fn disk(&self) -> PathBuf {
         self.folder.path().join("disk")
     }
 
-    /// What it has logged.
+    /// Its log.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Starts it after it has ended, and waits until it answers.
-    pub fn start_again(&mut self) {
-        assert!(self.process.is_none(), "it runs");
+    /// Starts it after it has exited, and waits until it answers.
+    pub fn restart(&mut self) {
+        assert!(self.process.is_none(), "the Engine runs");
         self.spawn();
         let give_up_at = Instant::now() + DEADLINE;
         while self.docker(&["version"]).code != 0 {
             assert!(Instant::now() < give_up_at, "the engine does not answer:\n{}", self.log());
-            // It gives up where the containerd of one that was killed is still about to go.
+            // dockerd exits while the containerd of a killed predecessor is still exiting.
             if self.process.as_mut().is_none_or(|process| process.try_wait().is_ok_and(|status| status.is_some())) {
                 self.spawn();
             }
@@ -109,7 +109,7 @@ impl OwnEngine {
             .arg(within("pid"))
             .arg("--host")
             .arg(format!("unix://{}", self.socket().display()))
-            // Containers are in networks of their own.
+            // Containers have networks of their own.
             .args(["--bridge", "none", "--shutdown-timeout", "5"])
             .args(self.has_live_restore.then_some("--live-restore"))
             .stdin(Stdio::null())
@@ -120,68 +120,69 @@ impl OwnEngine {
         self.process = Some(process.expect("dockerd is installed"));
     }
 
-    /// Whether it has not been killed or ended.
+    /// Returns whether it was neither killed nor stopped.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.process.is_some()
     }
 
-    /// Kills it with SIGKILL: its containers go on, without `live-restore` until it is started again.
+    /// Kills it with SIGKILL. Its containers keep running; without `live-restore` only until its next start.
     pub fn kill(&mut self) {
-        let mut process = self.process.take().expect("it runs");
-        process.kill().expect("it can be killed");
-        process.wait().expect("it can be waited for");
+        let mut process = self.process.take().expect("the process runs");
+        process.kill().expect("the process can be killed");
+        process.wait().expect("the process can be waited for");
     }
 
-    /// Ends it in an orderly way, and its containers before.
+    /// Stops it in order: it stops its containers first.
     pub fn stop(&mut self) {
         let Some(mut process) = self.process.take() else { return };
-        // It may have ended already.
+        // The process may have exited already.
         let _ =
             rustix::process::kill_process(rustix::process::Pid::from_child(&process), rustix::process::Signal::TERM);
         ends_within(&mut process, DEADLINE);
     }
 
-    /// Stops it as it is, or lets it go on: it accepts connections, and does nothing.
+    /// Sends it a signal, such as SIGSTOP: then it accepts connections and does nothing.
     pub fn signal(&self, signal: rustix::process::Signal) {
-        let process = self.process.as_ref().expect("it runs");
-        rustix::process::kill_process(rustix::process::Pid::from_child(process), signal).expect("it can be signalled");
+        let process = self.process.as_ref().expect("the process runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(process), signal)
+            .expect("the process can be signalled");
     }
 
-    /// Runs `docker` on it.
+    /// Runs `docker` on this Engine.
     #[must_use]
-    pub fn docker(&self, words: &[&str]) -> Ran {
+    pub fn docker(&self, words: &[&str]) -> CommandResult {
         let output = Command::new("docker").arg("--host").arg(self.host()).args(words).output();
         let output = output.expect("docker can be run");
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-        Ran { code: output.status.code().unwrap_or(-1), stdout, stderr }
+        CommandResult { code: output.status.code().unwrap_or(-1), stdout, stderr }
     }
 
-    /// Runs `docker` on it, to a good end: what it printed.
+    /// Runs `docker` on this Engine, which must succeed, and returns its output.
     pub fn ok(&self, words: &[&str]) -> String {
         let ran = self.docker(words);
         assert_eq!(ran.code, 0, "docker {words:?}: {ran:?}\n{}", self.log());
         ran.stdout
     }
 
-    /// The lines that `docker` prints.
+    /// Runs `docker` on this Engine, which must succeed, and returns the lines of its output.
     #[must_use]
     pub fn lines(&self, words: &[&str]) -> Vec<String> {
         self.ok(words).lines().map(str::to_owned).collect()
     }
 
-    /// Fills its disk to the last byte, and keeps it full while its Engine removes things, until the answer is dropped.
+    /// Fills its disk to the last byte, and keeps it full while the Engine removes files, until the result is dropped.
     #[must_use]
     pub fn fill(&self) -> FullDisk {
         let (over, is_over) = std::sync::mpsc::channel::<()>();
         let disk = self.disk();
         let file = disk.join("filler");
-        let filler = File::create(&file).expect("a file can be made");
+        let filler = File::create(&file).expect("the file can be created");
         let mut length = 0;
         let mut fill = move || {
             let free = rustix::fs::statvfs(&disk).map_or(0, |free| free.f_bavail * free.f_frsize);
-            // Somebody may have taken it in between; what is left is taken the next time.
+            // Another process may have taken the space; the rest is filled in the next turn.
             if free > 0 && rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), length, free).is_ok() {
                 length += free;
             }
@@ -196,7 +197,7 @@ impl OwnEngine {
         FullDisk { file, over: Some(over), filling: Some(filling) }
     }
 
-    /// The value of `DOCKER_HOST` that names it.
+    /// The value of `DOCKER_HOST` for this Engine.
     #[must_use]
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
@@ -205,21 +206,21 @@ impl OwnEngine {
     fn load(&self, image: &str) {
         let mut saving =
             Command::new("docker").args(["save", image]).stdout(Stdio::piped()).spawn().expect("docker can be run");
-        let saved = saving.stdout.take().expect("it is piped");
+        let saved = saving.stdout.take().expect("stdout is piped");
         let loaded = Command::new("docker").arg("--host").arg(self.host()).arg("load").stdin(saved).output();
         let loaded = loaded.expect("docker can be run");
-        let saved = saving.wait().expect("it can be waited for");
+        let saved = saving.wait().expect("the process can be waited for");
         assert!(saved.success() && loaded.status.success(), "{image} cannot be loaded: {loaded:?}");
     }
 
-    /// One that was killed leaves what says that it and its containerd run; the numbers may be other processes' by now.
+    /// Removes the pid files of a killed Engine and its containerd; their numbers may belong to other processes by now.
     fn forget_pids(&self) {
         for file in ["pid", "exec/containerd/containerd.pid"] {
             let file = self.folder.path().join(file);
             let pid = std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u32>().ok());
             let its = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let folder = self.folder.path().display().to_string();
-            wait_for("what was killed has gone", DEADLINE, || {
+            wait_for("the killed Engine has exited", DEADLINE, || {
                 pid.is_none_or(|pid| !its(pid).contains(&folder)).then_some(())
             });
             let _ = std::fs::remove_file(file);
@@ -247,15 +248,15 @@ impl Drop for FullDisk {
 impl Drop for OwnEngine {
     fn drop(&mut self) {
         if self.process.is_none() {
-            // What runs is ended by the Engine that finds it.
-            self.start_again();
+            // The next Engine ends the containers that are still running.
+            self.restart();
         }
         self.signal(rustix::process::Signal::CONT);
         let all = self.docker(&["ps", "--all", "--quiet"]).stdout;
         let all: Vec<&str> = ["rm", "--force", "--volumes"].into_iter().chain(all.lines()).collect();
         let _ = self.docker(&all);
         self.stop();
-        // What supervised a container that an Engine which was killed forgot.
+        // Shims of containers that a killed Engine forgot.
         system::processes(self.folder.path()).iter().for_each(|process| system::kill(process.pid));
         let _ = Command::new("umount").arg("--recursive").arg(self.disk()).status();
     }
@@ -265,5 +266,5 @@ fn run(program: &str, words: &[&str]) {
     let output = Command::new(program).args(words).output();
     let output = output.unwrap_or_else(|error| panic!("{program} cannot be run: {error}"));
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {}: {said} (it takes root)", words.join(" "));
+    assert!(output.status.success(), "{program} {}: {said} (needs root)", words.join(" "));
 }
