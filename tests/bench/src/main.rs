@@ -1,5 +1,5 @@
-//! The benchmarks of deployments and of an idle server; `./scripts/bench deploy|idle` builds what they need and runs
-//! them. What the proxy costs is measured by `scripts/bench.d/proxy.py`.
+//! The benchmarks of deployments and of an idle server; `./scripts/bench deploy|idle` builds and runs them. The cost of the
+//! proxy is measured by `scripts/bench.d/proxy.py`.
 
 use bollard::Docker;
 use clap::{Parser, ValueEnum};
@@ -11,11 +11,11 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Rounds of which the median counts.
+/// Rounds, of which the median counts.
 const ROUNDS: usize = 5;
 /// Deployments in a round.
 const DEPLOYS_PER_ROUND: usize = 4;
-/// Applications of the idle server, and how long it is watched.
+/// Applications of the idle server, and the time of the measurement.
 const IDLE_APPLICATIONS: usize = 100;
 const IDLE_WATCHED: Duration = Duration::from_secs(30);
 
@@ -23,7 +23,7 @@ const IDLE_WATCHED: Duration = Duration::from_secs(30);
 #[command(name = "bench")]
 struct Args {
     what: What,
-    /// Where the results go
+    /// The folder for the results
     #[arg(long, default_value = "docs/bench")]
     results: PathBuf,
 }
@@ -76,7 +76,7 @@ fn main() {
 
 fn deploy() -> Vec<Row> {
     let host = Host::start();
-    // Nothing is kept warm, so that no container of before is stopped while the next one starts.
+    // Without a warm slot no old container is stopped while the next one starts.
     let app = |name: &str, keep_warm: &str| App {
         deploy: format!("observe = \"0s\"\nkeep_warm = \"{keep_warm}\"\npark = false\n"),
         hosts: vec![format!("{name}.example.com")],
@@ -138,7 +138,7 @@ fn deploy() -> Vec<Row> {
     ]
 }
 
-/// The cutovers of an application beside twenty that have fifty hosts each.
+/// The cutovers of an application beside twenty applications with fifty hosts each.
 fn cutovers_among_many(host: &Host) -> Vec<f64> {
     let gapless = host.gapless();
     for index in 0..20 {

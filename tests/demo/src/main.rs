@@ -1,5 +1,4 @@
-//! The demonstration: release 1, a load, release 2, back again, and the receipt. `./scripts/demo` builds what it needs
-//! and runs it.
+//! The demonstration: release 1, a load, release 2, a rollback, and the receipt. `./scripts/demo` builds and runs it.
 
 use clap::Parser;
 use gapless_core::{Deployment, Timestamp};
@@ -14,16 +13,16 @@ use std::time::{Duration, Instant};
 #[derive(Parser)]
 #[command(name = "demo")]
 struct Args {
-    /// What runs the application
+    /// The runtime of the application
     #[arg(long, default_value = "docker", value_parser = ["docker", "process"])]
     runtime: String,
     /// Print one JSON object as the last line
     #[arg(long)]
     json: bool,
-    /// Stop and remove what an earlier run left
+    /// Stop and remove the remains of an earlier run
     #[arg(long)]
     stop: bool,
-    /// Where everything is kept
+    /// The folder for all files
     #[arg(long, default_value = ".gapless/demo")]
     folder: PathBuf,
     /// Requests a second
@@ -45,9 +44,9 @@ struct Receipt {
     by_release: serde_json::Value,
 }
 
-/// The port that is tried first.
+/// The preferred port.
 const PORT: u16 = 8080;
-/// How long the load runs before, between and after the changes.
+/// The duration of the load before, between and after the changes.
 const REST: Duration = Duration::from_secs(2);
 
 fn main() {
@@ -65,8 +64,8 @@ fn main() {
     let (listen, socket) = (host.address(), host.socket());
     host.leave();
     println!();
-    println!("it runs on:    http://{listen}/");
-    println!("look at it:    ./target/release/gapless status --socket {}", socket.display());
+    println!("open it:       http://{listen}/");
+    println!("inspect it:    ./target/release/gapless status --socket {}", socket.display());
     println!("stop it:       ./scripts/demo --stop");
     if args.json {
         println!("{}", serde_json::to_string(&receipt).expect("the receipt is JSON"));
@@ -84,11 +83,11 @@ fn show(args: &Args, host: &Host, folder: &Path) -> Receipt {
     println!("$ gapless deploy                                      # release 1");
     print!("{}", gapless.ok(["deploy"]).stdout);
 
-    println!("\na load begins: {} requests a second, of all kinds", args.rate);
+    println!("\nstarting a load: {} requests a second, of all kinds", args.rate);
     let load = Load::of_all_kinds(host.address(), args.rate);
     std::thread::sleep(REST);
 
-    // It is the same image as release 1, which would have nothing done otherwise.
+    // The image is the same as for release 1, so without --force there would be nothing to deploy.
     println!("\n$ gapless deploy --force                              # release 2, under load");
     print!("{}", gapless.ok(["deploy", "--force"]).stdout);
     std::thread::sleep(REST);

@@ -230,7 +230,7 @@ fn leader_returns_after_etcd_outage_without_failed_requests() {
         let said = gapless.run(["doctor"]);
         assert!(said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("etcd at"), "{said:?}");
     }
-    etcd.restart();
+    etcd.start_again();
     wait_for("both answer", SOON, || gaplesses.iter().all(|gapless| gapless.run(["status"]).code == 0).then_some(()));
     let roles = [&pair.one, &pair.two].map(|host| host.server_info().role);
     assert!(roles.contains(&Role::Leader) && roles.contains(&Role::Follower), "{roles:?}");

@@ -68,7 +68,7 @@ fn etcd_kill_during_deployment_loses_nothing() {
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(gapless.run(["doctor"]).stderr.contains("etcd at"));
-    etcd.restart();
+    etcd.start_again();
     wait_for("the deployment ends well", SOON, || {
         let ran = gapless.run(["history"]);
         assert!(!ran.stdout.contains("failed"), "{}", ran.stdout);
@@ -112,7 +112,7 @@ fn server_waits_for_etcd_at_start_while_proxy_serves() {
     });
     let said = gapless.run(["status"]).stderr;
     assert!(said.contains("connection was refused"), "{said}");
-    etcd.restart();
+    etcd.start_again();
     wait_for("it leads", SOON, || (gapless.run(["status"]).code == 0).then_some(()));
     gapless.ok(["deploy", "--force"]);
 }

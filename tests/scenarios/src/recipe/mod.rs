@@ -1,5 +1,5 @@
-//! The recipe that the project grew from, as a whole, in a host that systemd has booted: etcd, confd's resource and
-//! template, nginx on port 80, and the colours as services on 9001 and 9002. See `docs/from-the-recipe.md`.
+//! The complete recipe that the project grew from, on a host booted by systemd: etcd, confd's resource and template, nginx
+//! on port 80, and the colours as services on 9001 and 9002. See `docs/from-the-recipe.md`.
 
 use gapless_harness::deps::SystemdHost;
 use gapless_harness::{Outcome, wait_for};
@@ -12,16 +12,16 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// The colours, with their ports.
 const COLOURS: [(&str, &str); 2] = [("blue", "9001"), ("green", "9002")];
 
-/// What became of it.
+/// The result.
 #[derive(Debug, Serialize)]
 pub struct RecipeReport {
     /// Deployments that succeeded.
     pub deploys: u32,
-    /// Times that etcd, systemd, nginx's file or the page on port 80 did not say the same as gapless, in words.
+    /// Differences between gapless and etcd, systemd, nginx's file or the page on port 80.
     pub disagreements: Vec<String>,
-    /// Requests through nginx on port 80 meanwhile.
+    /// Requests through nginx on port 80.
     pub requests: u64,
-    /// Those of them that failed.
+    /// Failed requests.
     pub failed: u64,
     /// Kept connections that nginx closed between requests, as it does at every reload.
     pub closed: u64,
@@ -42,13 +42,13 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations: report.disagreements.into_iter().chain(lost).collect() }
 }
 
-/// Deploys that often, under load through nginx, and looks at everything after each deployment.
+/// Deploys so often, under load through nginx, and compares everything after each deployment.
 #[must_use]
 pub fn walk(deploys: u32) -> RecipeReport {
     let host = SystemdHost::start("recipe");
     prepare(&host);
     host.gapless(&["deploy"]);
-    wait_for("the page is there", DEADLINE, || host.get("/"));
+    wait_for("the page is served", DEADLINE, || host.get("/"));
     let mut walked =
         RecipeReport { deploys: 0, disagreements: disagreements(&host, 1), requests: 0, failed: 0, closed: 0 };
     let report = host.under_load("get-forgiving", || {
@@ -66,7 +66,7 @@ pub fn walk(deploys: u32) -> RecipeReport {
     walked
 }
 
-/// What a person types, as `docs/from-the-recipe.md` has it.
+/// Runs the commands of `docs/from-the-recipe.md`.
 fn prepare(host: &SystemdHost) {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/from-the-recipe");
     copy(&files, &host.folder());
@@ -82,7 +82,7 @@ fn prepare(host: &SystemdHost) {
     host.ok(&["gapless", "install", "--listen", "127.0.0.1:8080"]);
 }
 
-/// What does not say that this release is live, and in which colour.
+/// Everything that does not show this release as live in its colour.
 fn disagreements(host: &SystemdHost, release: u32) -> Vec<String> {
     let live = usize::from(release.is_multiple_of(2));
     let ((colour, port), (other, other_port)) = (COLOURS[live], COLOURS[1 - live]);
@@ -100,8 +100,8 @@ fn disagreements(host: &SystemdHost, release: u32) -> Vec<String> {
     agree(&unit, &host.run(&["systemctl", "is-active", &unit]).stdout, "active");
     agree(&unit, &host.run(&["systemctl", "is-enabled", &unit]).stdout, "enabled");
     let unit = format!("bdd-assistant-{other}@{other_port}");
-    // The deployment has succeeded already; this follows from its record, as all duties do.
-    wait_for("the other colour does not come back at boot", DEADLINE, || {
+    // The deployment has succeeded already; disabling follows from its record, like all actions.
+    wait_for("the other colour is disabled at boot", DEADLINE, || {
         (host.run(&["systemctl", "is-enabled", "--quiet", &unit]).code != 0).then_some(())
     });
     let file = host.ok(&["cat", "/etc/nginx/sites-enabled/bdd-assistant.conf"]);

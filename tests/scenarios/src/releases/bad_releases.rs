@@ -1,5 +1,5 @@
-//! Bad releases of every kind, one after the other, under load: each ends with a true reason, and the users of the live
-//! one hardly notice.
+//! Bad releases of every kind, one after another, under load: each deployment ends with the true reason, and users of the
+//! live release hardly notice.
 
 use gapless_core::deployment::{Cause, Outcome as End, Phase};
 use gapless_core::{Deployment, ServiceName};
@@ -14,16 +14,16 @@ use std::time::Duration;
 const RATE_PER_S: u32 = 100;
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A release that is bad, and how its deployment may end.
+/// A bad release, and the permitted outcomes of its deployment.
 struct Bad {
     name: &'static str,
     misbehave: &'static str,
-    /// Further tables.
+    /// Further tables of its configuration.
     tables: &'static str,
-    /// Further lines of the top level.
+    /// Further lines at the top level of its configuration.
     top: &'static str,
     ends: &'static [Cause],
-    /// What the reason has to say, any of these.
+    /// Texts of which the reason must contain at least one.
     says: &'static [&'static str],
 }
 
@@ -57,7 +57,7 @@ fn releases() -> Vec<Bad> {
         bad("listens elsewhere", "port=8081", unhealthy, &["8081"]),
         bad("starts too slowly", "start-slow=60", unhealthy, &["refused"]),
         Bad {
-            name: "is no image",
+            name: "has a missing image",
             misbehave: "",
             tables: HEALTH,
             top: "image = \"localhost:1/nowhere:1\"\n",
@@ -65,7 +65,7 @@ fn releases() -> Vec<Bad> {
             says: &["localhost:1"],
         },
         Bad {
-            name: "has no such program",
+            name: "has a missing program",
             misbehave: "",
             tables: HEALTH,
             top: "entrypoint = [\"/nowhere\"]\n",
@@ -73,7 +73,7 @@ fn releases() -> Vec<Bad> {
             says: &["/nowhere"],
         },
         Bad {
-            name: "does not pass its gate",
+            name: "fails its gate",
             misbehave: "errors",
             tables: "[[gates]]\nname = \"answers\"\n[[gates.requests]]\npath = \"/\"\n",
             top: "",
@@ -101,9 +101,9 @@ fn releases() -> Vec<Bad> {
         },
         Bad {
             tables: "[health]\ninterval = \"200ms\"\n[proxy]\nresponse_timeout = \"500ms\"\n",
-            ..bad("answers its health check and nobody else", "hang", JUDGED, &["requests failed"])
+            ..bad("answers only its health check", "hang", JUDGED, &["requests failed"])
         },
-        bad("gets unhealthy", "unhealthy-after=2", unhealthy, &["health checks in a row"]),
+        bad("becomes unhealthy", "unhealthy-after=2", unhealthy, &["health checks in a row"]),
         bad("flaps", "flap=2", unhealthy, &["health checks in a row"]),
         Bad {
             tables: "[strategy]\nsteps = [{ weight = \"20%\", pause = \"1m\" }]\n",
@@ -145,7 +145,7 @@ pub fn scenario() -> Outcome {
         let ran = gapless.run(["deploy", "--force"]);
         let deployment = gapless.latest();
         assert!(deployment.number > before, "{} was not deployed: {}{}", release.name, ran.stdout, ran.stderr);
-        // Those that are under way still come to their end.
+        // Requests in flight still have to finish.
         std::thread::sleep(Duration::from_millis(500));
         let failed = load.snapshot().failed - failed;
         let (cause, message) = reason(&deployment);
@@ -197,7 +197,7 @@ fn reason(deployment: &Deployment) -> (Option<Cause>, String) {
     }
 }
 
-/// When containers died, as the Engine says.
+/// The times of container deaths according to the Engine.
 struct Deaths {
     seen: Arc<Mutex<BTreeMap<String, u64>>>,
     events: Child,
@@ -224,12 +224,12 @@ impl Deaths {
         Deaths { seen, events }
     }
 
-    /// From the death of the deployment's first instance to the commit that sends requests back.
+    /// From the death of the deployment's first instance to the commit of the revert, in milliseconds.
     fn until_revert(&self, deployment: &Deployment) -> Option<u64> {
         let reverting = deployment.passed.iter().find(|passed| passed.phase == "reverting")?.since;
         let name = deployment.placement()?.instance(&ServiceName::default(), 1).to_string();
         let died_ms = *self.seen.lock().expect("no thread panicked with the lock").get(&name)?;
-        // One that is stopped after the revert dies as well.
+        // An instance that is stopped after the revert dies, too.
         (died_ms <= reverting.0).then(|| reverting.0 - died_ms)
     }
 }

@@ -1,4 +1,4 @@
-//! A canary of 10 %: what share it gets of many requests, and whether visitors stay where they are.
+//! A canary of 10 %: its share of many requests, and whether visitors keep their release.
 
 use super::view;
 use gapless_core::Phase;
@@ -32,7 +32,7 @@ pub fn scenario() -> Outcome {
     };
     let end = || {
         gapless.ok(["abort"]);
-        wait_for("it is taken back", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
+        wait_for("the canary is reverted", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
     };
 
     let release = begin("random");
@@ -54,7 +54,10 @@ pub fn scenario() -> Outcome {
             moved += (0..VISITS).filter(|_| visitor.has_moved(&mut client)).count();
         }
     }
-    println!("{VISITORS} visitors came {} times each, while the weight changed: {moved} changed sides", VISITS * 4);
+    println!(
+        "{VISITORS} visitors came {} times each, while the weight changed: {moved} got another release",
+        VISITS * 4
+    );
     end();
     let figures = json!({
         "requests": REQUESTS, "weight": WEIGHT, "share": share, "moved_clients": moved,
@@ -66,7 +69,7 @@ pub fn scenario() -> Outcome {
 }
 
 fn wait_for_weight(gapless: &Gapless, weight: u8) {
-    wait_for("the step", DEADLINE, || {
+    wait_for("the canary has its weight", DEADLINE, || {
         let view = view(gapless);
         let active = view.active?;
         let is_applied = view.planes_behind.is_empty() && active.phase == Phase::Canary;
@@ -74,7 +77,7 @@ fn wait_for_weight(gapless: &Gapless, weight: u8) {
     });
 }
 
-/// How many of many requests the new release answers.
+/// The number of requests that the new release answers.
 fn drawn(address: SocketAddr, release: &str) -> usize {
     std::thread::scope(|scope| {
         let clients: Vec<_> = (0..CLIENTS)
@@ -89,7 +92,7 @@ fn drawn(address: SocketAddr, release: &str) -> usize {
     })
 }
 
-/// Somebody with a browser: it keeps its cookie.
+/// A visitor with a browser, which keeps its cookie.
 #[derive(Default)]
 struct Visitor {
     cookie: Option<String>,
@@ -108,7 +111,7 @@ impl Visitor {
     }
 }
 
-/// A connection that is kept.
+/// A kept connection.
 struct Client(BufReader<TcpStream>);
 
 struct Answer {

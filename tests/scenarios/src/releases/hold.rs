@@ -1,4 +1,4 @@
-//! A migration that takes two seconds, with requests held: none fails, and they are let go at once.
+//! A migration of two seconds with requests on hold: no request fails, and all are released at once.
 
 use gapless_harness::{App, Host, Outcome, Runtime};
 use serde_json::json;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 const RATE_PER_S: u64 = 500;
 
-/// A request: when it was sent and answered, in milliseconds since the Unix epoch, and whether it was answered well.
+/// A request: the times of its sending and its answer, in milliseconds since the Unix epoch, and whether it succeeded.
 struct Sent {
     at_ms: f64,
     done_ms: f64,
@@ -35,7 +35,7 @@ pub fn scenario() -> Outcome {
     print!("{}", ran.stdout);
     std::thread::sleep(Duration::from_secs(1));
     load.abort();
-    // Those that are under way come to their end.
+    // Requests in flight still have to finish.
     std::thread::sleep(Duration::from_secs(1));
 
     let receipt = gapless.latest().receipt;
@@ -47,9 +47,9 @@ pub fn scenario() -> Outcome {
     let figures = json!({
         "requests": sent.len(),
         "failed": failed,
-        // From the table that lets them go to the last one's being sent on, as the proxy measured it.
+        // From the table that lifts the hold until the last held request is forwarded, as measured by the proxy.
         "release_ms_max": receipt.held_release_us as f64 / 1000.0,
-        // From the commit to the end of the last one's answer, as its client saw it.
+        // From the commit until the last held request is answered, as measured by its client.
         "answered_ms_max": released.iter().copied().fold(0.0, f64::max).round(),
         "held": receipt.held,
         "longest_ms": receipt.held_longest_us / 1000,
@@ -59,7 +59,7 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Sends requests at their times, however slow the answers are, each on a connection of its own.
+/// Sends requests at a fixed rate, however slow the answers are, each on its own connection.
 async fn send(address: SocketAddr, sent: Arc<Mutex<Vec<Sent>>>) {
     let mut ticks = tokio::time::interval(Duration::from_micros(1_000_000 / RATE_PER_S));
     loop {

@@ -1,4 +1,4 @@
-//! Releases under load: deployments, rollbacks, canaries and bad releases, with a count of what users noticed.
+//! Releases under load: deployments, rollbacks, canaries and bad releases, with their effect on users.
 
 pub mod bad_releases;
 pub mod canary;

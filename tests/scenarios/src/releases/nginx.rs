@@ -1,4 +1,4 @@
-//! Fifty deploys through nginx, under a load of fresh connections and clients that keep theirs.
+//! Fifty deployments through nginx, under a load of fresh and kept connections.
 
 use super::lost_requests;
 use gapless_harness::deps::Nginx;
@@ -62,8 +62,8 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Connections of this host that the kernel had no room for in somebody's queue, since it was started: what a host that
-/// cannot keep up with the load shows first (proc_net_netstat, `ListenOverflows`).
+/// Connections of this host that did not fit into a listener's queue since the boot (proc_net_netstat, `ListenOverflows`):
+/// the first sign of a host that cannot keep up with the load.
 fn listen_overflows() -> u64 {
     let text = std::fs::read_to_string("/proc/net/netstat").unwrap_or_default();
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));

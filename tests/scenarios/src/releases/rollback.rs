@@ -1,4 +1,4 @@
-//! Rollbacks by each way there is, timed at the command line.
+//! Rollbacks by each path, timed at the command line.
 
 use super::view;
 use bollard::Docker;
@@ -33,13 +33,13 @@ pub fn scenario() -> Outcome {
         running.push(timed(&gapless, Way::Running));
 
         let gapless = deploy("10m", true);
-        wait_for("it is parked", DEADLINE, || {
+        wait_for("the old slot is parked", DEADLINE, || {
             view(&gapless).slots.iter().any(|slot| slot.state == SlotState::Parked).then_some(())
         });
         parked.push(timed(&gapless, Way::Parked));
 
         let gapless = deploy("0s", true);
-        wait_for("it is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
+        wait_for("the old slot is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
         let data = host.folder().join("shop/data");
         floors.push(tokio.block_on(engine_floor(&docker, &format!("gapless-scenario-{round}"), &data)));
         stopped.push(timed(&gapless, Way::Started));
@@ -60,7 +60,7 @@ fn timed(gapless: &Gapless, way: Way) -> f64 {
     let began = Instant::now();
     gapless.ok(["rollback"]);
     let took = began.elapsed().as_secs_f64() * 1000.0;
-    wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
+    wait_for("the rollback ends", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
     assert_eq!(gapless.latest().way, Some(way));
     println!("{way:?}: {took:.1} ms");
     took

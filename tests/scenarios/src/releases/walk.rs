@@ -1,4 +1,4 @@
-//! A release's whole way: tested, gated, approved, shifted in steps, observed, live; and a bad one's way back.
+//! The whole path of a release: test, gates, approval, canary steps, observation, live; and the revert of a bad release.
 
 use gapless_core::Phase;
 use gapless_harness::{App, Host, Load, Outcome, Runtime, wait_for};
@@ -49,8 +49,8 @@ pub fn scenario() -> Outcome {
     let release = || {
         say(&["deploy", "--env", "test", "--force"]);
         let following = gapless.spawn(promote);
-        wait_for("it waits for an approval", DEADLINE, || {
-            // At first there is no such application.
+        wait_for("the promotion waits for an approval", DEADLINE, || {
+            // At first the application does not exist there.
             gapless.latest_if_any().is_some_and(|latest| latest.phase == Phase::Approving).then_some(())
         });
         println!("$ gapless {}", promote.join(" "));
@@ -59,7 +59,7 @@ pub fn scenario() -> Outcome {
         println!("{}", String::from_utf8_lossy(&output.stdout));
     };
     release();
-    // Another configuration is another release; this one keeps its event streams open a little longer.
+    // A changed configuration is a new release; this one keeps its event streams open a little longer.
     app.misbehaving("hold").write(host.folder());
     let load = Load::idempotent(host.address(), 200);
     release();
@@ -68,7 +68,7 @@ pub fn scenario() -> Outcome {
     say(&["show", &walked.number.to_string()]);
     let failed = load.stop().failed;
 
-    // The next one fails one request in five.
+    // The next release fails one request in five.
     app.misbehaving("errors-share=20").write(host.folder());
     let load = Load::idempotent(host.address(), 200);
     release();

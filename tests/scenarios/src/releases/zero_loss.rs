@@ -1,5 +1,5 @@
-//! A hundred deployments, fifty rollbacks and fifty upgrades of proxy and server, under a load of requests of all kinds,
-//! until they are a million.
+//! A hundred deployments, fifty rollbacks and fifty upgrades of proxy and server, under a load of a million requests of all
+//! kinds.
 
 use super::lost_requests;
 use gapless_harness::{App, Host, Load, Outcome, Runtime, wait_for};
@@ -11,7 +11,7 @@ const ROLLBACKS: u32 = 50;
 const UPGRADES: u32 = 50;
 const REQUESTS: u64 = 1_000_000;
 const RATE_PER_S: u32 = 2_000;
-/// No run lasts longer.
+/// The maximum time of a run.
 const DEADLINE: Duration = Duration::from_secs(30 * 60);
 
 /// Deploys, rolls back and upgrades until a million requests have been sent.
@@ -28,7 +28,7 @@ pub fn scenario() -> Outcome {
     let (mut round, mut told) = (0, 0);
     while (deploys < DEPLOYS || load.requests() < REQUESTS) && Instant::now() < give_up_at {
         round += 1;
-        // Every second upgrade comes while a release is on its way.
+        // Every second upgrade happens during a deployment.
         let is_upgraded = round % 2 == 0 && upgrades < UPGRADES;
         if is_upgraded && round % 4 == 0 {
             gapless.ok(["deploy", "--force", "--detach"]);

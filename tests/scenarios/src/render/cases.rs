@@ -1,9 +1,9 @@
-//! The cases of confd's documented functions: templates, the keys that they see, and what comes of them.
+//! The cases of confd's documented functions: templates, their keys, and the expected results.
 //!
-//! `cases.txt` has one after the other: a line `=== NAME`; perhaps `keys: JSON`, `env: NAME=VALUE` and `keyring: yes`; the
-//! template; a line `---`, and what is to be printed. After `--- fails`, the message must have that in it; after `--- like`,
-//! a `#` stands for a digit and a `*` for any text. `keyring.asc` is a key for these tests, and the encrypted values were
-//! made by `gzip | gpg --encrypt | base64`.
+//! `cases.txt` is a list of cases: a line `=== NAME`; optional lines `keys: JSON`, `env: NAME=VALUE` and `keyring: yes`; the
+//! template; a line `---`, and the expected output. After `--- fails`, the error message must contain the text; after
+//! `--- like`, a `#` stands for a digit and a `*` for any text. `keyring.asc` is a key for these tests, and the encrypted
+//! values were made by `gzip | gpg --encrypt | base64`.
 
 use gapless_harness::Confd;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// A case.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// What it is about: it begins with the function's name.
+    /// The subject of the case; starts with the name of the function.
     pub name: String,
     keys: String,
     env: Option<(String, String)>,
@@ -21,7 +21,7 @@ pub struct Case {
     wanted: String,
 }
 
-/// All of them.
+/// All cases.
 #[must_use]
 pub fn cases() -> Vec<Case> {
     include_str!("cases.txt").split("=== ").skip(1).map(case).collect()
@@ -45,13 +45,13 @@ fn case(text: &str) -> Case {
 }
 
 impl Case {
-    /// Runs it with the real binary.
+    /// Runs the case with the real binary.
     ///
     /// # Errors
-    /// With what came of it, if that is something else.
+    /// With the actual result, if it differs from the expected one.
     pub fn run(&self) -> Result<(), String> {
         let confd = Confd::default();
-        // JSON's keys are paths here, so each is a key as it is.
+        // Keys of the JSON object are paths, and become keys without a change.
         confd.write("keys.json", &self.keys);
         confd.template("case", &self.template);
         confd.resource("case", &["/"], "");
@@ -91,7 +91,7 @@ fn is_like(text: &str, pattern: &str) -> bool {
     }
 }
 
-/// The path of the keyring that the cases' encrypted values are for, written into a folder.
+/// Writes the keyring for the encrypted values into a folder, and returns its path.
 fn keyring(folder: &Path) -> PathBuf {
     let path = folder.join("keyring.asc");
     std::fs::write(&path, include_str!("keyring.asc")).expect("the file can be written");

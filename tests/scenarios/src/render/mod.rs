@@ -1,5 +1,5 @@
-//! `gapless render`: each documented function by the real binary, and one changed key among a hundred templates, on a
-//! real etcd, from its being written to the rendered, checked and reloaded file.
+//! `gapless render`: each documented function by the real binary, and the time from a changed key, among a hundred templates
+//! on a real etcd, to the rendered, checked and reloaded file.
 
 mod cases;
 
@@ -57,8 +57,8 @@ pub fn scenario() -> Outcome {
         wait(|| reloaded(number, "9000"));
     }
 
-    // From the moment at which the key is sent to etcd to the end of the reload's own work. What etcd needs until it has the
-    // key on its disk is part of it, and told apart.
+    // The measured time starts when the key is sent to etcd, and ends with the reload command. It includes etcd's own write to
+    // its disk, which is also measured separately.
     let mut stored = Vec::with_capacity(CHANGES);
     let mut took: Vec<f64> = (0..CHANGES)
         .map(|change| {
@@ -74,7 +74,7 @@ pub fn scenario() -> Outcome {
     stored.sort_by(f64::total_cmp);
     println!("{CHANGES} changes: median {:.1} ms, slowest {:.1} ms", took[CHANGES / 2], took[CHANGES - 1]);
 
-    // Every key is written again with the value that it has: each is noticed and rendered, and nothing comes of it.
+    // Every key is written again with its present value: render notices each write, and must not write a file.
     let written = |number: usize| confd.written(&name(number)).expect("the file was rendered");
     let values: Vec<(String, String)> = (0..TEMPLATES)
         .map(|number| {
@@ -85,7 +85,7 @@ pub fn scenario() -> Outcome {
         })
         .collect();
     let writes = Writes::watch(&confd);
-    // What was logged until now is no answer to what follows.
+    // Earlier log lines must not count as reactions to the next writes.
     running.forget_lines();
     for (key, value) in &values {
         put(key, value);
@@ -114,16 +114,16 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Looks five thousand times a second: what is measured is to be much longer than the inspector.
+/// Polls five thousand times a second, since the measured time must be much longer than the interval.
 fn wait(mut condition: impl FnMut() -> bool) {
     let give_up_at = Instant::now() + DEADLINE;
     while !condition() {
-        assert!(Instant::now() < give_up_at, "nothing came of a change within {DEADLINE:?}");
+        assert!(Instant::now() < give_up_at, "a change had no effect within {DEADLINE:?}");
         std::thread::sleep(Duration::from_micros(200));
     }
 }
 
-/// Everything that is written into the folder of rendered files, as the kernel tells it.
+/// All writes in the folder of rendered files, counted by inotify.
 struct Writes {
     inotify: OwnedFd,
 }

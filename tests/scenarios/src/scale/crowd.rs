@@ -1,4 +1,4 @@
-//! A crowd: many WebSockets and many connections that are kept and idle, while releases come and go.
+//! Many WebSockets and many idle connections during deployments.
 
 use super::lost_requests;
 use gapless_harness::{App, Host, Load, Outcome, Runtime, Usage, wait_for};
@@ -11,31 +11,31 @@ use std::time::Duration;
 const RATE_PER_S: u32 = 200;
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How much of it.
+/// The size of the crowd.
 #[derive(Debug, Clone, Copy)]
 pub struct Crowd {
     /// WebSockets, each with a message a second.
     pub websockets: usize,
-    /// Connections on which one request was answered.
+    /// Idle connections, each with one answered request.
     pub idle: usize,
-    /// Deployments that happen meanwhile.
+    /// Deployments.
     pub deploys: u32,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct CrowdReport {
-    /// What the load saw, WebSockets among it.
+    /// The ledger's report, including WebSockets.
     pub report: Report,
     /// Idle connections that answered another request at the end.
     pub answered: usize,
-    /// Idle connections that had been closed in an orderly way by then.
+    /// Idle connections that the proxy had closed in order.
     pub closed: usize,
-    /// What the proxy took before the crowd came.
+    /// The proxy's usage before the crowd.
     pub before: Usage,
-    /// What it took at most.
+    /// The proxy's maximum usage.
     pub most: Usage,
-    /// What it took when the crowd had gone.
+    /// The proxy's usage after the crowd.
     pub after: Usage,
 }
 
@@ -65,12 +65,12 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations: lost.into_iter().chain(broken).collect() }
 }
 
-/// Lets a crowd come, and deploys.
+/// Opens the connections, and deploys.
 #[must_use]
 pub fn run(crowd: Crowd, log_line: &mut dyn FnMut(&str)) -> CrowdReport {
     let host = Host::start();
     let app = App {
-        // A WebSocket is moved on two seconds after the cutover.
+        // WebSockets are closed, and reopened by their clients, two seconds after the cutover.
         deploy: "observe = \"300ms\"\nkeep_warm = \"1m\"\ndrain_timeout = \"2s\"\n".to_owned(),
         ..App::new("crowd", Runtime::Process)
     };
@@ -104,13 +104,13 @@ pub fn run(crowd: Crowd, log_line: &mut dyn FnMut(&str)) -> CrowdReport {
     let (answered, closed) = (count(Again::Answered), count(Again::Closed));
     let report = load.stop();
     drop(idle);
-    wait_for("the proxy lets go of the connections", Duration::from_secs(60), || {
+    wait_for("the proxy closes the connections", Duration::from_secs(60), || {
         (usage().open_files < before.open_files + 50).then_some(())
     });
     CrowdReport { report, answered, closed, before, most, after: usage() }
 }
 
-/// A connection that is kept.
+/// A kept connection.
 struct Idle(TcpStream);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ enum Again {
 }
 
 impl Idle {
-    /// Opens one, and has one request answered on it.
+    /// Opens a connection, on which one request is answered.
     fn open(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("the proxy accepts connections");
         stream.set_read_timeout(Some(ANSWER_DEADLINE)).expect("a timeout can be set");
@@ -130,15 +130,15 @@ impl Idle {
         idle
     }
 
-    /// Has another request answered.
+    /// Sends another request.
     fn again(&mut self) -> Again {
-        // One that was closed meanwhile can take what is sent, or not.
+        // Sending on a closed connection can fail or succeed.
         let sent = self.0.write_all(b"GET /up HTTP/1.1\r\nHost: crowd.test\r\n\r\n");
         let mut answer = [0; 1024];
         match self.0.read(&mut answer) {
             Ok(count) if answer[..count].starts_with(b"HTTP/1.1 200") => Again::Answered,
             Ok(0) if sent.is_ok() => Again::Closed,
-            // What was sent to a socket that is closed is answered by a reset.
+            // Data sent to a closed socket is answered by a reset.
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => Again::Closed,
             _ if sent.is_err() => Again::Closed,
             _ => Again::Broken,

@@ -1,5 +1,5 @@
-//! A flood of output: an application that writes tens of megabytes a second and a line of a gigabyte, while somebody
-//! follows its log and another one does not read what they asked for.
+//! A flood of output: an application that writes tens of megabytes a second and a line of a gigabyte, with a client that
+//! follows the log and another client that does not read its output.
 
 use super::lost_requests;
 use gapless_harness::{App, Host, Load, Outcome, Runtime, Usage, system, wait_for};
@@ -14,33 +14,33 @@ const RATE_PER_S: u32 = 100;
 const LONG_LINE_DEADLINE: Duration = Duration::from_secs(120);
 const SAMPLE_EVERY: Duration = Duration::from_millis(200);
 
-/// How much of it.
+/// The size of the flood.
 #[derive(Debug, Clone, Copy)]
 pub struct Flood {
-    /// What the application writes each second, in MB.
+    /// The application's output, in MB a second.
     pub mb_per_s: u64,
-    /// The length of the line that it writes first, in MB.
+    /// The length of its first line, in MB.
     pub long_line_mb: u64,
-    /// For how long.
+    /// The duration.
     pub lasting: Duration,
-    /// What runs it.
+    /// The runtime.
     pub runtime: Runtime,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct FloodReport {
-    /// What the load saw.
+    /// The ledger's report.
     pub report: Report,
-    /// What the application got rid of, in MB a second.
+    /// The output that the application could write, in MB a second.
     pub written_mb_per_s: f64,
-    /// Lines that the follower saw.
+    /// Lines that the following client received.
     pub followed: u64,
-    /// What the server took at most.
+    /// The maximum usage of the server.
     pub server: Usage,
-    /// What the shim took at most; nothing with Docker.
+    /// The maximum usage of the shim; zero with Docker.
     pub shim: Usage,
-    /// What the files of the log took at most, in bytes; 0 with Docker.
+    /// The maximum size of the log files, in bytes; 0 with Docker.
     pub log_bytes: u64,
 }
 
@@ -69,7 +69,7 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Lets it rain.
+/// Runs the flood.
 #[must_use]
 pub fn run(flood: Flood) -> FloodReport {
     let host = Host::start();
@@ -83,10 +83,10 @@ pub fn run(flood: Flood) -> FloodReport {
         let ran = gapless.run(["logs", "-n", "1"]);
         ran.stdout.rsplit_once("line ")?.1.trim().parse().ok()
     };
-    wait_for("the long line is over", LONG_LINE_DEADLINE, newest);
+    wait_for("the long line has ended", LONG_LINE_DEADLINE, newest);
 
     let mut reader = gapless.spawn(["logs", "--follow"]);
-    // Its pipe is full soon, and nobody empties it.
+    // Its pipe is soon full, and nothing reads it.
     let mut sleeper = gapless.spawn(["logs", "--follow"]);
     let output = reader.stdout.take().expect("stdout is piped");
     let following = std::thread::spawn(move || {

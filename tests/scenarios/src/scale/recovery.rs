@@ -1,4 +1,4 @@
-//! A host with many applications and a long history, and how soon a server that was killed there is ready again.
+//! Recovery of a killed server on a host with many applications and a long history.
 
 use super::lost_requests;
 use gapless_api::ApplicationView;
@@ -16,7 +16,7 @@ const OPS_PER_TXN: usize = 100;
 const DEPLOYMENTS: &str = "/gapless/deployments/";
 const APPLICATIONS: &str = "/gapless/apps/";
 
-/// What came of it.
+/// The result.
 #[derive(Debug)]
 pub struct RecoveryReport {
     /// Applications.
@@ -25,15 +25,15 @@ pub struct RecoveryReport {
     pub records: usize,
     /// From the start of the server's process to its first answer that names all applications.
     pub ready: Duration,
-    /// From that on to the end of a deployment.
+    /// From then to the end of a deployment.
     pub deployed: Duration,
-    /// Requests that came meanwhile.
+    /// Requests during the recovery.
     pub requests: u64,
-    /// Those that failed.
+    /// Failed requests.
     pub failed: u64,
     /// The first of the failures.
     pub failures: Vec<Failure>,
-    /// What the server takes then, in KiB.
+    /// The server's memory after the recovery, in KiB.
     pub memory_kib: u64,
 }
 
@@ -54,7 +54,7 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Kills the server of a host that has so many applications, each with so many deployments.
+/// Kills the server of a host with so many applications, each with so many deployments.
 #[must_use]
 pub fn recover(applications: usize, deployments_each: u64) -> RecoveryReport {
     let mut host = Host::start();
@@ -63,7 +63,7 @@ pub fn recover(applications: usize, deployments_each: u64) -> RecoveryReport {
     let records = lengthen_history(&host.folder().join("state"), deployments_each);
     host.start_server();
     let load = Load::idempotent_for(host.address(), &host_of(0), RATE_PER_S);
-    wait_for("requests come", READY_DEADLINE, || (load.requests() > 0).then_some(()));
+    wait_for("requests are answered", READY_DEADLINE, || (load.requests() > 0).then_some(()));
 
     host.kill_server();
     let killed = Instant::now();
@@ -73,7 +73,7 @@ pub fn recover(applications: usize, deployments_each: u64) -> RecoveryReport {
         let views: Vec<ApplicationView> = serde_json::from_str(&ran.stdout).unwrap_or_default();
         (views.len() == applications && views.iter().all(|view| view.live.is_some())).then_some(())
     };
-    wait_for("the server tells of all applications", READY_DEADLINE, all);
+    wait_for("the server lists all applications", READY_DEADLINE, all);
     let ready = killed.elapsed();
     apps[0].ok(["deploy", "--force"]);
     let deployed = killed.elapsed() - ready;
@@ -107,7 +107,7 @@ fn deployed(host: &Host, index: usize) -> Gapless {
     gapless
 }
 
-/// Makes it so that each application has had so many deployments like its first one; how many records there are then.
+/// Copies each application's first deployment until it has so many; returns the number of deployment records.
 fn lengthen_history(state: &Path, deployments_each: u64) -> usize {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio can be set up");
     tokio.block_on(async {
@@ -131,7 +131,7 @@ fn lengthen_history(state: &Path, deployments_each: u64) -> usize {
     })
 }
 
-/// A record with another number in that field.
+/// A copy of a record with another number in this field.
 fn changed(record: &[u8], field: &str, number: u64) -> Vec<u8> {
     let mut record: Value = serde_json::from_slice(record).expect("records are JSON");
     record[field] = number.into();

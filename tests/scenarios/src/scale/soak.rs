@@ -1,4 +1,4 @@
-//! The soak: deployments of all kinds under load for a long while, and whether anything grows that should not.
+//! Deployments of all kinds under load for a long time, and a check for growth.
 
 use clap::Args;
 use gapless_api::{ApplicationView, SlotState};
@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const RATE_PER_S: u32 = 150;
-/// Rounds before anything is counted: pools and pages fill up in them, and five hundred deployments of each application are
-/// recorded, of which two are made in each round; more than that are not kept.
+/// Rounds before the measurement: they fill pools and pages, and record five hundred deployments of each application (two in
+/// each round), the maximum that is kept.
 const ROUNDS_BEFORE: u64 = 250;
-/// How long all may take to come to rest after a round.
+/// The maximum time until everything is idle after a round.
 const REST_DEADLINE: Duration = Duration::from_secs(60);
-/// Every so manieth round has these.
+/// The number of rounds between bad releases, and between stops.
 const BAD_RELEASE_EVERY: u64 = 5;
 const STOP_EVERY: u64 = 7;
 /// The allowed growth of the memory of server and proxy from the first to the last third, in per cent.
@@ -23,10 +23,10 @@ const MEMORY_GROWTH_MAX_PERCENT: f64 = 5.0;
 const DOCKER: &str = "soak-docker";
 const PROCESS: &str = "soak-process";
 
-/// What there was at the end of a round, when all had come to rest.
+/// The usage at the end of a round, when everything is idle.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sample {
-    /// When, from the beginning on, in seconds.
+    /// The time since the start of the measurement, in seconds.
     pub at_s: u64,
     /// The server.
     pub server: Usage,
@@ -40,25 +40,25 @@ pub struct Sample {
     pub files: u64,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Default)]
 pub struct SoakReport {
-    /// Rounds that count.
+    /// Measured rounds.
     pub rounds: u64,
-    /// What was done, and how often.
+    /// The number of operations by kind.
     pub done: BTreeMap<&'static str, u64>,
-    /// A sample of each round.
+    /// A sample of each measured round.
     pub samples: Vec<Sample>,
-    /// Requests of both applications, those of the rounds before among them.
+    /// Requests of both applications, including those before the measurement.
     pub requests: u64,
-    /// Those that failed.
+    /// Failed requests.
     pub failed: u64,
-    /// Some of them, told.
+    /// Some of the failures.
     pub failures: Vec<String>,
 }
 
 impl SoakReport {
-    /// By how many per cent the memory of a process is greater in the last third than in the first.
+    /// The growth of the median memory of a process from the first to the last third, in per cent.
     #[must_use]
     pub fn memory_growth_percent(&self, of: impl Fn(&Sample) -> Usage) -> f64 {
         let median = |samples: &[Sample]| {
@@ -70,7 +70,7 @@ impl SoakReport {
         100.0 * (median(last) / median(first).max(1.0) - 1.0)
     }
 
-    /// By how much the most of something in the last third is above the most in the first.
+    /// The growth of the maximum of a figure from the first to the last third.
     #[must_use]
     pub fn growth(&self, of: impl Fn(&Sample) -> u64) -> i64 {
         let most = |samples: &[Sample]| samples.iter().map(&of).max().unwrap_or_default();
@@ -129,7 +129,7 @@ pub fn scenario(options: &Options) -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Goes on for that long, after the rounds that do not count.
+/// Runs for this time, after the rounds before the measurement.
 #[must_use]
 pub fn run(lasting: Duration, log_line: &mut dyn FnMut(&str)) -> SoakReport {
     let host = Host::start();
@@ -138,7 +138,7 @@ pub fn run(lasting: Duration, log_line: &mut dyn FnMut(&str)) -> SoakReport {
         let host_name = format!("{name}.test");
         Load::start(LoadPlan { rate_per_s: RATE_PER_S, host: host_name, ..LoadPlan::new(host.address()) })
     });
-    // It has no load of its own: while it is stopped there is nothing to answer its requests.
+    // This application has no load, since its requests could not be answered while it is stopped.
     let (aside, _) = deployed(&host, "soak-aside");
     let mut outcome = SoakReport::default();
     let one = |outcome: &mut SoakReport| {
@@ -150,12 +150,12 @@ pub fn run(lasting: Duration, log_line: &mut dyn FnMut(&str)) -> SoakReport {
             ["stop", "start"].iter().for_each(|command| drop(aside.ok([*command])));
             *outcome.done.entry("stops").or_default() += 1;
         }
-        wait_for("all has come to rest", REST_DEADLINE, || rests(&host.gapless()).then_some(()));
+        wait_for("everything is idle", REST_DEADLINE, || rests(&host.gapless()).then_some(()));
     };
     let mut before = SoakReport::default();
     while before.rounds < ROUNDS_BEFORE {
         one(&mut before);
-        log_line(&format!("round {} of those before: {:?}", before.rounds, sample(&host, Duration::ZERO)));
+        log_line(&format!("round {} before the measurement: {:?}", before.rounds, sample(&host, Duration::ZERO)));
     }
     let began = Instant::now();
     while began.elapsed() < lasting {
@@ -199,12 +199,12 @@ fn round(gapless: &Gapless, app: &App, host: &Host, outcome: &mut SoakReport) {
         app.write(host.folder());
         count("failing deploys");
     }
-    for inspector in [["status", "--json"], ["history", "--json"], ["logs", "-n20"]] {
-        gapless.ok(inspector);
+    for command in [["status", "--json"], ["history", "--json"], ["logs", "-n20"]] {
+        gapless.ok(command);
     }
 }
 
-/// Whether nothing goes on any more.
+/// Returns whether no deployment is running.
 fn rests(gapless: &Gapless) -> bool {
     let ran = gapless.run(["status", "--json"]);
     let views: Vec<ApplicationView> = serde_json::from_str(&ran.stdout).unwrap_or_default();
