@@ -1,4 +1,4 @@
-//! The judge, judged: it counts exactly what was served, and sees every fault that an origin can commit.
+//! Tests of the judge: the ledger counts exactly the served requests, and sees every fault of an origin.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an origin does with every request.
+/// A fault of the origin in every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -83,7 +83,7 @@ fn serve(stream: TcpStream, fault: Fault, served: &AtomicU64) -> std::io::Result
     }
 }
 
-/// Echoes one message, then ends in the way of the fault.
+/// Echoes one message, then ends the connection according to the fault.
 fn converse(mut reader: impl Read, mut writer: TcpStream, fault: Fault) -> std::io::Result<()> {
     writer.write_all(
         b"HTTP/1.1 101 Switching Protocols\r\nX-Release: 1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -119,7 +119,7 @@ fn plan(origin: &Origin, mix: Mix, requests: u64) -> LoadPlan {
     }
 }
 
-/// Runs a load to its end.
+/// Runs a load until its end.
 fn run(plan: LoadPlan) -> Report {
     let wanted = plan.requests_max.unwrap();
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -150,10 +150,10 @@ fn ledger_records_every_fault_each_time() {
     for fault in [Fault::Status500, Fault::DropsBeforeAnswer, Fault::Truncates] {
         let report = run(plan(&Origin::start(fault), Mix::All, 200));
         assert_eq!((report.requests, report.failed), (200, 200), "{fault:?}: {:?}", report.failures.first());
-        assert_eq!(report.failures.len(), 100, "the first hundred are told");
+        assert_eq!(report.failures.len(), 100, "the first hundred are kept");
     }
     let report = run(plan(&Origin::start(Fault::WrongEcho), Mix::All, 200));
-    assert_eq!(report.failed, report.by_kind[&Kind::Post], "only what was echoed wrongly");
+    assert_eq!(report.failed, report.by_kind[&Kind::Post], "only wrong echoes fail");
     assert_eq!(report.failed, 40);
 }
 
@@ -184,7 +184,7 @@ fn ledger_agrees_with_wrk_on_served_requests() {
     let said = String::from_utf8(output.stdout).unwrap();
     let by_wrk: u64 = said.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse().ok()).unwrap();
     let served = origin.served.swap(0, Ordering::SeqCst);
-    // wrk leaves those on its four connections unfinished when its time is over.
+    // wrk does not finish the requests on its four connections at the end of its time.
     assert!(served.abs_diff(by_wrk) <= 4, "wrk says {by_wrk}, the origin {served}");
     let report = run(plan(&origin, Mix::Get, 2_000));
     assert_eq!((report.requests, origin.served.load(Ordering::SeqCst)), (2_000, 2_000));

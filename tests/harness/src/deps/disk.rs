@@ -35,7 +35,7 @@ impl FailingSyscalls {
         let said = BufReader::new(strace.stderr.take().expect("stderr is piped"));
         let attached =
             said.lines().map_while(Result::ok).filter(|line| line.contains("attached")).take(processes.len());
-        assert_eq!(attached.count(), processes.len(), "strace may not look at other processes here");
+        assert_eq!(attached.count(), processes.len(), "strace is not permitted to trace other processes");
         FailingSyscalls { strace, log }
     }
 
