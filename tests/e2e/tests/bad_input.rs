@@ -1,4 +1,4 @@
-//! Wrong input and trouble: a clear message, a stable exit code, and nothing left behind.
+//! Invalid input and a broken environment: a clear message, a stable exit code, and nothing left behind.
 
 use gapless_api::ApplicationView;
 use gapless_harness::{App, CommandResult, Gapless, Host, Runtime};
@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-/// Debian's user for what should own nothing.
+/// The user id of `nobody`.
 const NOBODY: u32 = 65534;
 
 fn assert_says(ran: &CommandResult, code: i32, words: &[&str]) {
@@ -133,7 +133,7 @@ fn deploy_fails_when_host_belongs_to_another_application() {
         assert_says(&ran, 2, &["shop.example.com", "belongs to first/production"]);
     }
     assert_eq!(applications(&gapless).len(), 1);
-    // Given back when its owner goes, it may be claimed.
+    // Once its owner is removed, the host may be claimed.
     gapless.ok(["remove", "--yes", "--app", "first"]);
     let second = App { hosts: vec!["shop.example.com".into()], ..App::new("second", Runtime::Process) };
     gapless.within(&second.write(host.folder())).ok(["deploy"]);
@@ -144,7 +144,7 @@ fn server_names_holder_when_port_is_taken() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let host = Host::start();
-    // The server cannot listen there...
+    // The server cannot listen on a taken port,
     let folder = tempfile::tempdir().unwrap();
     let ran = Gapless::new(&folder.path().join("other.sock"), folder.path()).run([
         "server",
@@ -154,7 +154,7 @@ fn server_names_holder_when_port_is_taken() {
         &format!("127.0.0.1:{port}"),
     ]);
     assert_says(&ran, 1, &["cannot listen on", &format!("process {}", std::process::id())]);
-    // ...and neither can an application that asks for fixed ports.
+    // and neither can an application with fixed ports.
     let fixed = format!("[host_ports]\nblue = {port}\ngreen = {}\n", gapless_harness::free_port());
     let app = App { tables: fixed, ..App::new("fixed", Runtime::Process) };
     let ran = host.gapless().within(&app.write(host.folder())).run(["deploy"]);
@@ -173,7 +173,7 @@ fn deploy_explains_missing_docker_and_processes_still_deploy() {
     let program = App { hosts: vec!["program.test".into()], ..App::new("program", Runtime::Process) };
     host.gapless().within(&program.write(host.folder())).ok(["deploy"]);
 
-    // Something listened there and does not any more.
+    // A socket file whose listener is gone.
     drop(UnixListener::bind(&socket).unwrap());
     assert_says(&docker.run(["deploy"]), 1, &["nothing answers at", "systemctl start docker"]);
     let live: Vec<_> = applications(&docker).into_iter().filter(|view| !view.slots.is_empty()).collect();
@@ -187,7 +187,7 @@ fn deploy_names_docker_group_when_permission_is_denied() {
     let _listener = UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     std::os::unix::fs::chown(&socket, Some(NOBODY), None).expect("the test runs as root");
-    // Root without the right to open what belongs to others, since an unprivileged user might not reach the program.
+    // Root without the right to open other users' files, since an unprivileged user might not reach the program.
     let without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
     let docker = format!("DOCKER_HOST=unix://{}", socket.display());
     let host = Host::start_by(&[&without[..], &["env", &docker]].concat());
@@ -221,7 +221,7 @@ fn init_writes_valid_file_and_never_overwrites() {
 fn newer_deployment_supersedes_queued_one() {
     let host = Host::start();
     let app = App::new("queue", Runtime::Process);
-    // The first one ends no sooner than it is told to, however slow the machine is.
+    // Deployment 1 waits for an approval, so it does not end by itself, however slow the machine is.
     let held = App { tables: "[approval]\npeople = 1\n".to_owned(), ..app.clone() };
     let gapless = host.gapless().within(&held.write(host.folder()));
     assert_eq!(gapless.run(["deploy", "--wait", "0s"]).code, 7);

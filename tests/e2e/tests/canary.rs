@@ -1,5 +1,5 @@
-//! A release that gets its requests in steps, is compared with the old one, and goes back by itself; parking, and the
-//! ways back.
+//! A release that gets its requests in steps, is compared with the old release, and is reverted automatically; parking, and
+//! the rollback paths.
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Reason, Way};
@@ -17,7 +17,7 @@ fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
-/// Release 1 is live; `next` is deployed with those tables.
+/// Deploys release 1, and prepares `next` with these tables.
 fn first_release(host: &Host, runtime: Runtime) -> (App, Gapless) {
     let app = App::new("shop", runtime);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -28,7 +28,7 @@ fn first_release(host: &Host, runtime: Runtime) -> (App, Gapless) {
 fn reverted(deployment: &Deployment) -> &Reason {
     match &deployment.phase {
         Phase::Ended(Outcome::Reverted(reason)) => reason,
-        phase => panic!("it is {phase:?}"),
+        phase => panic!("the deployment is {phase:?}"),
     }
 }
 
@@ -64,7 +64,7 @@ fn canary_can_be_paused_weighted_and_resumed() {
     assert!(said(&gapless.run(["canary", "pause"])).contains("no deployment of shop/production is under way"));
     gapless.ok(["deploy", "--detach"]);
     let weight = |expected: u8| {
-        wait_for("the weight", DEADLINE, || {
+        wait_for("the canary has its weight", DEADLINE, || {
             let active = view(&gapless).active?;
             (active.phase == Phase::Canary && active.canary?.weight == expected).then_some(())
         });
@@ -81,7 +81,7 @@ fn canary_can_be_paused_weighted_and_resumed() {
     gapless.ok(["promote"]);
     weight(50);
     gapless.ok(["canary", "skip"]);
-    wait_for("it is live", DEADLINE, || (gapless.latest().phase.name() == "succeeded").then_some(()));
+    wait_for("the release is live", DEADLINE, || (gapless.latest().phase.name() == "succeeded").then_some(()));
     let late = gapless.run(["promote"]);
     assert!(late.code == 1 && said(&late).contains("no deployment of"), "{late:?}");
 }
@@ -101,7 +101,7 @@ fn failing_canary_is_reverted_with_numbers_in_reason() {
     assert_eq!(reverted(&deployment).cause, Cause::Judged);
     let seen = deployment.receipt.canary.unwrap();
     assert!(seen.new.errors > 5 && seen.old.errors == 0, "{seen:?}");
-    // 6 % of the requests failed for as long as that took to be seen, and none afterwards.
+    // 6 % of the requests failed until the judge noticed, and none afterwards.
     assert!(
         report.failed < report.requests / 5 && report.failed <= 2 * seen.new.errors + 10,
         "{} {seen:?}",
@@ -116,7 +116,7 @@ fn release_is_reverted_when_only_health_check_works() {
     let (app, gapless) = first_release(&host, Runtime::Process);
     App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("errors") }.write(host.folder());
     let load = Load::idempotent(host.address(), 300);
-    wait_for("some requests were answered by the old release", DEADLINE, || (load.requests() > 300).then_some(()));
+    wait_for("the old release answers requests", DEADLINE, || (load.requests() > 300).then_some(()));
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
@@ -150,7 +150,7 @@ fn rollback_uses_fastest_path_and_reports_it() {
             gapless.ok(["deploy", "--force"]);
         };
         second("10m");
-        let parked = wait_for("it is parked", DEADLINE, || {
+        let parked = wait_for("the old slot is parked", DEADLINE, || {
             view(&gapless).slots.into_iter().find(|slot| slot.state == SlotState::Parked)
         });
         assert_eq!(parked.release, 1);
@@ -158,10 +158,10 @@ fn rollback_uses_fastest_path_and_reports_it() {
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were parked and went on"), "{ran:?}");
         assert_eq!(gapless.latest().way, Some(Way::Parked));
-        wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
+        wait_for("the rollback ends", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
 
         second("0s");
-        wait_for("it is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
+        wait_for("the old slot is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were started again"), "{ran:?}");
         assert_eq!(gapless.latest().way, Some(Way::Started));

@@ -1,9 +1,9 @@
-//! A cluster of three servers on three etcd members under faults: two runs of `./scripts/scenario cluster`, shortened.
+//! A cluster of three servers on three etcd members under faults: two shortened runs of `./scripts/scenario cluster`.
 
 use gapless_scenarios::cluster::{Kind, Network, Settings, run, schedule};
 use std::time::Duration;
 
-/// Between them they have a leader killed, a leader paused, and a leader's machine cut off.
+/// Together these seeds kill a leader, pause a leader, and cut off a leader's machine.
 const SEEDS: [u64; 2] = [6, 18];
 const ROUNDS: usize = 2;
 
@@ -15,12 +15,12 @@ fn cluster_fails_no_request_and_has_one_live_slot_under_faults() {
     }
     let network = Network::new();
     std::thread::scope(|scope| {
-        // In a thread of its own, since other tests are to stay in the namespace that they are in.
+        // In a thread of its own, since other tests must stay in their namespace.
         let runs = scope.spawn(|| {
             network.enter();
             for seed in SEEDS {
                 let folder = tempfile::tempdir().expect("a temporary folder can be created");
-                // How soon is for the scenario to say.
+                // The scenario tests the time of recoveries.
                 let settings = Settings { rounds: ROUNDS, rate_per_s: 100, recovery_max: Duration::from_secs(40) };
                 let report = run(&network, folder.path(), seed, settings);
                 assert!(report.violations.is_empty(), "{report:#?}");

@@ -1,5 +1,5 @@
-//! G1, G2, A1: whatever is killed, fails or hangs, wherever: one release is live, no request is lost, nothing is left over,
-//! and the next deployment succeeds. All of it: `./scripts/scenario crash-matrix` and `kills`; here a part that is short.
+//! Kills, errors and hangs anywhere: one release is live, no request is lost, nothing is left over, and the next deployment
+//! succeeds. A short part of `./scripts/scenario crash-matrix` and `kills`.
 
 use gapless_harness::{App, Runtime, wait_for};
 use gapless_harness::{ExcusingLoad, TestHost};
@@ -8,8 +8,8 @@ use gapless_scenarios::crash::matrix::{self, Selection};
 use rustix::process::Signal;
 use std::time::Duration;
 
-/// The cutover's commit, the first write of a start, the step at which a table is in its place, and what the crash matrix
-/// has found.
+/// The commit of the cutover, the first write of a start, the step that puts a table in place, and points at which the crash
+/// matrix has found bugs.
 const POINTS: [&str; 8] = [
     "store.application",
     "runtime.start",
@@ -30,8 +30,8 @@ fn kill_or_error_at_any_point_leaves_consistent_state() {
     assert!(outcome.points == POINTS.len() && outcome.faults == 4 * POINTS.len() as u64, "{outcome:#?}");
 }
 
-/// The two places that other hosts alone have: which server this is, where etcd has the records, and a file of nginx's that
-/// is removed with its application.
+/// The failpoints of other stacks: the file with the server's id, with etcd as the store, and an nginx file that is removed
+/// with its application.
 ///
 /// Failure mode A1.
 #[test]
@@ -57,7 +57,7 @@ fn at(points: &[&str]) -> Selection {
     }
 }
 
-/// The routes of before came back when an operation told of its commit after a deployment had gone on.
+/// Regression: the previous routes came back when an operation learned of its commit after a deployment had gone on.
 ///
 /// Failure mode A1.
 #[test]
@@ -77,7 +77,7 @@ fn hundred_rounds_of_random_kills_need_no_repair() {
     assert!(outcome.rounds >= 50, "only {} rounds in five minutes", outcome.rounds);
 }
 
-/// Signals at each phase: it is as with a kill, and what it was told to do it ends in order.
+/// A signal in each phase: the outcome equals that of a kill, and the server exits in order.
 ///
 /// Failure mode A9.
 #[test]
@@ -92,7 +92,7 @@ fn signal_in_each_phase_leaves_consistent_state() {
             let load = ExcusingLoad::start(&test_host.host, 150);
             test_host.build();
             test_host.gapless.ok(["deploy", "--force", "--detach"]);
-            // It may have gone past that phase before it is seen in it: then it is signalled right after.
+            // The phase may have passed before it is seen; then the signal follows right after.
             wait_for(phase, Duration::from_secs(30), || {
                 (place(test_host.gapless.latest().phase.name()) >= place(phase)).then_some(())
             });
@@ -107,7 +107,7 @@ fn signal_in_each_phase_leaves_consistent_state() {
     }
 }
 
-/// Where a phase is in the order of phases.
+/// The index of a phase in the order of phases.
 fn place(phase: &str) -> usize {
     let phases = ["queued", "preparing", "starting", "checking", "shifting", "observing", "retiring"];
     phases.iter().position(|known| *known == phase).unwrap_or(phases.len())

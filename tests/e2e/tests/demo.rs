@@ -1,4 +1,4 @@
-//! The demonstration, which is the first that a user runs.
+//! The demonstration, the first program that a user runs.
 
 use serde_json::Value;
 use std::process::Command;
@@ -19,7 +19,7 @@ fn demo_runs_twice_and_stops_what_it_started() {
         assert_eq!(receipt["failed"], 0, "{said}");
         assert!(receipt["requests"].as_u64() > Some(300), "{said}");
         let releases: Vec<_> = receipt["by_release"].as_object().unwrap().keys().collect();
-        assert!(releases.len() >= 2, "both releases answered: {said}");
+        assert!(releases.len() >= 2, "both releases must answer: {said}");
     }
     assert!(demo(&["--stop"]).contains("stopped and removed"));
     assert!(demo(&["--stop"]).contains("nothing runs"));

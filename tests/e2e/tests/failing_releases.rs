@@ -1,4 +1,4 @@
-//! Releases that fail, each in its own way: what is said, the exit code, and that nothing else changes.
+//! Releases that fail, each in its own way: the message, the exit code, and that nothing else changes.
 
 use gapless_api::ApplicationView;
 use gapless_harness::{App, CommandResult, Host, Runtime, wait_for};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const QUICK_HEALTH: &str = "[health]\ndeadline = \"3s\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\n";
 
-/// Deploys a good release, then one that misbehaves; what came of that. The good one is live afterwards.
+/// Deploys a good release, then one that misbehaves, and returns the result. The good release is live afterwards.
 fn deploy_bad(runtime: Runtime, how: &str, deploy: &str) -> CommandResult {
     let host = Host::start();
     let app = App { tables: QUICK_HEALTH.to_owned(), ..App::new("bad", runtime) };

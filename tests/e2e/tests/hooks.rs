@@ -1,5 +1,5 @@
-//! Hooks and migrations on the real components: at their points, once each, with requests held where that is asked for;
-//! and the page of an application under maintenance.
+//! Hooks and migrations on the real components: at their points, once each, with requests on hold where configured; and the
+//! page of an application under maintenance.
 
 use gapless_core::Phase;
 use gapless_core::deployment::{Cause, Outcome};
@@ -13,7 +13,7 @@ fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
-/// Release 1 is live; what comes next has `tables`.
+/// Deploys release 1, and configures `tables` for the next release.
 fn second_release(host: &Host, runtime: Runtime, tables: &str) -> Gapless {
     let app = App::new("shop", runtime);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -22,7 +22,7 @@ fn second_release(host: &Host, runtime: Runtime, tables: &str) -> Gapless {
     gapless
 }
 
-/// A table whose command notes its name, and which release answers then, in a file that everybody may write.
+/// A table whose command appends its name, and the release that answers then, to a file that everyone may write.
 fn noting(table: &str, point: &str, name: &str, host: &Host, notes: &Path) -> String {
     let script = format!(
         "echo {name} $GAPLESS_RELEASE $(curl -s -o /dev/null -D - http://{}/up | tr -d '\\r' | sed -n 's/^x-release: //p') >> {}",
@@ -79,7 +79,7 @@ fn rollback_undoes_migration_with_undo_command() {
     let gapless = second_release(&host, Runtime::Process, &(table + &back));
     gapless.ok(["deploy"]);
     gapless.ok(["rollback"]);
-    wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
+    wait_for("the rollback ends", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "schema 2 1\nback\n");
 }
 
@@ -137,7 +137,7 @@ fn hook_is_not_rerun_after_server_kill() {
         format!("[[hooks]]\nname = \"once\"\nat = \"before-cutover\"\ncommand = [\"sh\", \"-c\", {script:?}]\n");
     let gapless = second_release(&host, Runtime::Process, &tables);
     gapless.ok(["deploy", "--detach"]);
-    wait_for("it has begun", DEADLINE, || path.exists().then_some(()));
+    wait_for("the hook has started", DEADLINE, || path.exists().then_some(()));
     host.kill_server();
     host.start_server();
     let ran = gapless.run(["show", "2", "--follow"]);
@@ -154,7 +154,7 @@ fn maintenance_shows_page_and_stops_nothing() {
     assert_eq!(gapless.run(["maintenance", "on", "--page", "nowhere.html"]).code, 2);
     gapless.ok(["maintenance", "on", "--page", "soon.html"]);
     let page = get(host.address(), "/", "").unwrap();
-    assert_eq!(page.0, 503, "it is so when the command ends");
+    assert_eq!(page.0, 503, "the page is shown when the command returns");
     assert!(page.1.contains("Back at noon") && page.1.to_lowercase().contains("retry-after"), "{}", page.1);
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
     assert!(gapless.ok(["status"]).stdout.contains("maintenance"));

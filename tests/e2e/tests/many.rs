@@ -1,5 +1,4 @@
-//! Much of everything: history, output, connections. All of it: `./scripts/scenario recovery`, `flood` and `crowd`; here
-//! a part that is short.
+//! Large amounts of history, output and connections. A short part of `./scripts/scenario recovery`, `flood` and `crowd`.
 
 use gapless_harness::Runtime;
 use gapless_scenarios::scale::crowd::{self, Crowd};
@@ -26,7 +25,7 @@ fn websockets_and_idle_connections_survive_deployments() {
     let outcome = crowd::run(crowd, &mut |line| println!("{line}"));
     let report = &outcome.report;
     assert_eq!(report.failed, 0, "{:#?}", report.failures);
-    assert!(report.moved >= 200, "only {} WebSockets were moved on", report.moved);
+    assert!(report.moved >= 200, "only {} WebSockets were closed for a reconnect", report.moved);
     assert_eq!((outcome.answered, outcome.closed), (2_000, 0), "idle connections answer again");
     assert!(outcome.most.memory_kib < outcome.before.memory_kib + 100 * MIB_IN_KIB, "{outcome:?}");
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A host whose data plane is an nginx of its own.
+/// A host whose data plane is an nginx.
 fn host() -> (Nginx, Host) {
     let nginx = Nginx::start();
     let host = Host::start_configured(&nginx.server_config());
@@ -23,7 +23,7 @@ fn written(host: &Host, app: &App) -> Gapless {
     host.gapless().within(&app.write(host.folder()))
 }
 
-/// Which release answers for that host.
+/// The release that answers for this host.
 fn release(nginx: &Nginx, host: &str, headers: &str) -> Result<String, u16> {
     let (status, answer) = get(nginx.address(), "/", &format!("Host: {host}\r\n{headers}")).expect("nginx answers");
     let lines = answer.lines().map(str::to_ascii_lowercase);
@@ -50,7 +50,7 @@ fn deploys_and_rollback_through_nginx_fail_no_request() {
     assert!(report.by_release.len() >= 5, "{:?}", report.by_release);
     let history: Vec<Deployment> = gapless.json(["history", "--json", "-n", "100"]);
     assert!(history.iter().all(|deployment| deployment.phase.name() == "succeeded"), "{history:#?}");
-    // What is somebody else's is as it was, and an unknown host is nobody's.
+    // The other server block is unchanged, and an unknown host is served by no application.
     assert_eq!(get(nginx.other(), "/", "").unwrap().0, 200);
     assert_eq!(release(&nginx, "unknown.test", ""), Err(404));
 }
@@ -59,7 +59,7 @@ fn deploys_and_rollback_through_nginx_fail_no_request() {
 fn rejected_routes_block_no_other_application() {
     let (nginx, host) = host();
     written(&host, &app("good")).ok(["deploy"]);
-    // A name that nginx's hash of names has no room for.
+    // A name for which nginx's hash of names has no room.
     let long = vec![format!("{0}.{0}.{0}.{0}.test", "a".repeat(55))];
     let bad = App {
         hosts: long,
@@ -69,7 +69,7 @@ fn rejected_routes_block_no_other_application() {
     let ran = written(&host, &bad).run(["deploy"]);
     assert_ne!(ran.code, 0, "{ran:?}");
     assert!(!nginx.config_dir().join("app-bad.production.conf").exists());
-    // A file that somebody broke by hand is gapless's own, and is mended.
+    // A file of gapless's own that was broken by hand is repaired.
     fs::write(nginx.config_dir().join("app-good.production.conf"), {
         let text = nginx.file("app-good.production.conf");
         format!("{text}nonsense;\n")
@@ -86,7 +86,7 @@ fn deploys_continue_after_nginx_restart() {
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
     nginx.kill();
-    wait_for("the doctor tells", DEADLINE, || {
+    wait_for("the doctor reports it", DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         format!("{}{}", ran.stdout, ran.stderr).contains("nginx does not run").then_some(())
     });
@@ -120,10 +120,10 @@ fn missing_include_line_is_reported() {
     nginx.run();
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("shop"));
-    // It cannot end: whether nginx sends to the new release nobody knows.
+    // The deployment cannot end: the server cannot know whether nginx sends requests to the new release.
     let mut following = gapless.spawn(["deploy"]);
     let line = format!("include {}/*.conf;", nginx.config_dir().display());
-    wait_for("the doctor tells", DEADLINE, || {
+    wait_for("the doctor reports it", DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         format!("{}{}", ran.stdout, ran.stderr).contains(&line).then_some(())
     });
@@ -158,7 +158,7 @@ fn canary_gets_its_share_and_preview_needs_its_token() {
         (seen.iter().any(|one| one == "1") && seen.iter().any(|one| one == "2")).then_some(())
     });
     assert_eq!(release(&nginx, "shop.test", "x-gapless-preview: wrong\r\n"), Err(404));
-    wait_for("it goes on", DEADLINE, || (gapless.run(["promote"]).code == 0).then_some(()));
+    wait_for("the canary can be promoted", DEADLINE, || (gapless.run(["promote"]).code == 0).then_some(()));
     wait_for("all requests go to the new release", DEADLINE, || {
         (0..50).all(|_| release(&nginx, "shop.test", "") == Ok("2".to_owned())).then_some(())
     });

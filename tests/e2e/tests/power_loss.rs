@@ -1,5 +1,5 @@
-//! A14: the power goes, at any moment, on a disk that keeps of what was not synced whatever it likes. All of it:
-//! `./scripts/scenario power-loss`; here a part that is short.
+//! Power loss at any moment, on a disk that keeps any part of the unsynced writes. A short part of
+//! `./scripts/scenario power-loss`.
 
 use gapless_scenarios::power::{self, Lie, Settings, Syncs};
 
@@ -14,17 +14,17 @@ fn acknowledged_changes_survive_power_loss() {
     assert_eq!(outcome.images, 120);
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
 
-    // A check that finds nothing proves nothing: a disk that lies about its syncs is found out, whatever it lies about.
+    // Proof that the judge works: it finds a disk that lies about its syncs, whatever the lie.
     for lie in [Lie::Files("state.db-wal"), Lie::Files("routes.json.new"), Lie::Folders] {
         let outcome = power::cut(&recording, Settings { lie: Some(lie), ..settings });
-        assert!(outcome.violated > 0, "{lie:?} was not found out");
+        assert!(outcome.violated > 0, "the judge did not find {lie:?}");
     }
 
     let wrong = power::restart(&mut recording, 2, 14, &mut |line| println!("{line}"));
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// After a sync that failed the system takes what it could not write for written; then the power goes.
+/// After a failed sync the system regards the lost data as written; then the power fails.
 ///
 /// Failure mode A15.
 #[test]

@@ -9,7 +9,7 @@ fn documentation_shows_the_tested_files() {
             .lines()
             .filter(|line| !line.starts_with('#'))
             .fold(String::new(), |text, line| text + line + "\n");
-        assert!(document.contains(text.trim()), "{path} is not what docs/from-the-recipe.md shows:\n{text}");
+        assert!(document.contains(text.trim()), "{path} differs from docs/from-the-recipe.md:\n{text}");
     }
 }
 

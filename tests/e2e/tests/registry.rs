@@ -1,4 +1,4 @@
-//! Facts for other programs, keys of one's own, and everything from one store into another.
+//! Facts for other programs, users' own keys, and the move of everything between stores.
 
 #[path = "../../../crates/store/tests/etcd/daemon.rs"]
 #[allow(missing_docs)]
@@ -15,9 +15,9 @@ fn on(etcd: &Etcd) -> String {
     format!("[store]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n", etcd.endpoint())
 }
 
-/// The slot that is live.
+/// The live slot.
 fn live(gapless: &Gapless) -> String {
-    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"])[0].live.expect("something is live").to_string()
+    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"])[0].live.expect("a slot is live").to_string()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn etcdctl_shows_facts_after_each_deploy() {
     gapless.ok(["rollback"]);
     wait_for("the facts agree", Duration::from_secs(2), || (fact("instance") == live(&gapless)).then_some(()));
     gapless.ok(["remove", "--yes"]);
-    wait_for("only the other's key is left", SOON, || {
+    wait_for("only the other program's key is left", SOON, || {
         (etcd.ctl(&["get", "--prefix", "/facts/"]).trim() == "/facts/other\nanother program's").then_some(())
     });
 }
@@ -64,7 +64,7 @@ fn kv_shows_and_watches_facts_in_embedded_store() {
     let folder = App::new("local", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    wait_for("the facts are there", Duration::from_secs(2), || {
+    wait_for("the facts are published", Duration::from_secs(2), || {
         (gapless.run(["kv", "get", "/local/instance"]).stdout.trim() == "blue").then_some(())
     });
     gapless.ok(["kv", "put", "/mine/a b", "two words"]);
@@ -100,7 +100,7 @@ fn state_moves_from_sqlite_to_etcd_and_back() {
     assert!(said.contains("exported"), "{said}");
 
     host.kill_server();
-    // Without a server, from the store itself: the same.
+    // Without a server, the export is read from the store itself, and is the same.
     let offline = format!("{file}-offline");
     gapless.ok(["store", "export", &offline, "--state-dir", &state]);
     let lines = |path: &str| std::fs::read_to_string(path).unwrap().lines().count();

@@ -1,5 +1,5 @@
-//! confd's resources by the real binary: what changes is replaced at once and reloaded, what does not costs nothing, and
-//! what fails leaves everything as it was until its cause is gone.
+//! confd's resources by the real binary: changed files are replaced atomically and reloaded, unchanged files cost nothing,
+//! and a failure leaves everything as it was until its cause is gone.
 
 use gapless_harness::Confd;
 use gapless_harness::{CommandResult, wait_for};
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A folder with one resource over a file of keys.
+/// A confd folder with one resource over a file of keys.
 fn confd(template: &str, more: &str) -> Confd {
     let confd = Confd::default();
     confd.write("keys.yaml", "port: 9001\n");
@@ -31,7 +31,7 @@ fn assert_says(ran: &CommandResult, code: i32, words: &[&str]) {
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
 }
 
-/// What tells whether anything was written in a folder: its own time, and the inode and time of each file.
+/// The modification time of a folder, with the inode and time of each file: equal states mean that nothing was written.
 fn state(folder: &Path) -> Vec<(u64, i64, i64)> {
     let of = |path: &Path| {
         let there = std::fs::metadata(path).unwrap();
@@ -55,14 +55,14 @@ fn file_is_written_checked_and_reloaded_once() {
 
     let before = state(&confd.path("out"));
     assert_says(&once(&confd, &[]), 0, &[]);
-    assert_eq!(state(&confd.path("out")), before, "something was written");
+    assert_eq!(state(&confd.path("out")), before, "nothing must be written");
     assert_eq!(log(), "check server 9001;\nreload\n");
 
     confd.write("keys.yaml", "port: 9002\n");
     assert_says(&once(&confd, &[]), 0, &["has been updated"]);
     assert_eq!(confd.written("one").unwrap(), "server 9002;");
     assert_eq!(log(), "check server 9001;\nreload\ncheck server 9002;\nreload\n");
-    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "a staged file is left");
+    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "no staged file must remain");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn mode_and_owner_are_applied() {
     assert_says(&once(&confd, &[]), 0, &["has been updated"]);
     assert_eq!(mode(), 0o600);
 
-    // Without a mode, that of the file which is there stays.
+    // Without a mode, the mode of the existing file is kept.
     confd.resource("one", &["/port"], "owner = \"root\"\ngroup = \"0\"");
     std::fs::set_permissions(confd.dest("one"), std::fs::Permissions::from_mode(0o640)).unwrap();
     confd.template("one", "y");
@@ -128,12 +128,12 @@ fn failed_resource_keeps_file_and_reports_position() {
         assert_says(&once(&confd, &["-command-timeout", "1"]), 1, &[words]);
         assert_eq!(confd.written("one").unwrap(), "port 9001", "{template}");
         assert_eq!(confd.written("two").unwrap(), format!("two {port}"), "{template}");
-        assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 2, "a staged file is left");
+        assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 2, "no staged file must remain");
     }
     assert!(once(&confd, &["-command-timeout", "1"]).stderr.contains("stays as it is"));
     std::fs::remove_file(confd.path("templates/one.tmpl")).unwrap();
     assert_says(&once(&confd, &[]), 1, &[&format!("the template {templates}/one.tmpl cannot be read")]);
-    // The cause is gone.
+    // The cause is fixed.
     confd.template("one", "port {{getv \"/port\"}}");
     confd.resource("one", &["/port"], "");
     assert_says(&once(&confd, &[]), 0, &["has been updated"]);
@@ -203,7 +203,7 @@ fn prefixes_match_confd() {
     );
     assert_says(&confd.render(&[]), 0, &["has been updated"]);
     assert_eq!(confd.written("one").unwrap(), "/a/b=1[a]");
-    // A flag is stronger than the file.
+    // A flag overrides the file.
     assert_says(&confd.render(&["--prefix=/test"]), 0, &["has been updated"]);
     assert_eq!(confd.written("one").unwrap(), "/a/b=2[a]");
     confd.write("confd.toml", "nodes = 1\n");
@@ -258,7 +258,7 @@ fn watched_files_rerender_on_change_and_failures_recover() {
     confd.write("keys.yaml", "pot: 9003\n");
     running.wait_for_line("key does not exist: /port", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "port 9002");
-    // The template itself is what is mended: no key changes.
+    // The template is fixed; no key changes.
     confd.template("one", "port {{getv \"/port\" \"none\"}}");
     running.wait_for_line("works again", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "port none");
@@ -285,7 +285,7 @@ fn interval_mode_rereads_everything() {
     running.wait_for_line("has been updated", DEADLINE);
     confd.template("two", "two");
     confd.resource("two", &["/port"], "");
-    wait_for("a resource that was added is rendered", DEADLINE, || confd.written("two"));
+    wait_for("an added resource is rendered", DEADLINE, || confd.written("two"));
     assert_eq!(running.stop(), 0);
 }
 
@@ -305,7 +305,7 @@ fn mounted_file_is_written_in_place() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read_to_string(confd.path("source")).unwrap(), "mounted 9001");
     assert_eq!(std::fs::metadata(confd.path("source")).unwrap().mode() & 0o7777, 0o640);
-    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "a staged file is left");
+    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "no staged file must remain");
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn unwritable_folder_is_reported() {
     assert_says(&once(&confd, &[]), 1, &["/proc/x cannot be written"]);
     confd.write("conf.d/one.toml", "[template]\nsrc = \"one.tmpl\"\ndest = \"/no/such/folder/x\"\nkeys = [\"/\"]\n");
     assert_says(&once(&confd, &[]), 1, &["/no/such/folder/x cannot be written"]);
-    // conf.d may be a link, and has subfolders.
+    // conf.d may be a symbolic link, and may have subfolders.
     std::fs::rename(confd.path("conf.d"), confd.path("elsewhere")).unwrap();
     symlink(confd.path("elsewhere"), confd.path("conf.d")).unwrap();
     std::fs::create_dir(confd.path("conf.d/sub")).unwrap();

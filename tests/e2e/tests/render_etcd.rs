@@ -1,4 +1,4 @@
-//! `gapless render` on a real etcd: reading, watching, users, certificates, and an etcd that goes away.
+//! `gapless render` on a real etcd: reading, watching, users, certificates, and an outage of etcd.
 
 use etcd_client::{ConnectOptions, Permission, PermissionType};
 use gapless_harness::Confd;
@@ -28,7 +28,7 @@ fn confd_example_renders_once() {
     let ran = confd.render(&["-onetime", "-backend", "etcdv3", "-node", &node]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(confd.written("nginx").unwrap(), "server 10.0.1.100:80; server 10.0.1.101:80; example.com [upstream]");
-    // Without a scheme, and under its older name.
+    // Without a scheme, and by the backend's older name.
     let host = node.strip_prefix("http://").unwrap();
     assert_eq!(confd.render(&["-onetime", "-backend", "etcd", "-node", host]).code, 0);
 }
@@ -37,7 +37,7 @@ fn confd_example_renders_once() {
 fn many_keys_and_large_values_are_read() {
     let etcd = Etcd::start();
     let names: Vec<String> = (0..300).map(|number| format!("/many/{number:03}")).collect();
-    // Six MiB together.
+    // Six MiB in total.
     let value = "x".repeat(20 << 10);
     etcd.put(&names.iter().map(|name| (name.as_str(), value.as_str())).collect::<Vec<_>>());
     let confd = Confd::default();
@@ -73,7 +73,7 @@ fn watch_renders_only_changes_and_survives_etcd_restart() {
     assert_eq!(confd.written("a").unwrap(), "/a/y=2 ");
     assert_eq!(reloads().matches('b').count(), 1, "{}", reloads());
 
-    // While etcd is away the files stay, and it goes on by itself when etcd is back.
+    // While etcd is away the files stay, and the watch resumes when etcd is back.
     etcd.kill();
     running.wait_for_line("the watch begins anew", DEADLINE);
     assert_eq!(confd.written("a").unwrap(), "/a/y=2 ");
@@ -155,7 +155,7 @@ fn etcd_users_read_only_permitted_keys() {
     let wrong = confd.render(&["-onetime", "-node", &node, "-username", "reader", "-password", "wrong"]);
     assert!(wrong.stderr.contains("authentication failed"), "{}", wrong.stderr);
 
-    // A watch too, of what may be seen.
+    // A watch of permitted keys works, too.
     std::fs::remove_file(confd.path("conf.d/b.toml")).unwrap();
     let mut running = confd.spawn(&[&["-watch", "-log-level", "debug"], &as_reader[..]].concat());
     running.wait_for_line("is up to date", DEADLINE);

@@ -1,4 +1,4 @@
-//! Each function of confd's documentation, in each case of it, by the real binary.
+//! Each case in the documentation of confd's functions, by the real binary.
 
 use gapless_scenarios::render::cases;
 

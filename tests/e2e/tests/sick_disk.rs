@@ -1,5 +1,5 @@
-//! A15, A16, A17: disks that give errors, are full, become read-only, or change what they hold: said clearly, nothing is
-//! acknowledged that is not there, every request is answered, and all is well by itself when the disk is.
+//! Disks that return errors, are full, become read-only, or damage their content: clear messages, no acknowledgement of a
+//! change that is not recorded, an answer for every request, and recovery by itself once the disk works.
 
 use gapless_core::{Deployment, Phase};
 use gapless_harness::deps::disk::{self, FailingSyscalls};
@@ -26,7 +26,7 @@ fn history(test_host: &TestHost) -> Vec<Deployment> {
     test_host.gapless.json(["history", "--json", "-n", "50"])
 }
 
-/// What people try while nothing can be recorded: each is refused, and they are told why and what to do.
+/// Checks that commands are refused while nothing can be recorded, with the reason and the next step.
 fn is_refused(test_host: &mut TestHost, says: &[&str]) {
     let before = (history(test_host), test_host.views());
     test_host.build();
@@ -37,20 +37,20 @@ fn is_refused(test_host: &mut TestHost, says: &[&str]) {
     let doctor = test_host.gapless.run(["doctor"]);
     assert!(doctor.code != 0 && says.iter().all(|text| doctor.stdout.contains(text)), "{doctor:?}");
     assert_eq!(history(test_host), before.0, "nothing is recorded");
-    assert_eq!(test_host.views().len(), before.1.len(), "what is known is told all the same");
+    assert_eq!(test_host.views().len(), before.1.len(), "queries are still answered");
 }
 
-/// The disk is well again: no hands, no restart, and the next deployment succeeds.
+/// Checks that the server recovers without help and without a restart, and that the next deployment succeeds.
 fn recovers(test_host: &mut TestHost, load: Option<ExcusingLoad>, server: Option<u32>) {
     assert_eq!(test_host.settle(), Vec::<String>::new());
     test_host.build();
     test_host.gapless.ok(["deploy", "--force"]);
     assert_eq!(test_host.settle(), Vec::<String>::new());
     if server.is_some() {
-        assert_eq!(test_host.host.server_pid(), server, "nothing was started anew");
+        assert_eq!(test_host.host.server_pid(), server, "the server was not restarted");
     }
     if let Some(load) = load {
-        wait_for("there was load all the while", DEADLINE, || (load.requests() > 100).then_some(()));
+        wait_for("requests were sent all the time", DEADLINE, || (load.requests() > 100).then_some(()));
         let seen = load.stop();
         assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
     }
@@ -61,7 +61,7 @@ fn pids(test_host: &TestHost) -> Vec<u32> {
     [Some(info.pid), info.planes[0].pid].into_iter().flatten().collect()
 }
 
-/// Two deployments, so that there is something to go back to.
+/// A host with two deployments, so that a rollback is possible.
 fn test_host(host: Option<Host>) -> TestHost {
     let mut test_host = match host {
         Some(host) => TestHost::on(host, app()),
@@ -102,7 +102,7 @@ fn refused_change_is_absent_after_restart() {
     recovers(&mut test_host, Some(load), None);
 }
 
-/// Writes, syncs and new lengths: what a deployment that is under way meets when the disk fails it comes over.
+/// A running deployment survives failing writes, syncs and length changes.
 ///
 /// Failure mode A15.
 #[test]
@@ -112,15 +112,17 @@ fn running_deployment_waits_for_failing_disk_and_finishes() {
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
     test_host.build();
     test_host.gapless.ok(["deploy", "--force", "--detach"]);
-    wait_for("it is observed", DEADLINE, || {
+    wait_for("the release is observed", DEADLINE, || {
         history(&test_host).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
     });
     let failing = FailingSyscalls::start(&pids(&test_host), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
     let says = |text: &str| test_host.host.log().contains(text).then_some(());
-    wait_for("it says so", DEADLINE, || says("cannot go on until the state can be used"));
+    wait_for("the server reports the failure", DEADLINE, || says("cannot go on until the state can be used"));
     drop(failing);
-    wait_for("it says that it goes on", DEADLINE, || says("the state can be used again"));
-    wait_for("it has ended", DEADLINE, || history(&test_host).first().filter(|it| it.phase.is_end()).map(drop));
+    wait_for("the server reports the recovery", DEADLINE, || says("the state can be used again"));
+    wait_for("the deployment has ended", DEADLINE, || {
+        history(&test_host).first().filter(|it| it.phase.is_end()).map(drop)
+    });
     assert_eq!(history(&test_host)[0].phase.name(), "succeeded");
     recovers(&mut test_host, Some(load), server);
 }
@@ -147,8 +149,8 @@ fn namespaced_full_disk() {
     let ballast = folder.join("state/ballast");
     disk::fill(&ballast);
     test_host.build();
-    // Until the log is at the end of what it has room for, changes can be recorded, and then they are there.
-    let full = wait_for("it is full", DEADLINE, || {
+    // Until the log has used up its preallocated space, changes can still be recorded, and then they are valid.
+    let full = wait_for("the disk is full", DEADLINE, || {
         let ran = test_host.gapless.run(["maintenance", "off"]);
         let deploy = test_host.gapless.run(["deploy", "--force"]);
         [ran, deploy]
@@ -158,7 +160,9 @@ fn namespaced_full_disk() {
     });
     assert!(full.contains("free some space"), "{full}");
     fs::remove_file(&ballast).expect("the file can be removed");
-    wait_for("nothing is under way", DEADLINE, || history(&test_host).iter().all(|it| it.phase.is_end()).then_some(()));
+    wait_for("no deployment is running", DEADLINE, || {
+        history(&test_host).iter().all(|it| it.phase.is_end()).then_some(())
+    });
     recovers(&mut test_host, Some(load), server);
     test_host.host.end();
 }
@@ -179,20 +183,20 @@ fn namespaced_read_only_disk() {
     let device = run("losetup", &["--find", "--show", &text(&image)]).trim().to_owned();
     let mount = ["-o", "errors=remount-ro", &device];
     let host = small_host(&folder, &mount);
-    // It goes with what is mounted.
+    // The device is detached once it is unmounted.
     run("losetup", &["--detach", &device]);
     let mut test_host = test_host(Some(host));
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
-    // What the kernel does itself when it finds that a file system is damaged.
+    // The kernel's own reaction to a damaged file system.
     let trigger = Path::new("/sys/fs/ext4").join(device.trim_start_matches("/dev/")).join("trigger_fs_error");
     fs::write(&trigger, "1").expect("this test needs to be root, and ext4 in the kernel");
     is_refused(&mut test_host, &["read-only", "dmesg"]);
     let before = load.requests();
-    wait_for("requests are answered all the same", DEADLINE, || (load.requests() > before + 100).then_some(()));
+    wait_for("requests are still answered", DEADLINE, || (load.requests() > before + 100).then_some(()));
     let seen = load.stop();
     assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
 
-    // Such a disk is never made writable again: all that uses it ends, it is unmounted, checked and mounted anew.
+    // Such a disk is never made writable again: its users exit, and it is unmounted, checked and mounted again.
     test_host.power_off();
     let state = folder.join("state");
     run("umount", &[&text(&state)]);
@@ -222,8 +226,8 @@ fn namespaced_failing_block_device() {
     let mut test_host = test_host(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
     let server = test_host.host.server_pid();
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
-    // The device has room for what is written in place, its journal among that, but for no block that was free up to now: the
-    // kernel notices when a file is synced, and forgets then what it could not write.
+    // The device has room for writes in place, including its journal, but for no newly allocated block: the kernel notices at
+    // the sync of a file, and then drops the data that it could not write.
     run("fstrim", &[&text(&folder.join("state"))]);
     let ballast = backing.join("ballast");
     disk::fill(&ballast);
@@ -249,7 +253,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A damaged state is refused and left alone; what is restored in its stead is gone by, though the proxy knew better.
+/// A damaged state is refused and left unchanged; after a restore the records apply, although the proxy has a newer table.
 ///
 /// Failure mode A17.
 #[test]
@@ -261,13 +265,13 @@ fn damaged_state_is_refused_and_restored_from_backup() {
     for _ in 0..20 {
         test_host.gapless.ok(["kv", "put", "/noted", "after the backup"]);
     }
-    // It says goodbye, so that all is in the file itself.
+    // Exits in order, so that all data is in the database file itself.
     test_host.host.signal_server(rustix::process::Signal::TERM);
-    wait_for("it has ended", DEADLINE, || test_host.host.server_ended());
+    wait_for("the server has exited", DEADLINE, || test_host.host.server_ended());
     let file = state.join("state.db");
     let damaged = flip(&file, "\"last_release\":");
     test_host.host.spawn_server();
-    let code = wait_for("it refuses", DEADLINE, || test_host.host.server_ended());
+    let code = wait_for("the server refuses to start", DEADLINE, || test_host.host.server_ended());
     let log = test_host.host.log();
     assert!(code != 0 && log.contains("damaged") && log.contains("copy a backup to its place"), "{code}: {log}");
     assert_eq!(fs::read(&file).expect("the file exists"), damaged, "the damaged file is unchanged");
@@ -277,14 +281,14 @@ fn damaged_state_is_refused_and_restored_from_backup() {
     }
     test_host.gapless.ok(["store", "import", &text(&export), "--state-dir", &text(&state)]);
     test_host.host.start_server();
-    wait_for("the proxy goes by what was restored", DEADLINE, || {
+    wait_for("the proxy applies the restored routes", DEADLINE, || {
         let planes = test_host.views();
         planes.iter().all(|view| view.planes_behind.is_empty()).then_some(())
     });
     recovers(&mut test_host, Some(load), None);
 }
 
-/// Changes a byte after a text, wherever that is in the file: what the file is now.
+/// Changes a byte after each occurrence of a text; returns the new content of the file.
 fn flip(file: &PathBuf, after: &str) -> Vec<u8> {
     let mut bytes = fs::read(file).expect("the file can be read");
     let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(after.as_bytes())).collect();
@@ -294,7 +298,7 @@ fn flip(file: &PathBuf, after: &str) -> Vec<u8> {
     bytes
 }
 
-/// Both ends at once: no server, and a proxy whose table is damaged.
+/// Two faults at the same time: no server, and a proxy with a damaged table.
 ///
 /// Failure mode A17.
 #[test]
@@ -313,8 +317,8 @@ fn damaged_table_is_set_aside_and_sent_again() {
     test_host.gapless.ok(["deploy", "--force"]);
 }
 
-/// SQLite takes a log that is damaged for one that ends there: what came after is gone. What runs then, and what the proxy
-/// routes by, is of a later time than the records.
+/// SQLite takes a damaged log for one that ends before the damage: the later changes are gone. The running instances and the
+/// proxy's routes are then newer than the records.
 ///
 /// Failure mode A17.
 #[test]

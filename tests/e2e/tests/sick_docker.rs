@@ -1,6 +1,6 @@
-//! A11, A12, A13, B15, B19, C4: a Docker Engine that dies, hangs, lies, loses its firewall, is full: no request is lost, no
-//! deployment is taken back for it, nothing is stopped that is well, and no stranger answers. All of it:
-//! `./scripts/scenario sick-docker`; here a part that is short.
+//! A Docker Engine that dies, hangs, sends wrong answers, loses its firewall, or is full: no request is lost, no good release
+//! is reverted, no good container is stopped, and no foreign container answers. A short part of
+//! `./scripts/scenario sick-docker`.
 
 use gapless_scenarios::sick::cases::{self, Selection};
 use gapless_scenarios::sick::deaths::{self, Episode};

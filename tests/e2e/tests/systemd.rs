@@ -1,4 +1,4 @@
-//! gapless under systemd, in a host that systemd has booted.
+//! gapless under systemd, on a host booted by systemd.
 
 use gapless_harness::deps::SystemdHost;
 use gapless_harness::wait_for;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// An application that that runtime runs.
+/// Writes an application for the systemd runtime.
 fn application(host: &SystemdHost, top: &str, tables: &str) {
     let text = format!(
         "name = \"shop\"\n{top}command = [\"/opt/gapless/bdd-assistant\"]\n[env]\nDATA_DIR = \"/srv/data\"\n[deploy]\n\
@@ -16,7 +16,7 @@ fn application(host: &SystemdHost, top: &str, tables: &str) {
     std::fs::write(host.folder().join("gapless.toml"), text).unwrap();
 }
 
-/// The figure that `systemd-analyze security` gives to a unit.
+/// The exposure level of a unit by `systemd-analyze security`.
 fn exposure(host: &SystemdHost, unit: &str) -> f64 {
     let path = format!("/etc/systemd/system/{unit}");
     let said = host.ok(&["systemd-analyze", "security", "--offline=true", "--no-pager", &path]);
@@ -55,13 +55,13 @@ fn installed_gapless_loses_no_request_over_its_restarts() {
     println!("{} requests over three restarts of the server and a deployment, 0 failed", report["requests"]);
     assert_eq!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
 
-    // Nobody accepts: the connection waits in the socket, and has systemd start the proxy again.
+    // Nothing accepts connections: the connection waits in the socket, and makes systemd start the proxy again.
     host.ok(&["systemctl", "stop", "gapless-proxy.service"]);
     assert!(!host.is_active("gapless-proxy.service") && host.is_active("gapless-proxy.socket"));
     wait_for("a request that found no proxy is answered", DEADLINE, || host.get("/up"));
     assert_ne!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
 
-    // Connections come all the time, and find no proxy for a moment. Without those that stay: they would be waited for.
+    // New connections find no proxy for a moment. Without long connections, which the restart would wait for.
     let report = host.under_load("get", || {
         for _ in 0..2 {
             host.ok(&["systemctl", "restart", "gapless-proxy"]);
@@ -72,14 +72,14 @@ fn installed_gapless_loses_no_request_over_its_restarts() {
 
     upgrades(&host);
 
-    // One that runs and answers nobody.
+    // A proxy that runs and answers nothing.
     std::fs::write(host.folder().join("own.conf"), "[Service]\nWatchdogSec=2s\n").unwrap();
     host.ok(&["mkdir", "/etc/systemd/system/gapless-proxy.service.d"]);
     host.ok(&["cp", "/srv/own.conf", "/etc/systemd/system/gapless-proxy.service.d/own.conf"]);
     host.ok(&["systemctl", "daemon-reload"]);
     host.ok(&["systemctl", "restart", "gapless-proxy"]);
     host.ok(&["systemctl", "kill", "--signal=STOP", "gapless-proxy.service"]);
-    wait_for("the watchdog has a stuck proxy started again", DEADLINE, || host.get("/up"));
+    wait_for("the watchdog restarts a stuck proxy", DEADLINE, || host.get("/up"));
     let restarts = host.ok(&["systemctl", "show", "--value", "--property=NRestarts", "gapless-proxy"]);
     assert_eq!(restarts.trim(), "1");
 
@@ -93,7 +93,7 @@ fn installed_gapless_loses_no_request_over_its_restarts() {
     host.gapless(&["install", "--uninstall"]);
 }
 
-/// Another program takes the place of the one that runs; one that cannot run does not.
+/// Upgrades replace the running program; a program that cannot run does not replace it.
 fn upgrades(host: &SystemdHost) {
     let main_pid = |unit: &str| host.ok(&["systemctl", "show", "--value", "--property=MainPID", unit]);
     host.ok(&["cp", "/opt/gapless/gapless", "/usr/local/bin/gapless"]);
@@ -113,7 +113,7 @@ fn upgrades(host: &SystemdHost) {
     println!("{} requests over two upgrades and two deployments, 0 failed", report["requests"]);
     assert_eq!(main_pid("gapless"), server);
     let upgraded = main_pid("gapless-proxy");
-    assert_ne!(upgraded, proxy, "systemd knows the process that has taken the place");
+    assert_ne!(upgraded, proxy, "systemd knows the new process");
     assert!(host.is_active("gapless-proxy"));
 
     host.ok(&["cp", "--remove-destination", "/bin/false", "/usr/local/bin/gapless"]);
@@ -122,7 +122,7 @@ fn upgrades(host: &SystemdHost) {
         let ran = host.run(&["/opt/gapless/gapless", "upgrade", "--only", role]);
         assert!(ran.code == 1 && ran.stderr.contains("has taken the place"), "{ran:?}");
     }
-    wait_for("both have seen that it cannot run", DEADLINE, || {
+    wait_for("both have noticed that the program cannot run", DEADLINE, || {
         let said = host.ok(&["journalctl", "-u", "gapless", "-u", "gapless-proxy", "--no-pager"]);
         (said.contains("going on as before") && said.contains("the successor ended")).then_some(())
     });
@@ -167,7 +167,7 @@ fn systemd_runtime_passes_conformance() {
     assert!(said.contains("it conforms"), "{said}");
 }
 
-/// The units of instances, as systemd knows them: name and state.
+/// The instances' units according to systemd: name and state.
 fn instances(host: &SystemdHost) -> Vec<(String, String)> {
     let all = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "shop-*@*.service"];
     let said = host.ok(&all);
@@ -189,7 +189,7 @@ fn only_live_slot_returns_after_reboot_without_server() {
     });
     assert_eq!(report["failed"], 0, "{report:#}");
     println!("{} requests over two deployments and a rollback, 0 failed", report["requests"]);
-    // What stood where the last deployment went is stopped beside it.
+    // The earlier slot of the last deployment is stopped in the background.
     let before =
         wait_for("both slots have an instance", DEADLINE, || Some(instances(&host)).filter(|all| all.len() == 2));
     let enabled = |unit: &str| host.run(&["systemctl", "is-enabled", "--quiet", unit]).code == 0;
@@ -200,12 +200,12 @@ fn only_live_slot_returns_after_reboot_without_server() {
         assert!(shown.contains(wanted), "{shown}");
     }
 
-    // A server that saw the instances being stopped would take them for dead, and leave routes without them behind.
+    // A server that saw the instances stop would regard them as dead, and leave routes without them behind.
     std::fs::write(host.folder().join("slow.conf"), "[Service]\nExecStop=/bin/sleep 3\n").unwrap();
     host.ok(&["mkdir", "/etc/systemd/system/gapless.service.d"]);
     host.ok(&["cp", "/srv/slow.conf", "/etc/systemd/system/gapless.service.d/slow.conf"]);
     host.ok(&["systemctl", "daemon-reload"]);
-    // Without the server, so that it is systemd that brings the live slot back.
+    // Without the server, so that only systemd can start the live slot.
     host.ok(&["systemctl", "disable", "gapless"]);
     host.reboot();
     wait_for("the live slot answers", DEADLINE, || host.get("/up"));

@@ -1,4 +1,4 @@
-//! The promise: no request is lost by deploys and rollbacks. The ledger is the judge.
+//! The promise: deployments and rollbacks lose no request. The ledger is the judge.
 
 use gapless_core::Deployment;
 use gapless_harness::{App, Host, Load, Runtime};
@@ -59,7 +59,7 @@ fn killed_server_resumes_deployments_without_lost_requests() {
     for round in 0..8_u64 {
         let detached = gapless.ok(["deploy", "--force", "--detach"]);
         assert!(detached.stdout.contains("follow it"), "{detached:?}");
-        // At another moment in each round: before, while and after the instances start, and while they are observed.
+        // At a different moment in each round: before, during and after the start of the instances, and under observation.
         std::thread::sleep(std::time::Duration::from_millis(round * 70));
         host.kill_server();
         host.start_server();
