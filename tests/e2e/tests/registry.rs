@@ -76,13 +76,13 @@ fn kv_shows_and_watches_facts_in_embedded_store() {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio.block_on(async {
         let now = client.kv("/local").await.unwrap();
-        let (told, ()) = tokio::join!(client.kv_watch("/local/instance", now.revision), async {
+        let (changed, ()) = tokio::join!(client.kv_watch("/local/instance", now.revision), async {
             let deploying = gapless.clone();
             tokio::task::spawn_blocking(move || deploying.ok(["deploy", "--force"])).await.unwrap();
         });
-        let told = told.unwrap();
-        assert_eq!(told.pairs[0].value, "green");
-        assert!(told.revision > now.revision);
+        let changed = changed.unwrap();
+        assert_eq!(changed.pairs[0].value, "green");
+        assert!(changed.revision > now.revision);
     });
 }
 
