@@ -144,8 +144,8 @@ impl TestHost {
 
     /// Deploys another small application, and returns the command line in its folder.
     #[must_use]
-    pub fn another(&self) -> Gapless {
-        let name = self.name_of_another();
+    pub fn deploy_second_application(&self) -> Gapless {
+        let name = self.second_name();
         let app = App {
             hosts: vec![format!("{name}.example")],
             // While the number of requests in flight is unknown, a drain lasts until its deadline.
@@ -157,30 +157,30 @@ impl TestHost {
         gapless
     }
 
-    fn name_of_another(&self) -> String {
+    fn second_name(&self) -> String {
         format!("{}-aside", self.app.name)
     }
 
     /// Waits until the other application is gone, and returns the remains at the deadline. A second removal is requested only if
     /// none was recorded, since the first was refused.
-    pub fn settle_without(&mut self, another: &Gapless) -> Vec<String> {
+    pub fn settle_removal(&mut self, second: &Gapless) -> Vec<String> {
         let give_up_at = Instant::now() + REMOVED_WITHIN;
         let mut again: Option<Child> = None;
         loop {
-            self.revive();
-            let ran = another.run(["status", "--json"]);
+            self.restart_if_exited();
+            let ran = second.run(["status", "--json"]);
             let mut views: Option<Vec<ApplicationView>> = serde_json::from_str(&ran.stdout).ok();
-            views.iter_mut().for_each(|views| views.retain(|view| view.app.as_str() == self.name_of_another()));
+            views.iter_mut().for_each(|views| views.retain(|view| view.app.as_str() == self.second_name()));
             let is_asking = again.as_mut().is_some_and(|command| matches!(command.try_wait(), Ok(None)));
             match views {
                 Some(views) if views.is_empty() => return Vec::new(),
                 Some(views) if !is_asking && views.iter().any(|view| view.desired != Desired::Removed) => {
-                    again = Some(another.spawn(["remove", "--yes"]));
+                    again = Some(second.spawn(["remove", "--yes"]));
                 }
                 _ => {}
             }
             if Instant::now() >= give_up_at {
-                return vec![format!("{} was removed and is still there: {ran:?}", self.name_of_another())];
+                return vec![format!("{} was removed and is still there: {ran:?}", self.second_name())];
             }
             std::thread::sleep(POLL);
         }
@@ -194,7 +194,7 @@ impl TestHost {
     }
 
     /// Starts the server again if it has exited.
-    pub fn revive(&mut self) {
+    pub fn restart_if_exited(&mut self) {
         let has_ended = self.host.server_pid().is_none_or(|pid| !system::is_alive(pid));
         if has_ended {
             // The main thread can exit before the other threads.
@@ -207,7 +207,7 @@ impl TestHost {
     pub fn settle(&mut self) -> Vec<String> {
         let give_up_at = Instant::now() + SETTLE_DEADLINE;
         loop {
-            self.revive();
+            self.restart_if_exited();
             let wrong = self.wrong();
             if wrong.is_empty() || Instant::now() >= give_up_at {
                 return wrong;

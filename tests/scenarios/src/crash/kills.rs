@@ -218,7 +218,7 @@ fn round(target: &mut Target, chance: &mut Rng, outcome: &mut KillsReport) -> St
             *outcome.killed.entry(format!("{victim:?}").to_lowercase()).or_default() += 1;
             summary.push_str(&format!(", {moment} ms: {killed}"));
         }
-        target.test_host.revive();
+        target.test_host.restart_if_exited();
     }
     if let (Some(back_at), Some(engine)) = (engine_back_at, &mut target.engine) {
         until(back_at);

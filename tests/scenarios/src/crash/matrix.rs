@@ -116,7 +116,7 @@ pub fn run(selection: &Selection, log_line: &mut dyn FnMut(&str)) -> MatrixRepor
             let stories = if selection.is_in_each_story { &stories[..] } else { &stories[..1] };
             for (story, times) in stories {
                 let log_line = &mut |line: &str| log_line(&format!("{story:?}: {line}"));
-                outcome.inject(selection, &place, *times, log_line, |case| matrix.inject(*story, case));
+                outcome.run_cases(selection, &place, *times, log_line, |case| matrix.run_case(*story, case));
             }
         }
         if !injected.contains(&point) {
@@ -129,13 +129,13 @@ pub fn run(selection: &Selection, log_line: &mut dyn FnMut(&str)) -> MatrixRepor
 
 impl MatrixReport {
     /// Runs the selected cases of a place with so many visits, and adds their results.
-    pub(super) fn inject(
+    pub(super) fn run_cases(
         &mut self,
         selection: &Selection,
         place: &str,
         times: u32,
         log_line: &mut dyn FnMut(&str),
-        mut inject: impl FnMut(&str) -> (Vec<String>, LoadResult),
+        mut run_case: impl FnMut(&str) -> (Vec<String>, LoadResult),
     ) {
         let is_wanted =
             |fault: &&str| selection.faults.is_empty() || selection.faults.iter().any(|wanted| wanted == fault);
@@ -143,7 +143,7 @@ impl MatrixReport {
             for skip in 0..times.min(selection.times) {
                 let case = format!("{place} {fault} {skip}");
                 let began = Instant::now();
-                let (wrong, seen) = inject(&case);
+                let (wrong, seen) = run_case(&case);
                 self.faults += 1;
                 *self.by_fault.entry(fault.to_owned()).or_default() += 1;
                 let summary = self.add(&case, wrong, seen);
@@ -247,12 +247,12 @@ impl Matrix {
 
     /// The second application of a story that has one.
     fn aside(&self, story: Story) -> Option<Gapless> {
-        (story == Story::Remove).then(|| self.test_host.another())
+        (story == Story::Remove).then(|| self.test_host.deploy_second_application())
     }
 
     /// Waits until everything is consistent, and returns the problems at the deadline.
     fn settle(&mut self, aside: Option<&Gapless>) -> Vec<String> {
-        let mut wrong = aside.map(|aside| self.test_host.settle_without(aside)).unwrap_or_default();
+        let mut wrong = aside.map(|aside| self.test_host.settle_removal(aside)).unwrap_or_default();
         wrong.extend(self.test_host.settle());
         wrong
     }
@@ -268,7 +268,7 @@ impl Matrix {
             Story::Rollback => drop(self.test_host.gapless.run(["rollback", "--detach"])),
             Story::Restart => {
                 self.test_host.host.kill_server();
-                self.test_host.revive();
+                self.test_host.restart_if_exited();
             }
             Story::ProxyDies => {
                 if let Some(load) = load {
@@ -284,7 +284,7 @@ impl Matrix {
     }
 
     /// Runs one case, and returns its problems and the result of the load.
-    fn inject(&mut self, story: Story, case: &str) -> (Vec<String>, LoadResult) {
+    fn run_case(&mut self, story: Story, case: &str) -> (Vec<String>, LoadResult) {
         self.faults.clear();
         if story == Story::First {
             return (self.run_first(case), LoadResult::default());
@@ -332,7 +332,7 @@ impl Matrix {
         }
         let give_up_at = Instant::now() + ANSWERS_WITHIN;
         while self.test_host.host.gapless().run(["status"]).code != 0 && Instant::now() < give_up_at {
-            self.test_host.revive();
+            self.test_host.restart_if_exited();
             std::thread::sleep(POLL);
         }
         self.check_next_deployment(&mut wrong);
@@ -356,7 +356,7 @@ impl Matrix {
 
     /// Restarts the server and waits for an answer: with both proxy and server killed, no process keeps the listening sockets.
     fn wait_until_served(&mut self, load: &mut ExcusingLoad, killed_at: SystemTime) {
-        self.test_host.revive();
+        self.test_host.restart_if_exited();
         let give_up_at = Instant::now() + ANSWERS_WITHIN;
         while get(self.test_host.host.address(), "/", "Host: production.example\r\n").is_none()
             && Instant::now() < give_up_at

@@ -51,7 +51,7 @@ pub fn run(selection: &Selection, log_line: &mut dyn FnMut(&str)) -> MatrixRepor
         for (place, (story, times)) in places.iter().filter_map(|place| Some((place, *reached.get(place)?))) {
             outcome.places += 1;
             is_struck = true;
-            outcome.inject(selection, place, times, log_line, |case| host.inject(story, case));
+            outcome.run_cases(selection, place, times, log_line, |case| host.run_case(story, case));
         }
         outcome.points += usize::from(is_struck);
         if !is_struck {
@@ -98,7 +98,7 @@ impl Host {
         reached
     }
 
-    fn inject(&self, story: &[&str], case: &str) -> (Vec<String>, LoadResult) {
+    fn run_case(&self, story: &[&str], case: &str) -> (Vec<String>, LoadResult) {
         self.faults().clear();
         let mut wrong = Vec::new();
         let report = self.0.under_load("all", || {

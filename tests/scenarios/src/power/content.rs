@@ -64,7 +64,7 @@ impl Piece {
 /// The content that is found in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Found {
-    /// These bytes.
+    /// The bytes themselves.
     Bytes(Vec<u8>),
     /// A complete program, which is too long for the log.
     Program,

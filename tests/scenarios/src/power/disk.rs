@@ -30,7 +30,7 @@ pub enum Names {
 /// The syncs that a lying disk only pretends to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// Of files whose names end so.
+    /// Of files whose names have this ending.
     Files(&'static str),
     /// Of folders.
     Folders,

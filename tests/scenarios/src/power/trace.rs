@@ -38,9 +38,9 @@ pub enum Syncs {
 /// Written data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Data {
-    /// These bytes.
+    /// The bytes themselves.
     Bytes(Vec<u8>),
-    /// So many bytes, which are not in the log.
+    /// The number of bytes, which are not in the log.
     Unknown(usize),
 }
 
