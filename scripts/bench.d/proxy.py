@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Measures the data plane against nginx and, where it is installed, HAProxy; standard library only.
+"""Measures the data plane against nginx and, if it is installed, HAProxy; standard library only.
 
-Each round runs every proxy once, one after the other, so that a machine that slows down slows all of them; a ratio is
-the median of the rounds' ratios. The load comes from wrk, the answers from an nginx of one worker; all of it shares the
-machine with the proxies and stays on the loopback interface. CPU is user and system time of the proxy's processes.
+Each round runs every proxy once, one after another, so that a slower machine slows all of them; a ratio is the median
+of the rounds' ratios. The load comes from wrk, the answers from an nginx with one worker; both share the machine with
+the proxies and stay on the loopback interface. CPU is user and system time of the proxy's processes.
 
     proxy.py --proxy-binary target/release/gapless [--out docs/bench/proxy.json] [--rounds 5] [--only cpu,memory,cutover]
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 WORKLOADS = [
-    # name, connections, seconds, path, script, highest ratio to nginx
+    # name, connections, seconds, path, script, maximum ratio to nginx
     ("1 KiB GET, 64 connections", 64, 3, "/1k", None, 1.15),
     ("64 KiB GET, 64 connections", 64, 2, "/64k", None, 1.15),
     ("1,000 connections", 1000, 3, "/1k", None, 1.0),
@@ -41,7 +41,7 @@ def free_port():
 
 
 def is_listening(port, deadline=10.0):
-    """Waits for it."""
+    """Waits for a listener on the port."""
     end = time.monotonic() + deadline
     while time.monotonic() < end:
         try:
@@ -53,7 +53,7 @@ def is_listening(port, deadline=10.0):
 
 
 def process_tree(pid):
-    """The process and what descends of it."""
+    """The process and all of its descendants."""
     found = [pid]
     for parent in found:
         try:
@@ -90,7 +90,7 @@ class Bench:
 
     def start(self, command, port):
         log = open(self.folder / "log", "ab")
-        # gapless's server starts its proxy with this variable; it means nothing to the others.
+        # The environment in which gapless's server starts its proxy; the other proxies ignore the variable.
         environment = {**os.environ, "MIMALLOC_ALLOW_THP": "0"}
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
         self.started.append(process)
@@ -116,10 +116,10 @@ class Bench:
         path.write_text(text)
         return str(path)
 
-    # --- What answers ---
+    # --- Origin ---
 
     def origin(self):
-        """nginx with one worker; two more ports that say which of them answers."""
+        """nginx with one worker, and two more ports whose answers name the port."""
         ports = [free_port() for _ in range(3)]
         (self.folder / "www").mkdir()
         (self.folder / "www" / "64k").write_bytes(b"x" * (64 << 10))
@@ -157,7 +157,7 @@ class Bench:
             http {{ access_log off; {temp} {http} }}""",
         )
 
-    # --- What carries ---
+    # --- Proxies ---
 
     def nginx(self, origin):
         port = free_port()
@@ -207,7 +207,7 @@ backend back
         file = self.write(f"table-{port}.json", json.dumps(table))
         command = [self.binary, "proxy", "--listen", f"127.0.0.1:{port}", "--table-file", file, "--control-socket", control]
         process = self.start([*command, "--workers", "2"], port)
-        # The control socket is the last thing that it opens.
+        # The proxy opens its control socket last.
         end = time.monotonic() + 10
         while not os.path.exists(control) and time.monotonic() < end:
             time.sleep(0.01)
@@ -246,7 +246,7 @@ def one_application(port):
 
 
 def load(bench, port, connections, seconds, path, script):
-    """Requests and the load generator's view of them."""
+    """Runs wrk; returns its figures."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "--timeout", "5s"]
     if script:
         command += ["-s", script]
@@ -275,7 +275,7 @@ def measure_cpu(bench, origin, rounds, rows, peers):
         for process, port in proxies.values():
             load(bench, port, connections, 1, path, script)
         for turn in range(rounds):
-            # Whoever comes first in one round comes later in the next one.
+            # Rotates the order of the proxies from round to round.
             order = list(proxies)
             order = order[turn % len(order):] + order[: turn % len(order)]
             for proxy in order:
@@ -331,7 +331,7 @@ def measure_memory(bench, origin, rows, connections=2000):
         received = b""
         while len(received) < 1024 or not received.endswith(b"x"):
             received += client.recv(4096)
-    # Long enough for buffers to be given back, far less than the idle timeout.
+    # Long enough for the release of buffers, far less than the idle timeout.
     time.sleep(4)
     with_clients, _ = memory_kib(process.pid)
     per_client = (with_clients - pss) / connections
@@ -349,7 +349,7 @@ def measure_memory(bench, origin, rows, connections=2000):
 
 
 def keep_asking(port, stop, results, count):
-    """Asks as fast as one connection allows, and tells when each request was sent, answered, and by whom."""
+    """Sends requests as fast as one connection allows; reports the times of each request and answer, and the slot."""
     client = socket.create_connection(("127.0.0.1", port), 5)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     request = b"GET / HTTP/1.1\r\nHost: app-0.bench\r\n\r\n"
@@ -370,7 +370,7 @@ class Control:
         self.socket.settimeout(10)
 
     def patch(self, body):
-        """When the change was sent, and when it was acknowledged."""
+        """The times at which the change was sent and acknowledged."""
         head = f"PATCH /v1/table HTTP/1.1\r\nHost: gapless\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         sent = time.monotonic()
         self.socket.sendall(head + body)
@@ -503,7 +503,7 @@ def main():
     rows, peers = [], []
     only = options.only.split(",")
     with tempfile.TemporaryDirectory(prefix="gapless-bench-") as folder:
-        # The origin's worker runs as another user.
+        # The origin's worker runs as another user, and must read the folder.
         os.chmod(folder, 0o755)
         bench = Bench(options.proxy_binary, folder)
         try:

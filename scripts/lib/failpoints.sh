@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Builds gapless with the places at which the crash matrix makes it fail, as gapless-failpoints beside the usual one:
+# Builds gapless with failpoints for the crash matrix, as gapless-failpoints beside the usual binary:
 #   ./scripts/lib/failpoints.sh [--release]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=target/debug
 [ "${1:-}" = --release ] && folder=target/release
-# With the workspace and a test, so that what both builds and all tests have in common is built once, with the same features.
+# With the whole workspace and a test, so that both builds and all tests share their dependencies, with the same features.
 build() { cargo build --quiet --workspace --bin gapless --test words "$@"; }
-# Not optimised where that is for the simulator alone: it takes longer to build than it ever runs.
+# Without the optimisation that only the simulator needs: it would take longer to build than it ever runs.
 build --features gapless/failpoints --config profile.dev.package.gapless-server.opt-level=0 "$@"
 cp "$folder/gapless" "$folder/gapless-failpoints.new"
 mv "$folder/gapless-failpoints.new" "$folder/gapless-failpoints"
-# The usual one is put back into its place.
+# Builds the usual binary again in its place.
 build "$@"

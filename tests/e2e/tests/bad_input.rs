@@ -1,15 +1,15 @@
-//! Wrong input and trouble: a clear message, a stable exit code, and nothing left behind.
+//! Invalid input and a broken environment: a clear message, a stable exit code, and nothing left behind.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Ran, Runtime};
+use gapless_harness::{App, CommandResult, Gapless, Host, Runtime};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-/// Debian's user for what should own nothing.
+/// The user id of `nobody`.
 const NOBODY: u32 = 65534;
 
-fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
+fn assert_says(ran: &CommandResult, code: i32, words: &[&str]) {
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert_eq!(ran.code, code, "{said}");
     for word in words {
@@ -27,7 +27,7 @@ fn applications(gapless: &Gapless) -> Vec<ApplicationView> {
 }
 
 #[test]
-fn wrong_configuration_shows_the_place_and_touches_nothing() {
+fn invalid_configuration_shows_position_and_changes_nothing() {
     let host = Host::start();
     let gapless = host.gapless();
     assert_says(&gapless.run(["deploy"]), 2, &["there is no file gapless.toml", "gapless init"]);
@@ -52,7 +52,7 @@ fn wrong_configuration_shows_the_place_and_touches_nothing() {
 }
 
 #[test]
-fn hostile_names_over_the_api_are_refused_and_change_nothing() {
+fn hostile_names_in_api_are_refused() {
     let host = Host::start();
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let socket = host.socket();
@@ -84,7 +84,7 @@ async fn raw(socket: &Path, request: &str) -> String {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn missing_objects_are_named_in_errors() {
     let host = Host::start();
     let gapless = host.gapless();
     assert_says(&gapless.run(["status", "nosuch"]), 1, &["no application nosuch", "gapless status"]);
@@ -103,14 +103,14 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
-fn without_a_server_it_says_how_to_start_one() {
+fn client_explains_how_to_start_missing_server() {
     let folder = tempfile::tempdir().unwrap();
     let gapless = Gapless::new(&folder.path().join("nobody.sock"), folder.path());
     assert_says(&gapless.run(["status"]), 1, &["no gapless server answers", "gapless server"]);
 }
 
 #[test]
-fn an_image_that_does_not_exist_fails_the_deployment_before_anything_starts() {
+fn deploy_fails_before_start_when_image_is_missing() {
     let host = Host::start();
     let folder = App::new("no-image", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -122,7 +122,7 @@ fn an_image_that_does_not_exist_fails_the_deployment_before_anything_starts() {
 }
 
 #[test]
-fn d4_a_host_that_belongs_to_another_application_is_refused_with_the_owners_name() {
+fn deploy_fails_when_host_belongs_to_another_application() {
     let host = Host::start();
     let first = App { hosts: vec!["shop.example.com".into()], ..App::new("first", Runtime::Process) };
     let gapless = host.gapless();
@@ -133,18 +133,18 @@ fn d4_a_host_that_belongs_to_another_application_is_refused_with_the_owners_name
         assert_says(&ran, 2, &["shop.example.com", "belongs to first/production"]);
     }
     assert_eq!(applications(&gapless).len(), 1);
-    // Given back when its owner goes, it may be claimed.
+    // Once its owner is removed, the host may be claimed.
     gapless.ok(["remove", "--yes", "--app", "first"]);
     let second = App { hosts: vec!["shop.example.com".into()], ..App::new("second", Runtime::Process) };
     gapless.within(&second.write(host.folder())).ok(["deploy"]);
 }
 
 #[test]
-fn a_port_that_is_taken_is_refused_with_its_holder() {
+fn server_names_holder_when_port_is_taken() {
     let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let host = Host::start();
-    // The server cannot listen there...
+    // The server cannot listen on a taken port,
     let folder = tempfile::tempdir().unwrap();
     let ran = Gapless::new(&folder.path().join("other.sock"), folder.path()).run([
         "server",
@@ -154,15 +154,15 @@ fn a_port_that_is_taken_is_refused_with_its_holder() {
         &format!("127.0.0.1:{port}"),
     ]);
     assert_says(&ran, 1, &["cannot listen on", &format!("process {}", std::process::id())]);
-    // ...and neither can an application that asks for fixed ports.
-    let fixed = format!("[host_ports]\nblue = {port}\ngreen = {}\n", gapless_e2e::free_port());
+    // and neither can an application with fixed ports.
+    let fixed = format!("[host_ports]\nblue = {port}\ngreen = {}\n", gapless_harness::free_port());
     let app = App { tables: fixed, ..App::new("fixed", Runtime::Process) };
     let ran = host.gapless().within(&app.write(host.folder())).run(["deploy"]);
     assert_says(&ran, 1, &[&format!("port {port} is taken"), &format!("process {}", std::process::id())]);
 }
 
 #[test]
-fn without_docker_a_deployment_fails_with_the_way_out_and_processes_are_deployed_all_the_same() {
+fn deploy_explains_missing_docker_and_processes_still_deploy() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
     let host = Host::start_by(&["env", &format!("DOCKER_HOST=unix://{}", socket.display())]);
@@ -173,7 +173,7 @@ fn without_docker_a_deployment_fails_with_the_way_out_and_processes_are_deployed
     let program = App { hosts: vec!["program.test".into()], ..App::new("program", Runtime::Process) };
     host.gapless().within(&program.write(host.folder())).ok(["deploy"]);
 
-    // Something listened there and does not any more.
+    // A socket file whose listener is gone.
     drop(UnixListener::bind(&socket).unwrap());
     assert_says(&docker.run(["deploy"]), 1, &["nothing answers at", "systemctl start docker"]);
     let live: Vec<_> = applications(&docker).into_iter().filter(|view| !view.slots.is_empty()).collect();
@@ -181,13 +181,13 @@ fn without_docker_a_deployment_fails_with_the_way_out_and_processes_are_deployed
 }
 
 #[test]
-fn without_permission_for_docker_it_names_the_group() {
+fn deploy_names_docker_group_when_permission_is_denied() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
     std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     std::os::unix::fs::chown(&socket, Some(NOBODY), None).expect("the test runs as root");
-    // Root without the right to open what belongs to others, since an unprivileged user might not reach the program.
+    // Root without the right to open other users' files, since an unprivileged user might not reach the program.
     let without = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
     let docker = format!("DOCKER_HOST=unix://{}", socket.display());
     let host = Host::start_by(&[&without[..], &["env", &docker]].concat());
@@ -196,7 +196,7 @@ fn without_permission_for_docker_it_names_the_group() {
 }
 
 #[test]
-fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() {
+fn second_server_on_same_state_is_refused() {
     let host = Host::start();
     let state = host.folder().join("state").display().to_string();
     let other = Gapless::new(&host.folder().join("other.sock"), host.folder());
@@ -208,7 +208,7 @@ fn a_second_server_on_the_same_state_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn init_writes_a_file_that_validate_takes_and_never_overwrites_one() {
+fn init_writes_valid_file_and_never_overwrites() {
     let folder = tempfile::tempdir().unwrap();
     let gapless = Gapless::new(&folder.path().join("nobody.sock"), folder.path());
     assert_says(&gapless.run(["init", "--name", "shop"]), 0, &["wrote gapless.toml for shop"]);
@@ -218,10 +218,10 @@ fn init_writes_a_file_that_validate_takes_and_never_overwrites_one() {
 }
 
 #[test]
-fn deployments_of_one_application_queue_and_a_newer_one_supersedes() {
+fn newer_deployment_supersedes_queued_one() {
     let host = Host::start();
     let app = App::new("queue", Runtime::Process);
-    // The first one ends no sooner than it is told to, however slow the machine is.
+    // Deployment 1 waits for an approval, so it does not end by itself, however slow the machine is.
     let held = App { tables: "[approval]\npeople = 1\n".to_owned(), ..app.clone() };
     let gapless = host.gapless().within(&held.write(host.folder()));
     assert_eq!(gapless.run(["deploy", "--wait", "0s"]).code, 7);

@@ -1,10 +1,10 @@
-//! A release that gets its requests in steps, is compared with the old one, and goes back by itself; parking, and the
-//! ways back.
+//! A release that gets its requests in steps, is compared with the old release, and is reverted automatically; parking, and
+//! the rollback paths.
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Reason, RollbackPath};
 use gapless_core::{Deployment, Phase};
-use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, wait_for};
+use gapless_harness::{App, CommandResult, Gapless, Host, Load, Runtime, get, wait_for};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -13,11 +13,11 @@ fn view(gapless: &Gapless) -> ApplicationView {
     gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
 }
 
-fn said(ran: &Ran) -> String {
+fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
-/// Release 1 is live; `next` is deployed with those tables.
+/// Deploys release 1, and prepares `next` with these tables.
 fn first_release(host: &Host, runtime: Runtime) -> (App, Gapless) {
     let app = App::new("shop", runtime);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -28,12 +28,12 @@ fn first_release(host: &Host, runtime: Runtime) -> (App, Gapless) {
 fn reverted(deployment: &Deployment) -> &Reason {
     match &deployment.phase {
         Phase::Ended(Outcome::Reverted(reason)) => reason,
-        phase => panic!("it is {phase:?}"),
+        phase => panic!("the deployment is {phase:?}"),
     }
 }
 
 #[test]
-fn a_canary_gets_its_share_step_by_step_and_no_request_is_lost() {
+fn canary_gets_its_share_step_by_step_without_lost_requests() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Docker);
     let tables = "[strategy]\nby = \"sticky\"\nsteps = [{ weight = \"20%\", pause = \"2s\" }, { weight = 60, pause = \"2s\" }]\n";
@@ -56,7 +56,7 @@ fn a_canary_gets_its_share_step_by_step_and_no_request_is_lost() {
 }
 
 #[test]
-fn people_pause_a_canary_set_its_weight_and_let_it_go_on() {
+fn canary_can_be_paused_weighted_and_resumed() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Process);
     let tables = "[strategy]\nsteps = [{ weight = \"10%\" }, { weight = \"50%\" }]\n";
@@ -64,7 +64,7 @@ fn people_pause_a_canary_set_its_weight_and_let_it_go_on() {
     assert!(said(&gapless.run(["canary", "pause"])).contains("no deployment of shop/production is under way"));
     gapless.ok(["deploy", "--detach"]);
     let weight = |expected: u8| {
-        wait_for("the weight", DEADLINE, || {
+        wait_for("the canary has its weight", DEADLINE, || {
             let active = view(&gapless).active?;
             (active.phase == Phase::Canary && active.canary?.weight == expected).then_some(())
         });
@@ -81,13 +81,13 @@ fn people_pause_a_canary_set_its_weight_and_let_it_go_on() {
     gapless.ok(["promote"]);
     weight(50);
     gapless.ok(["canary", "skip"]);
-    wait_for("it is live", DEADLINE, || (gapless.latest().phase.name() == "succeeded").then_some(()));
+    wait_for("the release is live", DEADLINE, || (gapless.latest().phase.name() == "succeeded").then_some(()));
     let late = gapless.run(["promote"]);
     assert!(late.code == 1 && said(&late).contains("no deployment of"), "{late:?}");
 }
 
 #[test]
-fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_numbers() {
+fn failing_canary_is_reverted_with_numbers_in_reason() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Process);
     let tables = "[strategy]\nsteps = [{ weight = \"20%\", pause = \"5m\" }]\n";
@@ -101,7 +101,7 @@ fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_nu
     assert_eq!(reverted(&deployment).cause, Cause::Judged);
     let seen = deployment.receipt.canary.unwrap();
     assert!(seen.new.errors > 5 && seen.old.errors == 0, "{seen:?}");
-    // 6 % of the requests failed for as long as that took to be seen, and none afterwards.
+    // 6 % of the requests failed until the judge noticed, and none afterwards.
     assert!(
         report.failed < report.requests / 5 && report.failed <= 2 * seen.new.errors + 10,
         "{} {seen:?}",
@@ -111,12 +111,12 @@ fn a_canary_that_fails_more_often_than_the_old_release_is_taken_back_with_the_nu
 }
 
 #[test]
-fn a_release_that_answers_its_health_check_and_nobody_else_is_taken_back_while_observed() {
+fn release_is_reverted_when_only_health_check_works() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Process);
     App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("errors") }.write(host.folder());
     let load = Load::idempotent(host.address(), 300);
-    wait_for("some requests were answered by the old release", DEADLINE, || (load.requests() > 300).then_some(()));
+    wait_for("the old release answers requests", DEADLINE, || (load.requests() > 300).then_some(()));
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
@@ -126,7 +126,7 @@ fn a_release_that_answers_its_health_check_and_nobody_else_is_taken_back_while_o
 }
 
 #[test]
-fn a_release_that_crashes_right_after_its_cutover_costs_no_idempotent_request() {
+fn crash_after_cutover_fails_no_idempotent_request() {
     let host = Host::start();
     let (app, gapless) = first_release(&host, Runtime::Docker);
     App { deploy: "observe = \"30s\"\n".to_owned(), ..app.misbehaving("exit-after=2:3") }.write(host.folder());
@@ -140,7 +140,7 @@ fn a_release_that_crashes_right_after_its_cutover_costs_no_idempotent_request() 
 }
 
 #[test]
-fn the_way_back_is_the_fastest_one_and_is_said() {
+fn rollback_uses_fastest_path_and_reports_it() {
     for runtime in [Runtime::Process, Runtime::Docker] {
         let host = Host::start();
         let (app, gapless) = first_release(&host, runtime);
@@ -150,7 +150,7 @@ fn the_way_back_is_the_fastest_one_and_is_said() {
             gapless.ok(["deploy", "--force"]);
         };
         second("10m");
-        let parked = wait_for("it is parked", DEADLINE, || {
+        let parked = wait_for("the old slot is parked", DEADLINE, || {
             view(&gapless).slots.into_iter().find(|slot| slot.state == SlotState::Parked)
         });
         assert_eq!(parked.release, 1);
@@ -158,10 +158,10 @@ fn the_way_back_is_the_fastest_one_and_is_said() {
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were parked and went on"), "{ran:?}");
         assert_eq!(gapless.latest().rollback_path, Some(RollbackPath::Parked));
-        wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
+        wait_for("the rollback ends", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
 
         second("0s");
-        wait_for("it is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
+        wait_for("the old slot is stopped", DEADLINE, || (view(&gapless).slots.len() == 1).then_some(()));
         let ran = gapless.ok(["rollback"]);
         assert!(ran.stdout.contains("its instances were started again"), "{ran:?}");
         assert_eq!(gapless.latest().rollback_path, Some(RollbackPath::Started));
@@ -171,7 +171,7 @@ fn the_way_back_is_the_fastest_one_and_is_said() {
 }
 
 #[test]
-fn what_is_live_already_is_not_deployed_again() {
+fn deploy_is_skipped_when_release_is_already_live() {
     let host = Host::start();
     let (_, gapless) = first_release(&host, Runtime::Process);
     let ran = gapless.ok(["deploy"]);

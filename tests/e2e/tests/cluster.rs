@@ -1,4 +1,4 @@
-//! Several servers on one etcd: one leads, another goes on when it is gone, and one that was deposed changes nothing.
+//! Several servers on one etcd: one leads, another server takes over when it is gone, and a deposed server changes nothing.
 
 #[path = "../../../crates/store/tests/etcd/certificates.rs"]
 #[allow(missing_docs)]
@@ -11,7 +11,7 @@ use certificates::Authority;
 use daemon::Etcd;
 use gapless_api::{ApplicationView, Role};
 use gapless_core::Deployment;
-use gapless_e2e::{App, Gapless, Host, Runtime, free_port, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, free_port, get, wait_for};
 use rustix::process::Signal;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(30);
-/// How soon another server must lead when one is killed.
+/// The maximum time until another server leads after a kill.
 const TAKEOVER: Duration = Duration::from_secs(5);
 
-/// Two servers of one host: they share its proxy and its processes.
+/// Two servers of one host, which share its proxy and its processes.
 struct Pair {
     shared: tempfile::TempDir,
     one: Host,
@@ -54,7 +54,7 @@ impl Pair {
     fn end(mut self) {
         self.one.remove_applications();
         self.two.remove_applications();
-        // Both servers before the proxy, which whoever leads would start again.
+        // Both servers before the proxy, which the leader would restart.
         self.one.kill_server();
         self.two.kill_server();
         self.one.end();
@@ -75,7 +75,7 @@ fn live(gapless: &Gapless) -> Option<String> {
 }
 
 #[test]
-fn a_follower_answers_reads_and_forwards_writes() {
+fn follower_answers_reads_and_forwards_writes() {
     let etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let folder = App::new("forwarded", Runtime::Process).write(pair.shared.path());
@@ -86,14 +86,14 @@ fn a_follower_answers_reads_and_forwards_writes() {
     assert_eq!(get(pair.one.address(), "/up", "").unwrap().0, 200);
     let shown: Vec<Deployment> = one.json(["history", "--json"]);
     let user = shown[0].requested_by.clone();
-    assert!(!user.is_empty() && user != "unknown" && user != "another server", "who asked is known: {user}");
+    assert!(!user.is_empty() && user != "unknown" && user != "another server", "the requester is recorded: {user}");
     assert!(two.ok(["doctor"]).stdout.contains("one leads"));
     assert!(two.ok(["logs"]).stdout.contains("forwarded.production.blue"));
     pair.end();
 }
 
 #[test]
-fn another_server_continues_the_deployment_of_one_that_is_killed() {
+fn deployment_continues_on_another_server_after_kill() {
     let etcd = Etcd::start();
     let mut pair = Pair::start(&etcd, no_peers);
     let app = App::new("continued", Runtime::Process);
@@ -115,12 +115,12 @@ fn another_server_continues_the_deployment_of_one_that_is_killed() {
         });
         app.misbehaving("start-slow=6").write(pair.shared.path());
         one.ok(["deploy", "--force", "--detach"]);
-        wait_for("it starts", SOON, || one.run(["status"]).stdout.contains("starting").then_some(()));
+        wait_for("the deployment starts", SOON, || one.run(["status"]).stdout.contains("starting").then_some(()));
         pair.one.kill_server();
         let killed_at = Instant::now();
-        wait_for("the other leads", TAKEOVER, || leads(&pair.two));
+        wait_for("the other server leads", TAKEOVER, || leads(&pair.two));
         println!("another server leads {:?} after the kill", killed_at.elapsed());
-        wait_for("the deployment ends well", SOON, || {
+        wait_for("the deployment succeeds", SOON, || {
             let history = two.run(["history"]).stdout;
             assert!(!history.contains("failed"), "{history}");
             (history.matches("succeeded").count() == 2).then_some(())
@@ -130,7 +130,7 @@ fn another_server_continues_the_deployment_of_one_that_is_killed() {
         println!("{requests} requests meanwhile, none failed");
     });
     assert_eq!(live(&two).as_deref(), Some("green"));
-    // The first one comes back and follows.
+    // The killed server returns as a follower.
     pair.one.start_server();
     assert_eq!(pair.one.server_info().role, Role::Follower);
     one.ok(["rollback"]);
@@ -139,17 +139,17 @@ fn another_server_continues_the_deployment_of_one_that_is_killed() {
 }
 
 #[test]
-fn a_leader_that_was_paused_is_deposed_and_follows() {
+fn paused_leader_is_deposed_and_follows() {
     let etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let folder = App::new("deposed", Runtime::Process).write(pair.shared.path());
     let two = pair.two.gapless().within(&folder);
     two.ok(["deploy", "--force"]);
     pair.one.signal_server(Signal::STOP);
-    wait_for("the other leads", TAKEOVER, || leads(&pair.two));
+    wait_for("the other server leads", TAKEOVER, || leads(&pair.two));
     two.ok(["deploy", "--force"]);
     pair.one.signal_server(Signal::CONT);
-    wait_for("it follows", SOON, || {
+    wait_for("the paused server follows", SOON, || {
         (pair.one.gapless().run(["status"]).code == 0 && pair.one.server_info().role == Role::Follower).then_some(())
     });
     assert!(pair.one.log().contains("beginning anew"), "{}", pair.one.log());
@@ -161,7 +161,7 @@ fn a_leader_that_was_paused_is_deposed_and_follows() {
 }
 
 #[test]
-fn servers_reach_each_other_by_tls_and_believe_nobody_else() {
+fn peers_use_tls_and_reject_foreign_certificates() {
     let etcd = Etcd::start();
     let authority = Authority::new();
     let peers = |folder: &Path, port: u16| {
@@ -172,7 +172,7 @@ fn servers_reach_each_other_by_tls_and_believe_nobody_else() {
     let folder = App::new("secured", Runtime::Process).write(pair.shared.path());
     let two = pair.two.gapless().within(&folder);
     assert!(two.ok(["deploy", "--force"]).stdout.contains("release 1 is live in blue"));
-    // Who has a certificate of another authority is not listened to.
+    // A client with a certificate of another authority is rejected.
     let stranger = Authority::new();
     stranger.write(pair.two.folder());
     std::fs::write(pair.two.folder().join("ca.pem"), &authority.pem).unwrap();
@@ -185,14 +185,14 @@ fn servers_reach_each_other_by_tls_and_believe_nobody_else() {
 }
 
 #[test]
-fn a_second_server_of_the_same_name_refuses_to_start() {
+fn second_server_of_same_name_refuses_to_start() {
     let etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let mut third = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
     let store = format!("[store]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n", etcd.endpoint());
     third.configure(&format!("name = \"two\"\n{store}"));
     third.spawn_server();
-    let code = wait_for("it refuses", SOON, || third.server_ended());
+    let code = wait_for("the server refuses to start", SOON, || third.server_ended());
     let pid = pair.two.server_info().pid.to_string();
     assert!(
         code == 1 && third.log().contains("another server named two") && third.log().contains(&pid),
@@ -203,19 +203,19 @@ fn a_second_server_of_the_same_name_refuses_to_start() {
 }
 
 #[test]
-fn a_leader_that_is_stopped_gives_way_at_once() {
+fn stopped_leader_hands_over_at_once() {
     let etcd = Etcd::start();
     let mut pair = Pair::start(&etcd, no_peers);
     pair.one.signal_server(Signal::TERM);
     let stopped_at = Instant::now();
-    wait_for("the other leads", Duration::from_secs(2), || leads(&pair.two));
+    wait_for("the other server leads", Duration::from_secs(2), || leads(&pair.two));
     println!("another server leads {:?} after the stop", stopped_at.elapsed());
-    assert_eq!(wait_for("it ends", SOON, || pair.one.server_ended()), 0);
+    assert_eq!(wait_for("the stopped server exits", SOON, || pair.one.server_ended()), 0);
     pair.end();
 }
 
 #[test]
-fn when_etcd_was_away_one_of_them_leads_again_and_requests_never_failed() {
+fn leader_returns_after_etcd_outage_without_failed_requests() {
     let mut etcd = Etcd::start();
     let pair = Pair::start(&etcd, no_peers);
     let folder = App::new("undisturbed", Runtime::Process).write(pair.shared.path());
@@ -231,7 +231,9 @@ fn when_etcd_was_away_one_of_them_leads_again_and_requests_never_failed() {
         assert!(said.code != 0 && format!("{}{}", said.stdout, said.stderr).contains("etcd at"), "{said:?}");
     }
     etcd.start_again();
-    wait_for("both answer", SOON, || gaplesses.iter().all(|gapless| gapless.run(["status"]).code == 0).then_some(()));
+    wait_for("both servers answer", SOON, || {
+        gaplesses.iter().all(|gapless| gapless.run(["status"]).code == 0).then_some(())
+    });
     let roles = [&pair.one, &pair.two].map(|host| host.server_info().role);
     assert!(roles.contains(&Role::Leader) && roles.contains(&Role::Follower), "{roles:?}");
     for gapless in &gaplesses {

@@ -1,15 +1,15 @@
-//! G1, G2, A1: whatever is killed, fails or hangs, wherever: one release is live, no request is lost, nothing is left over,
-//! and the next deployment succeeds. All of it: `./scripts/scenario crash-matrix` and `kills`; here a part that is short.
+//! Kills, errors and hangs anywhere: one release is live, no request is lost, nothing is left over, and the next deployment
+//! succeeds. A short part of `./scripts/scenario crash-matrix` and `kills`.
 
-use gapless_e2e::crash::kills::{self, Settings};
-use gapless_e2e::crash::matrix::{self, Selection};
-use gapless_e2e::crash::{Excusing, Site};
-use gapless_e2e::{App, Runtime, wait_for};
+use gapless_harness::{App, Runtime, wait_for};
+use gapless_harness::{ExcusingLoad, TestHost};
+use gapless_scenarios::crash::kills::{self, Settings};
+use gapless_scenarios::crash::matrix::{self, Selection};
 use rustix::process::Signal;
 use std::time::Duration;
 
-/// The cutover's commit, the first write of a start, the step at which a table is in its place, and what the crash matrix
-/// has found.
+/// The commit of the cutover, the first write of a start, the step that puts a table in place, and points at which the crash
+/// matrix has found bugs.
 const POINTS: [&str; 8] = [
     "store.application",
     "runtime.start",
@@ -21,18 +21,21 @@ const POINTS: [&str; 8] = [
     "proxy.give",
 ];
 
+/// Failure mode A1.
 #[test]
-fn a1_where_a_process_is_killed_all_is_as_it_should_be_afterwards() {
+fn kill_or_error_at_any_point_leaves_consistent_state() {
     let selection = Selection { faults: vec!["kill".to_owned(), "error".to_owned()], ..at(&POINTS) };
     let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
     assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
     assert!(outcome.points == POINTS.len() && outcome.faults == 4 * POINTS.len() as u64, "{outcome:#?}");
 }
 
-/// The two places that other hosts alone have: which server this is, where etcd has the records, and a file of nginx's that
-/// is removed with its application.
+/// The failpoints of other stacks: the file with the server's id, with etcd as the store, and an nginx file that is removed
+/// with its application.
+///
+/// Failure mode A1.
 #[test]
-fn a1_so_it_is_on_etcd_and_behind_nginx() {
+fn etcd_and_nginx_failpoints_leave_consistent_state() {
     let on_etcd = Selection { is_on_etcd: true, ..at(&["server.id"]) };
     let behind_nginx = Selection { is_behind_nginx: true, ..at(&["nginx.remove"]) };
     for selection in [on_etcd, behind_nginx] {
@@ -54,16 +57,19 @@ fn at(points: &[&str]) -> Selection {
     }
 }
 
-/// The routes of before came back when an operation told of its commit after a deployment had gone on.
+/// Regression: the previous routes came back when an operation learned of its commit after a deployment had gone on.
+///
+/// Failure mode A1.
 #[test]
-fn a1_a_commit_that_is_told_of_late_brings_no_old_routes_back() {
+fn late_commit_notice_restores_no_old_routes() {
     let selection = Selection { faults: vec!["hang".to_owned()], times: 2, ..at(&["store.application"]) };
     let outcome = matrix::run(&selection, &mut |line| println!("{line}"));
     assert!(outcome.violations.is_empty() && outcome.failed.is_empty(), "{outcome:#?}");
 }
 
+/// Failure mode A2.
 #[test]
-fn a2_a_hundred_rounds_of_random_kills_need_no_hands() {
+fn hundred_rounds_of_random_kills_need_no_repair() {
     let settings = Settings { rounds: 100, within: Duration::from_secs(300), seed: 5 };
     let outcome = kills::run(settings, &|line| println!("{line}"));
     assert_eq!(outcome.repairs, 0, "{outcome:#?}");
@@ -71,35 +77,37 @@ fn a2_a_hundred_rounds_of_random_kills_need_no_hands() {
     assert!(outcome.rounds >= 50, "only {} rounds in five minutes", outcome.rounds);
 }
 
-/// Signals at each phase: it is as with a kill, and what it was told to do it ends in order.
+/// A signal in each phase: the outcome equals that of a kill, and the server exits in order.
+///
+/// Failure mode A9.
 #[test]
-fn a9_a_signal_at_each_phase_leaves_no_half_state() {
+fn signal_in_each_phase_leaves_consistent_state() {
     let app = App {
         deploy: "observe = \"400ms\"\nkeep_warm = \"300ms\"\ndrain_timeout = \"500ms\"\npark = true\n".to_owned(),
         ..App::new("signalled", Runtime::Process)
     };
-    let mut site = Site::new(app, None, &[]);
+    let mut test_host = TestHost::new(app, None, &[]);
     for phase in ["preparing", "starting", "checking", "shifting", "observing", "retiring"] {
         for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
-            let load = Excusing::start(&site.host, 150);
-            site.build();
-            site.gapless.ok(["deploy", "--force", "--detach"]);
-            // It may have gone past that phase before it is seen in it: then it is signalled right after.
+            let load = ExcusingLoad::start(&test_host.host, 150);
+            test_host.build();
+            test_host.gapless.ok(["deploy", "--force", "--detach"]);
+            // The phase may have passed before it is seen; then the signal follows right after.
             wait_for(phase, Duration::from_secs(30), || {
-                (place(site.gapless.latest().phase.name()) >= place(phase)).then_some(())
+                (place(test_host.gapless.latest().phase.name()) >= place(phase)).then_some(())
             });
-            site.host.signal_server(signal);
-            wait_for("the server ends", Duration::from_secs(20), || site.host.server_ended());
-            let wrong = site.settle();
-            assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", site.told());
+            test_host.host.signal_server(signal);
+            wait_for("the server ends", Duration::from_secs(20), || test_host.host.server_ended());
+            let wrong = test_host.settle();
+            assert!(wrong.is_empty(), "{signal:?} while {phase}: {wrong:#?}\n{:#?}", test_host.diagnostics());
             let seen = load.stop();
             assert!(seen.failed.is_empty() && seen.requests > 0, "{signal:?} while {phase}: {seen:#?}");
-            assert_eq!(site.gapless.latest().phase.name(), "succeeded", "{signal:?} while {phase}");
+            assert_eq!(test_host.gapless.latest().phase.name(), "succeeded", "{signal:?} while {phase}");
         }
     }
 }
 
-/// Where a phase is in the order of phases.
+/// The index of a phase in the order of phases.
 fn place(phase: &str) -> usize {
     let phases = ["queued", "preparing", "starting", "checking", "shifting", "observing", "retiring"];
     phases.iter().position(|known| *known == phase).unwrap_or(phases.len())

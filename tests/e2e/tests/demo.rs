@@ -1,13 +1,13 @@
-//! The demonstration, which is the first that a user runs.
+//! The demonstration, the first program that a user runs.
 
 use serde_json::Value;
 use std::process::Command;
 
 #[test]
-fn it_shows_two_releases_and_a_rollback_under_load_twice_and_leaves_what_it_can_stop() {
+fn demo_runs_twice_and_stops_what_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let demo = |args: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gapless-demo"));
+        let mut command = Command::new(gapless_harness::programs::demo_program());
         let ran = command.args(args).arg("--folder").arg(folder.path().join("demo")).output().unwrap();
         let said = String::from_utf8_lossy(&ran.stdout).into_owned();
         assert!(ran.status.success(), "{said}{}", String::from_utf8_lossy(&ran.stderr));
@@ -19,7 +19,7 @@ fn it_shows_two_releases_and_a_rollback_under_load_twice_and_leaves_what_it_can_
         assert_eq!(receipt["failed"], 0, "{said}");
         assert!(receipt["requests"].as_u64() > Some(300), "{said}");
         let releases: Vec<_> = receipt["by_release"].as_object().unwrap().keys().collect();
-        assert!(releases.len() >= 2, "both releases answered: {said}");
+        assert!(releases.len() >= 2, "both releases must answer: {said}");
     }
     assert!(demo(&["--stop"]).contains("stopped and removed"));
     assert!(demo(&["--stop"]).contains("nothing runs"));

@@ -1,15 +1,15 @@
-//! Every durable write and outside effect has its point, at which the crash matrix makes it fail: one without fails here,
-//! or does not compile (a method of a driver, see `crates/server/src/failing.rs`).
+//! Every durable write and outside effect has a failpoint, at which the crash matrix makes it fail. An effect without a
+//! failpoint fails here, or does not compile (a method of a driver, see `crates/server/src/failing.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Whose effects these are. The command line writes what it is asked for, once, and is run again where it failed; what
-/// `gapless render` writes is written again from the keys.
+/// The crates with effects. The command line writes once, on request, and is run again after a failure; `gapless render`
+/// writes its files again from the keys.
 const WRITERS: &[&str] =
     &["crates/proxy/src", "crates/runtime/src", "crates/server/src", "crates/store/src", "crates/cli/src/main.rs"];
 
-/// What changes the disk, or starts a process.
+/// Code that changes the disk, or starts a process.
 const WRITES: &[&str] = &[
     "fs::write(",
     "fs::rename(",
@@ -27,34 +27,34 @@ const WRITES: &[&str] = &[
     "fs::hard_link(",
 ];
 
-/// Writes without a point, by the end of the file's path, and why they have none.
+/// Writes without a failpoint, by the end of the file's path, with the reason.
 const EXEMPT: &[(&str, &str)] = &[
-    // Limits of the kernel's, gone with the processes.
+    // Limits of the kernel, which end with the processes.
     ("cgroup.rs", ""),
-    // What an instance says; lost lines are lost.
+    // Output of an instance; lost lines are acceptable.
     ("output.rs", ""),
     ("logs.rs", ""),
-    // Made once, before there is anything to lose.
+    // Created once, before there is anything to lose.
     ("process/folder.rs", "fs::create_dir_all(folder)"),
     ("process/folder.rs", "File::open(made)"),
     ("store/src/folder.rs", "File::open(parent)"),
     ("nginx/files.rs", "fs::create_dir_all(folder)"),
     ("nginx/program.rs", "fs::create_dir_all(&settings.config_dir)"),
     ("http/listener.rs", "fs::create_dir_all(folder)"),
-    // An empty file that says which ports are free again; another start of the placement chooses anew.
+    // An empty file that reserves ports; another start of the placement chooses new ports.
     ("process/folder.rs", "fs::remove_file(self.reservation(placement))"),
-    // A table that is no table is moved aside at the start, before anything is served.
+    // A damaged table is moved aside at the start, before anything is served.
     ("table_file.rs", "fs::rename(file, &aside)"),
-    // Inside the step `ProgramCopy`, and what is left of a copy when it fails.
+    // Inside the step `ProgramCopy`, and the removal of an incomplete copy.
     ("program.rs", "to.write_all("),
     ("program.rs", "File::create(to)"),
     ("program.rs", "copy.sync_all()"),
     ("program.rs", "fs::remove_file(self.0)"),
     ("program.rs", "fs::remove_file(entry.path())"),
-    // Only disk space: what is left is let go of the next time.
+    // Only disk space: remains are removed the next time.
     ("program.rs", "fs::remove_file(&file).or_else"),
     ("program.rs", "fs::remove_dir_all(entry.path())"),
-    // What is left of an attempt that was killed, removed before the next one.
+    // Remains of a killed attempt, removed before the next attempt.
     ("nginx/files.rs", "fs::remove_file(&path);"),
     ("nginx/program.rs", "fs::remove_dir_all(entry.path())"),
     ("systemd/mod.rs", "fs::remove_file(&beside)"),
@@ -62,24 +62,24 @@ const EXEMPT: &[(&str, &str)] = &[
     ("proxy/src/process.rs", "fs::remove_file(&new)"),
     ("predecessor.rs", "fs::remove_file("),
     ("sqlite/open.rs", "fs::remove_file(&leftover)"),
-    // A folder in which nothing ever was.
+    // A folder that was always empty.
     ("start.rs", "fs::remove_dir(&folder)"),
-    // Why a shim failed, for people.
+    // The reason of a shim's failure, for people.
     ("shim/mod.rs", "fs::write(folder.join(\"failure\")"),
-    // Inside a step, through a closure of its own.
+    // Inside a step, through a separate closure.
     ("member.rs", "let note = "),
     ("supervisor.rs", ".spawn()"),
-    // Questions: they change nothing.
+    // Queries: they change nothing.
     ("nginx/own.rs", "stream.write_all(request"),
     ("journal.rs", "command.spawn()"),
     ("credentials.rs", ""),
-    // A configuration that nginx is asked to test; nothing else reads it.
+    // A configuration for nginx's own test; nothing else reads it.
     ("nginx/program.rs", "std::fs::write(folder.path()"),
     // Inside the point `Gate`.
     ("gates/command.rs", "command.spawn()"),
-    // A copy that somebody asked for, and asks for again if it was not finished.
+    // A backup on request, which is requested again if it was not finished.
     ("sqlite/backup.rs", ""),
-    // Whether the disk takes anything.
+    // A check whether the disk accepts writes.
     ("sqlite/trouble.rs", ""),
 ];
 
@@ -99,13 +99,13 @@ fn sources(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The file without its tests.
+/// The content of the file without its tests.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
 }
 
-/// The parts of the text that are inside of the parentheses of a call of `step`.
+/// The ranges of the text inside the parentheses of a call of `step`.
 fn in_steps(text: &str) -> Vec<(usize, usize)> {
     let begins = text.match_indices("step(Point::").map(|(at, _)| at + "step".len());
     let end = |begin: usize| {
@@ -124,7 +124,7 @@ fn in_steps(text: &str) -> Vec<(usize, usize)> {
 }
 
 #[test]
-fn every_durable_write_has_a_point() {
+fn every_durable_write_has_a_failpoint() {
     let mut files = Vec::new();
     WRITERS.iter().for_each(|path| sources(&root().join(path), &mut files));
     assert!(files.len() > 8, "{files:?}");
@@ -148,7 +148,7 @@ fn every_durable_write_has_a_point() {
 }
 
 #[test]
-fn every_point_is_the_point_of_something() {
+fn every_failpoint_is_used() {
     let listed = fs::read_to_string(root().join("crates/effect/src/lib.rs")).unwrap();
     let lines = listed.lines().filter(|line| !line.contains("cfg("));
     let names = lines.filter_map(|line| line.trim().split_once(" = \"").map(|(name, _)| name.to_owned()));
@@ -158,13 +158,13 @@ fn every_point_is_the_point_of_something() {
     WRITERS.iter().for_each(|path| sources(&root().join(path), &mut files));
     let all: String = files.iter().map(|path| code(path)).collect();
     for name in names {
-        assert!(all.contains(&format!("Point::{name}")), "nothing has the point {name}");
+        assert!(all.contains(&format!("Point::{name}")), "the failpoint {name} is unused");
     }
 }
 
-/// The drivers are made in one place, and what that place hands on is what can be made to fail.
+/// The drivers are created in one place, which wraps them with failpoints.
 #[test]
-fn drivers_are_handed_on_with_their_points() {
+fn drivers_are_wrapped_with_failpoints() {
     let lead = code(&root().join("crates/server/src/lead.rs"));
     for wrapped in ["failing::store(store)", "failing::runtimes(runtimes)", "failing::plane(plane)", "failing::gates("]
     {
@@ -173,7 +173,7 @@ fn drivers_are_handed_on_with_their_points() {
 }
 
 #[test]
-fn the_usual_build_has_no_points() {
-    let program = gapless_e2e::Gapless::new(Path::new("/nowhere"), Path::new("/"));
-    assert_eq!(program.run(["failpoints"]).code, 2, "it is a command of the build for the crash matrix only");
+fn default_build_has_no_failpoints() {
+    let program = gapless_harness::Gapless::new(Path::new("/nowhere"), Path::new("/"));
+    assert_eq!(program.run(["failpoints"]).code, 2, "only the build for the crash matrix has this command");
 }

@@ -1,13 +1,13 @@
-//! Releases that fail, each in its own way: what is said, the exit code, and that nothing else changes.
+//! Releases that fail, each in its own way: the message, the exit code, and that nothing else changes.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Host, Ran, Runtime, wait_for};
+use gapless_harness::{App, CommandResult, Host, Runtime, wait_for};
 use std::time::Duration;
 
 const QUICK_HEALTH: &str = "[health]\ndeadline = \"3s\"\ninterval = \"100ms\"\ntimeout = \"500ms\"\n";
 
-/// Deploys a good release, then one that misbehaves; what came of that. The good one is live afterwards.
-fn deploy_bad(runtime: Runtime, how: &str, deploy: &str) -> Ran {
+/// Deploys a good release, then one that misbehaves, and returns the result. The good release is live afterwards.
+fn deploy_bad(runtime: Runtime, how: &str, deploy: &str) -> CommandResult {
     let host = Host::start();
     let app = App { tables: QUICK_HEALTH.to_owned(), ..App::new("bad", runtime) };
     let folder = app.write(host.folder());
@@ -24,7 +24,7 @@ fn deploy_bad(runtime: Runtime, how: &str, deploy: &str) -> Ran {
 }
 
 #[test]
-fn a_release_that_never_listens_is_told_from_one_that_listens_elsewhere() {
+fn error_distinguishes_no_port_from_wrong_port() {
     let ran = deploy_bad(Runtime::Docker, "never-listen", "");
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(
@@ -37,14 +37,14 @@ fn a_release_that_never_listens_is_told_from_one_that_listens_elsewhere() {
 }
 
 #[test]
-fn a_health_check_that_is_redirected_to_tls_says_so() {
+fn redirected_health_check_is_reported() {
     let ran = deploy_bad(Runtime::Process, "redirect-up", "");
     assert_eq!(ran.code, 3, "{ran:?}");
     assert!(ran.stdout.contains("301") && ran.stdout.contains("insists on TLS"), "{ran:?}");
 }
 
 #[test]
-fn a_release_that_exits_while_it_starts_fails_with_its_code_and_last_lines() {
+fn deploy_fails_with_exit_code_and_last_lines() {
     for runtime in [Runtime::Docker, Runtime::Process] {
         let ran = deploy_bad(runtime, "start-slow=1,exit-at-start=7", "");
         assert_eq!(ran.code, 3, "{ran:?}");
@@ -52,8 +52,9 @@ fn a_release_that_exits_while_it_starts_fails_with_its_code_and_last_lines() {
     }
 }
 
+/// Failure mode B4.
 #[test]
-fn b4_a_release_that_exits_while_it_is_observed_is_taken_back() {
+fn release_is_reverted_when_it_exits_under_observation() {
     for runtime in [Runtime::Docker, Runtime::Process] {
         let ran = deploy_bad(runtime, "exit-after=1:9", "observe = \"8s\"\n");
         assert_eq!(ran.code, 6, "{ran:?}");
@@ -61,8 +62,9 @@ fn b4_a_release_that_exits_while_it_is_observed_is_taken_back() {
     }
 }
 
+/// Failure mode B5.
 #[test]
-fn b5_a_release_that_runs_out_of_memory_while_it_is_observed_is_taken_back() {
+fn release_is_reverted_when_out_of_memory_under_observation() {
     let host = Host::start();
     let app = App::new("memory", Runtime::Docker);
     let folder = app.write(host.folder());
@@ -80,7 +82,7 @@ fn b5_a_release_that_runs_out_of_memory_while_it_is_observed_is_taken_back() {
 }
 
 #[test]
-fn a_release_that_fails_its_checks_while_it_is_observed_is_taken_back() {
+fn release_is_reverted_when_unhealthy_under_observation() {
     let ran = deploy_bad(Runtime::Process, "unhealthy-after=1", "observe = \"10s\"\n");
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(ran.stdout.contains("health checks in a row"), "{ran:?}");

@@ -1,19 +1,19 @@
-//! Hooks and migrations on the real components: at their points, once each, with requests held where that is asked for;
-//! and the page of an application under maintenance.
+//! Hooks and migrations on the real components: at their points, once each, with requests on hold where configured; and the
+//! page of an application under maintenance.
 
 use gapless_core::Phase;
 use gapless_core::deployment::{Cause, Outcome};
-use gapless_e2e::{App, Gapless, Host, Load, Ran, Runtime, get, image, wait_for};
+use gapless_harness::{App, CommandResult, Gapless, Host, Load, Runtime, get, image, wait_for};
 use std::path::Path;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn said(ran: &Ran) -> String {
+fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
-/// Release 1 is live; what comes next has `tables`.
+/// Deploys release 1, and configures `tables` for the next release.
 fn second_release(host: &Host, runtime: Runtime, tables: &str) -> Gapless {
     let app = App::new("shop", runtime);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -22,7 +22,7 @@ fn second_release(host: &Host, runtime: Runtime, tables: &str) -> Gapless {
     gapless
 }
 
-/// A table whose command notes its name, and which release answers then, in a file that everybody may write.
+/// A table whose command appends its name, and the release that answers then, to a file that everyone may write.
 fn noting(table: &str, point: &str, name: &str, host: &Host, notes: &Path) -> String {
     let script = format!(
         "echo {name} $GAPLESS_RELEASE $(curl -s -o /dev/null -D - http://{}/up | tr -d '\\r' | sed -n 's/^x-release: //p') >> {}",
@@ -41,7 +41,7 @@ fn notes() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[test]
-fn hooks_and_migrations_are_done_once_each_at_their_points() {
+fn hooks_and_migrations_run_once_in_order() {
     let host = Host::start();
     let (_folder, path) = notes();
     let hook = |name: &str, at: &str| noting("hooks", &format!("at = \"{at}\""), name, &host, &path);
@@ -71,7 +71,7 @@ fn hooks_and_migrations_are_done_once_each_at_their_points() {
 }
 
 #[test]
-fn a_migration_with_a_way_back_is_undone_by_a_rollback() {
+fn rollback_undoes_migration_with_undo_command() {
     let host = Host::start();
     let (_folder, path) = notes();
     let table = noting("migrate", "when = \"before\"", "schema", &host, &path);
@@ -79,12 +79,12 @@ fn a_migration_with_a_way_back_is_undone_by_a_rollback() {
     let gapless = second_release(&host, Runtime::Process, &(table + &back));
     gapless.ok(["deploy"]);
     gapless.ok(["rollback"]);
-    wait_for("it is over", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
+    wait_for("the rollback ends", DEADLINE, || gapless.latest().phase.is_end().then_some(()));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "schema 2 1\nback\n");
 }
 
 #[test]
-fn a_hook_that_fails_leaves_the_live_release_alone_and_says_its_last_lines() {
+fn failed_hook_keeps_live_release_and_shows_last_lines() {
     let host = Host::start();
     let (_folder, path) = notes();
     let tables = "[[hooks]]\nname = \"broken\"\nat = \"before-cutover\"\ncommand = [\"sh\", \"-c\", \"echo no such table; exit 3\"]\n"
@@ -102,7 +102,7 @@ fn a_hook_that_fails_leaves_the_live_release_alone_and_says_its_last_lines() {
 }
 
 #[test]
-fn b_a_migration_with_requests_held_fails_none_of_them() {
+fn migration_with_requests_on_hold_fails_none() {
     let host = Host::start();
     let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sleep\", \"2\"]\n";
     let gapless = second_release(&host, Runtime::Docker, tables);
@@ -117,7 +117,7 @@ fn b_a_migration_with_requests_held_fails_none_of_them() {
 }
 
 #[test]
-fn a_held_migration_that_fails_lets_the_requests_go_to_the_old_release() {
+fn failed_held_migration_releases_requests_to_old_release() {
     let host = Host::start();
     let tables = "[[migrate]]\nname = \"schema\"\nwhen = \"held\"\ncommand = [\"sh\", \"-c\", \"sleep 1; exit 1\"]\n";
     let gapless = second_release(&host, Runtime::Process, tables);
@@ -129,7 +129,7 @@ fn a_held_migration_that_fails_lets_the_requests_go_to_the_old_release() {
 }
 
 #[test]
-fn a_hook_that_ran_when_the_server_was_killed_is_not_begun_twice() {
+fn hook_is_not_rerun_after_server_kill() {
     let mut host = Host::start();
     let (_folder, path) = notes();
     let script = format!("echo begun >> {}; sleep 5", path.display());
@@ -137,7 +137,7 @@ fn a_hook_that_ran_when_the_server_was_killed_is_not_begun_twice() {
         format!("[[hooks]]\nname = \"once\"\nat = \"before-cutover\"\ncommand = [\"sh\", \"-c\", {script:?}]\n");
     let gapless = second_release(&host, Runtime::Process, &tables);
     gapless.ok(["deploy", "--detach"]);
-    wait_for("it has begun", DEADLINE, || path.exists().then_some(()));
+    wait_for("the hook has started", DEADLINE, || path.exists().then_some(()));
     host.kill_server();
     host.start_server();
     let ran = gapless.run(["show", "2", "--follow"]);
@@ -146,7 +146,7 @@ fn a_hook_that_ran_when_the_server_was_killed_is_not_begun_twice() {
 }
 
 #[test]
-fn under_maintenance_users_see_the_page_and_nothing_stops() {
+fn maintenance_shows_page_and_stops_nothing() {
     let host = Host::start();
     let gapless = second_release(&host, Runtime::Process, "");
     std::fs::write(host.folder().join("shop/soon.html"), "<h1>Back at noon</h1>").unwrap();
@@ -154,7 +154,7 @@ fn under_maintenance_users_see_the_page_and_nothing_stops() {
     assert_eq!(gapless.run(["maintenance", "on", "--page", "nowhere.html"]).code, 2);
     gapless.ok(["maintenance", "on", "--page", "soon.html"]);
     let page = get(host.address(), "/", "").unwrap();
-    assert_eq!(page.0, 503, "it is so when the command ends");
+    assert_eq!(page.0, 503, "the page is shown when the command returns");
     assert!(page.1.contains("Back at noon") && page.1.to_lowercase().contains("retry-after"), "{}", page.1);
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
     assert!(gapless.ok(["status"]).stdout.contains("maintenance"));

@@ -1,7 +1,7 @@
-//! What a user does day by day: status, history, logs, stop, start, abort, remove, and watching what is live.
+//! Everyday commands: status, history, logs, stop, start, abort, remove; and restarts of what is live.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, get, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn view(gapless: &Gapless) -> ApplicationView {
 }
 
 #[test]
-fn an_application_lives_from_deploy_to_remove() {
+fn application_goes_from_deploy_to_remove() {
     let host = Host::start();
     let folder = App::new("life", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -26,11 +26,11 @@ fn an_application_lives_from_deploy_to_remove() {
     gapless.ok(["stop"]);
     let (status, answer) = get(host.address(), "/up", "").unwrap();
     assert!(status == 503 && answer.to_lowercase().contains("retry-after:"), "{answer}");
-    wait_for("it is stopped", Duration::from_secs(20), || {
+    wait_for("the application is stopped", Duration::from_secs(20), || {
         gapless.run(["status"]).stdout.contains("stopped").then_some(())
     });
     gapless.ok(["start"]);
-    wait_for("it serves again", Duration::from_secs(20), || {
+    wait_for("the application serves again", Duration::from_secs(20), || {
         get(host.address(), "/up", "").filter(|(status, _)| *status == 200)
     });
 
@@ -40,7 +40,7 @@ fn an_application_lives_from_deploy_to_remove() {
     assert!(gapless.ok(["show", "2"]).stdout.contains("deploys release 2"));
     assert!(gapless.ok(["doctor"]).stdout.contains("proxy"));
 
-    assert_eq!(gapless.run(["remove"]).code, 2, "it must ask");
+    assert_eq!(gapless.run(["remove"]).code, 2, "remove must ask for confirmation");
     gapless.ok(["remove", "--yes"]);
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 404);
     assert!(gapless.ok(["status"]).stdout.contains("nothing is deployed yet"));
@@ -48,31 +48,31 @@ fn an_application_lives_from_deploy_to_remove() {
     assert_eq!(left, 0, "something is left over");
 }
 
-/// it was said as soon as it was recorded.
+/// `gapless stop` returned as soon as the change was recorded.
 #[test]
-fn stop_says_that_it_is_so_when_the_proxy_goes_by_it() {
+fn stop_returns_when_proxy_has_applied_it() {
     let host = Host::start();
     let gapless = host.gapless().within(&App::new("still", Runtime::Process).write(host.folder()));
     gapless.ok(["deploy", "--force"]);
     let proxy = host.server_info().planes[0].pid.and_then(|pid| Pid::from_raw(pid.cast_signed())).unwrap();
     kill_process(proxy, Signal::STOP).unwrap();
     let mut stop = gapless.spawn(["stop"]);
-    let recorded = wait_for("it is recorded", Duration::from_secs(4), || {
+    let recorded = wait_for("the stop is recorded", Duration::from_secs(4), || {
         let is_stopped = gapless.run(["status"]).stdout.contains("stopped");
         (is_stopped || stop.try_wait().unwrap().is_some()).then_some(is_stopped)
     });
     let has_ended = stop.try_wait().unwrap().is_some();
     kill_process(proxy, Signal::CONT).unwrap();
-    assert!(recorded && !has_ended, "`gapless stop` ended while the proxy stood still");
+    assert!(recorded && !has_ended, "`gapless stop` returned while the proxy was paused");
     assert!(stop.wait().unwrap().success());
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 503);
 }
 
 #[test]
-fn a_live_instance_that_dies_is_started_again_and_routed() {
+fn dead_live_instance_is_restarted_and_routed() {
     for runtime in [Runtime::Process, Runtime::Docker] {
         let host = Host::start();
-        // It dies after the observation, some seconds after it was healthy.
+        // The instance dies after the observation, some seconds after it was healthy.
         let app = App {
             deploy: "observe = \"200ms\"\n".to_owned(),
             ..App::new("phoenix", runtime).misbehaving("exit-after=2:1")
@@ -81,10 +81,10 @@ fn a_live_instance_that_dies_is_started_again_and_routed() {
         let gapless = host.gapless().within(&folder);
         gapless.ok(["deploy", "--force"]);
         let before = view(&gapless).slots[0].instances[0].clone();
-        wait_for("it dies", Duration::from_secs(20), || {
+        wait_for("the instance dies", Duration::from_secs(20), || {
             get(host.address(), "/up", "").filter(|(status, _)| *status != 200)
         });
-        wait_for("it answers again", Duration::from_secs(20), || {
+        wait_for("the application answers again", Duration::from_secs(20), || {
             get(host.address(), "/up", "").filter(|(status, _)| *status == 200)
         });
         assert_eq!(view(&gapless).slots[0].instances[0].name, before.name);
@@ -92,7 +92,7 @@ fn a_live_instance_that_dies_is_started_again_and_routed() {
 }
 
 #[test]
-fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
+fn abort_before_cutover_cancels_and_keeps_live_release() {
     let host = Host::start();
     let app = App::new("aborted", Runtime::Process);
     let folder = app.write(host.folder());
@@ -100,7 +100,7 @@ fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
     gapless.ok(["deploy", "--force"]);
     app.misbehaving("start-slow=20").write(host.folder());
     gapless.ok(["deploy", "--force", "--detach"]);
-    wait_for("it is checked", Duration::from_secs(10), || {
+    wait_for("the release is checked", Duration::from_secs(10), || {
         view(&gapless).active.filter(|active| active.phase.name() == "checking")
     });
     let ran = gapless.ok(["abort"]);
@@ -110,7 +110,7 @@ fn an_abort_before_the_cutover_cancels_and_leaves_the_live_release() {
 }
 
 #[test]
-fn a_rollback_while_observed_takes_the_release_back() {
+fn rollback_under_observation_reverts_the_release() {
     let host = Host::start();
     let app = App { deploy: "observe = \"30s\"\n".to_owned(), ..App::new("regret", Runtime::Process) };
     let folder = app.write(host.folder());
@@ -119,7 +119,7 @@ fn a_rollback_while_observed_takes_the_release_back() {
     gapless.ok(["deploy", "--force"]);
     app.write(host.folder());
     gapless.ok(["deploy", "--force", "--detach"]);
-    wait_for("it is observed", Duration::from_secs(20), || {
+    wait_for("the release is observed", Duration::from_secs(20), || {
         view(&gapless).active.filter(|active| active.phase.name() == "observing")
     });
     let ran = gapless.ok(["rollback"]);
@@ -128,20 +128,20 @@ fn a_rollback_while_observed_takes_the_release_back() {
 }
 
 #[test]
-fn a_proxy_that_dies_is_started_again_with_its_routes_and_its_queue() {
+fn dead_proxy_is_restarted_with_routes_and_queue() {
     let host = Host::start();
     let folder = App::new("proxy-death", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
     for _ in 0..5 {
         host.kill_proxy();
-        // Connections wait in the listening socket that the server holds: none is refused.
+        // Connections wait in the listening socket that the server keeps open: none is refused.
         assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
     }
 }
 
 #[test]
-fn the_proxy_serves_on_while_there_is_no_server() {
+fn proxy_serves_without_server() {
     let mut host = Host::start();
     let folder = App::new("alone", Runtime::Process).write(host.folder());
     host.gapless().within(&folder).ok(["deploy", "--force"]);
@@ -149,18 +149,18 @@ fn the_proxy_serves_on_while_there_is_no_server() {
     host.kill_server();
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
     host.start_server();
-    assert_eq!(host.server_info().planes[0].pid, proxy, "the proxy that runs is adopted");
+    assert_eq!(host.server_info().planes[0].pid, proxy, "the running proxy is adopted");
     assert_eq!(get(host.address(), "/up", "").unwrap().0, 200);
 }
 
 #[test]
-fn a_client_that_is_interrupted_stops_only_following() {
+fn interrupted_client_only_stops_following() {
     let host = Host::start();
     let app = App { deploy: "observe = \"3s\"\n".to_owned(), ..App::new("interrupted", Runtime::Process) };
     let folder = app.write(host.folder());
     let gapless = host.gapless().within(&folder);
     let client = gapless.spawn(["deploy", "--force"]);
-    wait_for("it is observed", Duration::from_secs(20), || {
+    wait_for("the release is observed", Duration::from_secs(20), || {
         let views: Vec<ApplicationView> = gapless.json(["status", "--json"]);
         views.first()?.active.clone().filter(|active| active.phase.name() == "observing")
     });

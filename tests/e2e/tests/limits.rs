@@ -1,20 +1,22 @@
-//! What is used up: ports for instances, ports to them, and open files.
+//! Exhausted resources: ports of instances, ports to instances, and open files.
 
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Load, Namespace, Runtime, get, wait_for};
+use gapless_harness::deps::netns::Namespace;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Where ports of processes are taken from.
+/// The range of ports for processes.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 const PORTS_LEFT: u16 = 30;
 const APPS: usize = 25;
 
+/// Failure mode A5.
 #[test]
-fn a5_when_ports_run_out_deployments_fail_and_what_is_live_goes_on() {
+fn deploys_fail_and_live_releases_serve_when_ports_run_out() {
     let _namespace = Namespace::entered("ports");
     let mut taken: Vec<TcpListener> = PORTS
         .skip(usize::from(PORTS_LEFT))
@@ -37,7 +39,7 @@ fn a5_when_ports_run_out_deployments_fail_and_what_is_live_goes_on() {
     };
     let releases = || (0..APPS).map(|index| release_of(&host, &format!("a{index}.test"))).collect::<Vec<_>>();
 
-    // All at once, and each has a port of its own.
+    // All at once, and each gets its own port.
     let first = deploy_all();
     assert!(first.iter().all(|output| output.status.success()), "{first:?}");
     let views: Vec<ApplicationView> = host.gapless().json(["status", "--json"]);
@@ -46,7 +48,7 @@ fn a5_when_ports_run_out_deployments_fail_and_what_is_live_goes_on() {
     assert_eq!(addresses.len(), APPS, "{addresses:?}");
     assert_eq!(releases(), vec![Some(1); APPS]);
 
-    // Five ports are left, since the old ones stay warm: the others cannot start, and say why.
+    // Five ports are left, since the old instances stay warm: the other deployments fail, and say why.
     let second = deploy_all();
     let failed: Vec<_> = second.iter().filter(|output| !output.status.success()).collect();
     assert_eq!(failed.len(), 2 * APPS - usize::from(PORTS_LEFT), "{second:?}");
@@ -67,17 +69,18 @@ fn release_of(host: &Host, name: &str) -> Option<u64> {
     release.filter(|_| status == 200)
 }
 
+/// Failure mode B20.
 #[test]
-fn b20_when_ports_to_an_instance_run_out_the_rest_is_answered_and_it_recovers() {
+fn proxy_recovers_when_outgoing_ports_run_out() {
     let _namespace = Namespace::entered("outgoing");
-    // That of the namespace that this thread is in.
+    // The setting of the namespace that this thread is in.
     std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40099").unwrap();
     let port = 10_080;
     let mut host = Host::prepared(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)));
     host.start_server();
     let gapless = host.gapless().within(&App::new("narrow", Runtime::Process).write(host.folder()));
     gapless.ok(["deploy"]);
-    // Each address of the proxy has a hundred ports of clients of its own.
+    // Each address of the proxy has its own hundred client ports.
     let mut clients: Vec<TcpStream> = (0..300_u16)
         .map(|index| {
             let address = SocketAddr::from(([127, 0, 0, u8::try_from(index / 75 + 1).unwrap()], port));
@@ -87,18 +90,18 @@ fn b20_when_ports_to_an_instance_run_out_the_rest_is_answered_and_it_recovers() 
     let statuses: Vec<u16> = clients.iter_mut().map(status).collect();
     let count = |wanted: u16| statuses.iter().filter(|status| **status == wanted).count();
     assert!(count(200) >= 80, "{statuses:?}");
-    // What could not be sent on is refused: nothing hangs, and nothing is cut off.
+    // A request that cannot be forwarded is refused: no request hangs, and none is cut off.
     assert!(count(200) < 300 && count(200) + count(502) + count(503) == 300, "{statuses:?}");
     drop(clients);
-    // Ports of connections that ended are given again after a while (RFC 9293, section 3.4.2); kept ones are used at once.
-    wait_for("it recovers", Duration::from_secs(70), || {
+    // Ports of closed connections are reused after a while (RFC 9293, section 3.4.2); kept connections are used at once.
+    wait_for("the proxy recovers", Duration::from_secs(70), || {
         let ten = (0..10)
             .all(|_| get(SocketAddr::from(([127, 0, 0, 9], port)), "/", "").is_some_and(|(status, _)| status == 200));
         ten.then_some(())
     });
 }
 
-/// A connection with one request, whose answer nobody waits for yet.
+/// A connection with one request, whose answer is not read yet.
 fn ask(address: SocketAddr, path: &str) -> TcpStream {
     let mut client = TcpStream::connect(address).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -113,8 +116,9 @@ fn status(client: &mut TcpStream) -> u16 {
     text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
 }
 
+/// Failure mode A21.
 #[test]
-fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
+fn proxy_recovers_when_limited_to_64_open_files() {
     let host = Host::start_by(&["prlimit", "--nofile=64:64"]);
     let gapless = host.gapless().within(&App::new("few-files", Runtime::Process).write(host.folder()));
     gapless.ok(["deploy"]);
@@ -122,17 +126,17 @@ fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
     let limits = std::fs::read_to_string(format!("/proc/{proxy}/limits")).unwrap();
     assert!(limits.lines().any(|line| line.starts_with("Max open files") && line.contains(" 64 ")), "{limits}");
 
-    // More connections than there are files for: they wait in the queue of the socket.
+    // More connections than file descriptors: they wait in the queue of the socket.
     let crowd: Vec<TcpStream> = (0..150).map(|_| TcpStream::connect(host.address()).unwrap()).collect();
     let before = ticks(proxy);
     std::thread::sleep(Duration::from_secs(1));
     let busy = ticks(proxy) - before;
     assert!(busy < 50, "accepting spins: {busy} hundredths of a second of processor time in one second");
-    // The control plane has descriptors of its own.
+    // The control plane has its own descriptors.
     gapless.ok(["deploy", "--force"]);
     drop(crowd);
 
-    // A request takes two: nobody is taken in who cannot be answered.
+    // A request needs two descriptors: the proxy accepts no connection that it could not answer.
     let mut clients: Vec<TcpStream> = (0..100).map(|_| ask(host.address(), "/slow?ms=100")).collect();
     let statuses: Vec<u16> = clients.iter_mut().map(status).collect();
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
@@ -143,8 +147,9 @@ fn a21_with_sixty_four_open_files_it_serves_what_it_can_and_recovers() {
     assert_eq!(report.failed, 0, "{:?}", report.failures);
 }
 
+/// Failure mode A21.
 #[test]
-fn a21_a_server_without_open_files_takes_nothing_for_dead() {
+fn server_reports_no_instance_dead_when_out_of_files() {
     let host = Host::start();
     let app = App { deploy: "observe = \"6s\"\n".to_owned(), ..App::new("no-files", Runtime::Process) };
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -152,11 +157,11 @@ fn a21_a_server_without_open_files_takes_nothing_for_dead() {
     let load = Load::idempotent(host.address(), 100);
     let server = Pid::from_raw(i32::try_from(host.server_info().pid).unwrap());
     let deploying = gapless.spawn(["deploy", "--force"]);
-    wait_for("it is observed", Duration::from_secs(20), || {
+    wait_for("the release is observed", Duration::from_secs(20), || {
         let views: Vec<ApplicationView> = gapless.json(["status", "--json"]);
         views.first()?.active.clone().filter(|active| active.phase.name() == "observing")
     });
-    // For several checks of its health, and more than one look at what runs.
+    // For several health checks, and several inspections of the running processes.
     let few = Rlimit { current: Some(3), maximum: getrlimit(Resource::Nofile).maximum };
     let before = prlimit(server, Resource::Nofile, few).unwrap();
     std::thread::sleep(Duration::from_secs(3));

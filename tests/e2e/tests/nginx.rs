@@ -1,13 +1,14 @@
 //! The real nginx as the data plane.
 
 use gapless_core::Deployment;
-use gapless_e2e::{App, Gapless, Host, Load, Nginx, Runtime, get, wait_for};
+use gapless_harness::deps::Nginx;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use std::fs;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A host whose data plane is an nginx of its own.
+/// A host whose data plane is an nginx.
 fn host() -> (Nginx, Host) {
     let nginx = Nginx::start();
     let host = Host::start_configured(&nginx.server_config());
@@ -22,16 +23,16 @@ fn written(host: &Host, app: &App) -> Gapless {
     host.gapless().within(&app.write(host.folder()))
 }
 
-/// Which release answers for that host.
+/// The release that answers for this host.
 fn release(nginx: &Nginx, host: &str, headers: &str) -> Result<String, u16> {
     let (status, answer) = get(nginx.address(), "/", &format!("Host: {host}\r\n{headers}")).expect("nginx answers");
     let lines = answer.lines().map(str::to_ascii_lowercase);
     let release = lines.filter_map(|line| line.strip_prefix("x-release: ").map(str::to_owned)).next();
-    if status == 200 { Ok(release.expect("the release is told")) } else { Err(status) }
+    if status == 200 { Ok(release.expect("the answer names the release")) } else { Err(status) }
 }
 
 #[test]
-fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
+fn deploys_and_rollback_through_nginx_fail_no_request() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
@@ -49,16 +50,16 @@ fn n1_deploys_and_a_rollback_through_nginx_fail_no_request() {
     assert!(report.by_release.len() >= 5, "{:?}", report.by_release);
     let history: Vec<Deployment> = gapless.json(["history", "--json", "-n", "100"]);
     assert!(history.iter().all(|deployment| deployment.phase.name() == "succeeded"), "{history:#?}");
-    // What is somebody else's is as it was, and an unknown host is nobody's.
+    // The other server block is unchanged, and an unknown host is served by no application.
     assert_eq!(get(nginx.other(), "/", "").unwrap().0, 200);
     assert_eq!(release(&nginx, "unknown.test", ""), Err(404));
 }
 
 #[test]
-fn n2_a_mistake_of_one_application_does_not_block_another() {
+fn rejected_routes_block_no_other_application() {
     let (nginx, host) = host();
     written(&host, &app("good")).ok(["deploy"]);
-    // A name that nginx's hash of names has no room for.
+    // A name for which nginx's hash of names has no room.
     let long = vec![format!("{0}.{0}.{0}.{0}.test", "a".repeat(55))];
     let bad = App {
         hosts: long,
@@ -68,7 +69,7 @@ fn n2_a_mistake_of_one_application_does_not_block_another() {
     let ran = written(&host, &bad).run(["deploy"]);
     assert_ne!(ran.code, 0, "{ran:?}");
     assert!(!nginx.config_dir().join("app-bad.production.conf").exists());
-    // A file that somebody broke by hand is gapless's own, and is mended.
+    // A file of gapless's own that was broken by hand is repaired.
     fs::write(nginx.config_dir().join("app-good.production.conf"), {
         let text = nginx.file("app-good.production.conf");
         format!("{text}nonsense;\n")
@@ -80,12 +81,12 @@ fn n2_a_mistake_of_one_application_does_not_block_another() {
 }
 
 #[test]
-fn n3_nginx_is_killed_and_started_again_and_deploys_go_on() {
+fn deploys_continue_after_nginx_restart() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
     nginx.kill();
-    wait_for("the doctor tells", DEADLINE, || {
+    wait_for("the doctor reports it", DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         format!("{}{}", ran.stdout, ran.stderr).contains("nginx does not run").then_some(())
     });
@@ -97,7 +98,7 @@ fn n3_nginx_is_killed_and_started_again_and_deploys_go_on() {
 }
 
 #[test]
-fn n4_somebody_elses_mistake_is_told_and_harms_nothing() {
+fn foreign_nginx_error_is_reported_and_harms_nothing() {
     let (nginx, host) = host();
     let quick = App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop") };
     let gapless = written(&host, &quick);
@@ -113,26 +114,26 @@ fn n4_somebody_elses_mistake_is_told_and_harms_nothing() {
 }
 
 #[test]
-fn n5_the_missing_include_line_is_told() {
+fn missing_include_line_is_reported() {
     let nginx = Nginx::prepared();
     nginx.configure(false, "");
     nginx.run();
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("shop"));
-    // It cannot end: whether nginx sends to the new release nobody knows.
+    // The deployment cannot end: the server cannot know whether nginx sends requests to the new release.
     let mut following = gapless.spawn(["deploy"]);
     let line = format!("include {}/*.conf;", nginx.config_dir().display());
-    wait_for("the doctor tells", DEADLINE, || {
+    wait_for("the doctor reports it", DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         format!("{}{}", ran.stdout, ran.stderr).contains(&line).then_some(())
     });
     nginx.configure(true, "");
-    following.wait().expect("it ends by itself");
+    following.wait().expect("the process exits by itself");
     wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
 }
 
 #[test]
-fn n6_what_nginx_cannot_do_is_refused_with_the_reason() {
+fn unsupported_feature_is_refused_with_reason() {
     let (_nginx, host) = host();
     let tables = "[strategy]\nkind = \"canary\"\nsteps = [{ weight = \"10%\" }]\nby = \"sticky\"\n".to_owned();
     let ran = written(&host, &App { tables, ..app("shop") }).run(["deploy"]);
@@ -144,7 +145,7 @@ fn n6_what_nginx_cannot_do_is_refused_with_the_reason() {
 }
 
 #[test]
-fn n7_a_canary_gets_its_share_and_a_preview_its_token() {
+fn canary_gets_its_share_and_preview_needs_its_token() {
     let (nginx, host) = host();
     let gapless = written(&host, &app("shop"));
     gapless.ok(["deploy"]);
@@ -157,7 +158,7 @@ fn n7_a_canary_gets_its_share_and_a_preview_its_token() {
         (seen.iter().any(|one| one == "1") && seen.iter().any(|one| one == "2")).then_some(())
     });
     assert_eq!(release(&nginx, "shop.test", "x-gapless-preview: wrong\r\n"), Err(404));
-    wait_for("it goes on", DEADLINE, || (gapless.run(["promote"]).code == 0).then_some(()));
+    wait_for("the canary can be promoted", DEADLINE, || (gapless.run(["promote"]).code == 0).then_some(()));
     wait_for("all requests go to the new release", DEADLINE, || {
         (0..50).all(|_| release(&nginx, "shop.test", "") == Ok("2".to_owned())).then_some(())
     });

@@ -1,6 +1,7 @@
 //! nginx in a container as the data plane: `./scripts/test` builds its image from this host's own nginx.
 
-use gapless_e2e::{App, Gapless, Host, Load, NginxContainer, Runtime, free_port, get, wait_for};
+use gapless_harness::deps::NginxContainer;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, free_port, get, wait_for};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,9 +21,9 @@ fn release(address: SocketAddr, host: &str) -> Option<String> {
     lines.filter_map(|line| line.strip_prefix("x-release: ").map(str::to_owned)).next().filter(|_| status == 200)
 }
 
-/// Waits until the doctor says all of that.
-fn told(host: &Host, parts: &[&str]) {
-    wait_for(&format!("the doctor tells {parts:?}"), DEADLINE, || {
+/// Waits until the doctor reports all of these texts.
+fn doctor_reports(host: &Host, parts: &[&str]) {
+    wait_for(&format!("the doctor reports {parts:?}"), DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
         parts.iter().all(|part| said.contains(part)).then_some(())
@@ -37,7 +38,7 @@ fn deploys_again(gapless: &Gapless, address: SocketAddr) {
 }
 
 #[test]
-fn c1_deploys_and_a_rollback_fail_no_request() {
+fn deploys_and_rollback_fail_no_request() {
     let nginx = NginxContainer::start("c1", None);
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("shop", Runtime::Process));
@@ -50,13 +51,13 @@ fn c1_deploys_and_a_rollback_fail_no_request() {
     let report = load.stop();
     assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
     assert!(report.by_release.len() >= 4, "{:?}", report.by_release);
-    told(&host, &["goes by the routes of version"]);
+    doctor_reports(&host, &["goes by the routes of version"]);
 }
 
 #[test]
-fn c2_one_with_a_network_of_its_own_reaches_containers() {
+fn nginx_with_own_network_reaches_containers() {
     let docker = std::process::Command::new("docker").args(["network", "create", "gapless"]).output();
-    // gapless would make it for the first instance: it may be there.
+    // gapless would create the network for the first instance; it may exist already.
     docker.expect("docker can be run");
     let nginx = NginxContainer::start("c2", Some("gapless"));
     let host = Host::start_configured(&nginx.server_config());
@@ -65,17 +66,17 @@ fn c2_one_with_a_network_of_its_own_reaches_containers() {
         gapless.ok(["deploy", "--force"]);
         assert_eq!(release(nginx.address(), "ngxshop.test").as_deref(), Some(expected));
     }
-    // A loopback address of the container's own is nobody's to ask at.
+    // A loopback address inside the container cannot be reached from outside.
     drop(host);
     let host = Host::start_configured(&nginx.server_config().replace("status = \"0.0.0.0", "status = \"127.0.0.1"));
-    told(&host, &["has a network of its own", "status = \"0.0.0.0:"]);
+    doctor_reports(&host, &["has a network of its own", "status = \"0.0.0.0:"]);
 }
 
 #[test]
-fn c3_a_container_that_ends_is_told_and_deploys_go_on_by_themselves() {
+fn ended_nginx_container_is_reported_and_deploys_resume() {
     let nginx = NginxContainer::prepared("c3", None);
     let host = Host::start_configured(&nginx.server_config());
-    told(&host, &[&format!("there is no container {}", nginx.name())]);
+    doctor_reports(&host, &[&format!("there is no container {}", nginx.name())]);
     nginx.run();
     let quick =
         App { deploy: "observe = \"1s\"\nshift_timeout = \"2s\"\n".to_owned(), ..app("shop", Runtime::Process) };
@@ -83,30 +84,30 @@ fn c3_a_container_that_ends_is_told_and_deploys_go_on_by_themselves() {
     deploys_again(&gapless, nginx.address());
     let before = release(nginx.address(), "shop.test");
     nginx.order("pause");
-    told(&host, &["is paused", "docker unpause"]);
+    doctor_reports(&host, &["is paused", "docker unpause"]);
     nginx.order("unpause");
     deploys_again(&gapless, nginx.address());
     nginx.order("stop");
-    told(&host, &["has ended", &format!("docker start {}", nginx.name())]);
+    doctor_reports(&host, &["has ended", &format!("docker start {}", nginx.name())]);
     let ran = gapless.run(["deploy", "--force"]);
     assert_ne!(ran.code, 0, "{ran:?}");
-    // What it reads at its start are the routes of before: the release that is live.
+    // At its start nginx reads the previous routes: the live release.
     nginx.order("start");
     wait_for("nginx answers again", DEADLINE, || release(nginx.address(), "shop.test"));
     assert_ne!(release(nginx.address(), "shop.test"), before);
     deploys_again(&gapless, nginx.address());
     nginx.remove();
-    told(&host, &["there is no container"]);
+    doctor_reports(&host, &["there is no container"]);
     nginx.run();
     deploys_again(&gapless, nginx.address());
 }
 
 #[test]
-fn c4_while_docker_is_away_nothing_is_harmed_and_it_is_told() {
+fn docker_outage_is_reported_and_harms_nothing() {
     let nginx = NginxContainer::start("c4", None);
     let mut host = Host::prepared(SocketAddr::from(([127, 0, 0, 1], free_port())));
     host.configure(&nginx.server_config());
-    // The Engine of this server alone.
+    // The Engine of this server alone is unreachable.
     let socket = host.folder().join("docker.sock");
     let link = || std::os::unix::fs::symlink("/var/run/docker.sock", &socket).unwrap();
     link();
@@ -120,7 +121,7 @@ fn c4_while_docker_is_away_nothing_is_harmed_and_it_is_told() {
     host.kill_server();
     std::fs::remove_file(&socket).unwrap();
     host.start_server();
-    told(&host, &["only Docker can tell of", "Docker cannot be reached", "systemctl start docker"]);
+    doctor_reports(&host, &["only Docker can tell of", "Docker cannot be reached", "systemctl start docker"]);
     let ran = gapless.run(["deploy", "--force", "--detach"]);
     assert_eq!(release(nginx.address(), "shop.test"), before, "{ran:?}");
     link();

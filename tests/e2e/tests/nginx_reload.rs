@@ -1,6 +1,7 @@
-//! What nginx's reloads do to long connections and to old workers, and reloads that change nothing.
+//! The effect of nginx's reloads on long connections and old workers, and reloads without an effect.
 
-use gapless_e2e::{App, Gapless, Host, Nginx, Runtime, WebSocket, free_port, get, wait_for};
+use gapless_harness::deps::Nginx;
+use gapless_harness::{App, Gapless, Host, Runtime, WebSocket, free_port, get, wait_for};
 use std::fs;
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -23,31 +24,32 @@ fn release(nginx: &Nginx) -> Option<String> {
 }
 
 #[test]
-fn r1_a_websocket_outlives_the_cutover_until_the_drain_deadline() {
+fn websocket_survives_cutover_until_drain_deadline() {
     let nginx = Nginx::start();
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("observe = \"1s\"\ndrain_timeout = \"4s\"\nkeep_warm = \"0s\"\n"));
     gapless.ok(["deploy"]);
-    let mut socket = WebSocket::open(nginx.address(), "shop.test").expect("it is upgraded");
+    let mut socket = WebSocket::open(nginx.address(), "shop.test").expect("the connection is upgraded");
     assert_eq!(socket.release(), "1");
     assert!(socket.echoes());
     let mut following = gapless.spawn(["deploy", "--force"]);
     wait_for("new requests go to the new release", DEADLINE, || (release(&nginx)? == "2").then_some(()));
     let cutover = Instant::now();
-    assert!(socket.echoes(), "it goes on with the release that has it");
-    // Old workers accept until their master has told each of them to end.
-    let mut newer = wait_for("new WebSockets go there, too", DEADLINE, || {
+    assert!(socket.echoes(), "the WebSocket stays with its release");
+    // Old workers accept connections until their master has stopped each of them.
+    let mut newer = wait_for("new WebSockets go to the new release", DEADLINE, || {
         WebSocket::open(nginx.address(), "shop.test").filter(|socket| socket.release() == "2")
     });
     assert!(newer.echoes());
-    let lasted = wait_for("it ends with its slot", DEADLINE, || (!socket.echoes()).then(|| cutover.elapsed()));
-    assert!(lasted >= Duration::from_secs(3), "it was cut after {lasted:?} already");
+    let lasted =
+        wait_for("the WebSocket ends with its slot", DEADLINE, || (!socket.echoes()).then(|| cutover.elapsed()));
+    assert!(lasted >= Duration::from_secs(3), "the WebSocket was cut after only {lasted:?}");
     assert!(newer.echoes());
     assert!(following.wait().unwrap().success());
 }
 
 #[test]
-fn r2_a_hundred_reloads_with_open_websockets_leave_no_more_generations_than_may_be() {
+fn hundred_reloads_with_websockets_keep_generations_bounded() {
     const GENERATIONS_MAX: usize = 2;
     const WORKERS: usize = 2;
     const RELOADS: usize = 100;
@@ -64,7 +66,7 @@ fn r2_a_hundred_reloads_with_open_websockets_leave_no_more_generations_than_may_
         for _ in 0..4 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    // It lasts until its worker ends.
+                    // The WebSocket lasts until its worker ends.
                     if let Some(mut socket) = WebSocket::open(nginx.address(), "shop.test") {
                         opened.fetch_add(1, Ordering::Relaxed);
                         while !is_over.load(Ordering::Relaxed) && socket.echoes() {
@@ -84,25 +86,25 @@ fn r2_a_hundred_reloads_with_open_websockets_leave_no_more_generations_than_may_
             }
             (most, rss_kib)
         });
-        // Each changes the application's file, and so needs a reload.
+        // Each command changes the application's file, and so needs a reload.
         for at in 0..RELOADS {
             gapless.ok(["maintenance", if at % 2 == 0 { "on" } else { "off" }]);
-            wait_for("nginx was told to reload", DEADLINE, || (nginx.reloads() > before + at).then_some(()));
+            wait_for("nginx reloads", DEADLINE, || (nginx.reloads() > before + at).then_some(()));
         }
         is_over.store(true, Ordering::Relaxed);
         watching.join().unwrap()
     });
     assert!(nginx.reloads() >= before + RELOADS);
-    assert!(opened.load(Ordering::Relaxed) >= 20, "{opened:?} WebSockets: too few to hold old workers");
-    // The master, the workers of now, and those of the generations that may be.
+    assert!(opened.load(Ordering::Relaxed) >= 20, "{opened:?} WebSockets: too few to keep old workers running");
+    // The master, the current workers, and those of the permitted generations.
     assert!(most <= 1 + (1 + GENERATIONS_MAX) * WORKERS, "{most} processes at a time");
-    assert!(most > 1 + 2 * WORKERS, "{most} processes: no generation was ever held");
+    assert!(most > 1 + 2 * WORKERS, "{most} processes: no old generation was kept running");
     assert!(rss_kib < 200 << 10, "{rss_kib} KiB");
     eprintln!("{RELOADS} reloads, {opened:?} WebSockets: at most {most} processes of nginx, {} MiB", rss_kib >> 10);
     wait_for("the release answers", DEADLINE, || release(&nginx));
 }
 
-/// The memory that a process has, in KiB.
+/// The resident memory of a process, in KiB.
 fn resident(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -110,19 +112,19 @@ fn resident(pid: u32) -> Option<u64> {
 }
 
 #[test]
-fn r3_a_reload_that_changes_nothing_is_seen_and_the_live_release_stays() {
+fn reload_without_effect_is_detected_and_keeps_live_release() {
     let nginx = Nginx::start();
     let host = Host::start_configured(&nginx.server_config());
     let gapless = written(&host, &app("observe = \"1s\"\nshift_timeout = \"2s\"\n"));
     gapless.ok(["deploy"]);
-    // nginx's own test does not try to listen, so it finds nothing wrong.
+    // nginx's own test does not bind sockets, so it finds no error.
     let taken = TcpListener::bind(("127.0.0.1", free_port())).unwrap();
     let listen = format!("server {{ listen {}; return 200 theirs; }}", taken.local_addr().unwrap());
     nginx.configure_http(&listen, "30s");
     let ran = gapless.run(["deploy", "--force"]);
     assert_ne!(ran.code, 0, "{ran:?}");
     assert_eq!(release(&nginx).as_deref(), Some("1"));
-    wait_for("the doctor tells", DEADLINE, || {
+    wait_for("the doctor reports it", DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
         (said.contains("was told to reload") && said.contains("its error log says more")).then_some(())
@@ -130,7 +132,7 @@ fn r3_a_reload_that_changes_nothing_is_seen_and_the_live_release_stays() {
     drop(taken);
     wait_for("a deployment succeeds", DEADLINE, || (gapless.run(["deploy", "--force"]).code == 0).then_some(()));
     assert_ne!(release(&nginx).as_deref(), Some("1"));
-    // A certificate of somebody else's that cannot be read is found before anything is touched.
+    // An unreadable certificate of another server block is found before anything changes.
     let live = release(&nginx);
     let tls = format!(
         "server {{ listen 127.0.0.1:{} ssl; ssl_certificate /nowhere/cert.pem; ssl_certificate_key /nowhere/key.pem; }}",
@@ -141,7 +143,7 @@ fn r3_a_reload_that_changes_nothing_is_seen_and_the_live_release_stays() {
     let ran = gapless.run(["deploy", "--force"]);
     assert_ne!(ran.code, 0, "{ran:?}");
     assert_eq!((release(&nginx), nginx.file("app-shop.production.conf")), (live, before));
-    wait_for("the doctor tells", DEADLINE, || {
+    wait_for("the doctor reports it", DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
         (said.contains("and not by gapless") && said.contains("/nowhere/cert.pem")).then_some(())
@@ -151,7 +153,7 @@ fn r3_a_reload_that_changes_nothing_is_seen_and_the_live_release_stays() {
 }
 
 #[test]
-fn r4_a_program_that_is_not_there_is_told_and_nothing_is_touched() {
+fn missing_nginx_program_is_reported_and_changes_nothing() {
     let nginx = Nginx::start();
     let config = nginx.server_config();
     let mut host = Host::start_configured(&config);
@@ -163,7 +165,7 @@ fn r4_a_program_that_is_not_there_is_told_and_nothing_is_touched() {
     let ran = gapless.run(["deploy", "--force"]);
     assert_ne!(ran.code, 0, "{ran:?}");
     assert_eq!(release(&nginx).as_deref(), Some("1"));
-    wait_for("the doctor tells", DEADLINE, || {
+    wait_for("the doctor reports it", DEADLINE, || {
         let ran = host.gapless().run(["doctor"]);
         format!("{}{}", ran.stdout, ran.stderr).contains("install nginx, or set `binary`").then_some(())
     });

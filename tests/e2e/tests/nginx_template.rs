@@ -1,6 +1,7 @@
-//! A template of the user's own for nginx: the very example of the documentation, and one that is wrong.
+//! A user's own template for nginx: the example of the documentation, and invalid templates.
 
-use gapless_e2e::{App, Gapless, Host, Load, Nginx, Runtime, get, wait_for};
+use gapless_harness::deps::Nginx;
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ fn example() -> String {
     fs::read_to_string(path).unwrap()
 }
 
-/// A host whose nginx goes by that template, which is in its folder.
+/// A host whose nginx uses this template, which is in the host's folder.
 fn host(nginx: &Nginx, template: &str) -> Host {
     let path = nginx.config_dir().with_file_name("own.tmpl");
     fs::write(&path, template).unwrap();
@@ -28,7 +29,7 @@ fn written(host: &Host, app: &App) -> Gapless {
     host.gapless().within(&app.write(host.folder()))
 }
 
-/// A header of the answer, if it is a good one.
+/// A header of the answer, if its status is 200.
 fn header(nginx: &Nginx, host: &str, name: &str) -> Option<String> {
     let (status, answer) = get(nginx.address(), "/", &format!("Host: {host}\r\n")).expect("nginx answers");
     let lines = answer.lines().map(str::to_ascii_lowercase);
@@ -36,7 +37,7 @@ fn header(nginx: &Nginx, host: &str, name: &str) -> Option<String> {
 }
 
 #[test]
-fn t1_the_example_of_the_documentation_deploys_without_a_failed_request() {
+fn documented_template_deploys_without_failed_request() {
     let nginx = Nginx::start();
     let host = host(&nginx, &example());
     let gapless = written(&host, &app("shop"));
@@ -57,7 +58,7 @@ fn t1_the_example_of_the_documentation_deploys_without_a_failed_request() {
 }
 
 #[test]
-fn t2_one_applications_failing_template_blocks_nobody_else() {
+fn failing_template_blocks_no_other_application() {
     let nginx = Nginx::start();
     let mut host = host(&nginx, &example());
     let (good, bad) = (written(&host, &app("good")), written(&host, &app("bad")));
@@ -66,8 +67,8 @@ fn t2_one_applications_failing_template_blocks_nobody_else() {
     let template = nginx.config_dir().with_file_name("own.tmpl");
     fs::write(&template, format!("{}{{{{ if eq .App \"bad\" }}}}\n{{{{ .Colour }}}}{{{{ end }}}}\n", example()))
         .unwrap();
-    let doctor_tells = |host: &Host, parts: &[&str]| {
-        wait_for(&format!("the doctor tells {parts:?}"), DEADLINE, || {
+    let doctor_reports = |host: &Host, parts: &[&str]| {
+        wait_for(&format!("the doctor reports {parts:?}"), DEADLINE, || {
             let ran = host.gapless().run(["doctor"]);
             let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
             parts.iter().all(|part| said.contains(part)).then_some(())
@@ -75,21 +76,24 @@ fn t2_one_applications_failing_template_blocks_nobody_else() {
     };
     let ran = bad.run(["deploy", "--force"]);
     assert_ne!(ran.code, 0, "{ran:?}");
-    doctor_tells(&host, &["bad/production", "own.tmpl:", ".Colour"]);
+    doctor_reports(&host, &["bad/production", "own.tmpl:", ".Colour"]);
     good.ok(["deploy", "--force"]);
     assert_eq!(header(&nginx, "good.test", "x-release").as_deref(), Some("2"));
     assert_eq!(header(&nginx, "bad.test", "x-release").as_deref(), Some("1"));
-    // Another run of the server does not know what the file on disk was made of, and leaves it.
+    // A new run of the server does not know the source of the file on disk, and leaves the file.
     host.kill_server();
     host.start_server();
     good.ok(["deploy", "--force"]);
     assert_eq!(header(&nginx, "good.test", "x-release").as_deref(), Some("3"));
     assert_eq!(header(&nginx, "bad.test", "x-release").as_deref(), Some("1"));
-    // What nginx itself does not take is told with what was printed.
+    // A text that nginx rejects is reported with the printed output.
     fs::write(&template, format!("{}{{{{ if eq .App \"bad\" }}}}\nnonsense on;{{{{ end }}}}\n", example())).unwrap();
-    doctor_tells(&host, &["bad/production", "unknown directive \"nonsense\"", "(`nonsense on;`)", "own.tmpl printed"]);
+    doctor_reports(
+        &host,
+        &["bad/production", "unknown directive \"nonsense\"", "(`nonsense on;`)", "own.tmpl printed"],
+    );
     fs::write(&template, example()).unwrap();
-    wait_for("it deploys again", DEADLINE, || (bad.run(["deploy", "--force"]).code == 0).then_some(()));
+    wait_for("a deployment succeeds again", DEADLINE, || (bad.run(["deploy", "--force"]).code == 0).then_some(()));
     let now = header(&nginx, "bad.test", "x-release").and_then(|release| release.parse::<u64>().ok());
     assert!(now > Some(1), "{now:?}");
 }

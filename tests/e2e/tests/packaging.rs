@@ -1,10 +1,10 @@
-//! What is packaged says what it is meant to say, as far as that can be told without booting it.
+//! Checks of the packaged files, as far as possible without booting them.
 
 use ignition_config::Config;
 use std::path::Path;
 
 #[test]
-fn the_ignition_files_are_what_ignition_reads_and_enable_only_units_that_can_be() {
+fn ignition_files_are_valid_and_enable_installable_units() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../packaging/vm");
     for name in ["flatcar.ign", "fedora-coreos.ign"] {
         let text = std::fs::read(folder.join(name)).unwrap();
@@ -29,6 +29,6 @@ fn the_ignition_files_are_what_ignition_reads_and_enable_only_units_that_can_be(
         }
         let install = units.iter().find_map(|(unit, text)| text.as_ref().filter(|_| unit == "gapless-install.service"));
         let program = files.iter().find(|path| path.ends_with("/gapless")).unwrap();
-        assert!(install.unwrap().contains(&format!("ExecStart={program} install")), "{name}: another program is run");
+        assert!(install.unwrap().contains(&format!("ExecStart={program} install")), "{name}: it runs another program");
     }
 }

@@ -1,10 +1,11 @@
-//! A14: the power goes, at any moment, on a disk that keeps of what was not synced whatever it likes. All of it:
-//! `./scripts/scenario power-loss`; here a part that is short.
+//! Power loss at any moment, on a disk that keeps any part of the unsynced writes. A short part of
+//! `./scripts/scenario power-loss`.
 
-use gapless_e2e::power::{self, Lie, Settings, Syncs};
+use gapless_scenarios::power::{self, Lie, Settings, Syncs};
 
+/// Failure mode A14.
 #[test]
-fn a14_whenever_the_power_goes_what_was_acknowledged_is_there() {
+fn acknowledged_changes_survive_power_loss() {
     let mut recording = power::record(1, Syncs::Well);
     let counts = recording.counts();
     assert!(counts.writes > 100 && counts.syncs > 100 && counts.acknowledged >= 8, "{counts:?}");
@@ -13,19 +14,21 @@ fn a14_whenever_the_power_goes_what_was_acknowledged_is_there() {
     assert_eq!(outcome.images, 120);
     assert!(outcome.violations.is_empty(), "{:#?}", outcome.violations);
 
-    // A check that finds nothing proves nothing: a disk that lies about its syncs is found out, whatever it lies about.
+    // Proof that the judge works: it finds a disk that lies about its syncs, whatever the lie.
     for lie in [Lie::Files("state.db-wal"), Lie::Files("routes.json.new"), Lie::Folders] {
         let outcome = power::cut(&recording, Settings { lie: Some(lie), ..settings });
-        assert!(outcome.violated > 0, "{lie:?} was not found out");
+        assert!(outcome.violated > 0, "the judge did not find {lie:?}");
     }
 
     let wrong = power::restart(&mut recording, 2, 14, &mut |line| println!("{line}"));
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// After a sync that failed the system takes what it could not write for written; then the power goes.
+/// After a failed sync the system regards the lost data as written; then the power fails.
+///
+/// Failure mode A15.
 #[test]
-fn a15_what_a_failed_sync_lost_is_not_missed_when_the_power_goes() {
+fn failed_sync_loses_nothing_when_power_is_cut() {
     let recording = power::record(1, Syncs::FailAtTimes);
     let outcome = power::cut(&recording, Settings { images: 120, seed: 15, lie: None });
     assert_eq!(outcome.images, 120);

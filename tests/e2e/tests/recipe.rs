@@ -1,7 +1,7 @@
 //! The recipe that the project grew from, on etcd, nginx and systemd.
 
 #[test]
-fn the_documentation_has_the_files_that_are_tested() {
+fn documentation_shows_the_tested_files() {
     let read = |path: &str| std::fs::read_to_string(format!("{}/../../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let document = read("docs/from-the-recipe.md");
     for path in ["examples/from-the-recipe/gapless.toml", "examples/from-the-recipe/server.toml"] {
@@ -9,13 +9,13 @@ fn the_documentation_has_the_files_that_are_tested() {
             .lines()
             .filter(|line| !line.starts_with('#'))
             .fold(String::new(), |text, line| text + line + "\n");
-        assert!(document.contains(text.trim()), "{path} is not what docs/from-the-recipe.md shows:\n{text}");
+        assert!(document.contains(text.trim()), "{path} differs from docs/from-the-recipe.md:\n{text}");
     }
 }
 
 #[test]
-fn the_recipe_deployed_ten_times_agrees_everywhere_and_loses_no_request() {
-    let walked = gapless_e2e::recipe::walk(10);
+fn recipe_agrees_everywhere_over_ten_deploys() {
+    let walked = gapless_scenarios::recipe::walk(10);
     println!("{walked:?}");
     assert_eq!((walked.deploys, walked.failed), (10, 0), "{walked:?}");
     assert!(walked.disagreements.is_empty(), "{walked:#?}");

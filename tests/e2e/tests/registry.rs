@@ -1,4 +1,4 @@
-//! Facts for other programs, keys of one's own, and everything from one store into another.
+//! Facts for other programs, users' own keys, and the move of everything between stores.
 
 #[path = "../../../crates/store/tests/etcd/daemon.rs"]
 #[allow(missing_docs)]
@@ -6,7 +6,7 @@ mod daemon;
 
 use daemon::Etcd;
 use gapless_api::{ApplicationView, KvPairs};
-use gapless_e2e::{App, Gapless, Host, Runtime, free_port, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, free_port, get, wait_for};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -15,13 +15,13 @@ fn on(etcd: &Etcd) -> String {
     format!("[store]\nkind = \"etcd\"\nendpoints = [\"{}\"]\n", etcd.endpoint())
 }
 
-/// The slot that is live.
+/// The live slot.
 fn live(gapless: &Gapless) -> String {
-    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"])[0].live.expect("something is live").to_string()
+    gapless.json::<Vec<ApplicationView>, _>(["status", "--json"])[0].live.expect("a slot is live").to_string()
 }
 
 #[test]
-fn after_each_deploy_etcdctl_shows_the_facts() {
+fn etcdctl_shows_facts_after_each_deploy() {
     let etcd = Etcd::start();
     etcd.ctl(&["put", "/facts/other", "another program's"]);
     let host = Host::start_configured(&on(&etcd));
@@ -53,18 +53,18 @@ fn after_each_deploy_etcdctl_shows_the_facts() {
     gapless.ok(["rollback"]);
     wait_for("the facts agree", Duration::from_secs(2), || (fact("instance") == live(&gapless)).then_some(()));
     gapless.ok(["remove", "--yes"]);
-    wait_for("only the other's key is left", SOON, || {
+    wait_for("only the other program's key is left", SOON, || {
         (etcd.ctl(&["get", "--prefix", "/facts/"]).trim() == "/facts/other\nanother program's").then_some(())
     });
 }
 
 #[test]
-fn with_the_embedded_store_kv_shows_the_same_and_tells_of_changes() {
+fn kv_shows_and_watches_facts_in_embedded_store() {
     let host = Host::start();
     let folder = App::new("local", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    wait_for("the facts are there", Duration::from_secs(2), || {
+    wait_for("the facts are published", Duration::from_secs(2), || {
         (gapless.run(["kv", "get", "/local/instance"]).stdout.trim() == "blue").then_some(())
     });
     gapless.ok(["kv", "put", "/mine/a b", "two words"]);
@@ -76,18 +76,18 @@ fn with_the_embedded_store_kv_shows_the_same_and_tells_of_changes() {
     let tokio = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     tokio.block_on(async {
         let now = client.kv("/local").await.unwrap();
-        let (told, ()) = tokio::join!(client.kv_watch("/local/instance", now.revision), async {
+        let (changed, ()) = tokio::join!(client.kv_watch("/local/instance", now.revision), async {
             let deploying = gapless.clone();
             tokio::task::spawn_blocking(move || deploying.ok(["deploy", "--force"])).await.unwrap();
         });
-        let told = told.unwrap();
-        assert_eq!(told.pairs[0].value, "green");
-        assert!(told.revision > now.revision);
+        let changed = changed.unwrap();
+        assert_eq!(changed.pairs[0].value, "green");
+        assert!(changed.revision > now.revision);
     });
 }
 
 #[test]
-fn everything_moves_from_sqlite_to_etcd_and_back_and_goes_on() {
+fn state_moves_from_sqlite_to_etcd_and_back() {
     let etcd = Etcd::start();
     let mut host = Host::start();
     let folder = App::new("moved", Runtime::Process).write(host.folder());
@@ -100,7 +100,7 @@ fn everything_moves_from_sqlite_to_etcd_and_back_and_goes_on() {
     assert!(said.contains("exported"), "{said}");
 
     host.kill_server();
-    // Without a server, from the store itself: the same.
+    // Without a server, the export is read from the store itself, and is the same.
     let offline = format!("{file}-offline");
     gapless.ok(["store", "export", &offline, "--state-dir", &state]);
     let lines = |path: &str| std::fs::read_to_string(path).unwrap().lines().count();

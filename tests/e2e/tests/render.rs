@@ -1,15 +1,15 @@
-//! confd's resources by the real binary: what changes is replaced at once and reloaded, what does not costs nothing, and
-//! what fails leaves everything as it was until its cause is gone.
+//! confd's resources by the real binary: changed files are replaced atomically and reloaded, unchanged files cost nothing,
+//! and a failure leaves everything as it was until its cause is gone.
 
-use gapless_e2e::render::Confd;
-use gapless_e2e::{Ran, wait_for};
+use gapless_harness::Confd;
+use gapless_harness::{CommandResult, wait_for};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A folder with one resource over a file of keys.
+/// A confd folder with one resource over a file of keys.
 fn confd(template: &str, more: &str) -> Confd {
     let confd = Confd::default();
     confd.write("keys.yaml", "port: 9001\n");
@@ -18,12 +18,12 @@ fn confd(template: &str, more: &str) -> Confd {
     confd
 }
 
-fn once(confd: &Confd, more: &[&str]) -> Ran {
+fn once(confd: &Confd, more: &[&str]) -> CommandResult {
     let file = confd.path("keys.yaml").display().to_string();
     confd.render(&[&["-onetime", "-backend", "file", "-file", &file], more].concat())
 }
 
-fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
+fn assert_says(ran: &CommandResult, code: i32, words: &[&str]) {
     assert_eq!(ran.code, code, "{}", ran.stderr);
     for word in words {
         assert!(ran.stderr.contains(word), "{word:?} is missing in: {}", ran.stderr);
@@ -31,7 +31,7 @@ fn assert_says(ran: &Ran, code: i32, words: &[&str]) {
     assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
 }
 
-/// What tells whether anything was written in a folder: its own time, and the inode and time of each file.
+/// The modification time of a folder, with the inode and time of each file: equal states mean that nothing was written.
 fn state(folder: &Path) -> Vec<(u64, i64, i64)> {
     let of = |path: &Path| {
         let there = std::fs::metadata(path).unwrap();
@@ -44,7 +44,7 @@ fn state(folder: &Path) -> Vec<(u64, i64, i64)> {
 }
 
 #[test]
-fn a_file_is_written_checked_and_reloaded_once_and_then_costs_nothing() {
+fn file_is_written_checked_and_reloaded_once() {
     let log = "echo check $(cat {{.src}}) >>log\"\nreload_cmd = \"echo reload >>log";
     let confd = confd("server {{getv \"/port\"}};", &format!("check_cmd = \"{log}\""));
     assert_says(&once(&confd, &[]), 0, &["has been updated"]);
@@ -55,18 +55,18 @@ fn a_file_is_written_checked_and_reloaded_once_and_then_costs_nothing() {
 
     let before = state(&confd.path("out"));
     assert_says(&once(&confd, &[]), 0, &[]);
-    assert_eq!(state(&confd.path("out")), before, "something was written");
+    assert_eq!(state(&confd.path("out")), before, "nothing must be written");
     assert_eq!(log(), "check server 9001;\nreload\n");
 
     confd.write("keys.yaml", "port: 9002\n");
     assert_says(&once(&confd, &[]), 0, &["has been updated"]);
     assert_eq!(confd.written("one").unwrap(), "server 9002;");
     assert_eq!(log(), "check server 9001;\nreload\ncheck server 9002;\nreload\n");
-    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "a staged file is left");
+    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "no staged file must remain");
 }
 
 #[test]
-fn mode_and_owner_are_part_of_the_file() {
+fn mode_and_owner_are_applied() {
     let confd = confd("x", "mode = \"0600\"");
     once(&confd, &[]);
     let mode = || std::fs::metadata(confd.dest("one")).unwrap().mode() & 0o7777;
@@ -75,7 +75,7 @@ fn mode_and_owner_are_part_of_the_file() {
     assert_says(&once(&confd, &[]), 0, &["has been updated"]);
     assert_eq!(mode(), 0o600);
 
-    // Without a mode, that of the file which is there stays.
+    // Without a mode, the mode of the existing file is kept.
     confd.resource("one", &["/port"], "owner = \"root\"\ngroup = \"0\"");
     std::fs::set_permissions(confd.dest("one"), std::fs::Permissions::from_mode(0o640)).unwrap();
     confd.template("one", "y");
@@ -99,7 +99,7 @@ fn mode_and_owner_are_part_of_the_file() {
 }
 
 #[test]
-fn what_fails_leaves_the_file_and_the_others_alone_and_is_told_with_its_place() {
+fn failed_resource_keeps_file_and_reports_position() {
     let confd = confd("port {{getv \"/port\"}}", "");
     confd.template("two", "two {{getv \"/port\"}}");
     confd.resource("two", &["/port"], "");
@@ -128,12 +128,12 @@ fn what_fails_leaves_the_file_and_the_others_alone_and_is_told_with_its_place() 
         assert_says(&once(&confd, &["-command-timeout", "1"]), 1, &[words]);
         assert_eq!(confd.written("one").unwrap(), "port 9001", "{template}");
         assert_eq!(confd.written("two").unwrap(), format!("two {port}"), "{template}");
-        assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 2, "a staged file is left");
+        assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 2, "no staged file must remain");
     }
     assert!(once(&confd, &["-command-timeout", "1"]).stderr.contains("is unchanged"));
     std::fs::remove_file(confd.path("templates/one.tmpl")).unwrap();
     assert_says(&once(&confd, &[]), 1, &[&format!("the template {templates}/one.tmpl cannot be read")]);
-    // The cause is gone.
+    // The cause is fixed.
     confd.template("one", "port {{getv \"/port\"}}");
     confd.resource("one", &["/port"], "");
     assert_says(&once(&confd, &[]), 0, &["has been updated"]);
@@ -141,14 +141,14 @@ fn what_fails_leaves_the_file_and_the_others_alone_and_is_told_with_its_place() 
 }
 
 #[test]
-fn a_reload_that_fails_is_told_and_the_new_file_is_there() {
+fn failed_reload_is_reported_and_new_file_stays() {
     let confd = confd("new", "reload_cmd = \"echo cannot; false\"");
     assert_says(&once(&confd, &[]), 1, &["was updated, but its reload_cmd failed", "cannot"]);
     assert_eq!(confd.written("one").unwrap(), "new");
 }
 
 #[test]
-fn a_resource_that_is_none_leaves_the_others_alone() {
+fn invalid_resource_affects_no_other_resource() {
     let confd = confd("one", "");
     for (name, text, words) in [
         ("bad", "[template\n", "conf.d/bad.toml: TOML parse error at line 1, column 10"),
@@ -164,7 +164,7 @@ fn a_resource_that_is_none_leaves_the_others_alone() {
 }
 
 #[test]
-fn values_never_reach_a_shell() {
+fn key_values_never_reach_a_shell() {
     let confd = confd("{{getv \"/port\"}}", "check_cmd = \"cat {{.src}}\"\nreload_cmd = \"true\"");
     confd.write("keys.yaml", "port: \"$(touch pwned) `touch pwned`; touch pwned {{.src}}\"\n");
     assert_says(&once(&confd, &[]), 0, &[]);
@@ -173,7 +173,7 @@ fn values_never_reach_a_shell() {
 }
 
 #[test]
-fn noop_keep_stage_file_and_sync_only_do_what_they_do_in_confd() {
+fn noop_keep_stage_file_and_sync_only_match_confd() {
     let confd = confd("x", "check_cmd = \"false\"\nreload_cmd = \"false\"");
     assert_says(&once(&confd, &["-noop"]), 0, &["would be updated"]);
     assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 0);
@@ -187,7 +187,7 @@ fn noop_keep_stage_file_and_sync_only_do_what_they_do_in_confd() {
 }
 
 #[test]
-fn prefixes_are_those_of_confd() {
+fn prefixes_match_confd() {
     let confd = Confd::default();
     confd.write("keys.yaml", "prod: {a: {b: 1}}\ntest: {a: {b: 2}}\n");
     confd.template("one", "{{range gets \"/a/*\"}}{{.Key}}={{.Value}}{{end}}{{ls \"/\"}}");
@@ -203,7 +203,7 @@ fn prefixes_are_those_of_confd() {
     );
     assert_says(&confd.render(&[]), 0, &["has been updated"]);
     assert_eq!(confd.written("one").unwrap(), "/a/b=1[a]");
-    // A flag is stronger than the file.
+    // A flag overrides the file.
     assert_says(&confd.render(&["--prefix=/test"]), 0, &["has been updated"]);
     assert_eq!(confd.written("one").unwrap(), "/a/b=2[a]");
     confd.write("confd.toml", "nodes = 1\n");
@@ -211,7 +211,7 @@ fn prefixes_are_those_of_confd() {
 }
 
 #[test]
-fn the_environment_and_folders_of_files_are_backends() {
+fn environment_and_file_folders_work_as_backends() {
     let confd = Confd::default();
     confd.template("one", "{{getv \"/nginx/worker/processes\"}}");
     confd.resource("one", &["/nginx"], "");
@@ -232,7 +232,7 @@ fn the_environment_and_folders_of_files_are_backends() {
 }
 
 #[test]
-fn what_is_not_supported_is_named_with_what_is() {
+fn unsupported_option_error_lists_supported_ones() {
     let confd = confd("x", "");
     let says = ["backend \"consul\" is not supported; use etcdv3", "env, file or gapless"];
     assert_says(&confd.render(&["-onetime", "-backend", "consul"]), 1, &says);
@@ -246,10 +246,10 @@ fn what_is_not_supported_is_named_with_what_is() {
 }
 
 #[test]
-fn watched_files_are_rendered_when_they_change_and_failures_recover_by_themselves() {
+fn watched_files_rerender_on_change_and_failures_recover() {
     let confd = confd("port {{getv \"/port\"}}", "");
     let file = confd.path("keys.yaml").display().to_string();
-    let mut running = confd.begin(&["-watch", "-backend", "file", "-file", &file]);
+    let mut running = confd.spawn(&["-watch", "-backend", "file", "-file", &file]);
     running.wait_for_line("has been updated", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "port 9001");
     confd.write("keys.yaml", "port: 9002\n");
@@ -258,7 +258,7 @@ fn watched_files_are_rendered_when_they_change_and_failures_recover_by_themselve
     confd.write("keys.yaml", "pot: 9003\n");
     running.wait_for_line("key does not exist: /port", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "port 9002");
-    // The template itself is what is mended: no key changes.
+    // The template is fixed; no key changes.
     confd.template("one", "port {{getv \"/port\" \"none\"}}");
     running.wait_for_line("recovered", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "port none");
@@ -266,10 +266,10 @@ fn watched_files_are_rendered_when_they_change_and_failures_recover_by_themselve
 }
 
 #[test]
-fn a_reload_that_failed_is_repeated_until_it_works() {
+fn failed_reload_is_retried_until_it_succeeds() {
     let confd = confd("x", "reload_cmd = \"test -e ready && touch reloaded\"");
     let file = confd.path("keys.yaml").display().to_string();
-    let mut running = confd.begin(&["-watch", "-backend", "file", "-file", &file]);
+    let mut running = confd.spawn(&["-watch", "-backend", "file", "-file", &file]);
     running.wait_for_line("reload_cmd failed", DEADLINE);
     assert_eq!(confd.written("one").unwrap(), "x");
     confd.write("ready", "");
@@ -278,19 +278,19 @@ fn a_reload_that_failed_is_repeated_until_it_works() {
 }
 
 #[test]
-fn at_intervals_everything_is_read_anew() {
+fn interval_mode_rereads_everything() {
     let confd = confd("port {{getv \"/port\"}}", "");
     let file = confd.path("keys.yaml").display().to_string();
-    let mut running = confd.begin(&["-interval", "1", "-backend", "file", "-file", &file]);
+    let mut running = confd.spawn(&["-interval", "1", "-backend", "file", "-file", &file]);
     running.wait_for_line("has been updated", DEADLINE);
     confd.template("two", "two");
     confd.resource("two", &["/port"], "");
-    wait_for("a resource that was added is rendered", DEADLINE, || confd.written("two"));
+    wait_for("an added resource is rendered", DEADLINE, || confd.written("two"));
     assert_eq!(running.stop(), 0);
 }
 
 #[test]
-fn a_file_that_is_mounted_is_written_in_its_place() {
+fn mounted_file_is_written_in_place() {
     let confd = confd("mounted {{getv \"/port\"}}", "mode = \"0640\"");
     std::fs::write(confd.dest("one"), "old and longer than what comes").unwrap();
     std::fs::write(confd.path("source"), "old").unwrap();
@@ -305,17 +305,17 @@ fn a_file_that_is_mounted_is_written_in_its_place() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(std::fs::read_to_string(confd.path("source")).unwrap(), "mounted 9001");
     assert_eq!(std::fs::metadata(confd.path("source")).unwrap().mode() & 0o7777, 0o640);
-    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "a staged file is left");
+    assert_eq!(std::fs::read_dir(confd.path("out")).unwrap().count(), 1, "no staged file must remain");
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_to_is_told() {
+fn unwritable_folder_is_reported() {
     let confd = confd("x", "");
     confd.write("conf.d/one.toml", "[template]\nsrc = \"one.tmpl\"\ndest = \"/proc/x\"\nkeys = [\"/\"]\n");
     assert_says(&once(&confd, &[]), 1, &["/proc/x cannot be written"]);
     confd.write("conf.d/one.toml", "[template]\nsrc = \"one.tmpl\"\ndest = \"/no/such/folder/x\"\nkeys = [\"/\"]\n");
     assert_says(&once(&confd, &[]), 1, &["/no/such/folder/x cannot be written"]);
-    // conf.d may be a link, and has subfolders.
+    // conf.d may be a symbolic link, and may have subfolders.
     std::fs::rename(confd.path("conf.d"), confd.path("elsewhere")).unwrap();
     symlink(confd.path("elsewhere"), confd.path("conf.d")).unwrap();
     std::fs::create_dir(confd.path("conf.d/sub")).unwrap();

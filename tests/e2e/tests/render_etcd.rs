@@ -1,15 +1,16 @@
-//! `gapless render` on a real etcd: reading, watching, users, certificates, and an etcd that goes away.
+//! `gapless render` on a real etcd: reading, watching, users, certificates, and an outage of etcd.
 
 use etcd_client::{ConnectOptions, Permission, PermissionType};
-use gapless_e2e::render::{Confd, Etcd};
-use gapless_e2e::wait_for;
+use gapless_harness::Confd;
+use gapless_harness::deps::Etcd;
+use gapless_harness::wait_for;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
-fn confds_own_example_is_rendered_once() {
+fn confd_example_renders_once() {
     let etcd = Etcd::start();
     etcd.put(&[
         ("/nginx/domain", "example.com"),
@@ -27,16 +28,16 @@ fn confds_own_example_is_rendered_once() {
     let ran = confd.render(&["-onetime", "-backend", "etcdv3", "-node", &node]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(confd.written("nginx").unwrap(), "server 10.0.1.100:80; server 10.0.1.101:80; example.com [upstream]");
-    // Without a scheme, and under its older name.
+    // Without a scheme, and by the backend's older name.
     let host = node.strip_prefix("http://").unwrap();
     assert_eq!(confd.render(&["-onetime", "-backend", "etcd", "-node", host]).code, 0);
 }
 
 #[test]
-fn more_keys_than_a_transaction_takes_and_more_bytes_than_usual_are_read() {
+fn many_keys_and_large_values_are_read() {
     let etcd = Etcd::start();
     let names: Vec<String> = (0..300).map(|number| format!("/many/{number:03}")).collect();
-    // Six MiB together.
+    // Six MiB in total.
     let value = "x".repeat(20 << 10);
     etcd.put(&names.iter().map(|name| (name.as_str(), value.as_str())).collect::<Vec<_>>());
     let confd = Confd::default();
@@ -50,7 +51,7 @@ fn more_keys_than_a_transaction_takes_and_more_bytes_than_usual_are_read() {
 }
 
 #[test]
-fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
+fn watch_renders_only_changes_and_survives_etcd_restart() {
     let mut etcd = Etcd::start();
     etcd.put(&[("/a/x", "1"), ("/b/x", "1")]);
     let confd = Confd::default();
@@ -59,7 +60,7 @@ fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
         confd.resource(name, &[&format!("/{name}")], &format!("reload_cmd = \"echo {name} >>reloads\""));
     }
     let reloads = || std::fs::read_to_string(confd.path("reloads")).unwrap_or_default();
-    let mut running = confd.begin(&["-watch", "-node", &etcd.node()]);
+    let mut running = confd.spawn(&["-watch", "-node", &etcd.node()]);
     running.wait_for_line("has been updated", DEADLINE);
     running.wait_for_line("has been updated", DEADLINE);
     wait_for("both are reloaded", DEADLINE, || (reloads().len() == 4).then_some(()));
@@ -72,11 +73,11 @@ fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
     assert_eq!(confd.written("a").unwrap(), "/a/y=2 ");
     assert_eq!(reloads().matches('b').count(), 1, "{}", reloads());
 
-    // While etcd is away the files stay, and it goes on by itself when etcd is back.
+    // While etcd is away the files stay, and the watch resumes when etcd is back.
     etcd.kill();
     running.wait_for_line("watch failed", DEADLINE);
     assert_eq!(confd.written("a").unwrap(), "/a/y=2 ");
-    etcd.start_again();
+    etcd.restart();
     etcd.put(&[("/b/x", "3")]);
     wait_for("b is written", DEADLINE, || (confd.written("b")? == "/b/x=3 ").then_some(()));
     etcd.put(&[("/b/x", "4")]);
@@ -85,7 +86,7 @@ fn a_watch_renders_what_changes_and_nothing_else_and_outlives_etcd() {
 }
 
 #[test]
-fn an_etcd_that_is_not_there_is_told() {
+fn unreachable_etcd_is_reported() {
     let confd = Confd::default();
     confd.template("one", "x");
     confd.resource("one", &["/a"], "");
@@ -97,7 +98,7 @@ fn an_etcd_that_is_not_there_is_told() {
 }
 
 #[test]
-fn one_member_that_answers_is_enough() {
+fn render_succeeds_when_one_etcd_member_answers() {
     let etcd = Etcd::start();
     let confd = Confd::default();
     confd.template("one", "x");
@@ -109,7 +110,7 @@ fn one_member_that_answers_is_enough() {
 }
 
 #[test]
-fn values_that_are_not_text_are_told() {
+fn non_text_values_are_reported() {
     let etcd = Etcd::start();
     let (tokio, mut client) = etcd.client(None);
     tokio.block_on(client.put("/a/binary", [0xff, 0xfe], None)).unwrap();
@@ -121,7 +122,7 @@ fn values_that_are_not_text_are_told() {
 }
 
 #[test]
-fn users_see_what_they_may() {
+fn etcd_users_read_only_permitted_keys() {
     let etcd = Etcd::start();
     etcd.put(&[("/a/x", "1"), ("/b/x", "2")]);
     let (tokio, mut client) = etcd.client(None);
@@ -154,9 +155,9 @@ fn users_see_what_they_may() {
     let wrong = confd.render(&["-onetime", "-node", &node, "-username", "reader", "-password", "wrong"]);
     assert!(wrong.stderr.contains("authentication failed"), "{}", wrong.stderr);
 
-    // A watch too, of what may be seen.
+    // A watch of permitted keys works, too.
     std::fs::remove_file(confd.path("conf.d/b.toml")).unwrap();
-    let mut running = confd.begin(&[&["-watch", "-log-level", "debug"], &as_reader[..]].concat());
+    let mut running = confd.spawn(&[&["-watch", "-log-level", "debug"], &as_reader[..]].concat());
     running.wait_for_line("is up to date", DEADLINE);
     let root = ConnectOptions::new().with_user("root", "rootpass");
     let (tokio, mut client) = etcd.client(Some(root));
@@ -166,7 +167,7 @@ fn users_see_what_they_may() {
 }
 
 #[test]
-fn certificates_are_shown_and_checked() {
+fn etcd_certificates_are_presented_and_verified() {
     let confd = Confd::default();
     let write = |name: &str, text: String| {
         confd.write(name, &text);

@@ -1,9 +1,9 @@
-//! Each function of confd's documentation, in each case of it, by the real binary.
+//! Each case in the documentation of confd's functions, by the real binary.
 
-use gapless_e2e::render::cases;
+use gapless_scenarios::render::cases;
 
 #[test]
-fn functions_do_what_their_documentation_says() {
+fn documented_functions_give_documented_output() {
     let cases = cases();
     assert!(cases.len() >= 90, "cases are missing: there are {}", cases.len());
     let failed: Vec<String> = cases.iter().filter_map(|case| case.run().err()).collect();

@@ -1,20 +1,21 @@
-//! What stands between a release and its users: gates, approvals, and environments where it has to succeed before.
+//! Checks between a release and its users: gates, approvals, and environments in which it must have succeeded.
 
 use gapless_api::ApplicationView;
 use gapless_core::deployment::{Cause, Outcome};
 use gapless_core::{Deployment, Phase, Release};
-use gapless_e2e::{App, Gapless, Host, Ran, Runtime, example_program, get, image, wait_for};
+use gapless_harness::programs::example_program;
+use gapless_harness::{App, CommandResult, Gapless, Host, Runtime, get, image, wait_for};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn said(ran: &Ran) -> String {
+fn said(ran: &CommandResult) -> String {
     format!("{}{}", ran.stdout, ran.stderr)
 }
 
-/// The example's own smoke test where everybody may run it: gates run as nobody.
+/// A copy of the example's smoke test that everyone may run: gates run as nobody.
 fn check() -> (tempfile::TempDir, PathBuf) {
     let everybody = std::fs::Permissions::from_mode(0o755);
     let folder = tempfile::Builder::new().permissions(everybody.clone()).tempdir().unwrap();
@@ -24,7 +25,7 @@ fn check() -> (tempfile::TempDir, PathBuf) {
     (folder, program)
 }
 
-/// Release 1 is live; what comes next has to pass `tables`.
+/// Deploys release 1, and configures `tables` for the next release.
 fn second_release(host: &Host, runtime: Runtime, tables: &str) -> Gapless {
     let app = App::new("shop", runtime);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -39,7 +40,7 @@ fn release_of(host: &Host, headers: &str) -> String {
 }
 
 #[test]
-fn gates_of_every_kind_test_the_new_release_before_anybody_sees_it() {
+fn gates_test_release_before_users_see_it() {
     let host = Host::start();
     let (_folder, program) = check();
     let tables = format!(
@@ -96,7 +97,7 @@ fn gates_of_every_kind_test_the_new_release_before_anybody_sees_it() {
 }
 
 #[test]
-fn a_gate_that_fails_ends_the_deployment_and_the_live_release_never_noticed() {
+fn failed_gate_ends_deployment_and_keeps_live_release() {
     let host = Host::start();
     let tables = "[[gates]]\nname = \"answers\"\nretries = 1\n[[gates.requests]]\npath = \"/up\"\nstatus = 204\n";
     let gapless = second_release(&host, Runtime::Process, tables);
@@ -108,14 +109,14 @@ fn a_gate_that_fails_ends_the_deployment_and_the_live_release_never_noticed() {
     let deployment = gapless.latest();
     assert_eq!(deployment.gates[0].attempts, 2);
     assert_eq!((release_of(&host, ""), deployment.receipt.cutover_at), ("1".to_owned(), None));
-    wait_for("nothing of it is left", DEADLINE, || {
+    wait_for("nothing of the release is left", DEADLINE, || {
         let view = gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0);
         (view.slots.len() == 1).then_some(())
     });
 }
 
 #[test]
-fn a_command_runs_in_a_clean_environment_as_nobody_and_is_ended_with_its_children() {
+fn gate_command_runs_as_nobody_and_ends_with_its_children() {
     let host = Host::start();
     let tables = "[[gates]]\nname = \"who\"\ncommand = [\"id\"]\n\
                   [[gates]]\nname = \"what\"\ncommand = [\"env\"]\n\
@@ -132,11 +133,11 @@ fn a_command_runs_in_a_clean_environment_as_nobody_and_is_ended_with_its_childre
     assert!(names.iter().all(|name| name.starts_with("GAPLESS_") || ["PATH", "HOME"].contains(name)), "{names:?}");
     assert!(!names.contains(&"GAPLESS_SOCKET"), "{names:?}");
     let sleeps = std::process::Command::new("pgrep").args(["-f", "^sleep 86399$"]).output().unwrap();
-    assert!(sleeps.stdout.is_empty(), "it sleeps on");
+    assert!(sleeps.stdout.is_empty(), "a child of the command must not survive");
 }
 
 #[test]
-fn while_it_waits_for_approval_only_the_token_leads_to_it() {
+fn only_preview_token_reaches_release_awaiting_approval() {
     let host = Host::start();
     let gapless = second_release(&host, Runtime::Process, "[approval]\npeople = 1\nexpires = \"1h\"\n");
     let ran = gapless.run(["deploy", "--wait", "100ms"]);
@@ -148,34 +149,34 @@ fn while_it_waits_for_approval_only_the_token_leads_to_it() {
     assert_eq!(release_of(&host, ""), "1");
     assert_eq!(release_of(&host, &format!("X-Gapless-Preview: {token}\r\n")), "2");
     assert_eq!(release_of(&host, &format!("Cookie: a=b; gapless-preview={token}\r\n")), "2");
-    // A wrong token never leads to what is live: a test would take one for the other.
+    // A wrong token never reaches the live release: a test would mistake it for the new release.
     let wrong = format!("X-Gapless-Preview: {}\r\n", "0".repeat(32));
     assert_eq!(get(host.address(), "/up", &wrong).unwrap().0, 404);
 
     assert!(gapless.ok(["approve"]).stdout.contains("it goes on"));
-    wait_for("it is live", DEADLINE, || (release_of(&host, "") == "2").then_some(()));
+    wait_for("the release is live", DEADLINE, || (release_of(&host, "") == "2").then_some(()));
     let used = format!("X-Gapless-Preview: {token}\r\n");
-    assert_eq!(get(host.address(), "/up", &used).unwrap().0, 404, "a token is good until the cutover");
+    assert_eq!(get(host.address(), "/up", &used).unwrap().0, 404, "a token is valid until the cutover");
     assert_eq!(gapless.run(["approve", "2"]).code, 1, "too late");
 }
 
 #[test]
-fn a_deployment_can_be_refused_and_nobody_approves_their_own_where_others_must() {
+fn deployment_can_be_rejected_and_own_approval_is_excluded() {
     let host = Host::start();
     let gapless = second_release(&host, Runtime::Process, "[approval]\nby_others = true\n");
-    assert_eq!(gapless.run(["approve"]).code, 1, "nothing waits");
+    assert_eq!(gapless.run(["approve"]).code, 1, "no deployment waits");
     assert_eq!(gapless.run(["deploy", "--wait", "0s"]).code, 7);
     let own = gapless.run(["approve"]);
     assert!(own.code == 1 && said(&own).contains("someone else must approve it"), "{own:?}");
     gapless.ok(["reject", "--reason", "not on a Friday"]);
     let ran = gapless.run(["show", "2", "--follow"]);
     assert!(ran.code == 7 && said(&ran).contains("refused it: not on a Friday"), "{ran:?}");
-    let Phase::Ended(Outcome::Failed(reason)) = gapless.latest().phase else { panic!("it goes on") };
+    let Phase::Ended(Outcome::Failed(reason)) = gapless.latest().phase else { panic!("the deployment has not failed") };
     assert_eq!((reason.cause, release_of(&host, "")), (Cause::Rejected, "1".to_owned()));
 }
 
 #[test]
-fn the_very_same_thing_goes_from_environment_to_environment() {
+fn promotion_deploys_the_identical_artifact() {
     let host = Host::start();
     let tables = "[environments.test]\nhosts = [\"test.shop\"]\n[environments.test.env]\nCOLOUR = \"test\"\n\
                   [environments.production]\nhosts = [\"shop\"]\nrequires = [\"test\"]\n";
@@ -209,7 +210,7 @@ fn the_very_same_thing_goes_from_environment_to_environment() {
 }
 
 #[test]
-fn what_succeeds_in_one_environment_goes_on_to_the_next_by_itself() {
+fn successful_deploy_is_promoted_automatically() {
     let mut host = Host::start();
     let tables = "[environments.test]\nhosts = [\"test.shop\"]\n\
                   [environments.staging]\nhosts = [\"staging.shop\"]\nrequires = [\"test\"]\npromote = \"auto\"\n\
@@ -218,7 +219,7 @@ fn what_succeeds_in_one_environment_goes_on_to_the_next_by_itself() {
     let app = App { tables: tables.to_owned(), ..App::new("shop", Runtime::Process) };
     let gapless = host.gapless().within(&app.write(host.folder()));
     gapless.ok(["deploy", "--env", "test", "--detach"]);
-    // Whenever the server dies, each goes on once.
+    // Each promotion happens once, whenever the server dies.
     host.kill_server();
     host.start_server();
     let phase_of = |env: &str| {
@@ -227,17 +228,19 @@ fn what_succeeds_in_one_environment_goes_on_to_the_next_by_itself() {
         assert!(history.len() <= 1, "{history:?}");
         history.first().map(|deployment| (deployment.phase.clone(), deployment.requested_by.clone()))
     };
-    wait_for("it waits in production", DEADLINE, || {
+    wait_for("the promotion waits in production", DEADLINE, || {
         phase_of("production").filter(|(phase, _)| *phase == Phase::Approving)
     });
     assert_eq!(phase_of("staging").unwrap().0.name(), "succeeded");
     assert!(phase_of("staging").unwrap().1.contains("promote = auto"));
     gapless.ok(["approve", "-e", "production"]);
-    wait_for("it is live", DEADLINE, || phase_of("production").filter(|(phase, _)| phase.name() == "succeeded"));
+    wait_for("the release is live", DEADLINE, || {
+        phase_of("production").filter(|(phase, _)| phase.name() == "succeeded")
+    });
 }
 
 #[test]
-fn a_plan_says_what_would_change_and_never_a_secret() {
+fn plan_shows_changes_without_secrets() {
     let host = Host::start();
     let app = App { top: "# 1\n".to_owned(), ..App::new("shop", Runtime::Process) };
     let gapless = host.gapless().within(&app.write(host.folder()));

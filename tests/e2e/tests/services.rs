@@ -1,19 +1,19 @@
-//! Several services in one application: one deployment starts, checks and tests all of them, and all change over in one
-//! table; workers come along without getting requests.
+//! Several services in one application: one deployment starts, checks and tests all of them, and all cut over in one table;
+//! workers are deployed with them and get no requests.
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Phase};
-use gapless_e2e::{App, Gapless, Host, Load, Runtime, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Load, Runtime, get, wait_for};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A front end, an API and a worker, of one image or program.
+/// A front end, an API and a worker from one image or program.
 fn three(runtime: Runtime) -> App {
     let port = if runtime == Runtime::Docker { "port = 9000\n" } else { "" };
-    let gate = "[[gates]]\nname = \"told\"\ncommand = [\"sh\", \"-c\", \"echo web $GAPLESS_INSTANCES_WEB api $GAPLESS_INSTANCES_API\"]\n";
+    let gate = "[[gates]]\nname = \"addresses\"\ncommand = [\"sh\", \"-c\", \"echo web $GAPLESS_INSTANCES_WEB api $GAPLESS_INSTANCES_API\"]\n";
     let services = format!("[services.web]\npath = \"/\"\n{port}[services.api]\npath = \"/api\"\n{port}replicas = 2\n");
     let worker = "[services.worker]\nhealth = { settle = \"300ms\" }\n";
     App { tables: format!("{services}{worker}{gate}"), ..App::new("shop", runtime) }
@@ -23,7 +23,7 @@ fn view(gapless: &Gapless) -> ApplicationView {
     gapless.json::<Vec<ApplicationView>, _>(["status", "--json"]).remove(0)
 }
 
-/// Which service and release answers.
+/// The service and release that answer.
 fn who(host: &Host, path: &str) -> Option<(String, u64)> {
     let (status, answer) = get(host.address(), path, "")?;
     let header = |name: &str| {
@@ -34,7 +34,7 @@ fn who(host: &Host, path: &str) -> Option<(String, u64)> {
 }
 
 #[test]
-fn all_services_change_over_at_once_and_no_request_is_lost() {
+fn all_services_cut_over_at_once_without_lost_requests() {
     for runtime in [Runtime::Process, Runtime::Docker] {
         let host = Host::start();
         let gapless = host.gapless().within(&three(runtime).write(host.folder()));
@@ -50,7 +50,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
         let is_over = Arc::new(AtomicBool::new(false));
         let (over, address) = (is_over.clone(), host.address());
         let watching = std::thread::spawn(move || {
-            // One after the other, so that each knows what came before it.
+            // One request after another, so that each release can be compared with the previous one.
             let mut newest = 0;
             let mut seen = Vec::new();
             while !over.load(Ordering::Relaxed) {
@@ -68,7 +68,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
         gapless.ok(["deploy", "--force"]);
         is_over.store(true, Ordering::Relaxed);
         let seen = watching.join().expect("no service fell behind another one");
-        assert!(seen.contains(&1) && seen.contains(&2), "both releases answered meanwhile");
+        assert!(seen.contains(&1) && seen.contains(&2), "both releases must answer");
         gapless.ok(["rollback"]);
         let report = load.stop();
         assert_eq!(report.failed, 0, "of {}: {:#?}", report.requests, report.failures);
@@ -76,7 +76,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
 
         let logs = gapless.ok(["logs", "--service", "worker"]).stdout;
         assert!(logs.contains(".worker.1") && !logs.contains(".api.1"), "{logs}");
-        wait_for("nothing is under way", DEADLINE, || view(&gapless).active.is_none().then_some(()));
+        wait_for("no deployment is running", DEADLINE, || view(&gapless).active.is_none().then_some(()));
         gapless.ok(["remove", "--yes"]);
         if runtime == Runtime::Docker {
             let docker = bollard::Docker::connect_with_unix_defaults().unwrap();
@@ -89,7 +89,7 @@ fn all_services_change_over_at_once_and_no_request_is_lost() {
 }
 
 #[test]
-fn a_worker_that_exits_takes_all_services_back_or_never_lets_them_live() {
+fn deploy_fails_or_reverts_when_worker_exits() {
     let host = Host::start();
     let app = three(Runtime::Process);
     let gapless = host.gapless().within(&app.write(host.folder()));

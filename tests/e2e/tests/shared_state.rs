@@ -1,4 +1,4 @@
-//! A server whose records are in a real etcd: deploys, restarts, etcd away and back.
+//! A server with its records in a real etcd: deployments, restarts, and outages of etcd.
 
 #[path = "../../../crates/store/tests/etcd/daemon.rs"]
 #[allow(missing_docs)]
@@ -6,7 +6,7 @@ mod daemon;
 
 use daemon::Etcd;
 use gapless_api::ApplicationView;
-use gapless_e2e::{App, Gapless, Host, Runtime, get, wait_for};
+use gapless_harness::{App, Gapless, Host, Runtime, get, wait_for};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ fn view(gapless: &Gapless) -> ApplicationView {
 }
 
 #[test]
-fn a_server_on_etcd_deploys_and_goes_on_after_kill_9() {
+fn server_on_etcd_resumes_after_kill() {
     let etcd = Etcd::start();
     let mut host = Host::start_configured(&on(&etcd));
     let app = App::new("stored", Runtime::Process);
@@ -35,16 +35,20 @@ fn a_server_on_etcd_deploys_and_goes_on_after_kill_9() {
 
     let begun = Instant::now();
     host.kill_server();
-    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200, "the proxy serves on");
+    assert_eq!(get(host.address(), "/up", "").unwrap().0, 200, "the proxy keeps serving");
     host.start_server();
-    assert!(begun.elapsed() < Duration::from_secs(3), "its own lease does not keep it out: {:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "the server must not wait for its own lease: {:?}",
+        begun.elapsed()
+    );
     assert_eq!(view(&gapless).live.map(|slot| slot.to_string()).as_deref(), Some("blue"));
     gapless.ok(["deploy", "--force"]);
     assert_eq!(view(&gapless).live.map(|slot| slot.to_string()).as_deref(), Some("green"));
 }
 
 #[test]
-fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
+fn etcd_kill_during_deployment_loses_nothing() {
     let mut etcd = Etcd::start();
     let host = Host::start_configured(&on(&etcd));
     let app = App::new("broken-off", Runtime::Process);
@@ -54,22 +58,22 @@ fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
 
     app.misbehaving("start-slow=8").write(host.folder());
     gapless.ok(["deploy", "--force", "--detach"]);
-    wait_for("it starts", SOON, || gapless.run(["status"]).stdout.contains("starting").then_some(()));
+    wait_for("the deployment starts", SOON, || gapless.run(["status"]).stdout.contains("starting").then_some(()));
     etcd.kill();
     let away_since = Instant::now();
-    let said = wait_for("the server says so", SOON, || {
+    let said = wait_for("the server reports it", SOON, || {
         let ran = gapless.run(["status"]);
         (ran.code != 0).then_some(ran.stderr)
     });
     assert!(said.contains("etcd at") && said.contains("refused"), "{said}");
-    // Long enough for the lease to be gone.
+    // Long enough for the lease to expire.
     while away_since.elapsed() < Duration::from_secs(6) {
-        assert_eq!(get(host.address(), "/up", "").unwrap().0, 200, "the proxy serves on");
+        assert_eq!(get(host.address(), "/up", "").unwrap().0, 200, "the proxy keeps serving");
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(gapless.run(["doctor"]).stderr.contains("etcd at"));
     etcd.start_again();
-    wait_for("the deployment ends well", SOON, || {
+    wait_for("the deployment succeeds", SOON, || {
         let ran = gapless.run(["history"]);
         assert!(!ran.stdout.contains("failed"), "{}", ran.stdout);
         (ran.stdout.matches("succeeded").count() == 2).then_some(())
@@ -78,26 +82,26 @@ fn etcd_that_is_killed_in_the_middle_of_a_deployment_loses_nothing() {
 }
 
 #[test]
-fn a_change_whose_maker_is_gone_is_acted_on_at_once() {
+fn change_is_applied_at_once_when_its_client_is_gone() {
     let etcd = Etcd::start();
     let host = Host::start_configured(&on(&etcd));
     let folder = App::new("orphaned", Runtime::Process).write(host.folder());
     let gapless = host.gapless().within(&folder);
     gapless.ok(["deploy", "--force"]);
-    // As if the answer to a commit had been lost, and whoever asked for it had gone: nobody tells the controller.
+    // Simulates a lost commit answer and a client that is gone: no one notifies the controller.
     let key = "/gapless/apps/orphaned/production";
     let record = etcd.ctl(&["get", "--print-value-only", key]);
     let stopped = record.replace("\"desired\":\"running\"", "\"desired\":\"stopped\"");
     assert_ne!(record, stopped);
     etcd.ctl(&["put", key, stopped.trim_end()]);
-    // It looks by itself only after half a minute.
-    wait_for("it rests", Duration::from_secs(10), || {
+    // The controller's own polling interval is half a minute.
+    wait_for("the application is stopped", Duration::from_secs(10), || {
         get(host.address(), "/up", "").filter(|(status, _)| *status == 503)
     });
 }
 
 #[test]
-fn a_server_that_starts_while_etcd_is_away_serves_on_and_waits() {
+fn server_waits_for_etcd_at_start_while_proxy_serves() {
     let mut etcd = Etcd::start();
     let mut host = Host::start_configured(&on(&etcd));
     let folder = App::new("patient", Runtime::Process).write(host.folder());
@@ -107,29 +111,29 @@ fn a_server_that_starts_while_etcd_is_away_serves_on_and_waits() {
     host.kill_proxy_of_killed_server();
     etcd.kill();
     host.spawn_server();
-    wait_for("the proxy serves by what it knew", SOON, || {
+    wait_for("the proxy serves its last table", SOON, || {
         get(host.address(), "/up", "").filter(|(status, _)| *status == 200)
     });
     let said = gapless.run(["status"]).stderr;
     assert!(said.contains("connection refused"), "{said}");
     etcd.start_again();
-    wait_for("it leads", SOON, || (gapless.run(["status"]).code == 0).then_some(()));
+    wait_for("the server leads", SOON, || (gapless.run(["status"]).code == 0).then_some(()));
     gapless.ok(["deploy", "--force"]);
 }
 
 #[test]
-fn an_etcd_that_refuses_is_told_at_once() {
+fn refusing_etcd_is_reported_at_once() {
     let etcd = Etcd::start();
     let mut host = Host::prepared(([127, 0, 0, 1], 0).into());
     std::fs::write(host.folder().join("password"), "secret\n").unwrap();
     host.configure(&format!("{}user = \"gapless\"\npassword_file = \"password\"\n", on(&etcd)));
     host.spawn_server();
-    let code = wait_for("it ends", SOON, || host.server_ended());
+    let code = wait_for("the server exits", SOON, || host.server_ended());
     assert_eq!(code, 1);
     assert!(host.log().contains("authentication is off"), "{}", host.log());
 
     host.configure("[store]\nkind = \"etcd\"\nendpoint = []\n");
     host.spawn_server();
-    let code = wait_for("it ends", SOON, || host.server_ended());
+    let code = wait_for("the server exits", SOON, || host.server_ended());
     assert!(code == 2 && host.log().contains("did you mean `endpoints`?"), "{code}: {}", host.log());
 }

@@ -1,10 +1,10 @@
-//! A15, A16, A17: disks that give errors, are full, become read-only, or change what they hold: said clearly, nothing is
-//! acknowledged that is not there, every request is answered, and all is well by itself when the disk is.
+//! Disks that return errors, are full, become read-only, or damage their content: clear messages, no acknowledgement of a
+//! change that is not recorded, an answer for every request, and recovery by itself once the disk works.
 
 use gapless_core::{Deployment, Phase};
-use gapless_e2e::crash::{Excusing, Site};
-use gapless_e2e::sick_disk::{self, Failing};
-use gapless_e2e::{App, Host, Ran, Runtime, free_port, wait_for};
+use gapless_harness::deps::disk::{self, FailingSyscalls};
+use gapless_harness::{App, CommandResult, Host, Runtime, free_port, wait_for};
+use gapless_harness::{ExcusingLoad, TestHost};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -22,210 +22,224 @@ fn app() -> App {
     }
 }
 
-fn history(site: &Site) -> Vec<Deployment> {
-    site.gapless.json(["history", "--json", "-n", "50"])
+fn history(test_host: &TestHost) -> Vec<Deployment> {
+    test_host.gapless.json(["history", "--json", "-n", "50"])
 }
 
-/// What people try while nothing can be recorded: each is refused, and they are told why and what to do.
-fn is_refused(site: &mut Site, says: &[&str]) {
-    let before = (history(site), site.views());
-    site.build();
+/// Checks that commands are refused while nothing can be recorded, with the reason and the next step.
+fn is_refused(test_host: &mut TestHost, says: &[&str]) {
+    let before = (history(test_host), test_host.views());
+    test_host.build();
     for command in [["deploy", "--force"].as_slice(), &["rollback"], &["maintenance", "on"], &["stop"]] {
-        let ran = site.gapless.run(command);
+        let ran = test_host.gapless.run(command);
         assert!(ran.code != 0 && says.iter().all(|text| ran.stderr.contains(text)), "{command:?}: {ran:?}");
     }
-    let doctor = site.gapless.run(["doctor"]);
+    let doctor = test_host.gapless.run(["doctor"]);
     assert!(doctor.code != 0 && says.iter().all(|text| doctor.stdout.contains(text)), "{doctor:?}");
-    assert_eq!(history(site), before.0, "nothing is recorded");
-    assert_eq!(site.views().len(), before.1.len(), "what is known is told all the same");
+    assert_eq!(history(test_host), before.0, "nothing is recorded");
+    assert_eq!(test_host.views().len(), before.1.len(), "queries are still answered");
 }
 
-/// The disk is well again: no hands, no restart, and the next deployment succeeds.
-fn recovers(site: &mut Site, load: Option<Excusing>, server: Option<u32>) {
-    assert_eq!(site.settle(), Vec::<String>::new());
-    site.build();
-    site.gapless.ok(["deploy", "--force"]);
-    assert_eq!(site.settle(), Vec::<String>::new());
+/// Checks that the server recovers without help and without a restart, and that the next deployment succeeds.
+fn recovers(test_host: &mut TestHost, load: Option<ExcusingLoad>, server: Option<u32>) {
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force"]);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
     if server.is_some() {
-        assert_eq!(site.host.server_pid(), server, "nothing was started anew");
+        assert_eq!(test_host.host.server_pid(), server, "the server was not restarted");
     }
     if let Some(load) = load {
-        wait_for("there was load all the while", DEADLINE, || (load.requests() > 100).then_some(()));
+        wait_for("requests were sent all the time", DEADLINE, || (load.requests() > 100).then_some(()));
         let seen = load.stop();
         assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
     }
 }
 
-fn pids(site: &Site) -> Vec<u32> {
-    let info = site.host.server_info();
+fn pids(test_host: &TestHost) -> Vec<u32> {
+    let info = test_host.host.server_info();
     [Some(info.pid), info.planes[0].pid].into_iter().flatten().collect()
 }
 
-/// Two deployments, so that there is something to go back to.
-fn some_site(host: Option<Host>) -> Site {
-    let mut site = match host {
-        Some(host) => Site::on(host, app()),
-        None => Site::new(app(), None, &[]),
+/// A host with two deployments, so that a rollback is possible.
+fn test_host(host: Option<Host>) -> TestHost {
+    let mut test_host = match host {
+        Some(host) => TestHost::on(host, app()),
+        None => TestHost::new(app(), None, &[]),
     };
-    site.build();
-    site.gapless.ok(["deploy", "--force"]);
-    assert_eq!(site.settle(), Vec::<String>::new());
-    site
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force"]);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    test_host
 }
 
+/// Failure mode A15.
 #[test]
-fn a15_while_syncs_fail_nothing_is_acknowledged_and_everything_is_answered() {
-    let mut site = some_site(None);
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    let failing = Failing::begin(&pids(&site), "fsync,fdatasync", "EIO");
-    is_refused(&mut site, &["input/output error", "dmesg"]);
+fn nothing_is_acknowledged_while_syncs_fail() {
+    let mut test_host = test_host(None);
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    let failing = FailingSyscalls::start(&pids(&test_host), "fsync,fdatasync", "EIO");
+    is_refused(&mut test_host, &["input/output error", "dmesg"]);
     assert!(failing.count() >= 4, "{} calls failed", failing.count());
     drop(failing);
-    recovers(&mut site, Some(load), server);
+    recovers(&mut test_host, Some(load), server);
 }
 
+/// Failure mode A15.
 #[test]
-fn a15_what_was_refused_is_not_done_after_a_restart() {
-    let mut site = some_site(None);
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    let failing = Failing::begin(&pids(&site), "fsync,fdatasync", "EIO");
-    let before = history(&site);
-    site.build();
-    assert_ne!(site.gapless.run(["deploy", "--force"]).code, 0);
-    site.host.kill_server();
+fn refused_change_is_absent_after_restart() {
+    let mut test_host = test_host(None);
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    let failing = FailingSyscalls::start(&pids(&test_host), "fsync,fdatasync", "EIO");
+    let before = history(&test_host);
+    test_host.build();
+    assert_ne!(test_host.gapless.run(["deploy", "--force"]).code, 0);
+    test_host.host.kill_server();
     drop(failing);
-    assert_eq!(site.settle(), Vec::<String>::new());
-    assert_eq!(history(&site), before);
-    recovers(&mut site, Some(load), None);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    assert_eq!(history(&test_host), before);
+    recovers(&mut test_host, Some(load), None);
 }
 
-/// Writes, syncs and new lengths: what a deployment that is under way meets when the disk fails it comes over.
+/// A running deployment survives failing writes, syncs and length changes.
+///
+/// Failure mode A15.
 #[test]
-fn a15_a_deployment_that_is_under_way_waits_for_the_disk_and_comes_to_its_end() {
-    let mut site = some_site(None);
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    site.build();
-    site.gapless.ok(["deploy", "--force", "--detach"]);
-    wait_for("it is observed", DEADLINE, || {
-        history(&site).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
+fn running_deployment_waits_for_failing_disk_and_finishes() {
+    let mut test_host = test_host(None);
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force", "--detach"]);
+    wait_for("the release is observed", DEADLINE, || {
+        history(&test_host).first().filter(|it| matches!(it.phase, Phase::Observing)).map(drop)
     });
-    let failing = Failing::begin(&pids(&site), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
-    let says = |text: &str| site.host.log().contains(text).then_some(());
-    wait_for("it says so", DEADLINE, || says("cannot go on until the state can be used"));
+    let failing = FailingSyscalls::start(&pids(&test_host), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
+    let says = |text: &str| test_host.host.log().contains(text).then_some(());
+    wait_for("the server reports the failure", DEADLINE, || says("cannot go on until the state can be used"));
     drop(failing);
-    wait_for("it says that it goes on", DEADLINE, || says("the state can be used again"));
-    wait_for("it has ended", DEADLINE, || history(&site).first().filter(|it| it.phase.is_end()).map(drop));
-    assert_eq!(history(&site)[0].phase.name(), "succeeded");
-    recovers(&mut site, Some(load), server);
+    wait_for("the server reports the recovery", DEADLINE, || says("the state can be used again"));
+    wait_for("the deployment has ended", DEADLINE, || {
+        history(&test_host).first().filter(|it| it.phase.is_end()).map(drop)
+    });
+    assert_eq!(history(&test_host)[0].phase.name(), "succeeded");
+    recovers(&mut test_host, Some(load), server);
 }
 
 fn small_host(folder: &Path, mount: &[&str]) -> Host {
     let host = Host::at(folder, SocketAddr::from(([127, 0, 0, 1], free_port())));
-    sick_disk::mount(mount, &folder.join("state"));
+    disk::mount(mount, &folder.join("state"));
     host
 }
 
+/// Failure mode A16.
 #[test]
-fn a16_a_full_disk_is_said_and_passes() {
-    sick_disk::in_namespace("on_a_full_disk");
+fn full_disk_is_reported_and_recovers() {
+    disk::in_namespace("namespaced_full_disk");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
-fn on_a_full_disk() {
-    let folder = sick_disk::namespace_folder().expect("another test runs this one");
-    let mut site = some_site(Some(small_host(&folder, &["-t", "tmpfs", "-o", "size=1g", "tmpfs"])));
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
+fn namespaced_full_disk() {
+    let folder = disk::namespace_folder().expect("another test runs this one");
+    let mut test_host = test_host(Some(small_host(&folder, &["-t", "tmpfs", "-o", "size=1g", "tmpfs"])));
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
     let ballast = folder.join("state/ballast");
-    sick_disk::fill(&ballast);
-    site.build();
-    // Until the log is at the end of what it has room for, changes can be recorded, and then they are there.
-    let full = wait_for("it is full", DEADLINE, || {
-        let ran = site.gapless.run(["maintenance", "off"]);
-        let deploy = site.gapless.run(["deploy", "--force"]);
-        [ran, deploy].into_iter().find(|ran| ran.stderr.contains("the disk is full")).map(|ran: Ran| ran.stderr)
+    disk::fill(&ballast);
+    test_host.build();
+    // Until the log has used up its preallocated space, changes can still be recorded, and then they are valid.
+    let full = wait_for("the disk is full", DEADLINE, || {
+        let ran = test_host.gapless.run(["maintenance", "off"]);
+        let deploy = test_host.gapless.run(["deploy", "--force"]);
+        [ran, deploy]
+            .into_iter()
+            .find(|ran| ran.stderr.contains("the disk is full"))
+            .map(|ran: CommandResult| ran.stderr)
     });
     assert!(full.contains("free some space"), "{full}");
-    fs::remove_file(&ballast).expect("it can be removed");
-    wait_for("nothing is under way", DEADLINE, || history(&site).iter().all(|it| it.phase.is_end()).then_some(()));
-    recovers(&mut site, Some(load), server);
-    site.host.end();
+    fs::remove_file(&ballast).expect("the file can be removed");
+    wait_for("no deployment is running", DEADLINE, || {
+        history(&test_host).iter().all(|it| it.phase.is_end()).then_some(())
+    });
+    recovers(&mut test_host, Some(load), server);
+    test_host.host.end();
 }
 
+/// Failure mode A16.
 #[test]
-fn a16_a_disk_that_becomes_read_only_is_said_and_passes() {
-    sick_disk::in_namespace("on_a_disk_that_becomes_read_only");
+fn read_only_disk_is_reported_and_recovers() {
+    disk::in_namespace("namespaced_read_only_disk");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
-fn on_a_disk_that_becomes_read_only() {
-    let folder = sick_disk::namespace_folder().expect("another test runs this one");
+fn namespaced_read_only_disk() {
+    let folder = disk::namespace_folder().expect("another test runs this one");
     let image = folder.join("disk");
-    fs::File::create(&image).and_then(|file| file.set_len(1 << 30)).expect("a file can be made");
+    fs::File::create(&image).and_then(|file| file.set_len(1 << 30)).expect("the file can be created");
     run("mkfs.ext4", &["-q", &text(&image)]);
     let device = run("losetup", &["--find", "--show", &text(&image)]).trim().to_owned();
     let mount = ["-o", "errors=remount-ro", &device];
     let host = small_host(&folder, &mount);
-    // It goes with what is mounted.
+    // The device is detached once it is unmounted.
     run("losetup", &["--detach", &device]);
-    let mut site = some_site(Some(host));
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    // What the kernel does itself when it finds that a file system is damaged.
+    let mut test_host = test_host(Some(host));
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    // The kernel's own reaction to a damaged file system.
     let trigger = Path::new("/sys/fs/ext4").join(device.trim_start_matches("/dev/")).join("trigger_fs_error");
     fs::write(&trigger, "1").expect("this test needs to be root, and ext4 in the kernel");
-    is_refused(&mut site, &["read-only", "dmesg"]);
+    is_refused(&mut test_host, &["read-only", "dmesg"]);
     let before = load.requests();
-    wait_for("requests are answered all the same", DEADLINE, || (load.requests() > before + 100).then_some(()));
+    wait_for("requests are still answered", DEADLINE, || (load.requests() > before + 100).then_some(()));
     let seen = load.stop();
     assert!(seen.requests > 100 && seen.failed.is_empty(), "{seen:?}");
 
-    // Such a disk is never made writable again: all that uses it ends, it is unmounted, checked and mounted anew.
-    site.power_off();
+    // Such a disk is never made writable again: its users exit, and it is unmounted, checked and mounted again.
+    test_host.power_off();
     let state = folder.join("state");
     run("umount", &[&text(&state)]);
     let _ = std::process::Command::new("e2fsck").args(["-fy", &text(&image)]).output();
-    sick_disk::mount(&["-o", "loop", &text(&image)], &state);
-    site.host.start_server();
-    recovers(&mut site, None, None);
-    site.host.end();
+    disk::mount(&["-o", "loop", &text(&image)], &state);
+    test_host.host.start_server();
+    recovers(&mut test_host, None, None);
+    test_host.host.end();
 }
 
+/// Failure mode A15.
 #[test]
-fn a15_a_device_that_cannot_write_its_blocks_is_said_and_passes() {
-    sick_disk::in_namespace("on_a_device_that_cannot_write_its_blocks");
+fn failing_block_device_is_reported_and_recovers() {
+    disk::in_namespace("namespaced_failing_block_device");
 }
 
 #[test]
 #[ignore = "a part of another test, in a namespace"]
-fn on_a_device_that_cannot_write_its_blocks() {
-    let folder = sick_disk::namespace_folder().expect("another test runs this one");
+fn namespaced_failing_block_device() {
+    let folder = disk::namespace_folder().expect("another test runs this one");
     let backing = folder.join("backing");
-    sick_disk::mount(&["-t", "tmpfs", "-o", "size=400m", "tmpfs"], &backing);
+    disk::mount(&["-t", "tmpfs", "-o", "size=400m", "tmpfs"], &backing);
     let image = backing.join("disk");
-    fs::File::create(&image).and_then(|file| file.set_len(384 << 20)).expect("a file can be made");
+    fs::File::create(&image).and_then(|file| file.set_len(384 << 20)).expect("the file can be created");
     run("mkfs.ext4", &["-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", &text(&image)]);
     run("fallocate", &["--length", "384MiB", &text(&image)]);
-    let mut site = some_site(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
-    let server = site.host.server_pid();
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    // The device has room for what is written in place, its journal among that, but for no block that was free up to now: the
-    // kernel notices when a file is synced, and forgets then what it could not write.
+    let mut test_host = test_host(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
+    let server = test_host.host.server_pid();
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    // The device has room for writes in place, including its journal, but for no newly allocated block: the kernel notices at
+    // the sync of a file, and then drops the data that it could not write.
     run("fstrim", &[&text(&folder.join("state"))]);
     let ballast = backing.join("ballast");
-    sick_disk::fill(&ballast);
+    disk::fill(&ballast);
     let refused = wait_for("a change is refused", DEADLINE, || {
-        let ran = site.gapless.run(["kv", "put", "/noted", &"much ".repeat(1000)]);
+        let ran = test_host.gapless.run(["kv", "put", "/noted", &"much ".repeat(1000)]);
         (ran.code != 0).then_some(ran.stderr)
     });
     assert!(refused.contains("input/output error"), "{refused}");
-    is_refused(&mut site, &["input/output error", "dmesg"]);
-    fs::remove_file(&ballast).expect("it can be removed");
-    recovers(&mut site, Some(load), server);
-    site.host.end();
+    is_refused(&mut test_host, &["input/output error", "dmesg"]);
+    fs::remove_file(&ballast).expect("the file can be removed");
+    recovers(&mut test_host, Some(load), server);
+    test_host.host.end();
 }
 
 fn text(path: &Path) -> String {
@@ -239,79 +253,85 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A damaged state is refused and left alone; what is restored in its stead is gone by, though the proxy knew better.
+/// A damaged state is refused and left unchanged; after a restore the records apply, although the proxy has a newer table.
+///
+/// Failure mode A17.
 #[test]
-fn a17_a_damaged_state_is_refused_and_a_backup_takes_its_place() {
-    let mut site = some_site(None);
-    let load = Excusing::start(&site.host, RATE_PER_S);
-    let (state, export) = (site.host.folder().join("state"), site.host.folder().join("export"));
-    site.gapless.ok(["store", "export", &text(&export)]);
+fn damaged_state_is_refused_and_restored_from_backup() {
+    let mut test_host = test_host(None);
+    let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
+    let (state, export) = (test_host.host.folder().join("state"), test_host.host.folder().join("export"));
+    test_host.gapless.ok(["store", "export", &text(&export)]);
     for _ in 0..20 {
-        site.gapless.ok(["kv", "put", "/noted", "after the backup"]);
+        test_host.gapless.ok(["kv", "put", "/noted", "after the backup"]);
     }
-    // It says goodbye, so that all is in the file itself.
-    site.host.signal_server(rustix::process::Signal::TERM);
-    wait_for("it has ended", DEADLINE, || site.host.server_ended());
+    // Exits in order, so that all data is in the database file itself.
+    test_host.host.signal_server(rustix::process::Signal::TERM);
+    wait_for("the server has exited", DEADLINE, || test_host.host.server_ended());
     let file = state.join("state.db");
     let damaged = flip(&file, "\"last_release\":");
-    site.host.spawn_server();
-    let code = wait_for("it refuses", DEADLINE, || site.host.server_ended());
-    let log = site.host.log();
+    test_host.host.spawn_server();
+    let code = wait_for("the server refuses to start", DEADLINE, || test_host.host.server_ended());
+    let log = test_host.host.log();
     assert!(code != 0 && log.contains("damaged") && log.contains("copy a backup to its place"), "{code}: {log}");
-    assert_eq!(fs::read(&file).expect("it is there"), damaged, "it is left as it was");
+    assert_eq!(fs::read(&file).expect("the file exists"), damaged, "the damaged file is unchanged");
 
     for ending in ["", "-wal", "-shm"] {
         let _ = fs::rename(state.join(format!("state.db{ending}")), state.join(format!("damaged{ending}")));
     }
-    site.gapless.ok(["store", "import", &text(&export), "--state-dir", &text(&state)]);
-    site.host.start_server();
-    wait_for("the proxy goes by what was restored", DEADLINE, || {
-        let planes = site.views();
+    test_host.gapless.ok(["store", "import", &text(&export), "--state-dir", &text(&state)]);
+    test_host.host.start_server();
+    wait_for("the proxy applies the restored routes", DEADLINE, || {
+        let planes = test_host.views();
         planes.iter().all(|view| view.planes_behind.is_empty()).then_some(())
     });
-    recovers(&mut site, Some(load), None);
+    recovers(&mut test_host, Some(load), None);
 }
 
-/// Changes a byte after a text, wherever that is in the file: what the file is now.
+/// Changes a byte after each occurrence of a text; returns the new content of the file.
 fn flip(file: &PathBuf, after: &str) -> Vec<u8> {
-    let mut bytes = fs::read(file).expect("it can be read");
+    let mut bytes = fs::read(file).expect("the file can be read");
     let found: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(after.as_bytes())).collect();
     assert!(!found.is_empty(), "there is no {after:?} in {}", file.display());
     found.iter().for_each(|at| bytes[at + after.len()] ^= 1);
-    fs::write(file, &bytes).expect("it can be written");
+    fs::write(file, &bytes).expect("the file can be written");
     bytes
 }
 
-/// Both ends at once: no server, and a proxy whose table is damaged.
+/// Two faults at the same time: no server, and a proxy with a damaged table.
+///
+/// Failure mode A17.
 #[test]
-fn a17_a_damaged_table_is_put_aside_and_told_anew() {
-    let mut site = some_site(None);
-    let table = site.host.folder().join("state/routes.json");
-    site.host.kill_server();
-    site.host.kill_proxy_of_killed_server();
+fn damaged_table_is_set_aside_and_sent_again() {
+    let mut test_host = test_host(None);
+    let table = test_host.host.folder().join("state/routes.json");
+    test_host.host.kill_server();
+    test_host.host.kill_proxy_of_killed_server();
     flip(&table, "\"version\":");
-    let bytes = fs::read(&table).expect("it is there");
-    fs::write(&table, &bytes[..bytes.len() - 7]).expect("it can be written");
-    site.host.start_server();
-    assert_eq!(site.settle(), Vec::<String>::new());
+    let bytes = fs::read(&table).expect("the table exists");
+    fs::write(&table, &bytes[..bytes.len() - 7]).expect("the file can be written");
+    test_host.host.start_server();
+    assert_eq!(test_host.settle(), Vec::<String>::new());
     assert!(table.with_file_name("routes.json.corrupt").exists());
-    site.build();
-    site.gapless.ok(["deploy", "--force"]);
+    test_host.build();
+    test_host.gapless.ok(["deploy", "--force"]);
 }
 
-/// SQLite takes a log that is damaged for one that ends there: what came after is gone. What runs then, and what the proxy
-/// routes by, is of a later time than the records.
+/// SQLite takes a damaged log for one that ends before the damage: the later changes are gone. The running instances and the
+/// proxy's routes are then newer than the records.
+///
+/// Failure mode A17.
 #[test]
-fn a17_whatever_a_damaged_log_has_lost_all_becomes_right() {
-    let mut site = some_site(None);
-    site.gapless.ok(["rollback"]);
-    assert_eq!(site.settle(), Vec::<String>::new());
-    site.host.kill_server();
-    let log = site.host.folder().join("state/state.db-wal");
+fn state_recovers_from_damaged_database_log() {
+    let mut test_host = test_host(None);
+    test_host.gapless.ok(["rollback"]);
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    test_host.host.kill_server();
+    let log = test_host.host.folder().join("state/state.db-wal");
     let mut bytes = fs::read(&log).expect("there is a log");
     let at = bytes.len() * 2 / 3;
     bytes[at] ^= 1;
-    fs::write(&log, &bytes).expect("it can be written");
-    assert_eq!(site.settle(), Vec::<String>::new());
-    recovers(&mut site, None, None);
+    fs::write(&log, &bytes).expect("the file can be written");
+    assert_eq!(test_host.settle(), Vec::<String>::new());
+    recovers(&mut test_host, None, None);
 }

@@ -1,11 +1,11 @@
-//! A11, A12, A13, B15, B19, C4: a Docker Engine that dies, hangs, lies, loses its firewall, is full: no request is lost, no
-//! deployment is taken back for it, nothing is stopped that is well, and no stranger answers. All of it:
-//! `./scripts/scenario sick-docker`; here a part that is short.
+//! A Docker Engine that dies, hangs, sends wrong answers, loses its firewall, or is full: no request is lost, no good release
+//! is reverted, no good container is stopped, and no foreign container answers. A short part of
+//! `./scripts/scenario sick-docker`.
 
-use gapless_e2e::sick::cases::{self, Selection};
-use gapless_e2e::sick::deaths::{self, Episode};
+use gapless_scenarios::sick::cases::{self, Selection};
+use gapless_scenarios::sick::deaths::{self, Episode};
 
-fn happens(episodes: &[Episode]) -> deaths::Outcome {
+fn happens(episodes: &[Episode]) -> deaths::DeathsReport {
     let outcome = deaths::run(episodes, &mut |line| println!("{line}"));
     assert!(outcome.failed.is_empty() && outcome.violations.is_empty(), "{outcome:#?}");
     assert!(outcome.wrong_answers.is_empty() && outcome.false_reverts.is_empty(), "{outcome:#?}");
@@ -23,28 +23,33 @@ fn meets(calls: &str, faults: &[&str]) {
     assert!(outcome.cases == count && outcome.faults >= count, "{outcome:#?}");
 }
 
+/// Failure mode A11.
 #[test]
-fn a11_an_engine_that_is_killed_takes_no_deployment_back() {
+fn killed_engine_reverts_no_deployment() {
     happens(&[Episode::Killed, Episode::KilledWhile("observing")]);
 }
 
+/// Failure mode A12.
 #[test]
-fn a12_an_engine_that_hangs_loses_no_request() {
+fn hanging_engine_loses_no_request() {
     meets("GET /containers/json", &["hang"]);
 }
 
+/// Failure mode A13.
 #[test]
-fn a13_an_engine_that_lies_is_not_believed() {
+fn wrong_engine_answers_stop_no_instance() {
     meets("GET /containers/*/json", &["404+", "half"]);
 }
 
+/// Failure mode B15.
 #[test]
-fn b15_no_stranger_gets_the_address_of_an_instance() {
+fn instance_address_goes_to_no_foreign_container() {
     let outcome = happens(&[Episode::KilledWithoutServer, Episode::AddressWantedWithoutServer]);
     assert_eq!(outcome.moved, 0, "{outcome:#?}");
 }
 
+/// Failure modes B19 and C4.
 #[test]
-fn b19_c4_without_a_firewall_and_on_a_full_disk_the_old_release_serves_and_the_next_deployment_succeeds() {
+fn next_deploy_succeeds_after_firewall_flush_and_full_disk() {
     happens(&[Episode::Flushed, Episode::Full]);
 }

@@ -1,12 +1,13 @@
-//! gapless under systemd, in a host that systemd has booted.
+//! gapless under systemd, on a host booted by systemd.
 
-use gapless_e2e::{Booted, wait_for};
+use gapless_harness::deps::SystemdHost;
+use gapless_harness::wait_for;
 use std::time::Duration;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// An application that that runtime runs.
-fn application(host: &Booted, top: &str, tables: &str) {
+/// Writes an application for the systemd runtime.
+fn application(host: &SystemdHost, top: &str, tables: &str) {
     let text = format!(
         "name = \"shop\"\n{top}command = [\"/opt/gapless/bdd-assistant\"]\n[env]\nDATA_DIR = \"/srv/data\"\n[deploy]\n\
          observe = \"1s\"\n{tables}"
@@ -15,8 +16,8 @@ fn application(host: &Booted, top: &str, tables: &str) {
     std::fs::write(host.folder().join("gapless.toml"), text).unwrap();
 }
 
-/// The figure that `systemd-analyze security` gives to a unit.
-fn exposure(host: &Booted, unit: &str) -> f64 {
+/// The exposure level of a unit by `systemd-analyze security`.
+fn exposure(host: &SystemdHost, unit: &str) -> f64 {
     let path = format!("/etc/systemd/system/{unit}");
     let said = host.ok(&["systemd-analyze", "security", "--offline=true", "--no-pager", &path]);
     let line = said.lines().find(|line| line.contains("Overall exposure level")).unwrap_or_else(|| panic!("{said}"));
@@ -25,8 +26,8 @@ fn exposure(host: &Booted, unit: &str) -> f64 {
 }
 
 #[test]
-fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
-    let host = Booted::start("install");
+fn installed_gapless_loses_no_request_over_its_restarts() {
+    let host = SystemdHost::start("install");
     let said = host.gapless(&["install", "--dry-run"]);
     assert!(said.contains("would write /etc/systemd/system/gapless-proxy.socket"), "{said}");
     assert_ne!(host.run(&["test", "-e", "/etc/systemd/system/gapless.service"]).code, 0, "a dry run wrote");
@@ -54,13 +55,13 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     println!("{} requests over three restarts of the server and a deployment, 0 failed", report["requests"]);
     assert_eq!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
 
-    // Nobody accepts: the connection waits in the socket, and has systemd start the proxy again.
+    // Nothing accepts connections: the connection waits in the socket, and makes systemd start the proxy again.
     host.ok(&["systemctl", "stop", "gapless-proxy.service"]);
     assert!(!host.is_active("gapless-proxy.service") && host.is_active("gapless-proxy.socket"));
     wait_for("a request that found no proxy is answered", DEADLINE, || host.get("/up"));
     assert_ne!(host.ok(&["systemctl", "show", "--value", "--property=MainPID", "gapless-proxy"]), proxy);
 
-    // Connections come all the time, and find no proxy for a moment. Without those that stay: they would be waited for.
+    // New connections find no proxy for a moment. Without long connections, which the restart would wait for.
     let report = host.under_load("get", || {
         for _ in 0..2 {
             host.ok(&["systemctl", "restart", "gapless-proxy"]);
@@ -71,14 +72,14 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
 
     upgrades(&host);
 
-    // One that runs and answers nobody.
+    // A proxy that runs and answers nothing.
     std::fs::write(host.folder().join("own.conf"), "[Service]\nWatchdogSec=2s\n").unwrap();
     host.ok(&["mkdir", "/etc/systemd/system/gapless-proxy.service.d"]);
     host.ok(&["cp", "/srv/own.conf", "/etc/systemd/system/gapless-proxy.service.d/own.conf"]);
     host.ok(&["systemctl", "daemon-reload"]);
     host.ok(&["systemctl", "restart", "gapless-proxy"]);
     host.ok(&["systemctl", "kill", "--signal=STOP", "gapless-proxy.service"]);
-    wait_for("the watchdog has a stuck proxy started again", DEADLINE, || host.get("/up"));
+    wait_for("the watchdog restarts a stuck proxy", DEADLINE, || host.get("/up"));
     let restarts = host.ok(&["systemctl", "show", "--value", "--property=NRestarts", "gapless-proxy"]);
     assert_eq!(restarts.trim(), "1");
 
@@ -92,8 +93,8 @@ fn gapless_installed_under_systemd_loses_no_request_over_its_own_restarts() {
     host.gapless(&["install", "--uninstall"]);
 }
 
-/// Another program takes the place of the one that runs; one that cannot run does not.
-fn upgrades(host: &Booted) {
+/// Upgrades replace the running program; a program that cannot run does not replace it.
+fn upgrades(host: &SystemdHost) {
     let main_pid = |unit: &str| host.ok(&["systemctl", "show", "--value", "--property=MainPID", unit]);
     host.ok(&["cp", "/opt/gapless/gapless", "/usr/local/bin/gapless"]);
     host.ok(&["/usr/local/bin/gapless", "install"]);
@@ -112,7 +113,7 @@ fn upgrades(host: &Booted) {
     println!("{} requests over two upgrades and two deployments, 0 failed", report["requests"]);
     assert_eq!(main_pid("gapless"), server);
     let upgraded = main_pid("gapless-proxy");
-    assert_ne!(upgraded, proxy, "systemd knows the process that has taken the place");
+    assert_ne!(upgraded, proxy, "systemd knows the new process");
     assert!(host.is_active("gapless-proxy"));
 
     host.ok(&["cp", "--remove-destination", "/bin/false", "/usr/local/bin/gapless"]);
@@ -121,7 +122,7 @@ fn upgrades(host: &Booted) {
         let ran = host.run(&["/opt/gapless/gapless", "upgrade", "--only", role]);
         assert!(ran.code == 1 && ran.stderr.contains("has taken the place"), "{ran:?}");
     }
-    wait_for("both have seen that it cannot run", DEADLINE, || {
+    wait_for("both have noticed that the program cannot run", DEADLINE, || {
         let said = host.ok(&["journalctl", "-u", "gapless", "-u", "gapless-proxy", "--no-pager"]);
         (said.contains("going on as before") && said.contains("the successor ended")).then_some(())
     });
@@ -131,8 +132,8 @@ fn upgrades(host: &Booted) {
 }
 
 #[test]
-fn a_unit_file_of_somebody_else_is_left_alone() {
-    let host = Booted::start("taken");
+fn foreign_unit_file_is_left_alone() {
+    let host = SystemdHost::start("taken");
     let own = "[Service]\nExecStart=/bin/true\n";
     std::fs::write(host.folder().join("own"), own).unwrap();
     host.ok(&["cp", "/srv/own", "/etc/systemd/system/gapless.service"]);
@@ -160,14 +161,14 @@ fn a_unit_file_of_somebody_else_is_left_alone() {
 }
 
 #[test]
-fn the_systemd_runtime_conforms() {
-    let host = Booted::start("conformance");
+fn systemd_runtime_passes_conformance() {
+    let host = SystemdHost::start("conformance");
     let said = host.ok(&["/opt/gapless/examples/systemd_conformance", "/opt/gapless/examples/probe"]);
     assert!(said.contains("conformance passed"), "{said}");
 }
 
-/// The units of instances, as systemd knows them: name and state.
-fn instances(host: &Booted) -> Vec<(String, String)> {
+/// The instances' units according to systemd: name and state.
+fn instances(host: &SystemdHost) -> Vec<(String, String)> {
     let all = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "shop-*@*.service"];
     let said = host.ok(&all);
     let fields = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -175,8 +176,8 @@ fn instances(host: &Booted) -> Vec<(String, String)> {
 }
 
 #[test]
-fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does_not() {
-    let host = Booted::start("reboot");
+fn only_live_slot_returns_after_reboot_without_server() {
+    let host = SystemdHost::start("reboot");
     host.gapless(&["install"]);
     let limits = "[resources]\nmemory = \"256m\"\ncpus = 0.5\n";
     application(&host, "runtime = \"systemd\"\n", limits);
@@ -188,7 +189,7 @@ fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does
     });
     assert_eq!(report["failed"], 0, "{report:#}");
     println!("{} requests over two deployments and a rollback, 0 failed", report["requests"]);
-    // What stood where the last deployment went is stopped beside it.
+    // The earlier slot of the last deployment is stopped in the background.
     let before =
         wait_for("both slots have an instance", DEADLINE, || Some(instances(&host)).filter(|all| all.len() == 2));
     let enabled = |unit: &str| host.run(&["systemctl", "is-enabled", "--quiet", unit]).code == 0;
@@ -199,12 +200,12 @@ fn after_a_reboot_the_live_slot_comes_back_without_the_server_and_the_other_does
         assert!(shown.contains(wanted), "{shown}");
     }
 
-    // A server that saw the instances being stopped would take them for dead, and leave routes without them behind.
+    // A server that saw the instances stop would regard them as dead, and leave routes without them behind.
     std::fs::write(host.folder().join("slow.conf"), "[Service]\nExecStop=/bin/sleep 3\n").unwrap();
     host.ok(&["mkdir", "/etc/systemd/system/gapless.service.d"]);
     host.ok(&["cp", "/srv/slow.conf", "/etc/systemd/system/gapless.service.d/slow.conf"]);
     host.ok(&["systemctl", "daemon-reload"]);
-    // Without the server, so that it is systemd that brings the live slot back.
+    // Without the server, so that only systemd can start the live slot.
     host.ok(&["systemctl", "disable", "gapless"]);
     host.reboot();
     wait_for("the live slot answers", DEADLINE, || host.get("/up"));

@@ -1,7 +1,7 @@
-//! Another version takes the place of the one that runs, while requests go on.
+//! Replacement of the running version during requests.
 
 use gapless_api::ServerInfo;
-use gapless_e2e::{App, Host, Load, Runtime, wait_for};
+use gapless_harness::{App, Host, Load, Runtime, wait_for};
 use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -12,7 +12,7 @@ fn proxy_of(info: &ServerInfo) -> u32 {
 }
 
 #[test]
-fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost() {
+fn upgrade_during_deployments_loses_no_request() {
     let mut host = Host::start();
     let app = App::new("upgraded", Runtime::Process);
     let gapless = host.gapless().within(&app.write(host.folder()));
@@ -21,7 +21,7 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
     let mut seen = vec![proxy_of(&host.server_info())];
     for round in 0..4 {
         let before = host.server_info();
-        // In the middle of a deployment, and beside one.
+        // During a deployment, and without one.
         gapless.ok(["deploy", "--force", if round % 2 == 0 { "--detach" } else { "--json" }]);
         let said = gapless.ok(["upgrade"]).stdout;
         let after = host.server_info();
@@ -37,14 +37,14 @@ fn proxies_and_servers_are_replaced_while_releases_change_and_no_request_is_lost
     assert_eq!(seen.len(), 5, "{seen:?}");
     assert!(report.failures.is_empty() && report.requests > 1000, "{report:#?}");
     println!("{} requests over 4 upgrades, 4 deployments and 4 rollbacks, 0 failed", report.requests);
-    // The last one is adopted by whoever comes.
+    // The next server adopts the last proxy.
     host.kill_server();
     host.start_server();
     assert_eq!(host.server_info().planes[0].pid, seen.last().copied());
 }
 
 #[test]
-fn logs_are_followed_through_it_and_every_line_is_shown_once() {
+fn followed_logs_survive_upgrade_with_each_line_once() {
     let host = Host::start();
     let gapless = host.gapless().within(&App::new("followed", Runtime::Process).write(host.folder()));
     gapless.ok(["deploy"]);
@@ -64,7 +64,7 @@ fn logs_are_followed_through_it_and_every_line_is_shown_once() {
 }
 
 #[test]
-fn whoever_asks_while_the_server_begins_anew_is_answered() {
+fn requests_during_server_restart_are_answered() {
     let host = Host::start();
     let gapless = host.gapless();
     let is_over = AtomicBool::new(false);
@@ -73,7 +73,7 @@ fn whoever_asks_while_the_server_begins_anew_is_answered() {
             scope.spawn(|| {
                 let mut asked = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    // It panics where the server refuses, or breaks off.
+                    // Panics if the server refuses or drops the connection.
                     assert!(proxy_of(&host.server_info()) > 0);
                     asked += 1;
                 }
@@ -81,7 +81,7 @@ fn whoever_asks_while_the_server_begins_anew_is_answered() {
             })
         });
         for _ in 0..10 {
-            // As `systemctl reload gapless gapless-proxy` does: both at once.
+            // As `systemctl reload gapless gapless-proxy` does: both at the same time.
             let mut server = gapless.spawn(["upgrade", "--only", "server"]);
             gapless.ok(["upgrade", "--only", "proxy"]);
             assert!(server.wait().unwrap().success());

@@ -1,15 +1,16 @@
-//! The promise: no request is lost by deploys and rollbacks. The ledger is the judge.
+//! The promise: deployments and rollbacks lose no request. The ledger is the judge.
 
 use gapless_core::Deployment;
-use gapless_e2e::{App, Host, Load, Runtime};
+use gapless_harness::{App, Host, Load, Runtime};
 use gapless_ledger::Report;
 
 fn assert_no_loss(report: &Report) {
     assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
 }
 
+/// Failure mode B1.
 #[test]
-fn b1_twenty_deploys_and_twenty_rollbacks_on_docker_lose_no_request_of_a_hundred_thousand() {
+fn docker_deploys_and_rollbacks_lose_none_of_100000_requests() {
     let host = Host::start();
     let folder = App::new("zero-loss", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -32,8 +33,9 @@ fn b1_twenty_deploys_and_twenty_rollbacks_on_docker_lose_no_request_of_a_hundred
     println!("{} requests, {} releases, 0 failed", report.requests, report.by_release.len());
 }
 
+/// Failure mode B1.
 #[test]
-fn b1_deploys_and_rollbacks_of_processes_lose_no_request() {
+fn process_deploys_and_rollbacks_lose_no_request() {
     let host = Host::start();
     let folder = App { replicas: 2, ..App::new("zero-loss-process", Runtime::Process) }.write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -46,8 +48,9 @@ fn b1_deploys_and_rollbacks_of_processes_lose_no_request() {
     assert_no_loss(&load.stop());
 }
 
+/// Failure mode B14.
 #[test]
-fn b14_a_server_killed_in_the_middle_of_deployments_loses_no_request_and_goes_on() {
+fn killed_server_resumes_deployments_without_lost_requests() {
     let mut host = Host::start();
     let folder = App::new("server-death", Runtime::Docker).write(host.folder());
     let gapless = host.gapless().within(&folder);
@@ -56,7 +59,7 @@ fn b14_a_server_killed_in_the_middle_of_deployments_loses_no_request_and_goes_on
     for round in 0..8_u64 {
         let detached = gapless.ok(["deploy", "--force", "--detach"]);
         assert!(detached.stdout.contains("follow it"), "{detached:?}");
-        // At another moment in each round: before, while and after the instances start, and while they are observed.
+        // At a different moment in each round: before, during and after the start of the instances, and under observation.
         std::thread::sleep(std::time::Duration::from_millis(round * 70));
         host.kill_server();
         host.start_server();
@@ -70,7 +73,7 @@ fn b14_a_server_killed_in_the_middle_of_deployments_loses_no_request_and_goes_on
 }
 
 #[test]
-fn a_failed_deployment_is_no_event_for_users() {
+fn failed_deployment_loses_no_request() {
     let host = Host::start();
     let app = App::new("failed-deploys", Runtime::Process);
     let folder = app.write(host.folder());

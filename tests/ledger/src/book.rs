@@ -1,4 +1,4 @@
-//! The book that every request is recorded in.
+//! The book that records every request.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -6,88 +6,88 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Failures that are told one by one; more are counted.
-const FAILURES_TOLD_MAX: usize = 100;
+/// Failures that are kept; the other failures are only counted.
+const FAILURES_MAX: usize = 100;
 
 /// The kinds of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// GET on a connection that is kept.
+    /// GET on a kept connection.
     Get,
-    /// GET on a connection of its own.
+    /// GET on a fresh connection.
     GetFresh,
-    /// POST of a body that comes back.
+    /// POST of a body that is echoed.
     Post,
-    /// A download that takes a while.
+    /// A slow download.
     Download,
     /// A message over a WebSocket and its echo.
     WebSocket,
-    /// An event stream, from its beginning to its end.
+    /// A complete event stream.
     EventStream,
 }
 
-/// A request that got no complete, right answer.
+/// A request without a complete, correct answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Failure {
-    /// What it was.
+    /// The kind of the request.
     pub kind: Kind,
-    /// When it was sent, in microseconds since the load began.
+    /// The time of sending, in microseconds since the load started.
     pub at_us: u64,
-    /// How long after that it failed, in microseconds.
+    /// The time from sending to the failure, in microseconds.
     pub after_us: u64,
-    /// The release that had begun to answer, if one had.
+    /// The release that had started to answer, if any.
     pub release: Option<String>,
-    /// What was seen.
+    /// The error.
     pub cause: String,
 }
 
-/// What a release answered.
+/// The answers of a release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct ReleaseCount {
     /// Requests.
     pub requests: u64,
-    /// When the first of them was sent, in microseconds since the load began.
+    /// The time at which the first of them was sent, in microseconds since the load started.
     pub first_at_us: u64,
-    /// When the last of them was sent.
+    /// The time at which the last of them was sent, in microseconds since the load started.
     pub last_at_us: u64,
 }
 
-/// From the time at which a request was to be sent to the end of its answer, in microseconds; streams apart.
+/// The time from the scheduled sending to the end of the answer, in microseconds, without streams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Latency {
-    /// Half are shorter.
+    /// The median.
     pub p50_us: u64,
-    /// 90 of 100 are.
+    /// The 90th percentile.
     pub p90_us: u64,
-    /// 99 of 100 are.
+    /// The 99th percentile.
     pub p99_us: u64,
-    /// The longest.
+    /// The maximum.
     pub max_us: u64,
 }
 
-/// What became of all requests.
+/// The report of all requests.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Requests that have ended.
+    /// Finished requests.
     pub requests: u64,
-    /// Of these, those that failed.
+    /// Failed requests.
     pub failed: u64,
-    /// The first hundred that did.
+    /// The first hundred failures.
     pub failures: Vec<Failure>,
     /// Requests by kind.
     pub by_kind: BTreeMap<Kind, u64>,
     /// Requests by the release that answered.
     pub by_release: BTreeMap<String, ReleaseCount>,
-    /// How long answers took.
+    /// The latency of answers.
     pub latency: Latency,
     /// Connections that the server closed between two requests.
     pub closed: u64,
-    /// Of these, those on which a request was under way to it; it was sent once more.
+    /// Connections that the server closed with a request on its way; the request was sent once more.
     pub closed_under_request: u64,
-    /// How often a server asked to come again: WebSockets closed with 1001 or 1012, event streams that ended.
+    /// How often a server asked for a new connection: WebSockets closed with 1001 or 1012, event streams that ended.
     pub moved: u64,
-    /// How long the load has run.
+    /// The duration of the load.
     pub duration_ms: u64,
 }
 
@@ -108,16 +108,16 @@ struct Pages {
     moved: u64,
 }
 
-/// A request that was sent and has not ended.
+/// A request in flight.
 pub(crate) struct Entry {
     pub(crate) kind: Kind,
-    /// When it was to be sent.
+    /// The scheduled time of sending.
     pub(crate) due: Instant,
 }
 
 impl Book {
     pub(crate) fn new() -> Self {
-        // Two digits are a precision that it has; it grows by itself.
+        // A precision of two digits is valid, and the histogram resizes itself.
         #[allow(clippy::expect_used)]
         let latency = Histogram::new(2).expect("a histogram of two digits");
         let pages = Pages {
@@ -134,7 +134,7 @@ impl Book {
         Book { began: Instant::now(), pages: Mutex::new(pages) }
     }
 
-    /// A request got its complete, right answer from `release`.
+    /// Records a complete, correct answer of `release`.
     pub(crate) fn answered(&self, entry: &Entry, release: &str) {
         let at_us = micros(entry.due.saturating_duration_since(self.began));
         let mut pages = self.lock();
@@ -146,31 +146,31 @@ impl Book {
         count.requests += 1;
         count.last_at_us = count.last_at_us.max(at_us);
         if entry.kind != Kind::EventStream {
-            // Only a value beyond the histogram's range fails, and it grows by itself.
+            // Only a value beyond the histogram's range fails, and the histogram resizes itself.
             let _ = pages.latency.record(micros(entry.due.elapsed()));
         }
     }
 
-    /// A request failed.
+    /// Records a failure.
     pub(crate) fn failed(&self, entry: &Entry, release: Option<String>, cause: impl Into<String>) {
         let at_us = micros(entry.due.saturating_duration_since(self.began));
         let after_us = micros(entry.due.elapsed());
         let mut pages = self.lock();
         pages.count(entry.kind);
         pages.failed += 1;
-        if pages.failures.len() < FAILURES_TOLD_MAX {
+        if pages.failures.len() < FAILURES_MAX {
             pages.failures.push(Failure { kind: entry.kind, at_us, after_us, release, cause: cause.into() });
         }
     }
 
-    /// The server closed a connection between two requests.
+    /// Records a connection that the server closed between two requests.
     pub(crate) fn closed(&self, is_under_request: bool) {
         let mut pages = self.lock();
         pages.closed += 1;
         pages.closed_under_request += u64::from(is_under_request);
     }
 
-    /// A server asked to come again.
+    /// Records that a server asked for a new connection.
     pub(crate) fn moved(&self) {
         self.lock().moved += 1;
     }

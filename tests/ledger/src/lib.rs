@@ -1,6 +1,6 @@
-//! A load client that records every request: which release answered, how long it took, and every failure with its time.
-//! It is the judge of "no lost request", so it is strict: whatever was sent and got no complete, right answer is a
-//! failure, and nothing is ever tried again.
+//! A load client that records every request: the release that answered, the latency, and every failure with its time. As the
+//! judge of "no lost request" it is strict: a request without a complete, correct answer is a failure, and nothing is ever
+//! retried.
 
 mod book;
 mod plan;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 /// Starts loads.
 pub struct Ledger;
 
-/// A load that runs.
+/// A running load.
 pub struct Running {
     book: Arc<Book>,
     ending: CancellationToken,
@@ -27,7 +27,7 @@ pub struct Running {
 }
 
 impl Ledger {
-    /// Starts the load, on the tokio runtime that this is called in.
+    /// Starts the load on the current tokio runtime.
     #[must_use]
     pub fn start(plan: LoadPlan) -> Running {
         let (book, ending) = (Arc::new(Book::new()), CancellationToken::new());
@@ -47,19 +47,19 @@ impl Ledger {
 }
 
 impl Running {
-    /// How many requests have ended, well or badly.
+    /// The number of finished requests, successful or not.
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.book.requests()
     }
 
-    /// What was recorded up to now.
+    /// The report up to now.
     #[must_use]
     pub fn snapshot(&self) -> Report {
         self.book.report()
     }
 
-    /// Ends the load: what was sent is waited for, and judged.
+    /// Stops sending, waits for the requests in flight, and returns the report.
     pub async fn stop(mut self) -> Report {
         self.ending.cancel();
         while self.tasks.join_next().await.is_some() {}

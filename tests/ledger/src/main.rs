@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Sends requests and records what became of each. Ends after --duration or --requests, or when it is told to.
+/// Sends requests and records their results. Ends after --duration or --requests, on SIGTERM or on SIGINT.
 #[derive(Parser)]
 #[command(name = "gapless-ledger")]
 struct Args {
-    /// Where the requests go
+    /// The address for the requests
     #[arg(long)]
     address: SocketAddr,
     /// The Host header [default: the address]
@@ -20,16 +20,16 @@ struct Args {
     /// Requests a second
     #[arg(long, default_value_t = 500)]
     rate: u32,
-    /// How many seconds
+    /// The duration in seconds
     #[arg(long, value_name = "SECONDS")]
     duration: Option<u64>,
-    /// How many requests
+    /// The number of requests
     #[arg(long)]
     requests: Option<u64>,
     /// `all` kinds, only `get`, or `get-forgiving` for servers that close kept connections between requests
     #[arg(long, default_value = "all", value_parser = ["all", "get", "get-forgiving"])]
     mix: String,
-    /// Connections that are kept
+    /// The number of kept connections
     #[arg(long, default_value_t = 16)]
     connections: usize,
     /// Print the report as JSON
@@ -74,12 +74,12 @@ async fn main() -> ExitCode {
     if args.json {
         println!("{}", serde_json::to_string(&report).unwrap_or_default());
     } else {
-        tell(&report);
+        print(&report);
     }
     if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn tell(report: &Report) {
+fn print(report: &Report) {
     println!("{} requests in {} ms, {} failed", report.requests, report.duration_ms, report.failed);
     for (release, count) in &report.by_release {
         println!("  release {release:<8} {:>8}, from {} to {} µs", count.requests, count.first_at_us, count.last_at_us);

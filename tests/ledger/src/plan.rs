@@ -1,16 +1,16 @@
-//! What a load is made of.
+//! The plan of a load.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Which requests are sent.
+/// The kinds of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mix {
-    /// Only GET, on connections that are kept.
+    /// Only GET on kept connections.
     Get,
-    /// GET, every fifth on a connection of its own, for servers that close connections between requests: one that
-    /// closes under a request before any byte of its answer is counted apart, and the request sent once more on a fresh
-    /// connection, as clients do (RFC 9112, section 9.3.1).
+    /// GET, every fifth on a fresh connection, for servers that close connections between requests: a request whose connection
+    /// closes before any byte of its answer is counted separately, and sent once more on a fresh connection, as clients do
+    /// (RFC 9112, section 9.3.1).
     GetForgiving,
     /// All kinds: kept and fresh connections, bodies both ways, slow downloads, WebSockets and event streams.
     All,
@@ -19,25 +19,25 @@ pub enum Mix {
 /// A load.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
-    /// Where the requests go.
+    /// The address for the requests.
     pub address: SocketAddr,
     /// The Host header.
     pub host: String,
-    /// Requests a second. They are sent at their times however slow the answers are.
+    /// Requests a second. They are sent on schedule, however slow the answers are.
     pub rate_per_s: u32,
-    /// Which requests.
+    /// The kinds of requests.
     pub mix: Mix,
-    /// Connections that are kept and used again.
+    /// The number of kept connections.
     pub connections: usize,
-    /// WebSockets, beside the rate.
+    /// The number of WebSockets, in addition to the rate.
     pub websockets: usize,
     /// The time between two messages of a WebSocket.
     pub websocket_every: Duration,
-    /// Event streams, beside the rate.
+    /// The number of event streams, in addition to the rate.
     pub event_streams: usize,
-    /// How long an answer may take before it is a failure.
+    /// The time after which an unanswered request is a failure.
     pub answer_timeout: Duration,
-    /// After so many requests no more are sent; `None` is until the load is stopped.
+    /// The maximum number of requests; `None` is until the load is stopped.
     pub requests_max: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Requests with one answer: sent at their times, on kept and on fresh connections.
+//! Requests with one answer, sent on schedule, on kept and on fresh connections.
 
 use crate::book::{Book, Entry, Kind};
 use crate::plan::{LoadPlan, Mix};
@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 const POST_BYTES: usize = 10 << 10;
 const DOWNLOAD_BYTES: usize = 64 << 10;
-/// How often waiting requests are sent: several at a time, where the rate is higher.
+/// The interval at which due requests are sent: several at a time at higher rates.
 const TICK: Duration = Duration::from_millis(2);
-/// How often a connection is looked at whose answer has not come.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The interval at which a connection without an answer is checked.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// Sends requests at the plan's rate until it is ended, then waits for their answers.
+/// Sends requests at the plan's rate until `ending`, then waits for their answers.
 pub(crate) async fn pace(plan: Arc<LoadPlan>, book: Arc<Book>, ending: CancellationToken) {
     let pool = Arc::new(Pool::default());
     let body = Bytes::from((0..POST_BYTES).map(|index| (index % 251) as u8).collect::<Vec<_>>());
@@ -116,16 +116,16 @@ async fn exchange(
     Ok(())
 }
 
-/// The answer. What is handed to a connection at the very moment in which that ends can stay in a channel that nobody reads any
-/// more (tokio's `mpsc`, under hyper's client), and would be waited for in vain.
+/// The answer to a request. A request that is queued at the moment in which its connection ends can stay in a channel without a
+/// reader (tokio's `mpsc` in hyper's client), so its answer would never come.
 async fn answer_to(request: Request<Full<Bytes>>, sender: &mut Sender) -> Result<Response<Incoming>, String> {
     let mut answer = pin!(sender.send_request(request));
     let mut has_ended = false;
     loop {
-        match tokio::time::timeout(LOOK_EVERY, &mut answer).await {
+        match tokio::time::timeout(CHECK_EVERY, &mut answer).await {
             Ok(answer) => return answer.map_err(|error| format!("sent and not answered: {error}")),
-            Err(_) if has_ended => return Err("the connection ended before it was sent".to_owned()),
-            // An answer may be there already.
+            Err(_) if has_ended => return Err("the connection ended before the request was sent".to_owned()),
+            // The answer may already have arrived.
             Err(_) => has_ended = sender.is_closed(),
         }
     }
@@ -154,17 +154,17 @@ async fn connect(plan: &LoadPlan) -> Result<Sender, String> {
     Ok(sender)
 }
 
-/// Which release answered.
+/// The release that answered.
 pub(crate) fn release_of(answer: &Response<Incoming>) -> Option<String> {
     answer.headers().get("x-release").and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
-/// Connections that wait for their next request.
+/// Idle connections.
 #[derive(Default)]
 struct Pool(Mutex<Vec<Sender>>);
 
 impl Pool {
-    /// One that is open still: a server may close one on which nothing was sent (RFC 9112, section 9.3.1).
+    /// An open connection: a server may close an idle connection (RFC 9112, section 9.3.1).
     fn take(&self, book: &Book) -> Option<Sender> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         loop {

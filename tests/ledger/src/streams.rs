@@ -1,4 +1,4 @@
-//! Event streams, listened to from their beginning to their end.
+//! Event streams, read from start to end.
 
 use crate::book::{Book, Entry, Kind};
 use crate::plan::LoadPlan;
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-/// Without an event for so long a stream is stuck.
+/// The maximum time between events of a working stream.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// A client that is turned away comes again, not at once.
-const COME_AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// The pause of a rejected client before it reconnects.
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 
-/// Listens to one stream after the other until it is ended.
+/// Reads one stream after another until `ending`.
 pub(crate) async fn listen(plan: Arc<LoadPlan>, book: Arc<Book>, ending: CancellationToken) {
     while !ending.is_cancelled() {
         let entry = Entry { kind: Kind::EventStream, due: Instant::now() };
@@ -32,7 +32,7 @@ pub(crate) async fn listen(plan: Arc<LoadPlan>, book: Arc<Book>, ending: Cancell
             }
             Err(cause) => {
                 book.failed(&entry, release, cause);
-                tokio::time::sleep(COME_AGAIN_AFTER).await;
+                tokio::time::sleep(RECONNECT_AFTER).await;
             }
         }
     }
@@ -59,7 +59,7 @@ async fn listen_once(plan: &LoadPlan, ending: &CancellationToken, release: &mut 
         match frame {
             Err(_) => return Err("no event for 5 s".to_owned()),
             Ok(Some(Err(error))) => return Err(format!("the stream broke off: {error}")),
-            // Whole to its last chunk: the server ended it in order.
+            // A complete last chunk: the server ended the stream in order.
             Ok(None) => return Ok(()),
             Ok(Some(Ok(_))) => {}
         }

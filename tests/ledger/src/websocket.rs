@@ -1,5 +1,5 @@
-//! WebSockets: a message every so often, each of which must come back. The few frames needed (RFC 6455) are written here,
-//! so that the judge does not depend on a library's idea of an orderly end.
+//! WebSockets with a periodic message, each of which must be echoed. The few frames needed (RFC 6455) are implemented here,
+//! so that the judge does not depend on a library's notion of an orderly close.
 
 use crate::book::{Book, Entry, Kind};
 use crate::plan::LoadPlan;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-const COME_AGAIN_AFTER: Duration = Duration::from_millis(200);
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 const ECHO_TIMEOUT: Duration = Duration::from_secs(5);
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const FRAME_BYTES_MAX: u64 = 64 << 10;
@@ -18,10 +18,10 @@ const TEXT: u8 = 1;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-/// The peer goes away, or restarts: come again.
+/// The close codes of an orderly close: normal, going away, restart.
 const ORDERLY: [u16; 3] = [1000, 1001, 1012];
 
-/// Talks over one WebSocket after the other until it is ended.
+/// Uses one WebSocket after another until `ending`.
 pub(crate) async fn converse(plan: Arc<LoadPlan>, book: Arc<Book>, ending: CancellationToken) {
     while !ending.is_cancelled() {
         let began = Instant::now();
@@ -29,7 +29,7 @@ pub(crate) async fn converse(plan: Arc<LoadPlan>, book: Arc<Book>, ending: Cance
             Ok(socket) => socket,
             Err(cause) => {
                 book.failed(&Entry { kind: Kind::WebSocket, due: began }, None, cause);
-                tokio::time::sleep(COME_AGAIN_AFTER).await;
+                tokio::time::sleep(RECONNECT_AFTER).await;
                 continue;
             }
         };
@@ -92,7 +92,7 @@ impl Socket {
         if !head.starts_with("HTTP/1.1 101") {
             return Err(format!("not upgraded: {}", head.lines().next().unwrap_or_default()));
         }
-        // Of this key (RFC 6455, section 1.3).
+        // The accept value of the fixed key (RFC 6455, section 1.3).
         if !head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") {
             return Err("upgraded with a wrong Sec-WebSocket-Accept".to_owned());
         }
@@ -116,7 +116,7 @@ impl Socket {
                 PONG => {}
                 CLOSE => {
                     let code = payload.first_chunk::<2>().map_or(1005, |code| u16::from_be_bytes(*code));
-                    // The other side may have gone already.
+                    // The peer may have disconnected already.
                     let _ = self.send(CLOSE, &payload).await;
                     return Ok(Echo::Closed(code));
                 }
@@ -125,7 +125,7 @@ impl Socket {
         }
     }
 
-    /// A masked frame. The mask is constant: it protects caches from scripts, and there are neither here.
+    /// Sends a masked frame. The mask is constant: masks protect caches from scripts, and there are neither here.
     async fn send(&mut self, opcode: u8, payload: &[u8]) -> Result<(), String> {
         const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
         let length = u8::try_from(payload.len()).ok().filter(|length| *length < 126).ok_or("too long a message")?;

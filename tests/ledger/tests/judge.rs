@@ -1,4 +1,4 @@
-//! The judge, judged: it counts exactly what was served, and sees every fault that an origin can commit.
+//! Tests of the judge: the ledger counts exactly the served requests, and sees every fault of an origin.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an origin does with every request.
+/// A fault of the origin in every request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     None,
@@ -83,7 +83,7 @@ fn serve(stream: TcpStream, fault: Fault, served: &AtomicU64) -> std::io::Result
     }
 }
 
-/// Echoes one message, then ends in the way of the fault.
+/// Echoes one message, then ends the connection according to the fault.
 fn converse(mut reader: impl Read, mut writer: TcpStream, fault: Fault) -> std::io::Result<()> {
     writer.write_all(
         b"HTTP/1.1 101 Switching Protocols\r\nX-Release: 1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -119,7 +119,7 @@ fn plan(origin: &Origin, mix: Mix, requests: u64) -> LoadPlan {
     }
 }
 
-/// Runs a load to its end.
+/// Runs a load until its end.
 fn run(plan: LoadPlan) -> Report {
     let wanted = plan.requests_max.unwrap();
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -135,7 +135,7 @@ fn run(plan: LoadPlan) -> Report {
 }
 
 #[test]
-fn it_counts_exactly_what_was_served() {
+fn ledger_counts_exactly_the_served_requests() {
     let origin = Origin::start(Fault::None);
     let report = run(plan(&origin, Mix::All, 1_000));
     assert_eq!((report.requests, report.failed), (1_000, 0), "{:?}", report.failures);
@@ -146,19 +146,19 @@ fn it_counts_exactly_what_was_served() {
 }
 
 #[test]
-fn every_fault_is_seen_each_time() {
+fn ledger_records_every_fault_each_time() {
     for fault in [Fault::Status500, Fault::DropsBeforeAnswer, Fault::Truncates] {
         let report = run(plan(&Origin::start(fault), Mix::All, 200));
         assert_eq!((report.requests, report.failed), (200, 200), "{fault:?}: {:?}", report.failures.first());
-        assert_eq!(report.failures.len(), 100, "the first hundred are told");
+        assert_eq!(report.failures.len(), 100, "the first hundred are kept");
     }
     let report = run(plan(&Origin::start(Fault::WrongEcho), Mix::All, 200));
-    assert_eq!(report.failed, report.by_kind[&Kind::Post], "only what was echoed wrongly");
+    assert_eq!(report.failed, report.by_kind[&Kind::Post], "only wrong echoes fail");
     assert_eq!(report.failed, 40);
 }
 
 #[test]
-fn nobody_listening_is_a_failure_each_time() {
+fn connection_refused_is_a_failure_each_time() {
     let address = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
     let origin = Origin { address, served: Arc::default() };
     let report = run(plan(&origin, Mix::Get, 50));
@@ -166,7 +166,7 @@ fn nobody_listening_is_a_failure_each_time() {
 }
 
 #[test]
-fn a_websocket_that_is_cut_is_a_failure_and_one_that_is_closed_in_order_is_not() {
+fn websocket_fails_when_cut_but_not_when_closed() {
     for (fault, is_failure) in [(Fault::CutsWebSocket, true), (Fault::ClosesWebSocketWith1012, false)] {
         let origin = Origin::start(fault);
         let report = run(LoadPlan { websockets: 1, rate_per_s: 100, ..plan(&origin, Mix::All, 100) });
@@ -177,14 +177,14 @@ fn a_websocket_that_is_cut_is_a_failure_and_one_that_is_closed_in_order_is_not()
 }
 
 #[test]
-fn it_agrees_with_wrk_on_what_an_origin_served() {
+fn ledger_agrees_with_wrk_on_served_requests() {
     let origin = Origin::start(Fault::None);
     let url = format!("http://{}/", origin.address);
     let output = Command::new("wrk").args(["-t1", "-c4", "-d1s", &url]).output().expect("wrk is installed");
     let said = String::from_utf8(output.stdout).unwrap();
     let by_wrk: u64 = said.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse().ok()).unwrap();
     let served = origin.served.swap(0, Ordering::SeqCst);
-    // wrk leaves those on its four connections unfinished when its time is over.
+    // wrk does not finish the requests on its four connections at the end of its time.
     assert!(served.abs_diff(by_wrk) <= 4, "wrk says {by_wrk}, the origin {served}");
     let report = run(plan(&origin, Mix::Get, 2_000));
     assert_eq!((report.requests, origin.served.load(Ordering::SeqCst)), (2_000, 2_000));

@@ -1,0 +1,219 @@
+//! No circle of modules: in each crate the `use` lines lead one way. The inside of the proxy is the one exception.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use syn::visit::{self, Visit};
+use syn::{Attribute, ItemMod, ItemUse, UseTree, Visibility};
+
+/// Crates whose modules may still import each other, with the reason.
+const EXEMPT: &[(&str, &str)] = &[("crates/proxy", "its modules are laid out anew together with its own HTTP codec")];
+
+/// A module: its path from the crate's root, empty for the root itself.
+type Module = Vec<String>;
+
+/// The modules of a crate, the imports of each, and what each re-exports.
+#[derive(Default)]
+struct Crate {
+    imports: BTreeMap<Module, Vec<Vec<String>>>,
+    /// The path behind a re-exported name.
+    exports: BTreeMap<(Module, String), Vec<String>>,
+}
+
+impl Crate {
+    fn read(sources: &Path) -> Crate {
+        let mut read = Crate::default();
+        let mut folders = vec![sources.to_owned()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    read.add(sources, &path);
+                }
+            }
+        }
+        read
+    }
+
+    fn add(&mut self, sources: &Path, path: &Path) {
+        let mut module: Module = path.strip_prefix(sources).unwrap().with_extension("").iter().map(text).collect();
+        if matches!(module.last().map(String::as_str), Some("mod")) || module == ["lib"] {
+            module.pop();
+        }
+        // The tests of a module import whatever they test.
+        if module.iter().any(|part| part == "tests" || part.ends_with("_tests")) {
+            return;
+        }
+        self.imports.entry(module.clone()).or_default();
+        let file = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
+        Imports { of: self, module }.visit_file(&file);
+    }
+
+    /// The module that a path names, and the rest of the path: the path is relative to `from` as Rust 2024 has it.
+    fn resolve(&self, from: &Module, path: &[String]) -> Option<(Module, Vec<String>)> {
+        let mut rest = path;
+        let mut module = from.clone();
+        match path.first()?.as_str() {
+            "crate" => module.clear(),
+            "self" => {}
+            "super" => drop(module.pop()),
+            child => {
+                module.push(child.to_owned());
+                self.imports.get(&module)?;
+            }
+        }
+        rest = &rest[1..];
+        while let Some(first) = rest.first() {
+            if first == "super" {
+                module.pop();
+            } else {
+                module.push(first.clone());
+                if !self.imports.contains_key(&module) {
+                    module.pop();
+                    break;
+                }
+            }
+            rest = &rest[1..];
+        }
+        Some((module, rest.to_vec()))
+    }
+
+    /// The module in which the item of a path is defined: re-exports are followed.
+    fn origin(&self, from: &Module, path: &[String]) -> Option<Module> {
+        let (module, rest) = self.resolve(from, path)?;
+        let exported = rest.first().and_then(|name| self.exports.get(&(module.clone(), name.clone())));
+        let behind = exported.filter(|behind| behind.as_slice() != path).and_then(|path| self.origin(&module, path));
+        Some(behind.unwrap_or(module))
+    }
+
+    /// The modules that each module imports from.
+    fn edges(&self) -> BTreeMap<&Module, BTreeSet<Module>> {
+        let of = |module: &Module, paths: &[Vec<String>]| -> BTreeSet<Module> {
+            paths.iter().filter_map(|path| self.origin(module, path)).filter(|origin| origin != module).collect()
+        };
+        self.imports.iter().map(|(module, paths)| (module, of(module, paths))).collect()
+    }
+
+    /// A circle of modules, from a module back to itself.
+    fn circle(&self) -> Option<Vec<String>> {
+        let edges = self.edges();
+        edges.keys().find_map(|start| {
+            let mut before = BTreeMap::<Module, Module>::new();
+            let mut queue = vec![(*start).clone()];
+            while let Some(module) = queue.pop() {
+                for next in edges.get(&module).into_iter().flatten() {
+                    if next == *start {
+                        let mut circle = vec![shown(start), shown(&module)];
+                        let mut at = &module;
+                        while let Some(previous) = before.get(at) {
+                            circle.push(shown(previous));
+                            at = previous;
+                        }
+                        circle.reverse();
+                        return Some(circle);
+                    }
+                    if !before.contains_key(next) {
+                        before.insert(next.clone(), module.clone());
+                        queue.push(next.clone());
+                    }
+                }
+            }
+            None
+        })
+    }
+}
+
+/// Collects the `use` lines of one file.
+struct Imports<'a> {
+    of: &'a mut Crate,
+    module: Module,
+}
+
+impl Visit<'_> for Imports<'_> {
+    fn visit_item_mod(&mut self, item: &ItemMod) {
+        if !item.attrs.iter().any(is_test) {
+            visit::visit_item_mod(self, item);
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &ItemUse) {
+        let mut paths = Vec::new();
+        expand(&item.tree, Vec::new(), &mut paths);
+        for (path, name) in paths {
+            match item.vis {
+                // A re-export is a name for something elsewhere, and no import.
+                Visibility::Inherited => self.of.imports.get_mut(&self.module).unwrap().push(path),
+                _ => drop(self.of.exports.insert((self.module.clone(), name), path)),
+            }
+        }
+    }
+}
+
+fn expand(tree: &UseTree, mut path: Vec<String>, into: &mut Vec<(Vec<String>, String)>) {
+    match tree {
+        UseTree::Path(part) => {
+            path.push(part.ident.to_string());
+            expand(&part.tree, path, into);
+        }
+        UseTree::Name(name) if name.ident == "self" => into.push((path.clone(), path.last().cloned().unwrap_or_default())),
+        UseTree::Name(name) => {
+            path.push(name.ident.to_string());
+            into.push((path, name.ident.to_string()));
+        }
+        UseTree::Rename(rename) => {
+            path.push(rename.ident.to_string());
+            into.push((path, rename.rename.to_string()));
+        }
+        UseTree::Glob(_) => into.push((path, "*".to_owned())),
+        UseTree::Group(group) => group.items.iter().for_each(|tree| expand(tree, path.clone(), into)),
+    }
+}
+
+fn is_test(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|name| name == "test")
+}
+
+fn text(part: &std::ffi::OsStr) -> String {
+    part.to_str().unwrap().to_owned()
+}
+
+fn shown(module: &Module) -> String {
+    if module.is_empty() { "the root".to_owned() } else { module.join("::") }
+}
+
+/// The folders of all crates of the workspace.
+fn crates() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let children = |folder: &str| fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let all = children("crates").chain(children("tests")).chain(children("examples")).chain([root.join("sim")]);
+    all.filter(|folder| folder.join("src").is_dir()).collect()
+}
+
+#[test]
+fn modules_import_one_way() {
+    let mut circles = Vec::new();
+    let all = crates();
+    assert!(all.len() > 15, "{all:?}");
+    for folder in all {
+        if !EXEMPT.iter().any(|(exempt, _)| folder.ends_with(exempt)) {
+            let circle = Crate::read(&folder.join("src")).circle();
+            circles.extend(circle.map(|circle| format!("{}: {}", folder.display(), circle.join(" -> "))));
+        }
+    }
+    assert!(circles.is_empty(), "modules import each other:\n{}", circles.join("\n"));
+}
+
+#[test]
+fn circle_is_found_behind_a_re_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("lib.rs", "mod a; mod b; pub use b::B;");
+    write("a.rs", "use crate::B; pub struct A;");
+    write("b.rs", "pub struct B; #[cfg(test)] mod tests { use crate::a::A; }");
+    assert_eq!(Crate::read(folder.path()).circle(), None);
+    write("b.rs", "use super::a::{self}; pub struct B;");
+    let circle = Crate::read(folder.path()).circle().unwrap();
+    assert_eq!(circle, ["a", "b", "a"]);
+}
