@@ -4,11 +4,13 @@
 mod host;
 mod local;
 mod remote;
+#[cfg(feature = "render")]
 mod render;
 
 pub use host::{Install, Proxy, Role, Server, Store, StoreCommand, Upgrade};
 pub use local::*;
 pub use remote::*;
+#[cfg(feature = "render")]
 pub use render::{Render, with_double_dashes};
 
 use clap::{Parser, Subcommand};

@@ -22,7 +22,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(args::with_double_dashes(std::env::args_os()));
+    let arguments = std::env::args_os();
+    #[cfg(feature = "render")]
+    let arguments = args::with_double_dashes(arguments);
+    let cli = Cli::parse_from(arguments);
     match run(cli) {
         Ok(code) => code,
         Err(failure) => failure.report(),
@@ -48,6 +51,7 @@ fn local(command: Local, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
         Local::Openapi => commands::describe::openapi(),
         Local::Completions { shell } => commands::describe::completions(shell),
         Local::Man { folder } => commands::describe::man(&folder),
+        #[cfg(feature = "render")]
         Local::Render(args) => commands::render::run(*args, socket.unwrap_or_else(present::default_socket)),
         Local::Store(args) => block_on(commands::store::run(args, socket)),
         Local::Install(args) => block_on(commands::install::run(args)),

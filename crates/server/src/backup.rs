@@ -5,7 +5,7 @@ use crate::config::{ServerConfig, StoreConfig};
 use crate::records::{self, IMPORTING};
 use crate::registry::keys::{self, BELOW, KvError, UserKeys};
 use gapless_store::export::{self, ExportError};
-use gapless_store::{EtcdStore, Outcome, SqliteStore, Store, StoreError, Txn};
+use gapless_store::{Outcome, SqliteStore, Store, StoreError, Txn};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::BufReader;
@@ -34,6 +34,9 @@ pub enum BackupError {
         /// Why.
         error: ExportError,
     },
+    /// The configuration names etcd, and this build has no support for it.
+    #[error("this gapless was built without etcd; build it with its default features")]
+    BuiltWithoutEtcd,
     /// There is something in the store.
     #[error("there are {0} records in the store already; `--force` replaces all of them")]
     NotEmpty(usize),
@@ -113,7 +116,10 @@ pub async fn export(
 pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>, BackupError> {
     Ok(match &config.store {
         StoreConfig::Sqlite => Arc::new(SqliteStore::open(&config.state_dir.join("state.db"))?),
-        StoreConfig::Etcd(etcd) => Arc::new(EtcdStore::open(etcd).await?),
+        #[cfg(feature = "etcd")]
+        StoreConfig::Etcd(etcd) => Arc::new(gapless_store::EtcdStore::open(etcd).await?),
+        #[cfg(not(feature = "etcd"))]
+        StoreConfig::Etcd(_) => return Err(BackupError::BuiltWithoutEtcd),
     })
 }
 

@@ -48,6 +48,9 @@ pub enum ServerError {
     /// The store was not filled to its end.
     #[error("an import into the store was broken off; import again, with `gapless store import --force FILE`")]
     HalfImported,
+    /// The configuration names etcd, and this build has no support for it.
+    #[error("this gapless was built without etcd; build it with its default features, or use SQLite in server.toml")]
+    BuiltWithoutEtcd,
     /// The state cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),

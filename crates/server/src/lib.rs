@@ -2,8 +2,12 @@
 //!
 //! **Architecture Invariant:** killing it, at any moment, stops nothing that serves and loses nothing that was decided.
 
+// A follower, and whatever reaches other servers, exists only with etcd.
+#![cfg_attr(not(feature = "etcd"), allow(dead_code, unused_imports))]
+
 pub mod backup;
 pub mod clock;
+#[cfg(feature = "etcd")]
 mod cluster;
 mod config;
 mod control_plane;

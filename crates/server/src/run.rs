@@ -1,5 +1,6 @@
 //! Starts a server and runs it until it is stopped or loses the lead.
 
+#[cfg(feature = "etcd")]
 use crate::cluster;
 use crate::config::{Paths, ServerConfig, StoreConfig};
 use crate::control_plane::ControlPlane;
@@ -50,6 +51,9 @@ pub async fn run(
             };
             serve_until(told, listener, &gate).await
         }
+        #[cfg(not(feature = "etcd"))]
+        StoreConfig::Etcd(_) => Err(ServerError::BuiltWithoutEtcd),
+        #[cfg(feature = "etcd")]
         StoreConfig::Etcd(etcd) => cluster::run(&config, &paths, etcd, ready, stop).await,
     }
 }

@@ -6,7 +6,9 @@
 
 mod check;
 pub mod conformance;
+#[cfg(feature = "etcd")]
 mod etcd;
+mod etcd_config;
 pub mod export;
 mod folder;
 mod limits;
@@ -16,7 +18,9 @@ mod txn;
 mod watch;
 
 pub use check::{KEY_BYTES_MAX, TXN_BYTES_MAX, TXN_OPS_MAX, VALUE_BYTES_MAX};
-pub use etcd::{EtcdConfig, EtcdStore, EtcdTls, LeasedKey, Session};
+#[cfg(feature = "etcd")]
+pub use etcd::{EtcdStore, LeasedKey, Session};
+pub use etcd_config::{EtcdConfig, EtcdTls};
 pub use folder::make_folder;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;

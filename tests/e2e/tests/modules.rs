@@ -157,7 +157,9 @@ fn expand(tree: &UseTree, mut path: Vec<String>, into: &mut Vec<(Vec<String>, St
             path.push(part.ident.to_string());
             expand(&part.tree, path, into);
         }
-        UseTree::Name(name) if name.ident == "self" => into.push((path.clone(), path.last().cloned().unwrap_or_default())),
+        UseTree::Name(name) if name.ident == "self" => {
+            into.push((path.clone(), path.last().cloned().unwrap_or_default()))
+        }
         UseTree::Name(name) => {
             path.push(name.ident.to_string());
             into.push((path, name.ident.to_string()));

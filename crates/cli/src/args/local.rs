@@ -1,6 +1,7 @@
 //! Commands that need no running server: they read files, print text, or are a server, a proxy or a host's own tool.
 
 use super::host::{Install, Proxy, Server, Store};
+#[cfg(feature = "render")]
 use super::render::Render;
 use crate::which::File;
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,6 +20,7 @@ pub enum Local {
     /// Move everything that is recorded into a file, or from it into another store: the backup
     #[command(display_order = 102)]
     Store(Store),
+    #[cfg(feature = "render")]
     /// Keep files up to date from templates and keys, with confd's own files and flags
     #[command(display_order = 103)]
     Render(Box<Render>),

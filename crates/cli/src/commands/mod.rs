@@ -16,6 +16,7 @@ pub mod plan;
 pub mod promote;
 pub mod proxy;
 pub mod remove;
+#[cfg(feature = "render")]
 pub mod render;
 pub mod rollback;
 pub mod server;

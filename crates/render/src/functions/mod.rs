@@ -1,24 +1,34 @@
 //! confd's template functions.
 
 mod arguments;
+#[cfg(feature = "full")]
 mod crypt;
 mod data;
+#[cfg(feature = "full")]
 mod keys;
+#[cfg(feature = "full")]
 mod layout;
+#[cfg(feature = "full")]
 mod lookup;
 mod numbers;
 mod pair;
 mod text;
+#[cfg(feature = "full")]
 mod time;
 
+#[cfg(feature = "full")]
 pub use crypt::{Keyring, KeyringError};
+#[cfg(feature = "full")]
 pub use lookup::{LookupFailed, nodes_of};
 
+#[cfg(feature = "full")]
 use crate::keys::Keys;
 use gapless_gotemplate::Functions;
+#[cfg(feature = "full")]
 use std::sync::Arc;
 
 /// All functions, over a snapshot of keys.
+#[cfg(feature = "full")]
 pub fn all(keys: &Arc<Keys>, keyring: Option<&Arc<Keyring>>) -> Functions {
     let mut functions = Functions::default();
     keys::add(&mut functions, keys);

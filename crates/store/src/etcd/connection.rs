@@ -1,8 +1,8 @@
 //! The connection to etcd: every call has a deadline; a call is retried where that is safe and another member may
 //! answer.
 
-use super::config::EtcdConfig;
 use super::trouble::Trouble;
+use crate::EtcdConfig;
 use crate::StoreError;
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
 use futures_util::StreamExt;

@@ -3,16 +3,15 @@
 //! Every call has a deadline. Reads are linearizable. A commit whose answer was lost is never repeated automatically:
 //! the caller reads to find out if it was applied.
 
-mod config;
 mod connection;
 mod follow;
 mod layout;
 mod session;
 mod trouble;
 
-pub use config::{EtcdConfig, EtcdTls};
 pub use session::{LeasedKey, Session};
 
+use crate::EtcdConfig;
 use crate::check::{check_key, check_prefix};
 use crate::{Compare, Entry, Op, Outcome, Range, Store, StoreError, TXN_OPS_MAX, Txn, WatchBatch};
 use async_trait::async_trait;

@@ -22,7 +22,7 @@ pub struct EtcdConfig {
 }
 
 /// The default deadline of a call.
-pub(super) const DEADLINE: Duration = Duration::from_secs(5);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
 /// The certificates of a connection to etcd, as PEM.
 #[derive(Clone, Default)]
