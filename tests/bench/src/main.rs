@@ -1,5 +1,5 @@
-//! The benchmarks of deployments and of an idle server; `./scripts/bench deploy|idle` builds and runs them. The cost of the
-//! proxy is measured by `scripts/bench.d/proxy.py`.
+//! The benchmarks of deployments and of an idle server; `./scripts/bench deploy|idle` builds and runs them. The cost of
+//! the proxy is measured by `scripts/bench.d/proxy.py`.
 
 use bollard::Docker;
 use clap::{Parser, ValueEnum};

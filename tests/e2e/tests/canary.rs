@@ -1,5 +1,5 @@
-//! A release that gets its requests in steps, is compared with the old release, and is reverted automatically; parking, and
-//! the rollback paths.
+//! A release that gets its requests in steps, is compared with the old release, and is reverted automatically; parking,
+//! and the rollback paths.
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Reason, RollbackPath};

@@ -1,4 +1,5 @@
-//! Several servers on one etcd: one leads, another server takes over when it is gone, and a deposed server changes nothing.
+//! Several servers on one etcd: one leads, another server takes over when it is gone, and a deposed server changes
+//! nothing.
 
 #[path = "../../../crates/store/tests/etcd/certificates.rs"]
 #[allow(missing_docs)]

@@ -1,5 +1,5 @@
-//! Kills, errors and hangs anywhere: one release is live, no request is lost, nothing is left over, and the next deployment
-//! succeeds. A short part of `./scripts/scenario crash-matrix` and `kills`.
+//! Kills, errors and hangs anywhere: one release is live, no request is lost, nothing is left over, and the next
+//! deployment succeeds. A short part of `./scripts/scenario crash-matrix` and `kills`.
 
 use gapless_harness::{App, Runtime, wait_for};
 use gapless_harness::{ExcusingLoad, TestHost};
@@ -8,8 +8,8 @@ use gapless_scenarios::crash::matrix::{self, Selection};
 use rustix::process::Signal;
 use std::time::Duration;
 
-/// The commit of the cutover, the first write of a start, the step that puts a table in place, and points at which the crash
-/// matrix has found bugs.
+/// The commit of the cutover, the first write of a start, the step that puts a table in place, and points at which the
+/// crash matrix has found bugs.
 const POINTS: [&str; 8] = [
     "store.application",
     "runtime.start",
@@ -30,8 +30,8 @@ fn kill_or_error_at_any_point_leaves_consistent_state() {
     assert!(outcome.points == POINTS.len() && outcome.faults == 4 * POINTS.len() as u64, "{outcome:#?}");
 }
 
-/// The failpoints of other stacks: the file with the server's id, with etcd as the store, and an nginx file that is removed
-/// with its application.
+/// The failpoints of other stacks: the file with the server's id, with etcd as the store, and an nginx file that is
+/// removed with its application.
 ///
 /// Failure mode A1.
 #[test]

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The crates with effects. The command line writes once, on request, and is run again after a failure; `gapless render`
-/// writes its files again from the keys.
+/// The crates with effects. The command line writes once, on request, and is run again after a failure; `gapless
+/// render` writes its files again from the keys.
 const WRITERS: &[&str] =
     &["crates/proxy/src", "crates/runtime/src", "crates/server/src", "crates/store/src", "crates/cli/src/main.rs"];
 

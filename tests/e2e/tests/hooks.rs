@@ -1,5 +1,5 @@
-//! Hooks and migrations on the real components: at their points, once each, with requests on hold where configured; and the
-//! page of an application under maintenance.
+//! Hooks and migrations on the real components: at their points, once each, with requests on hold where configured; and
+//! the page of an application under maintenance.
 
 use gapless_core::Phase;
 use gapless_core::deployment::{Cause, Outcome};

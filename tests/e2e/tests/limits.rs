@@ -93,7 +93,8 @@ fn proxy_recovers_when_outgoing_ports_run_out() {
     // A request that cannot be forwarded is refused: no request hangs, and none is cut off.
     assert!(count(200) < 300 && count(200) + count(502) + count(503) == 300, "{statuses:?}");
     drop(clients);
-    // Ports of closed connections are reused after a while (RFC 9293, section 3.4.2); kept connections are used at once.
+    // Ports of closed connections are reused after a while (RFC 9293, section 3.4.2); kept connections are used at
+    // once.
     wait_for("the proxy recovers", Duration::from_secs(70), || {
         let ten = (0..10)
             .all(|_| get(SocketAddr::from(([127, 0, 0, 9], port)), "/", "").is_some_and(|(status, _)| status == 200));

@@ -1,4 +1,5 @@
-//! Large amounts of history, output and connections. A short part of `./scripts/scenario recovery`, `flood` and `crowd`.
+//! Large amounts of history, output and connections. A short part of `./scripts/scenario recovery`, `flood` and
+//! `crowd`.
 
 use gapless_harness::Runtime;
 use gapless_scenarios::scale::crowd::{self, Crowd};

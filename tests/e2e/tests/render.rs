@@ -1,5 +1,5 @@
-//! confd's resources by the real binary: changed files are replaced atomically and reloaded, unchanged files cost nothing,
-//! and a failure leaves everything as it was until its cause is gone.
+//! confd's resources by the real binary: changed files are replaced atomically and reloaded, unchanged files cost
+//! nothing, and a failure leaves everything as it was until its cause is gone.
 
 use gapless_harness::Confd;
 use gapless_harness::{CommandResult, wait_for};

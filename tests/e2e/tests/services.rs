@@ -1,5 +1,5 @@
-//! Several services in one application: one deployment starts, checks and tests all of them, and all cut over in one table;
-//! workers are deployed with them and get no requests.
+//! Several services in one application: one deployment starts, checks and tests all of them, and all cut over in one
+//! table; workers are deployed with them and get no requests.
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::deployment::{Cause, Outcome, Phase};

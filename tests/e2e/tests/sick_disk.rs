@@ -1,5 +1,5 @@
-//! Disks that return errors, are full, become read-only, or damage their content: clear messages, no acknowledgement of a
-//! change that is not recorded, an answer for every request, and recovery by itself once the disk works.
+//! Disks that return errors, are full, become read-only, or damage their content: clear messages, no acknowledgement of
+//! a change that is not recorded, an answer for every request, and recovery by itself once the disk works.
 
 use gapless_core::{Deployment, Phase};
 use gapless_harness::deps::disk::{self, FailingSyscalls};
@@ -226,8 +226,8 @@ fn namespaced_failing_block_device() {
     let mut test_host = test_host(Some(small_host(&folder, &["-o", "loop", &text(&image)])));
     let server = test_host.host.server_pid();
     let load = ExcusingLoad::start(&test_host.host, RATE_PER_S);
-    // The device has room for writes in place, including its journal, but for no newly allocated block: the kernel notices at
-    // the sync of a file, and then drops the data that it could not write.
+    // The device has room for writes in place, including its journal, but for no newly allocated block: the kernel
+    // notices at the sync of a file, and then drops the data that it could not write.
     run("fstrim", &[&text(&folder.join("state"))]);
     let ballast = backing.join("ballast");
     disk::fill(&ballast);
@@ -253,7 +253,8 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A damaged state is refused and left unchanged; after a restore the records apply, although the proxy has a newer table.
+/// A damaged state is refused and left unchanged; after a restore the records apply, although the proxy has a newer
+/// table.
 ///
 /// Failure mode A17.
 #[test]
@@ -317,8 +318,8 @@ fn damaged_table_is_set_aside_and_sent_again() {
     test_host.gapless.ok(["deploy", "--force"]);
 }
 
-/// SQLite takes a damaged log for one that ends before the damage: the later changes are gone. The running instances and the
-/// proxy's routes are then newer than the records.
+/// SQLite takes a damaged log for one that ends before the damage: the later changes are gone. The running instances
+/// and the proxy's routes are then newer than the records.
 ///
 /// Failure mode A17.
 #[test]

@@ -1,5 +1,5 @@
-//! A Docker Engine that dies, hangs, sends wrong answers, loses its firewall, or is full: no request is lost, no good release
-//! is reverted, no good container is stopped, and no foreign container answers. A short part of
+//! A Docker Engine that dies, hangs, sends wrong answers, loses its firewall, or is full: no request is lost, no good
+//! release is reverted, no good container is stopped, and no foreign container answers. A short part of
 //! `./scripts/scenario sick-docker`.
 
 use gapless_scenarios::sick::cases::{self, Selection};

@@ -59,7 +59,8 @@ fn killed_server_resumes_deployments_without_lost_requests() {
     for round in 0..8_u64 {
         let detached = gapless.ok(["deploy", "--force", "--detach"]);
         assert!(detached.stdout.contains("follow it"), "{detached:?}");
-        // At a different moment in each round: before, during and after the start of the instances, and under observation.
+        // At a different moment in each round: before, during and after the start of the instances, and under
+        // observation.
         std::thread::sleep(std::time::Duration::from_millis(round * 70));
         host.kill_server();
         host.start_server();

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
-/// Gets `path` with further header lines, each ended by `\r\n`; returns the status and the whole answer, if there is one.
+/// Gets `path` with further header lines, each ended by `\r\n`; returns the status and the whole answer, if there is
+/// one.
 #[must_use]
 pub fn get(address: SocketAddr, path: &str, headers: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;

@@ -1,6 +1,6 @@
-//! A load client that records every request: the release that answered, the latency, and every failure with its time. As the
-//! judge of "no lost request" it is strict: a request without a complete, correct answer is a failure, and nothing is ever
-//! retried.
+//! A load client that records every request: the release that answered, the latency, and every failure with its time.
+//! As the judge of "no lost request" it is strict: a request without a complete, correct answer is a failure, and
+//! nothing is ever retried.
 
 mod book;
 mod plan;

@@ -8,9 +8,9 @@ use std::time::Duration;
 pub enum Mix {
     /// Only GET on kept connections.
     Get,
-    /// GET, every fifth on a fresh connection, for servers that close connections between requests: a request whose connection
-    /// closes before any byte of its answer is counted separately, and sent once more on a fresh connection, as clients do
-    /// (RFC 9112, section 9.3.1).
+    /// GET, every fifth on a fresh connection, for servers that close connections between requests: a request whose
+    /// connection closes before any byte of its answer is counted separately, and sent once more on a fresh connection,
+    /// as clients do (RFC 9112, section 9.3.1).
     GetForgiving,
     /// All kinds: kept and fresh connections, bodies both ways, slow downloads, WebSockets and event streams.
     All,

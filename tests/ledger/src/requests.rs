@@ -116,8 +116,8 @@ async fn exchange(
     Ok(())
 }
 
-/// The answer to a request. A request that is queued at the moment in which its connection ends can stay in a channel without a
-/// reader (tokio's `mpsc` in hyper's client), so its answer would never come.
+/// The answer to a request. A request that is queued at the moment in which its connection ends can stay in a channel
+/// without a reader (tokio's `mpsc` in hyper's client), so its answer would never come.
 async fn answer_to(request: Request<Full<Bytes>>, sender: &mut Sender) -> Result<Response<Incoming>, String> {
     let mut answer = pin!(sender.send_request(request));
     let mut has_ended = false;

@@ -1,5 +1,5 @@
-//! WebSockets with a periodic message, each of which must be echoed. The few frames needed (RFC 6455) are implemented here,
-//! so that the judge does not depend on a library's notion of an orderly close.
+//! WebSockets with a periodic message, each of which must be echoed. The few frames needed (RFC 6455) are implemented
+//! here, so that the judge does not depend on a library's notion of an orderly close.
 
 use crate::book::{Book, Entry, Kind};
 use crate::plan::LoadPlan;

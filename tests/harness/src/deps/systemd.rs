@@ -12,8 +12,8 @@ use std::time::Duration;
 const IMAGE: &str = "gapless-systemd:2";
 /// The maximum time to boot.
 const BOOT_DEADLINE: Duration = Duration::from_secs(120);
-/// The command of process 1. It mounts a control group hierarchy of version 2 for the container alone; the host's stays as
-/// it is.
+/// The command of process 1. It mounts a control group hierarchy of version 2 for the container alone; the host's stays
+/// as it is.
 const BOOT: &str =
     "umount -l /sys/fs/cgroup; mount -o remount,rw /sys; mount -t cgroup2 none /sys/fs/cgroup && exec /sbin/init";
 
@@ -76,8 +76,8 @@ impl SystemdHost {
         self.ok(&all)
     }
 
-    /// Sends requests of this mix (see `gapless-ledger --help`) to port 80 of the host during `work`, from a service of its own;
-    /// returns the ledger's report.
+    /// Sends requests of this mix (see `gapless-ledger --help`) to port 80 of the host during `work`, from a service of
+    /// its own; returns the ledger's report.
     pub fn under_load(&self, mix: &str, work: impl FnOnce()) -> Value {
         let ledger =
             ["/opt/gapless/gapless-ledger", "--address", "127.0.0.1:80", "--rate", "200", "--mix", mix, "--json"];
@@ -91,8 +91,8 @@ impl SystemdHost {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The answer of port 80 of the host, if its status is 200; through a connection of bash, since the image has no HTTP
-    /// client.
+    /// The answer of port 80 of the host, if its status is 200; through a connection of bash, since the image has no
+    /// HTTP client.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<String> {
         const ASK: &str = "exec 3<>/dev/tcp/127.0.0.1/80; printf 'GET %s HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' \"$0\" >&3; cat <&3";

@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 /// The maximum time until everything is consistent after a fault.
 const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-/// The maximum time until a removed application is gone. Shorter than a controller's own polling interval, so that the test
-/// notices a missing notification.
+/// The maximum time until a removed application is gone. Shorter than a controller's own polling interval, so that the
+/// test notices a missing notification.
 const REMOVED_WITHIN: Duration = Duration::from_secs(20);
 /// The number of lines of the server's log in a failure message.
 const LOG_LINES: usize = 30;
@@ -52,7 +52,8 @@ pub struct TestHost {
 }
 
 impl TestHost {
-    /// A host with release 1 live; its server is `program` (default: the usual binary) with these environment variables.
+    /// A host with release 1 live; its server is `program` (default: the usual binary) with these environment
+    /// variables.
     #[must_use]
     pub fn new(app: App, program: Option<&Path>, variables: &[String]) -> Self {
         TestHost::on_stack(TestStack::default(), app, program, variables)
@@ -161,8 +162,8 @@ impl TestHost {
         format!("{}-aside", self.app.name)
     }
 
-    /// Waits until the other application is gone, and returns the remains at the deadline. A second removal is requested only if
-    /// none was recorded, since the first was refused.
+    /// Waits until the other application is gone, and returns the remains at the deadline. A second removal is
+    /// requested only if none was recorded, since the first was refused.
     pub fn settle_removal(&mut self, second: &Gapless) -> Vec<String> {
         let give_up_at = Instant::now() + REMOVED_WITHIN;
         let mut again: Option<Child> = None;
@@ -216,8 +217,8 @@ impl TestHost {
         }
     }
 
-    /// The current inconsistencies: there must be one live slot, records, routes and running instances must agree, and nothing
-    /// may be left over.
+    /// The current inconsistencies: there must be one live slot, records, routes and running instances must agree, and
+    /// nothing may be left over.
     fn wrong(&self) -> Vec<String> {
         let views = self.views();
         if views.is_empty() {

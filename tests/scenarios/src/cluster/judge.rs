@@ -1,5 +1,5 @@
-//! Judges a history: at every moment at most one slot is live, and the live slot was changed only by a server that led at
-//! that very revision.
+//! Judges a history: at every moment at most one slot is live, and the live slot was changed only by a server that led
+//! at that very revision.
 
 use super::members::Change;
 use gapless_core::routes::{RouteGroup, SlotRole};
@@ -31,8 +31,8 @@ pub struct Judgement {
     pub story: Vec<String>,
 }
 
-/// Judges a history. `commits` has the revision of each commit that a server logged, with the leadership that fenced the
-/// commit, if any.
+/// Judges a history. `commits` has the revision of each commit that a server logged, with the leadership that fenced
+/// the commit, if any.
 #[must_use]
 pub fn judge(history: &[Change], commits: &BTreeMap<i64, Option<i64>>) -> Judgement {
     let mut judged = Judgement::default();
@@ -81,8 +81,8 @@ pub fn judge(history: &[Change], commits: &BTreeMap<i64, Option<i64>>) -> Judgem
 }
 
 impl Judgement {
-    /// Checks that at most one slot gets users' requests by the routes that follow from a record, and that the live slot has a
-    /// release.
+    /// Checks that at most one slot gets users' requests by the routes that follow from a record, and that the live
+    /// slot has a release.
     fn check(&mut self, at: i64, app: &Application) {
         if app.live.is_some() && app.live_placement().is_none() {
             self.wrong.push(format!("revision {at}: the live slot is empty"));

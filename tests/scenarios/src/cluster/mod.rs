@@ -1,5 +1,5 @@
-//! A cluster under faults: three etcd members and three servers on a network that can be cut, with deployments and load,
-//! and the judge of the recorded history.
+//! A cluster under faults: three etcd members and three servers on a network that can be cut, with deployments and
+//! load, and the judge of the recorded history.
 
 mod command;
 mod faults;

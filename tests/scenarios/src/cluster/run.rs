@@ -57,8 +57,8 @@ pub struct RunReport {
     pub takeovers_s: Vec<f64>,
     /// From the end of the last fault to a leader that answers, in seconds.
     pub leader_s: Vec<f64>,
-    /// From the end of the last fault until all servers answer, all deployments have ended, and a new deployment has succeeded,
-    /// in seconds.
+    /// From the end of the last fault until all servers answer, all deployments have ended, and a new deployment has
+    /// succeeded, in seconds.
     pub recovery_s: Vec<f64>,
     /// New deployments that were refused during recoveries, and requested again.
     pub refused: u64,
@@ -165,7 +165,8 @@ fn faults(cluster: &mut Cluster, round: &Round, story: &Story, report: &mut RunR
     });
 }
 
-/// The time until a server leads again, be it another server or the restarted one; `None` if another fault starts first.
+/// The time until a server leads again, be it another server or the restarted one; `None` if another fault starts
+/// first.
 fn takeover_s(inspector: &Inspector, killed: usize, disturbed: &AtomicBool) -> Option<f64> {
     let began = Instant::now();
     while began.elapsed() < TAKEOVER_MAX && !disturbed.load(Ordering::Relaxed) {

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(5);
 
-/// Deploys and rolls back until `is_over`; a command that runs then is killed, as if its terminal were closed. `gaplesses`
-/// are the clients of the servers in order.
+/// Deploys and rolls back until `is_over`; a command that runs then is killed, as if its terminal were closed.
+/// `gaplesses` are the clients of the servers in order.
 pub(super) fn work(gaplesses: &[Gapless], seed: u64, is_over: &AtomicBool, story: &Story) {
     let mut chance = Rng::new(seed);
     while !is_over.load(Ordering::Relaxed) {

@@ -1,5 +1,5 @@
-//! The control folder of a build with failpoints: requested faults, and reports of injected ones. Every process under test
-//! reads it (see `gapless_effect`).
+//! The control folder of a build with failpoints: requested faults, and reports of injected ones. Every process under
+//! test reads it (see `gapless_effect`).
 
 use gapless_harness::system;
 use std::collections::BTreeMap;
@@ -47,7 +47,8 @@ impl Faults {
         fs::rename(self.0.join("armed.new"), self.0.join("armed")).expect("the file can be renamed");
     }
 
-    /// The process with the injected fault, and the time of the injection; a place that no process reaches is a problem.
+    /// The process with the injected fault, and the time of the injection; a place that no process reaches is a
+    /// problem.
     pub(super) fn injected(&self, wrong: &mut Vec<String>) -> Option<(u32, SystemTime)> {
         let give_up_at = Instant::now() + DEADLINE;
         while Instant::now() < give_up_at {

@@ -1,5 +1,5 @@
-//! Random kills: the server, its proxy, an instance, a shim or the Docker Engine, at random moments of deployments, rollbacks
-//! and promotions, under load.
+//! Random kills: the server, its proxy, an instance, a shim or the Docker Engine, at random moments of deployments,
+//! rollbacks and promotions, under load.
 
 use gapless_harness::Rng;
 use gapless_harness::deps::docker::OwnEngine;
@@ -83,8 +83,9 @@ impl KillsReport {
     }
 }
 
-/// Kills at random, round after round, on two hosts at the same time, since most of a round is waiting: a host with processes
-/// and a host with containers. Each has its own seed, counted from the seed of the settings, and its share of the rounds.
+/// Kills at random, round after round, on two hosts at the same time, since most of a round is waiting: a host with
+/// processes and a host with containers. Each has its own seed, counted from the seed of the settings, and its share of
+/// the rounds.
 ///
 /// # Panics
 /// If a host cannot be set up.

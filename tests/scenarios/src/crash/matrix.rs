@@ -1,5 +1,6 @@
-//! The crash matrix: at each place before and after a durable write or an outside effect, the process is killed, the call
-//! fails, or the call hangs. Afterwards everything is consistent, no request was lost, and the next deployment succeeds.
+//! The crash matrix: at each place before and after a durable write or an outside effect, the process is killed, the
+//! call fails, or the call hangs. Afterwards everything is consistent, no request was lost, and the next deployment
+//! succeeds.
 
 use super::faults::{Faults, wait_until_gone};
 use gapless_harness::deps::{Etcd, Nginx};
@@ -354,7 +355,8 @@ impl Matrix {
         }
     }
 
-    /// Restarts the server and waits for an answer: with both proxy and server killed, no process keeps the listening sockets.
+    /// Restarts the server and waits for an answer: with both proxy and server killed, no process keeps the listening
+    /// sockets.
     fn wait_until_served(&mut self, load: &mut ExcusingLoad, killed_at: SystemTime) {
         self.test_host.restart_if_exited();
         let give_up_at = Instant::now() + ANSWERS_WITHIN;

@@ -1,5 +1,5 @@
-//! Crashes at chosen places and at random moments, judged from outside: one release is live, no request is lost, nothing is
-//! left over, and the next deployment succeeds.
+//! Crashes at chosen places and at random moments, judged from outside: one release is live, no request is lost,
+//! nothing is left over, and the next deployment succeeds.
 
 mod command;
 mod faults;

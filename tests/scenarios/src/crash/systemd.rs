@@ -1,5 +1,5 @@
-//! The crash matrix of the systemd runtime: the failpoints of its unit files and of its calls of systemd, on a host booted by
-//! systemd.
+//! The crash matrix of the systemd runtime: the failpoints of its unit files and of its calls of systemd, on a host
+//! booted by systemd.
 
 use super::faults::Faults;
 use super::matrix::{MatrixReport, Selection, points};
@@ -136,7 +136,8 @@ impl Host {
         }
     }
 
-    /// The current inconsistencies: there must be one live slot, and units, folders and files must agree with the records.
+    /// The current inconsistencies: there must be one live slot, and units, folders and files must agree with the
+    /// records.
     fn wrong(&self) -> Vec<String> {
         let said = self.0.run(&[GAPLESS, "status", "--json"]).stdout;
         let views: Vec<ApplicationView> = serde_json::from_str(&said).unwrap_or_default();

@@ -135,8 +135,8 @@ impl Content {
         }
     }
 
-    /// Loses the changes before the change `end`: after a failed sync the system regards them as written, and no later sync
-    /// writes them, except in pages that change again. Lengths are kept in the journal.
+    /// Loses the changes before the change `end`: after a failed sync the system regards them as written, and no later
+    /// sync writes them, except in pages that change again. Lengths are kept in the journal.
     pub(super) fn lose(&mut self, end: usize) {
         let count = self.pending.iter().take_while(|(number, _)| *number < end).count();
         for (_, piece) in self.pending.drain(..count) {

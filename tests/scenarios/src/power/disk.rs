@@ -1,7 +1,7 @@
 //! A model of a disk whose power can fail at any moment: the names and bytes that it has afterwards.
 //!
-//! Names are certain once their folder was synced, bytes once their file was. Any part of the rest may be there, and a name
-//! may be there before the bytes of its file.
+//! Names are certain once their folder was synced, bytes once their file was. Any part of the rest may be there, and a
+//! name may be there before the bytes of its file.
 
 use super::content::{Content, Found, Luck};
 use super::trace::{Change, Event};

@@ -44,8 +44,8 @@ impl<'a> Judge<'a> {
         &self.recording.history
     }
 
-    /// Checks that the records can be opened, are intact, are a state of the history, and contain every acknowledged change;
-    /// returns their revision.
+    /// Checks that the records can be opened, are intact, are a state of the history, and contain every acknowledged
+    /// change; returns their revision.
     fn records(&self, folder: &Path, due: &[&Acknowledged], wrong: &mut Vec<String>) -> Option<u64> {
         let file = folder.join(STATE).join("state.db");
         let range = SqliteStore::open(&file).and_then(|store| self.tokio.block_on(store.range("")));
@@ -76,8 +76,8 @@ impl<'a> Judge<'a> {
         Some(range.revision)
     }
 
-    /// Checks that the table is intact, no newer than the records (a proxy never goes back to an older table, so it would reject
-    /// every table of the server), and as new as the acknowledged changes.
+    /// Checks that the table is intact, no newer than the records (a proxy never goes back to an older table, so it
+    /// would reject every table of the server), and as new as the acknowledged changes.
     fn routes(&self, folder: &Path, revision: u64, events: usize, due: &[&Acknowledged], wrong: &mut Vec<String>) {
         let table = match table_file::load(&folder.join(TABLE)) {
             Ok(Loaded::Table(table)) => Some(table),

@@ -1,5 +1,5 @@
-//! Power loss: everything that a real server, its proxy and its processes write is recorded. From the recording the disk is
-//! rebuilt as a power loss at any moment can leave it, and each such image is opened and judged.
+//! Power loss: everything that a real server, its proxy and its processes write is recorded. From the recording the
+//! disk is rebuilt as a power loss at any moment can leave it, and each such image is opened and judged.
 
 mod command;
 mod content;

@@ -16,8 +16,8 @@ pub fn restart(recording: &mut Recording, times: u64, seed: u64, log_line: &mut 
     for time in 0..times {
         let moments = (recording.events.len() - first) as u64;
         let moment = first + usize::try_from(moments * time / times + chance.below(moments / times + 1)).unwrap_or(0);
-        // With loose names the whole folder of a standby can be lost: no user needs to repair that, but it is not the state that
-        // the check expects.
+        // With loose names the whole folder of a standby can be lost: no user needs to repair that, but it is not the
+        // state that the check expects.
         let mut disk = Disk::new(Names::Journal, None);
         recording.events.iter().take(moment).for_each(|event| disk.take(event));
         let image = disk.image(&mut chance);

@@ -10,8 +10,8 @@ const CALLS: &str = "open,openat,creat,lseek,write,writev,pwrite64,pwritev,pwrit
                      copy_file_range,sendfile,splice,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,\
                      link,linkat,symlink,symlinkat,fsync,fdatasync,sync_file_range,syncfs,msync";
 
-/// Longer strings are cut off in the log: the writes of SQLite, the proxy and the process records are shorter, only programs
-/// are longer.
+/// Longer strings are cut off in the log: the writes of SQLite, the proxy and the process records are shorter, only
+/// programs are longer.
 const PIECE_BYTES_MAX: usize = 65 << 10;
 
 /// The command prefix that traces a command and all of its children, without being their parent.
@@ -191,8 +191,8 @@ impl Reader<'_> {
         self.below(descriptor(folder)?.join(string(name)?))
     }
 
-    /// The path below the folder, if it is watched. The shared memory of SQLite's log (`-shm`) is rebuilt from the log and needs
-    /// no disk.
+    /// The path below the folder, if it is watched. The shared memory of SQLite's log (`-shm`) is rebuilt from the log
+    /// and needs no disk.
     fn below(&self, path: PathBuf) -> Option<PathBuf> {
         let path = path.strip_prefix(self.folder).ok()?.to_owned();
         let is_watched = path.as_os_str().is_empty() || path.starts_with(self.name);

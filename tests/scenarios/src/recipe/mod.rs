@@ -1,5 +1,5 @@
-//! The complete recipe that the project grew from, on a host booted by systemd: etcd, confd's resource and template, nginx
-//! on port 80, and the colours as services on 9001 and 9002. See `docs/from-the-recipe.md`.
+//! The complete recipe that the project grew from, on a host booted by systemd: etcd, confd's resource and template,
+//! nginx on port 80, and the colours as services on 9001 and 9002. See `docs/from-the-recipe.md`.
 
 use gapless_harness::deps::SystemdHost;
 use gapless_harness::{Outcome, wait_for};

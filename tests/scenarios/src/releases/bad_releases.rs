@@ -1,5 +1,5 @@
-//! Bad releases of every kind, one after another, under load: each deployment ends with the true reason, and users of the
-//! live release hardly notice.
+//! Bad releases of every kind, one after another, under load: each deployment ends with the true reason, and users of
+//! the live release hardly notice.
 
 use gapless_core::deployment::{Cause, Outcome as End, Phase};
 use gapless_core::{Deployment, ServiceName};

@@ -62,8 +62,8 @@ pub fn scenario() -> Outcome {
     Outcome { figures, violations }
 }
 
-/// Connections of this host that did not fit into a listener's queue since the boot (proc_net_netstat, `ListenOverflows`):
-/// the first sign of a host that cannot keep up with the load.
+/// Connections of this host that did not fit into a listener's queue since the boot (proc_net_netstat,
+/// `ListenOverflows`): the first sign of a host that cannot keep up with the load.
 fn listen_overflows() -> u64 {
     let text = std::fs::read_to_string("/proc/net/netstat").unwrap_or_default();
     let mut lines = text.lines().filter_map(|line| line.strip_prefix("TcpExt: "));

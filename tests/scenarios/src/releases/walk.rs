@@ -1,4 +1,5 @@
-//! The whole path of a release: test, gates, approval, canary steps, observation, live; and the revert of a bad release.
+//! The whole path of a release: test, gates, approval, canary steps, observation, live; and the revert of a bad
+//! release.
 
 use gapless_core::Phase;
 use gapless_harness::{App, Host, Load, Outcome, Runtime, wait_for};

@@ -1,5 +1,5 @@
-//! A hundred deployments, fifty rollbacks and fifty upgrades of proxy and server, under a load of a million requests of all
-//! kinds.
+//! A hundred deployments, fifty rollbacks and fifty upgrades of proxy and server, under a load of a million requests of
+//! all kinds.
 
 use super::lost_requests;
 use gapless_harness::{App, Host, Load, Outcome, Runtime, wait_for};

@@ -1,9 +1,9 @@
 //! The cases of confd's documented functions: templates, their keys, and the expected results.
 //!
-//! `cases.txt` is a list of cases: a line `=== NAME`; optional lines `keys: JSON`, `env: NAME=VALUE` and `keyring: yes`; the
-//! template; a line `---`, and the expected output. After `--- fails`, the error message must contain the text; after
-//! `--- like`, a `#` stands for a digit and a `*` for any text. `keyring.asc` is a key for these tests, and the encrypted
-//! values were made by `gzip | gpg --encrypt | base64`.
+//! `cases.txt` is a list of cases: a line `=== NAME`; optional lines `keys: JSON`, `env: NAME=VALUE` and `keyring:
+//! yes`; the template; a line `---`, and the expected output. After `--- fails`, the error message must contain the
+//! text; after `--- like`, a `#` stands for a digit and a `*` for any text. `keyring.asc` is a key for these tests, and
+//! the encrypted values were made by `gzip | gpg --encrypt | base64`.
 
 use gapless_harness::Confd;
 use std::path::{Path, PathBuf};

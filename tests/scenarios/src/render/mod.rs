@@ -1,5 +1,5 @@
-//! `gapless render`: each documented function by the real binary, and the time from a changed key, among a hundred templates
-//! on a real etcd, to the rendered, checked and reloaded file.
+//! `gapless render`: each documented function by the real binary, and the time from a changed key, among a hundred
+//! templates on a real etcd, to the rendered, checked and reloaded file.
 
 mod cases;
 
@@ -57,8 +57,8 @@ pub fn scenario() -> Outcome {
         wait(|| reloaded(number, "9000"));
     }
 
-    // The measured time starts when the key is sent to etcd, and ends with the reload command. It includes etcd's own write to
-    // its disk, which is also measured separately.
+    // The measured time starts when the key is sent to etcd, and ends with the reload command. It includes etcd's own
+    // write to its disk, which is also measured separately.
     let mut stored = Vec::with_capacity(CHANGES);
     let mut took: Vec<f64> = (0..CHANGES)
         .map(|change| {

@@ -1,5 +1,5 @@
-//! A flood of output: an application that writes tens of megabytes a second and a line of a gigabyte, with a client that
-//! follows the log and another client that does not read its output.
+//! A flood of output: an application that writes tens of megabytes a second and a line of a gigabyte, with a client
+//! that follows the log and another client that does not read its output.
 
 use super::lost_requests;
 use gapless_harness::{App, Host, Load, Outcome, Runtime, Usage, system, wait_for};

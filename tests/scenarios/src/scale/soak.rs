@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 const RATE_PER_S: u32 = 150;
-/// Rounds before the measurement: they fill pools and pages, and record five hundred deployments of each application (two in
-/// each round), the maximum that is kept.
+/// Rounds before the measurement: they fill pools and pages, and record five hundred deployments of each application
+/// (two in each round), the maximum that is kept.
 const ROUNDS_BEFORE: u64 = 250;
 /// The maximum time until everything is idle after a round.
 const REST_DEADLINE: Duration = Duration::from_secs(60);

@@ -1,6 +1,6 @@
-//! Each kind of call that a deployment makes of the Engine, with each fault, under load: the deployment ends by itself, no
-//! request is lost, no good release is reverted and no good container stopped, nothing is left over, and the next deployment
-//! succeeds.
+//! Each kind of call that a deployment makes of the Engine, with each fault, under load: the deployment ends by itself,
+//! no request is lost, no good release is reverted and no good container stopped, nothing is left over, and the next
+//! deployment succeeds.
 
 use super::{Fault, FaultySocket, Rule};
 use gapless_core::deployment::{Outcome as End, Phase};

@@ -1,5 +1,6 @@
-//! The Engine dies and returns, hangs, loses its firewall, or has a full disk, while two applications get requests all the
-//! time: running instances are served, no good release is reverted, and no answer ever comes from a foreign container.
+//! The Engine dies and returns, hangs, loses its firewall, or has a full disk, while two applications get requests all
+//! the time: running instances are served, no good release is reverted, and no answer ever comes from a foreign
+//! container.
 
 use super::pair::{APPS, Pair, Probes};
 use gapless_core::deployment::{Outcome as End, Phase};

@@ -1,5 +1,5 @@
-//! A sick Docker Engine: a test's own Engine, behind a socket that can be made to misbehave, in a network namespace where
-//! killing it, filling its disk and emptying its firewall harms nothing else.
+//! A sick Docker Engine: a test's own Engine, behind a socket that can be made to misbehave, in a network namespace
+//! where killing it, filling its disk and emptying its firewall harms nothing else.
 
 mod calls;
 pub mod cases;

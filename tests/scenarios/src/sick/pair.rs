@@ -1,4 +1,5 @@
-//! Two applications on a host whose Engine dies, with constant requests to both: each answer must come from the right one.
+//! Two applications on a host whose Engine dies, with constant requests to both: each answer must come from the right
+//! one.
 
 use gapless_api::{ApplicationView, SlotState};
 use gapless_core::Deployment;

@@ -29,8 +29,8 @@ pub struct OwnEngine {
 }
 
 impl OwnEngine {
-    /// Starts an Engine with these images of the host's Engine, and moves this thread, with all later children, into the
-    /// Engine's network namespace.
+    /// Starts an Engine with these images of the host's Engine, and moves this thread, with all later children, into
+    /// the Engine's network namespace.
     ///
     /// # Panics
     /// If this process is not root.
