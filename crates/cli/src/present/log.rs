@@ -14,6 +14,7 @@ pub fn begin(as_json: bool) {
 }
 
 /// The same, with as much as that level says.
+#[cfg(feature = "render")]
 pub fn begin_at(level: LevelFilter) {
     // Only what gapless says: of what it stands on, what is wrong.
     begin_with(EnvFilter::new(format!("warn,gapless={level},gapless_render={level}")), false);
