@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use tracing_subscriber::EnvFilter;
+#[cfg(feature = "render")]
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
