@@ -3,15 +3,17 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tag=${1:-bdd-assistant:latest}
+# The profile of Cargo that compiles the program.
+profile=${PROFILE:-release}
 triple="$(uname -m)-unknown-linux-gnu"
 # The binary is copied from target/ below.
 unset CARGO_TARGET_DIR
 
 # With --target the flags apply to this program only, not to build scripts.
-RUSTFLAGS="-Ctarget-feature=+crt-static" cargo build --release --quiet --package bdd-assistant --target "$triple"
+RUSTFLAGS="-Ctarget-feature=+crt-static" cargo build --profile "$profile" --quiet --package bdd-assistant --target "$triple"
 context=$(mktemp -d)
 trap 'rm -rf "$context"' EXIT
-cp "target/$triple/release/bdd-assistant" examples/bdd-assistant/Dockerfile "$context"
+cp "target/$triple/$profile/bdd-assistant" examples/bdd-assistant/Dockerfile "$context"
 
 # Uses the Engine's API, so that only the Engine is required.
 tar --create --directory "$context" bdd-assistant Dockerfile |

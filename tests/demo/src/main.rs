@@ -2,6 +2,7 @@
 
 use clap::Parser;
 use gapless_core::{Deployment, Timestamp};
+use gapless_harness::programs::program;
 use gapless_harness::{App, Host, Load, Runtime, free_port};
 use gapless_ledger::Report;
 use serde::Serialize;
@@ -65,13 +66,22 @@ fn main() {
     host.leave();
     println!();
     println!("open it:       http://{listen}/");
-    println!("inspect it:    ./target/release/gapless status --socket {}", socket.display());
+    println!("inspect it:    {} status --socket {}", shown(&program()), socket.display());
     println!("stop it:       ./scripts/demo --stop");
     if args.json {
         println!("{}", serde_json::to_string(&receipt).expect("the receipt is JSON"));
     }
     if receipt.failed > 0 {
         std::process::exit(1);
+    }
+}
+
+/// A path as a user of this folder would type it.
+fn shown(path: &Path) -> String {
+    let here = std::env::current_dir().ok();
+    match here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)) {
+        Some(path) => format!("./{}", path.display()),
+        None => path.display().to_string(),
     }
 }
 
