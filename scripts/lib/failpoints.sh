@@ -5,11 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 folder=target/debug
 [ "${1:-}" = --release ] && folder=target/release
-# With the whole workspace and a test, so that both builds and all tests share their dependencies, with the same features.
+# Built with the whole workspace and a test, so that both builds and all tests share dependencies with the same features.
 build() { cargo build --quiet --workspace --bin gapless --test words "$@"; }
-# Without the optimisation that only the simulator needs: it would take longer to build than it ever runs.
+# Without the optimisation for the simulator: compiling it would take longer than it saves.
 build --features gapless/failpoints --config profile.dev.package.gapless-server.opt-level=0 "$@"
 cp "$folder/gapless" "$folder/gapless-failpoints.new"
 mv "$folder/gapless-failpoints.new" "$folder/gapless-failpoints"
-# Builds the usual binary again in its place.
+# Restores the usual binary.
 build "$@"

@@ -1,6 +1,6 @@
-# What the scripts install: sourced, not run.
+# Installs what the scripts need. Sourced, not run.
 
-# They look in target/ for what they have built.
+# The scripts find their binaries in target/.
 unset CARGO_TARGET_DIR
 
 # Runs a command as root.
@@ -17,16 +17,16 @@ need_packages() {
     [ "${#missing[@]}" = 0 ] && return
     echo "installing ${missing[*]}" >&2
     as_root apt-get update -qq
-    # No service of theirs is to start: what is tested is started by the tests.
+    # Suppresses the services of the packages: each test starts its own.
     as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-# Says whether a Docker Engine answers.
+# Succeeds when a Docker Engine answers.
 docker_answers() {
     curl --silent --fail --max-time 5 --unix-socket /var/run/docker.sock http://docker/_ping >/dev/null
 }
 
-# Sees to it that a Docker Engine answers: installed and started if none does.
+# Starts a Docker Engine when none answers, and installs it first when it is missing.
 need_docker() {
     need_packages curl ca-certificates
     docker_answers && return
@@ -46,8 +46,8 @@ need_docker() {
     return 1
 }
 
-# Installs a program of cargo's of that name, which takes minutes, once.
+# Installs a program with cargo when it is missing, which takes minutes.
 need_cargo_tool() {
-    # Not optimised: it takes longer to build than it ever runs.
+    # Not optimised: compiling it takes longer than it ever runs.
     command -v "$1" >/dev/null || CARGO_PROFILE_DEV_DEBUG=0 cargo install --locked --quiet --debug "$1"
 }

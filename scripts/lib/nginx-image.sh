@@ -1,6 +1,6 @@
-# The image of an nginx in a container, for tests: sourced, not run.
+# The image of nginx in a container, for tests. Sourced, not run.
 
-# Sees to it that there is one: this host's own nginx, the libraries that it is linked with, and nothing else. Made once.
+# Creates the image once: this host's own nginx with its libraries, and nothing else.
 need_nginx_image() {
     local tag=$1 root binary file
     command -v docker >/dev/null || need_packages docker.io

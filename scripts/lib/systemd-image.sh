@@ -1,13 +1,13 @@
-# The image that systemd is booted in by tests: sourced, not run.
+# The image in which tests boot systemd. Sourced, not run.
 
-# Sees to it that there is one: this host's own Debian, as small as it can be, with systemd and D-Bus, and etcd
-# and nginx, which run where a test starts them. Made once.
+# Creates the image once: this host's own Debian, as small as possible, with systemd, D-Bus, etcd and nginx; tests start
+# the last two.
 need_systemd_image() {
     local tag=$1 release root
     command -v docker >/dev/null || need_packages docker.io
     docker image inspect "$tag" >/dev/null 2>&1 && return
     need_packages mmdebstrap
-    # What was built here must find the C library that it was built with.
+    # Programs built on this host must find the same C library.
     release=$(. /etc/os-release && echo "$VERSION_CODENAME")
     root=$(mktemp --suffix=.tar)
     echo "building $tag" >&2
