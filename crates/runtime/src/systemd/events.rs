@@ -25,7 +25,8 @@ pub(super) async fn events(folders: Folders) -> Result<BoxStream<'static, Runtim
         .path_namespace(UNITS)
         .build()
         .map_err(unreachable)?;
-    let messages = MessageStream::for_match_rule(rule, &connection, Some(EVENTS_WAITING_MAX)).await.map_err(unreachable)?;
+    let messages =
+        MessageStream::for_match_rule(rule, &connection, Some(EVENTS_WAITING_MAX)).await.map_err(unreachable)?;
     // The manager is dropped with the stream, which ends the subscription.
     let events = messages.filter_map(move |message| {
         let _connection = &connection;

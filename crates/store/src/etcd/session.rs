@@ -42,7 +42,7 @@ impl Session {
     ///
     /// # Errors
     /// As for any call to the store.
-    pub async fn begin(store: &EtcdStore, ttl: Duration) -> Result<Session, StoreError> {
+    pub async fn start(store: &EtcdStore, ttl: Duration) -> Result<Session, StoreError> {
         let store = EtcdStore { fence: None, ..store.clone() };
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
         let asked_at = Instant::now();
@@ -151,7 +151,7 @@ async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Ar
         let begun = Instant::now();
         loop {
             if asked.len() < ASKED_MAX {
-                asked.push(timeout(ttl, ask_once(leases.clone(), id)));
+                asked.push(timeout(ttl, keep_alive_once(leases.clone(), id)));
             }
             match timeout(ASK_ANOTHER_AFTER, asked.next()).await {
                 Ok(Some(Ok(Ok(LeaseState::ExtendedFrom(asked_at))))) => {
@@ -191,7 +191,7 @@ enum LeaseState {
 }
 
 /// Asks a member to keep the lease alive.
-async fn ask_once(mut leases: LeaseClient, id: i64) -> Result<LeaseState, etcd_client::Error> {
+async fn keep_alive_once(mut leases: LeaseClient, id: i64) -> Result<LeaseState, etcd_client::Error> {
     let asked_at = Instant::now();
     // `keep_alive` waits for the first answer before it returns.
     match leases.keep_alive(id).await {

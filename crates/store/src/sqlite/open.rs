@@ -2,7 +2,7 @@
 //! state never replaces a lost one.
 
 use super::backup;
-use super::path::{beside, folder, put_in_place};
+use super::path::{beside, folder, rename_durably};
 use super::records::Records;
 use super::schema;
 use super::trouble::{Trouble, advice, advice_io};
@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_BYTES_KEPT: u32 = 16 << 20;
 
 /// Bytes of the log that are rewritten at once.
-const REWRITTEN_AT_ONCE: usize = 64 << 10;
+const REWRITE_BYTES: usize = 64 << 10;
 
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -48,14 +48,14 @@ pub(super) fn open(path: &Path) -> Result<Records, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
         Err(error) => return Err(refuse(path, format!("it cannot be inspected: {error}"))),
         Ok(_) => {
-            examine(path)?;
-            write_again(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
+            check_header(path)?;
+            rewrite_log(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
         }
     }
     let mut connection = connect(path).map_err(|trouble| explain(path, trouble))?;
     check_version(path, &connection)?;
     check_structure(&connection).map_err(|trouble| explain(path, trouble))?;
-    bring_up_to_date(path, &mut connection)?;
+    migrate_and_checkpoint(path, &mut connection)?;
     Records::load(connection).map_err(|trouble| explain(path, trouble))
 }
 
@@ -90,13 +90,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
         Ok(())
     };
     step(Point::StateWrite, || Ok(write())).map_err(io)?.map_err(|trouble| explain(path, trouble))?;
-    put_in_place(&new, path).map_err(io)
+    rename_durably(&new, path).map_err(io)
 }
 
 /// Checks the file without SQLite, which would accept an empty file as a new database.
 ///
 /// Closes the file before SQLite opens it: closing any descriptor of the file drops SQLite's own locks on it.
-fn examine(path: &Path) -> Result<(), StoreError> {
+fn check_header(path: &Path) -> Result<(), StoreError> {
     let io = |error: io::Error| refuse(path, format!("it cannot be read: {error}"));
     let metadata = fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
@@ -142,9 +142,9 @@ fn examine(path: &Path) -> Result<(), StoreError> {
 /// Rewrites the log and syncs it. Data that an earlier process failed to sync is still in the page cache, and the
 /// kernel counts it as written: SQLite would copy it into the file, and a power loss meanwhile would leave half of it
 /// in the file without a log to complete it.
-fn write_again(log: &Path) -> io::Result<()> {
+fn rewrite_log(log: &Path) -> io::Result<()> {
     let rewritten = OpenOptions::new().read(true).write(true).open(log).and_then(|log| {
-        let (mut buffer, mut at) = (vec![0; REWRITTEN_AT_ONCE], 0);
+        let (mut buffer, mut at) = (vec![0; REWRITE_BYTES], 0);
         loop {
             match log.read_at(&mut buffer, at)? {
                 0 => return log.sync_data(),
@@ -210,7 +210,7 @@ fn check_structure(connection: &Connection) -> Result<(), Trouble> {
 }
 
 /// Migrates the file to the current schema, after a backup of the old one, and empties its log.
-fn bring_up_to_date(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+fn migrate_and_checkpoint(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
     let version = schema::version(connection).map_err(|trouble| explain(path, trouble))?;
     if version < schema::SCHEMA {
         backup::write(path, &beside(path, &format!(".backup-schema-{version}")))?;
@@ -236,7 +236,7 @@ fn checkpoint(connection: &Connection) -> Result<(), Trouble> {
 
 /// Copies as much of the log into the file as is possible without waiting. If that is everything, SQLite writes the log
 /// from its beginning again.
-pub(super) fn checkpoint_in_passing(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn checkpoint_passive(connection: &Connection) -> Result<(), Trouble> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 

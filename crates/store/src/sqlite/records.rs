@@ -110,7 +110,7 @@ impl Records {
         let revision = self.revision + 1;
         let sql = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for compare in &txn.compares {
-            if !holds(&sql, compare)? {
+            if !is_satisfied(&sql, compare)? {
                 return Ok(Outcome::Conflict);
             }
         }
@@ -127,7 +127,7 @@ impl Records {
         }
         set_number(&sql, "revision", revision)?;
         if let Err(error) = sql.commit() {
-            self.cover();
+            self.overwrite_failed_change();
             return Err(error.into());
         }
         // Last: a transaction that failed must not change the counters either.
@@ -138,7 +138,7 @@ impl Records {
 
     /// Overwrites a change that could not be synced with an empty one. In the page cache the failed change is complete
     /// in the log: the next process to open the file would apply it, although its author got an error.
-    fn cover(&self) {
+    fn overwrite_failed_change(&self) {
         // The sync of the empty change fails as well, but it is in the log nevertheless.
         let _ = self.connection.pragma_update(None, "user_version", schema::SCHEMA);
     }
@@ -198,7 +198,7 @@ impl Records {
     }
 }
 
-fn holds(sql: &Connection, compare: &Compare) -> Result<bool, Trouble> {
+fn is_satisfied(sql: &Connection, compare: &Compare) -> Result<bool, Trouble> {
     Ok(match compare {
         Compare::ModRevision(key, revision) => find(sql, key)?.map_or(0, |entry| entry.mod_revision) == *revision,
         Compare::Value(key, value) => find(sql, key)?.is_some_and(|entry| entry.value == *value),
