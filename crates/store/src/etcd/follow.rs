@@ -2,8 +2,8 @@
 //! member. A gap is reported as an error.
 
 use super::connection::{ANSWER_BYTES_MAX, Connection};
+use super::error::EtcdError;
 use super::layout::{Layout, range_end, range_start};
-use super::trouble::Trouble;
 use super::{entry, revision_from, revision_to};
 use crate::{StoreError, WatchBatch, WatchEvent};
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
@@ -88,7 +88,7 @@ impl Follower {
                 self.take(&answer)
             }
             Ok(None) => self.wait_or_fail("etcd ended the watch".to_owned()).await,
-            Err(error) => self.broken(Trouble::from(error)).await,
+            Err(error) => self.broken(EtcdError::from(error)).await,
         }
     }
 
@@ -106,14 +106,14 @@ impl Follower {
                 self.unfinished = None;
                 Ok(())
             }
-            Ok(Err(error)) => self.broken(Trouble::from(error)).await,
-            Err(_) => self.broken(Trouble::Deadline(START_DEADLINE)).await,
+            Ok(Err(error)) => self.broken(EtcdError::from(error)).await,
+            Err(_) => self.broken(EtcdError::Deadline(START_DEADLINE)).await,
         }
     }
 
-    async fn broken(&mut self, trouble: Trouble) -> Result<(), StoreError> {
-        let is_transient = trouble.is_transient();
-        let error = trouble.while_running(&self.connection.place);
+    async fn broken(&mut self, error: EtcdError) -> Result<(), StoreError> {
+        let is_transient = error.is_transient();
+        let error = error.while_running(&self.connection.place);
         if is_transient { self.wait_or_fail(error.to_string()).await } else { Err(error) }
     }
 

@@ -1,7 +1,7 @@
 //! Copies the state file while it is in use, by SQLite's online backup: all of one revision, complete or absent.
 
+use super::error::{advice, advice_io};
 use super::path::{beside, rename_durably};
-use super::trouble::{advice, advice_io};
 use crate::StoreError;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};

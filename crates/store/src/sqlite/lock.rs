@@ -1,8 +1,8 @@
 //! Exclusive use: one server per state file. The kernel's lock on an open file ends with its process, however that
 //! ends, so nobody unlocks by hand.
 
+use super::error::advice_io;
 use super::path::beside;
-use super::trouble::advice_io;
 use crate::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};

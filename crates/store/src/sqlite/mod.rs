@@ -3,12 +3,12 @@
 
 mod backup;
 mod checksum;
+mod error;
 mod lock;
 mod open;
 mod path;
 mod records;
 mod schema;
-mod trouble;
 mod worker;
 
 use crate::check::{check_key, check_prefix};
@@ -74,7 +74,7 @@ impl SqliteStore {
     pub async fn compact(&self, through: u64) -> Result<(), StoreError> {
         self.run(move |worker| {
             let place = worker.place().to_owned();
-            worker.records.compact(through).map_err(|trouble| trouble.while_running(&place))
+            worker.records.compact(through).map_err(|error| error.while_running(&place))
         })
         .await
     }
@@ -113,14 +113,13 @@ impl Store for SqliteStore {
     async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
         check_prefix(prefix)?;
         let prefix = prefix.to_owned();
-        self.run(move |worker| worker.records.range(&prefix).map_err(|trouble| trouble.while_running(worker.place())))
-            .await
+        self.run(move |worker| worker.records.range(&prefix).map_err(|error| error.while_running(worker.place()))).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         check_key(key)?;
         let key = key.to_owned();
-        self.run(move |worker| worker.records.get(&key).map_err(|trouble| trouble.while_running(worker.place()))).await
+        self.run(move |worker| worker.records.get(&key).map_err(|error| error.while_running(worker.place()))).await
     }
 
     async fn commit(&self, txn: Txn) -> Result<Outcome, StoreError> {
@@ -140,7 +139,7 @@ impl Store for SqliteStore {
             async move {
                 queue
                     .run(move |worker| {
-                        worker.records.page(&prefix, next).map_err(|trouble| trouble.while_running(worker.place()))
+                        worker.records.page(&prefix, next).map_err(|error| error.while_running(worker.place()))
                     })
                     .await
                     .map(Some)

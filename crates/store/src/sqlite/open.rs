@@ -2,10 +2,10 @@
 //! state never replaces a lost one.
 
 use super::backup;
+use super::error::{FileError, advice, advice_io};
 use super::path::{beside, folder, rename_durably};
 use super::records::Records;
 use super::schema;
-use super::trouble::{Trouble, advice, advice_io};
 
 use crate::StoreError;
 use gapless_effect::{Point, step};
@@ -52,11 +52,11 @@ pub(super) fn open(path: &Path) -> Result<Records, StoreError> {
             rewrite_log(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
         }
     }
-    let mut connection = connect(path).map_err(|trouble| explain(path, trouble))?;
+    let mut connection = connect(path).map_err(|error| explain(path, error))?;
     check_version(path, &connection)?;
-    check_structure(&connection).map_err(|trouble| explain(path, trouble))?;
+    check_structure(&connection).map_err(|error| explain(path, error))?;
     migrate_and_checkpoint(path, &mut connection)?;
-    Records::load(connection).map_err(|trouble| explain(path, trouble))
+    Records::load(connection).map_err(|error| explain(path, error))
 }
 
 /// Creates a new state file under another name and renames it when it is complete, so that a crash here leaves nothing
@@ -82,14 +82,14 @@ fn create(path: &Path) -> Result<(), StoreError> {
     }
     let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     step(Point::StateCreate, make).map_err(io)?;
-    let write = || -> Result<(), Trouble> {
+    let write = || -> Result<(), FileError> {
         let mut connection = connect(&new)?;
         schema::migrate(&mut connection)?;
         checkpoint(&connection)?;
         connection.close().map_err(|(_, error)| error)?;
         Ok(())
     };
-    step(Point::StateWrite, || Ok(write())).map_err(io)?.map_err(|trouble| explain(path, trouble))?;
+    step(Point::StateWrite, || Ok(write())).map_err(io)?.map_err(|error| explain(path, error))?;
     rename_durably(&new, path).map_err(io)
 }
 
@@ -162,7 +162,7 @@ fn rewrite_log(log: &Path) -> io::Result<()> {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, Trouble> {
+fn connect(path: &Path) -> Result<Connection, FileError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -186,7 +186,7 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
 }
 
 fn check_version(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let version = schema::version(connection).map_err(|trouble| explain(path, trouble))?;
+    let version = schema::version(connection).map_err(|error| explain(path, error))?;
     if version > schema::SCHEMA {
         return Err(refuse(
             path,
@@ -204,39 +204,39 @@ fn check_version(path: &Path, connection: &Connection) -> Result<(), StoreError>
     Ok(())
 }
 
-fn check_structure(connection: &Connection) -> Result<(), Trouble> {
+fn check_structure(connection: &Connection) -> Result<(), FileError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" { Ok(()) } else { Err(Trouble::Damaged(found)) }
+    if found == "ok" { Ok(()) } else { Err(FileError::Damaged(found)) }
 }
 
 /// Migrates the file to the current schema, after a backup of the old one, and empties its log.
 fn migrate_and_checkpoint(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
-    let version = schema::version(connection).map_err(|trouble| explain(path, trouble))?;
+    let version = schema::version(connection).map_err(|error| explain(path, error))?;
     if version < schema::SCHEMA {
         backup::write(path, &beside(path, &format!(".backup-schema-{version}")))?;
-        schema::migrate(connection).map_err(|trouble| explain(path, trouble))?;
+        schema::migrate(connection).map_err(|error| explain(path, error))?;
     }
     // Data that an earlier process failed to sync can be in the page cache but not on the disk: commits that follow it
     // in the log would be lost with it. A checkpoint copies it into the file and syncs it.
     match checkpoint(connection) {
         // The checkpoint may wait until there is space: the log is as durable as the file.
-        Err(trouble) if trouble.is_full_disk() => {
+        Err(error) if error.is_full_disk() => {
             tracing::warn!(place = %path.display(), "checkpoint failed: the disk is full; free some space on it");
             Ok(())
         }
-        other => other.map_err(|trouble| explain(path, trouble)),
+        other => other.map_err(|error| explain(path, error)),
     }
 }
 
 /// Copies the log into the file, syncs it and empties the log. Waits, up to the busy timeout, for other readers, and
 /// leaves the part that they still need.
-fn checkpoint(connection: &Connection) -> Result<(), Trouble> {
+fn checkpoint(connection: &Connection) -> Result<(), FileError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
 /// Copies as much of the log into the file as is possible without waiting. If that is everything, SQLite writes the log
 /// from its beginning again.
-pub(super) fn checkpoint_passive(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn checkpoint_passive(connection: &Connection) -> Result<(), FileError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
@@ -245,15 +245,15 @@ fn refuse(path: &Path, why: String) -> StoreError {
 }
 
 /// The error for a file that cannot be opened: the cause and the remedy.
-fn explain(path: &Path, trouble: Trouble) -> StoreError {
-    match trouble {
-        Trouble::Store(error) => error,
+fn explain(path: &Path, error: FileError) -> StoreError {
+    match error {
+        FileError::Store(error) => error,
         // SQLite has no error code for a file that it cannot parse when it opens it.
-        trouble if trouble.is_damage() || trouble.is_unnamed() => {
-            refuse(path, format!("it is damaged ({trouble}); {}", restore(path)))
+        error if error.is_damage() || error.is_unnamed() => {
+            refuse(path, format!("it is damaged ({error}); {}", restore(path)))
         }
-        Trouble::Sqlite(error) => refuse(path, advice(&error)),
-        Trouble::Damaged(why) => refuse(path, why),
+        FileError::Sqlite(error) => refuse(path, advice(&error)),
+        FileError::Damaged(why) => refuse(path, why),
     }
 }
 

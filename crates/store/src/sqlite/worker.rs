@@ -112,7 +112,7 @@ impl Queue {
 impl Worker {
     /// Commits the transaction and notifies the watchers.
     pub(super) fn commit(&mut self, txn: &Txn) -> Result<Outcome, StoreError> {
-        let outcome = self.records.commit(txn).map_err(|trouble| trouble.while_running(&self.place))?;
+        let outcome = self.records.commit(txn).map_err(|error| error.while_running(&self.place))?;
         if self.records.revision > *self.revision.borrow() {
             self.revision.send_replace(self.records.revision);
             self.untidy_commits += 1;
@@ -163,8 +163,8 @@ impl Worker {
         self.untidy_commits = 0;
         self.untidy_bytes = 0;
         let compacted = self.records.surplus().map_or(Ok(()), |through| self.records.compact(through));
-        if let Err(trouble) = compacted.and_then(|()| checkpoint_passive(&self.records.connection)) {
-            tracing::warn!(place = %self.place, %trouble, "compaction of the state file failed; retrying later");
+        if let Err(error) = compacted.and_then(|()| checkpoint_passive(&self.records.connection)) {
+            tracing::warn!(place = %self.place, %error, "compaction of the state file failed; retrying later");
         }
     }
 }
