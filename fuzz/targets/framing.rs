@@ -34,7 +34,7 @@ fn check(guarded: &Guarded, limits: &Limits) {
         assert_eq!(*begin, at, "a head begins right after the body before");
         let head = &guarded.passed[at..at + length];
         assert!(*length <= limits.head_bytes_max);
-        let body = strictly(head);
+        let body = parse_strictly(head);
         at += length;
         let rest = &guarded.passed[at..];
         at += match body {
@@ -51,7 +51,7 @@ enum Body {
 }
 
 /// Parses a head by the rules of RFC 9112 and returns its framing; panics if it violates a rule.
-fn strictly(head: &[u8]) -> Body {
+fn parse_strictly(head: &[u8]) -> Body {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
     let text = String::from_utf8_lossy(head).into_owned();

@@ -31,12 +31,12 @@ struct Records {
 
 fuzz_target!(|data: &[u8]| {
     if let Some(app) = decoded::<Application>(data) {
-        rests(Records { app, deployment: None, release: None, now: Timestamp(1) });
+        settles(Records { app, deployment: None, release: None, now: Timestamp(1) });
     }
     decoded::<Deployment>(data);
     decoded::<Release>(data);
     if let Ok(records) = serde_json::from_slice::<Records>(data) {
-        rests(records);
+        settles(records);
     }
     exported(data);
 });
@@ -51,7 +51,7 @@ fn decoded<T: DeserializeOwned + Serialize + PartialEq + Debug>(value: &[u8]) ->
 }
 
 /// Checks that the machine settles without any facts about the world.
-fn rests(Records { app, deployment, release, now }: Records) {
+fn settles(Records { app, deployment, release, now }: Records) {
     let facts = Facts { now, ..Facts::default() };
     let mut state = State { app, deployment, release };
     for _ in 0..STEPS_MAX {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use support::{example, key, plan, runtime, service};
 
 /// How many inspections have to fail, and how many to succeed, while descriptors come and go.
-const LOOKS: usize = 300;
+const INSPECTIONS: usize = 300;
 
 /// Failure A21: limits.
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn no_process_counts_as_dead_when_descriptors_run_out() {
         }
     });
     let (mut seen, mut unseen, give_up_at) = (0, 0, Instant::now() + Duration::from_secs(60));
-    while (seen < LOOKS || unseen < LOOKS) && Instant::now() < give_up_at {
+    while (seen < INSPECTIONS || unseen < INSPECTIONS) && Instant::now() < give_up_at {
         match runtime.list(&key()).await {
             Ok(listed) => {
                 assert_eq!(listed, before);
@@ -53,7 +53,7 @@ async fn no_process_counts_as_dead_when_descriptors_run_out() {
     }
     is_over.store(true, Ordering::Relaxed);
     switch.join().unwrap();
-    assert!(seen >= LOOKS && unseen >= LOOKS, "{seen} inspections succeeded, {unseen} failed");
+    assert!(seen >= INSPECTIONS && unseen >= INSPECTIONS, "{seen} inspections succeeded, {unseen} failed");
 
     assert_eq!(runtime.list(&key()).await.unwrap(), before);
     runtime.stop(&plan.name, Millis(3_000)).await.unwrap();

@@ -34,7 +34,7 @@ pub(crate) fn check_prefix(prefix: &str) -> Result<(), StoreError> {
         )));
     }
     if prefix.contains('\0') {
-        return Err(StoreError::Invalid(format!("the key {prefix:?} holds a NUL character")));
+        return Err(StoreError::Invalid(format!("the key {prefix:?} contains a NUL character")));
     }
     Ok(())
 }

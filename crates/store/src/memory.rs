@@ -56,7 +56,7 @@ impl Shared {
 }
 
 impl State {
-    fn holds(&self, compare: &Compare) -> bool {
+    fn is_satisfied(&self, compare: &Compare) -> bool {
         match compare {
             Compare::ModRevision(key, revision) => {
                 self.entries.get(key).map_or(0, |entry| entry.mod_revision) == *revision
@@ -66,7 +66,7 @@ impl State {
     }
 
     fn commit(&mut self, txn: Txn) -> Outcome {
-        if !txn.compares.iter().all(|compare| self.holds(compare)) {
+        if !txn.compares.iter().all(|compare| self.is_satisfied(compare)) {
             return Outcome::Conflict;
         }
         let revision = self.revision + 1;

@@ -47,7 +47,11 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The changes that a watch has now: up to the store's last change, or an error.
-async fn seen(store: &impl Store, prefix: &str, from: u64) -> Result<Vec<Result<WatchBatch, StoreError>>, StoreError> {
+async fn available_changes(
+    store: &impl Store,
+    prefix: &str,
+    from: u64,
+) -> Result<Vec<Result<WatchBatch, StoreError>>, StoreError> {
     // The watch of all keys, filtered here, ends with the store's last change.
     let end = store.range("").await?.revision;
     let mut changes = store.watch(prefix, from).await?;
@@ -88,7 +92,11 @@ async fn run(steps: Vec<Step>) {
                 assert_eq!(sqlite.get(prefix).await, memory.get(prefix).await, "{step:?}");
             }
             Step::Watch(prefix, from) => {
-                assert_eq!(seen(&sqlite, prefix, *from).await, seen(&memory, prefix, *from).await, "{step:?}");
+                assert_eq!(
+                    available_changes(&sqlite, prefix, *from).await,
+                    available_changes(&memory, prefix, *from).await,
+                    "{step:?}"
+                );
             }
             Step::Compact(through) => {
                 memory.compact(*through);
@@ -101,7 +109,7 @@ async fn run(steps: Vec<Step>) {
         }
     }
     assert_eq!(sqlite.range("").await, memory.range("").await);
-    assert_eq!(seen(&sqlite, "", 0).await, seen(&memory, "", 0).await);
+    assert_eq!(available_changes(&sqlite, "", 0).await, available_changes(&memory, "", 0).await);
 }
 
 proptest! {

@@ -96,12 +96,12 @@ fn open_waits_for_a_lock_that_is_being_released() {
     drop(SqliteStore::open(&path).unwrap());
     let lock = std::fs::File::open(format!("{}.lock", path.display())).unwrap();
     lock.try_lock().unwrap();
-    let held = std::thread::spawn(move || {
+    let locker = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(100));
         drop(lock);
     });
     SqliteStore::open(&path).unwrap();
-    held.join().unwrap();
+    locker.join().unwrap();
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ async fn run() -> Result<(), String> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
     let listener = TcpListener::bind(address).await.map_err(|error| format!("cannot listen on {address}: {error}"))?;
-    let (ignores, holds) = (app.misbehaviour.ignores_sigterm, app.misbehaviour.holds_streams);
+    let (ignores, keeps_streams) = (app.misbehaviour.ignores_sigterm, app.misbehaviour.keeps_streams);
     let stop_signal = async move {
         loop {
             tokio::select! {
@@ -76,7 +76,7 @@ async fn run() -> Result<(), String> {
             }
         }
         println!("release {} ends", label("GAPLESS_RELEASE"));
-        if !holds {
+        if !keeps_streams {
             ending.cancel();
         }
     };

@@ -63,7 +63,7 @@ pub struct Misbehaviour {
     /// Ignores SIGTERM.
     pub ignores_sigterm: bool,
     /// Keeps streams open after SIGTERM.
-    pub holds_streams: bool,
+    pub keeps_streams: bool,
     first_asked: OnceLock<Instant>,
 }
 
@@ -96,7 +96,7 @@ impl Misbehaviour {
                 "flap" => this.flap_s = Some(number(word, value)?),
                 "slow" => this.slow_ms = number(word, value)?,
                 "ignore-sigterm" => this.ignores_sigterm = true,
-                "hold" => this.holds_streams = true,
+                "hold" => this.keeps_streams = true,
                 _ => return Err(format!("MISBEHAVE: {word:?} is unknown")),
             }
         }
@@ -120,7 +120,7 @@ impl Misbehaviour {
         let is_first = self.first_asked.get().is_none();
         let since = *self.first_asked.get_or_init(Instant::now);
         if is_first {
-            self.begin_to_fail();
+            self.start_failures();
         }
         if self.redirects_up {
             return Some((StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, "https://localhost/up")]).into_response());
@@ -140,7 +140,7 @@ impl Misbehaviour {
         self.errors || is_late || number * self.errors_percent % 100 + self.errors_percent > 99
     }
 
-    fn begin_to_fail(&self) {
+    fn start_failures(&self) {
         if self.flood_mb > 0 || self.long_line_mb > 0 {
             let (flood_mb, long_line_mb) = (self.flood_mb, self.long_line_mb);
             std::thread::spawn(move || flood(flood_mb, long_line_mb));

@@ -87,7 +87,7 @@ fn mode_and_owner_are_applied() {
     assert_says(&once(&confd, &[]), 0, &["is decimal, as in confd, so it means 0644"]);
     assert_eq!(mode(), 0o644);
     for (more, words) in [
-        ("mode = \"rw\"", "mode = \"rw\" is no number"),
+        ("mode = \"rw\"", "mode = \"rw\" is not a number"),
         ("owner = \"nosuchuser\"", "\"nosuchuser\" is not in /etc/passwd"),
         ("uid = 99999999999", "not an id of a user"),
         ("mode = 644", "conf.d/one.toml: TOML parse error at line 5"),

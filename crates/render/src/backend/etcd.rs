@@ -98,7 +98,7 @@ impl Etcd {
     }
 
     /// Calls one member after the other, until one answers.
-    async fn ask<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, BackendError>
+    async fn call<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, BackendError>
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
@@ -131,7 +131,7 @@ impl Etcd {
 
     pub async fn values(&self, keys: &[String]) -> Result<BTreeMap<String, String>, BackendError> {
         let keys = outermost(keys);
-        let found = self.ask(|client| read(client, &keys)).await?;
+        let found = self.call(|client| read(client, &keys)).await?;
         let mut values = BTreeMap::new();
         for (key, value) in found {
             let key = String::from_utf8_lossy(&key).into_owned();
@@ -150,7 +150,7 @@ impl Etcd {
         let Some((first, others)) = keys.split_first() else {
             return Ok(EtcdWatch { nodes, stream: None });
         };
-        let stream = self.ask(|client| start_watch(client, first, others)).await?;
+        let stream = self.call(|client| start_watch(client, first, others)).await?;
         Ok(EtcdWatch { nodes, stream: Some(stream) })
     }
 }

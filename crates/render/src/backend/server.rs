@@ -68,13 +68,13 @@ impl Server {
     }
 
     async fn get(&self, path: &str, deadline: Duration) -> Result<Answer, BackendError> {
-        let asked = tokio::time::timeout(deadline, self.ask(path)).await;
+        let asked = tokio::time::timeout(deadline, self.request(path)).await;
         let answer =
             asked.map_err(|_| BackendError::Timeout(format!("the gapless server at {}", self.socket.display())))?;
         answer.map_err(|problem| BackendError::Server { socket: self.socket.clone(), problem })
     }
 
-    async fn ask(&self, path: &str) -> Result<Answer, String> {
+    async fn request(&self, path: &str) -> Result<Answer, String> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(|error| format!("{error}; check that `gapless server` runs"))?;

@@ -116,7 +116,7 @@ fn services(servers: &[SocketAddr], name: &str) -> Result<Vec<Service>, LookupFa
     let failed = |why: String| LookupFailed { name: name.into(), why };
     let mut why = format!("{RESOLV_CONF} names no name server");
     for server in servers {
-        match ask(*server, name.trim_end_matches('.')) {
+        match request(*server, name.trim_end_matches('.')) {
             Ok(found) => return if found.is_empty() { Err(failed("it does not exist".into())) } else { Ok(found) },
             Err(error) => why = format!("{server}: {error}"),
         }
@@ -124,7 +124,7 @@ fn services(servers: &[SocketAddr], name: &str) -> Result<Vec<Service>, LookupFa
     Err(failed(why))
 }
 
-fn ask(server: SocketAddr, name: &str) -> Result<Vec<Service>, String> {
+fn request(server: SocketAddr, name: &str) -> Result<Vec<Service>, String> {
     let show = |error: &dyn std::fmt::Display| error.to_string();
     let id = u16::try_from(std::time::UNIX_EPOCH.elapsed().map_or(1, |now| now.subsec_nanos() % 0xffff)).unwrap_or(1);
     let mut query = Packet::new_query(id);

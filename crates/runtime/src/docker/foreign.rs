@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The interval at which a program whose output has ended is inspected until its exit is recorded.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+const INSPECT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The state of a container that gapless did not create.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct Executed {
 }
 
 /// Inspects the container of that name.
-pub(super) async fn look(engine: &Connection, name: &str) -> Result<ForeignContainer, RuntimeError> {
+pub(super) async fn inspect(engine: &Connection, name: &str) -> Result<ForeignContainer, RuntimeError> {
     let docker = engine.docker().await?;
     let container = match engine.call(&format!("inspecting {name}"), docker.inspect_container(name, None)).await {
         Ok(container) => container,
@@ -128,7 +128,7 @@ pub(super) async fn execute(
         loop {
             let seen = docker.inspect_exec(&id).await.map_err(problem)?;
             match (seen.running, seen.exit_code) {
-                (Some(true), _) | (_, None) => tokio::time::sleep(LOOK_EVERY).await,
+                (Some(true), _) | (_, None) => tokio::time::sleep(INSPECT_INTERVAL).await,
                 (_, Some(code)) => {
                     executed.code = code;
                     return Ok(executed);

@@ -24,7 +24,7 @@ const REMOVE_TRIES_MAX: u32 = 300;
 const REMOVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// The interval at which a job is inspected when its output has ended before its exit was reported.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const INSPECT_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A container that runs to its end.
 #[derive(Debug, Clone)]
@@ -58,7 +58,7 @@ pub(super) async fn run(jobs: &Jobs, job: &Job, on_output: impl Fn(&[u8])) -> Re
     network::ensure(engine, false).await?;
     let docker = engine.docker().await?;
     let doing = |what: &str| format!("{what} {}", job.name);
-    let _removed_at_the_end = jobs.begin(&job.name);
+    let _removed_at_the_end = jobs.start(&job.name);
     remove(engine, &job.name).await;
     let options = CreateContainerOptionsBuilder::new().name(&job.name).build();
     let creating = docker.create_container(Some(options), body(engine, job, image));
@@ -83,7 +83,7 @@ pub(super) async fn run(jobs: &Jobs, job: &Job, on_output: impl Fn(&[u8])) -> Re
         let state = inspected.map_err(Problem::into_error)?.state.unwrap_or_default();
         match (state.status, state.exit_code) {
             (Some(Status::EXITED | Status::DEAD), Some(code)) => return Ok(code),
-            (Some(Status::RUNNING | Status::PAUSED), _) => tokio::time::sleep(LOOK_EVERY).await,
+            (Some(Status::RUNNING | Status::PAUSED), _) => tokio::time::sleep(INSPECT_INTERVAL).await,
             (status, _) => {
                 let status = status.map_or("unknown".to_owned(), |status| status.to_string());
                 let why = format!("its output has ended, and its state is {status}");
@@ -138,7 +138,7 @@ impl Jobs {
         self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, name: &str) -> InProgress {
+    fn start(&self, name: &str) -> InProgress {
         self.in_progress().insert(name.to_owned());
         InProgress { jobs: self.clone(), name: name.to_owned() }
     }

@@ -66,7 +66,7 @@ impl DockerRuntime {
     /// # Errors
     /// If the Engine does not answer.
     pub async fn inspect_foreign(&self, name: &str) -> Result<ForeignContainer, RuntimeError> {
-        foreign::look(&self.engine, name).await
+        foreign::inspect(&self.engine, name).await
     }
 
     /// Runs a program in a container that gapless did not create, without a shell. Keeps at most `bytes_max` bytes of

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_follower_reads_all_remaining_files_and_is_notified_of_deleted_ones() {
+    fn slow_follower_reads_remaining_files_and_learns_of_deleted_ones() {
         for (file_count, missing) in [(5, 0), (3, 2), (1, 6)] {
             let folder = tempfile::tempdir().unwrap();
             let output = output(folder.path(), file_count);

@@ -108,7 +108,7 @@ impl Server<'_> {
         loop {
             let begun = async {
                 let store = EtcdStore::open(etcd).await?;
-                let session = Session::begin(&store, LEASE_TTL).await?;
+                let session = Session::start(&store, LEASE_TTL).await?;
                 Ok((store, session))
             };
             let why = match begun.await {

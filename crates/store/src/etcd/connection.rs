@@ -1,7 +1,7 @@
 //! The connection to etcd: every call has a deadline; a call is retried where that is safe and another member may
 //! answer.
 
-use super::trouble::Trouble;
+use super::error::EtcdError;
 use crate::EtcdConfig;
 use crate::StoreError;
 use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, TlsOptions};
@@ -52,8 +52,8 @@ impl Connection {
         let connecting = Client::connect(&config.endpoints, Some(options(config)));
         let client = match timeout(config.deadline, connecting).await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(Trouble::from(error).while_opening(&place, config.tls.is_some())),
-            Err(_) => return Err(Trouble::Deadline(config.deadline).while_opening(&place, config.tls.is_some())),
+            Ok(Err(error)) => return Err(EtcdError::from(error).while_opening(&place, config.tls.is_some())),
+            Err(_) => return Err(EtcdError::Deadline(config.deadline).while_opening(&place, config.tls.is_some())),
         };
         let members = u32::try_from(config.endpoints.len()).unwrap_or(u32::MAX);
         Ok(Connection { client, place: place.clone(), deadline: config.deadline, members })
@@ -61,7 +61,7 @@ impl Connection {
 
     /// An idempotent call, retried until the deadline while another member may answer it. Does not wait for a silent
     /// member but asks another in parallel: a client notices only after seconds that a silent member is gone.
-    pub(super) async fn call_idempotent<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Trouble>
+    pub(super) async fn call_idempotent<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, EtcdError>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -78,15 +78,15 @@ impl Connection {
             match timeout(left.min(patience), asked.next()).await {
                 Ok(Some(Ok(answer))) => return Ok(answer),
                 Ok(Some(Err(error))) => {
-                    let trouble = Trouble::from(error);
+                    let error = EtcdError::from(error);
                     let was_last = attempts == 0 && asked.is_empty();
-                    if !trouble.is_transient() || was_last || begun.elapsed() + RETRY_AFTER >= self.deadline {
-                        return Err(trouble);
+                    if !error.is_transient() || was_last || begun.elapsed() + RETRY_AFTER >= self.deadline {
+                        return Err(error);
                     }
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Ok(None) | Err(_) if begun.elapsed() >= self.deadline => {
-                    return Err(Trouble::Deadline(begun.elapsed()));
+                    return Err(EtcdError::Deadline(begun.elapsed()));
                 }
                 Ok(None) | Err(_) => {}
             }
@@ -94,7 +94,7 @@ impl Connection {
     }
 
     /// A call that changes data: retried only if etcd cannot have received it.
-    pub(super) async fn call_once<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, Trouble>
+    pub(super) async fn call_once<T, F>(&self, call: impl Fn(Client) -> F) -> Result<T, EtcdError>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -102,14 +102,14 @@ impl Connection {
         let mut attempts = 2 * self.members;
         loop {
             let left = self.deadline.saturating_sub(begun.elapsed());
-            let trouble = match timeout(left, call(self.client.clone())).await {
+            let error = match timeout(left, call(self.client.clone())).await {
                 Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => Trouble::from(error),
-                Err(_) => return Err(Trouble::Deadline(self.deadline)),
+                Ok(Err(error)) => EtcdError::from(error),
+                Err(_) => return Err(EtcdError::Deadline(self.deadline)),
             };
             attempts = attempts.saturating_sub(1);
-            if !trouble.was_not_sent() || attempts == 0 || begun.elapsed() + RETRY_AFTER >= self.deadline {
-                return Err(trouble);
+            if !error.was_not_sent() || attempts == 0 || begun.elapsed() + RETRY_AFTER >= self.deadline {
+                return Err(error);
             }
             tokio::time::sleep(RETRY_AFTER).await;
         }

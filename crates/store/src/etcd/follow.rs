@@ -2,8 +2,8 @@
 //! member. A gap is reported as an error.
 
 use super::connection::{ANSWER_BYTES_MAX, Connection};
+use super::error::EtcdError;
 use super::layout::{Layout, range_end, range_start};
-use super::trouble::Trouble;
 use super::{entry, revision_from, revision_to};
 use crate::{StoreError, WatchBatch, WatchEvent};
 use etcd_client::{EventType, WatchOptions, WatchResponse, WatchStream};
@@ -19,7 +19,7 @@ const AWAY_MAX: Duration = Duration::from_secs(30);
 /// The pause before the next attempt.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// How long etcd may take to accept a watch.
-const BEGIN_DEADLINE: Duration = Duration::from_secs(5);
+const START_DEADLINE: Duration = Duration::from_secs(5);
 
 struct Follower {
     connection: Connection,
@@ -81,18 +81,18 @@ pub(super) fn follow(
 impl Follower {
     /// Reads one answer, or starts the watch if there is none.
     async fn step(&mut self) -> Result<(), StoreError> {
-        let Some(stream) = &mut self.stream else { return self.begin().await };
+        let Some(stream) = &mut self.stream else { return self.start_watch().await };
         match stream.message().await {
             Ok(Some(answer)) => {
                 self.away_since = None;
                 self.take(&answer)
             }
             Ok(None) => self.wait_or_fail("etcd ended the watch".to_owned()).await,
-            Err(error) => self.broken(Trouble::from(error)).await,
+            Err(error) => self.broken(EtcdError::from(error)).await,
         }
     }
 
-    async fn begin(&mut self) -> Result<(), StoreError> {
+    async fn start_watch(&mut self) -> Result<(), StoreError> {
         let in_etcd = self.layout.in_etcd(&self.prefix);
         // Starts one revision early, so that etcd reports when that revision is compacted: for a compacted revision
         // itself etcd still sends the puts, but no deletions.
@@ -100,20 +100,20 @@ impl Follower {
         let options = WatchOptions::new().with_range(range_end(&in_etcd)).with_start_revision(start).with_fragment();
         let mut client = self.connection.client.watch_client().max_decoding_message_size(ANSWER_BYTES_MAX);
         let begun = client.watch(range_start(in_etcd), Some(options));
-        match tokio::time::timeout(BEGIN_DEADLINE, begun).await {
+        match tokio::time::timeout(START_DEADLINE, begun).await {
             Ok(Ok(stream)) => {
                 self.stream = Some(stream);
                 self.unfinished = None;
                 Ok(())
             }
-            Ok(Err(error)) => self.broken(Trouble::from(error)).await,
-            Err(_) => self.broken(Trouble::Deadline(BEGIN_DEADLINE)).await,
+            Ok(Err(error)) => self.broken(EtcdError::from(error)).await,
+            Err(_) => self.broken(EtcdError::Deadline(START_DEADLINE)).await,
         }
     }
 
-    async fn broken(&mut self, trouble: Trouble) -> Result<(), StoreError> {
-        let is_transient = trouble.is_transient();
-        let error = trouble.while_running(&self.connection.place);
+    async fn broken(&mut self, error: EtcdError) -> Result<(), StoreError> {
+        let is_transient = error.is_transient();
+        let error = error.while_running(&self.connection.place);
         if is_transient { self.wait_or_fail(error.to_string()).await } else { Err(error) }
     }
 

@@ -4,10 +4,10 @@
 //! the caller reads to find out if it was applied.
 
 mod connection;
+mod error;
 mod follow;
 mod layout;
 mod session;
-mod trouble;
 
 pub use session::{LeasedKey, Session};
 
@@ -16,13 +16,13 @@ use crate::check::{check_key, check_prefix};
 use crate::{Compare, Entry, Op, Outcome, Range, Store, StoreError, TXN_OPS_MAX, Txn, WatchBatch};
 use async_trait::async_trait;
 use connection::Connection;
+use error::EtcdError;
 use etcd_client::{CompareOp, GetOptions, KeyValue, TxnOp, TxnOpResponse};
 use futures_util::stream::BoxStream;
 use layout::{Layout, range_end, range_start};
 use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use trouble::Trouble;
 
 /// Entries in one read. A range may be larger than one answer should be.
 const PAGE_ENTRIES_MAX: i64 = 200;
@@ -72,7 +72,7 @@ impl EtcdStore {
             let first = first.clone();
             async move { client.kv_client().get(first, Some(options)).await }
         });
-        asked.await.map_err(|trouble| trouble.while_opening(&store.connection.place, config.tls.is_some()))?;
+        asked.await.map_err(|error| error.while_opening(&store.connection.place, config.tls.is_some()))?;
         Ok(store)
     }
 
@@ -103,11 +103,11 @@ impl EtcdStore {
             let mut kv = client.kv_client();
             kv.compact(revision_to(through), None).await
         });
-        compacted.await.map(drop).map_err(|trouble| self.failed(trouble))
+        compacted.await.map(drop).map_err(|error| self.failed(error))
     }
 
-    fn failed(&self, trouble: Trouble) -> StoreError {
-        trouble.while_running(&self.connection.place)
+    fn failed(&self, error: EtcdError) -> StoreError {
+        error.while_running(&self.connection.place)
     }
 
     /// All entries below a prefix; `None` if the revision of the read was compacted meanwhile.
@@ -129,8 +129,8 @@ impl EtcdStore {
             });
             let page = match page.await {
                 Ok(page) => page,
-                Err(trouble) if revision > 0 && trouble.is_compacted() => return Ok(None),
-                Err(trouble) => return Err(self.failed(trouble)),
+                Err(error) if revision > 0 && error.is_compacted() => return Ok(None),
+                Err(error) => return Err(self.failed(error)),
             };
             if revision == 0 {
                 revision = page.header().map_or(0, etcd_client::ResponseHeader::revision);
@@ -205,7 +205,7 @@ impl Store for EtcdStore {
             let in_etcd = in_etcd.clone();
             async move { client.kv_client().get(in_etcd, None).await }
         });
-        let answer = answer.await.map_err(|trouble| self.failed(trouble))?;
+        let answer = answer.await.map_err(|error| self.failed(error))?;
         Ok(answer.kvs().first().and_then(|kv| self.entry(key, kv)))
     }
 
@@ -221,7 +221,7 @@ impl Store for EtcdStore {
             let txn = txn.clone();
             async move { client.kv_client().txn(txn).await }
         });
-        let answer = answer.await.map_err(|trouble| self.failed(trouble))?;
+        let answer = answer.await.map_err(|error| self.failed(error))?;
         if answer.succeeded() {
             let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
             // For checks of a history: which server made which change.

@@ -1,7 +1,7 @@
 //! A lease, and the keys that it owns: etcd removes them when the lease ends. A fenced store compares in every
 //! transaction that the key still exists.
 
-use super::trouble::Trouble;
+use super::error::EtcdError;
 use super::{EtcdStore, Fence, entry, revision_from, revision_to};
 use crate::{Entry, StoreError};
 use etcd_client::{CompareOp, LeaseClient, PutOptions, TxnOp, TxnOpResponse};
@@ -42,14 +42,14 @@ impl Session {
     ///
     /// # Errors
     /// As for any call to the store.
-    pub async fn begin(store: &EtcdStore, ttl: Duration) -> Result<Session, StoreError> {
+    pub async fn start(store: &EtcdStore, ttl: Duration) -> Result<Session, StoreError> {
         let store = EtcdStore { fence: None, ..store.clone() };
         let seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
         let asked_at = Instant::now();
         // If several requests get a lease, the leases that are not kept alive expire.
         let granted =
             store.connection.call_idempotent(|client| async move { client.lease_client().grant(seconds, None).await });
-        let granted = granted.await.map_err(|trouble| store.failed(trouble))?;
+        let granted = granted.await.map_err(|error| store.failed(error))?;
         let ttl = Duration::from_secs(u64::try_from(granted.ttl()).unwrap_or_default());
         let valid_until = Arc::new(watch::Sender::new(asked_at + ttl));
         let renewal =
@@ -105,7 +105,7 @@ impl Session {
             let txn = etcd_client::Txn::new().when(vec![absent]).and_then(vec![put]).or_else(vec![read]);
             async move { client.kv_client().txn(txn).await }
         });
-        let answer = answer.await.map_err(|trouble| self.store.failed(trouble))?;
+        let answer = answer.await.map_err(|error| self.store.failed(error))?;
         let leased = |create_revision| LeasedKey { key: key.to_owned(), create_revision };
         if answer.succeeded() {
             let revision = answer.header().map_or(0, etcd_client::ResponseHeader::revision);
@@ -151,7 +151,7 @@ async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Ar
         let begun = Instant::now();
         loop {
             if asked.len() < ASKED_MAX {
-                asked.push(timeout(ttl, ask_once(leases.clone(), id)));
+                asked.push(timeout(ttl, keep_alive_once(leases.clone(), id)));
             }
             match timeout(ASK_ANOTHER_AFTER, asked.next()).await {
                 Ok(Some(Ok(Ok(LeaseState::ExtendedFrom(asked_at))))) => {
@@ -172,7 +172,7 @@ async fn keep_alive(leases: LeaseClient, id: i64, ttl: Duration, valid_until: Ar
                     return;
                 }
                 Ok(Some(Ok(Err(error)))) => {
-                    tracing::debug!(error = ?Trouble::from(error), "the lease was not kept alive");
+                    tracing::debug!(error = ?EtcdError::from(error), "the lease was not kept alive");
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Ok(_) | Err(_) => {}
@@ -191,7 +191,7 @@ enum LeaseState {
 }
 
 /// Asks a member to keep the lease alive.
-async fn ask_once(mut leases: LeaseClient, id: i64) -> Result<LeaseState, etcd_client::Error> {
+async fn keep_alive_once(mut leases: LeaseClient, id: i64) -> Result<LeaseState, etcd_client::Error> {
     let asked_at = Instant::now();
     // `keep_alive` waits for the first answer before it returns.
     match leases.keep_alive(id).await {

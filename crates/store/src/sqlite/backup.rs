@@ -1,7 +1,7 @@
 //! Copies the state file while it is in use, by SQLite's online backup: all of one revision, complete or absent.
 
-use super::path::{beside, put_in_place};
-use super::trouble::{advice, advice_io};
+use super::error::{advice, advice_io};
+use super::path::{beside, rename_durably};
 use crate::StoreError;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
@@ -18,7 +18,7 @@ pub(super) const UNFINISHED: &str = ".unfinished";
 pub(super) fn write(from: &Path, to: &Path) -> Result<(), StoreError> {
     let fail = |why: String| StoreError::Unavailable { place: from.display().to_string(), why };
     let io = |error: io::Error| fail(format!("the backup {} cannot be written: {}", to.display(), advice_io(&error)));
-    // Compares inodes: a file can have several names. The file must not be opened here, see `open::examine`.
+    // Compares inodes: a file can have several names. The file must not be opened here, see `open::check_header`.
     let original = fs::metadata(from).map_err(io)?;
     if fs::metadata(to).is_ok_and(|copy| (copy.dev(), copy.ino()) == (original.dev(), original.ino())) {
         return Err(fail("a backup cannot be written over the state file itself; name another file".to_owned()));
@@ -31,7 +31,7 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<(), StoreError> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished).map_err(io)?;
     let copied = copy(from, &unfinished)
         .map_err(|error| fail(format!("the backup {} cannot be written: {}", to.display(), advice(&error))));
-    let placed = copied.and_then(|()| put_in_place(&unfinished, to).map_err(io));
+    let placed = copied.and_then(|()| rename_durably(&unfinished, to).map_err(io));
     if placed.is_err() {
         // Frees the space; if this fails too, the next backup removes the file.
         let _ = fs::remove_file(&unfinished);

@@ -1,8 +1,8 @@
 //! Exclusive use: one server per state file. The kernel's lock on an open file ends with its process, however that
 //! ends, so nobody unlocks by hand.
 
+use super::error::advice_io;
 use super::path::beside;
-use super::trouble::advice_io;
 use crate::StoreError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -31,7 +31,7 @@ impl Drop for Lock {
 }
 
 /// Takes the lock of the state file `path`: the file `path.lock` beside it.
-pub(super) fn take(path: &Path) -> Result<Lock, StoreError> {
+pub(super) fn acquire(path: &Path) -> Result<Lock, StoreError> {
     let refuse = |why: String| StoreError::Open { place: path.display().to_string(), why };
     let lock_path = beside(path, ".lock");
     let io = |error: std::io::Error| {
@@ -45,7 +45,7 @@ pub(super) fn take(path: &Path) -> Result<Lock, StoreError> {
         .mode(0o600)
         .open(&lock_path)
         .map_err(io)?;
-    match try_for_a_while(&file) {
+    match lock_with_retries(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut owner = String::new();
@@ -66,7 +66,7 @@ pub(super) fn take(path: &Path) -> Result<Lock, StoreError> {
     Ok(Lock { file })
 }
 
-fn try_for_a_while(file: &File) -> Result<(), TryLockError> {
+fn lock_with_retries(file: &File) -> Result<(), TryLockError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {

@@ -3,12 +3,12 @@
 
 mod backup;
 mod checksum;
+mod error;
 mod lock;
 mod open;
 mod path;
 mod records;
 mod schema;
-mod trouble;
 mod worker;
 
 use crate::check::{check_key, check_prefix};
@@ -41,7 +41,7 @@ impl SqliteStore {
     /// state file, or not readable and writable. The file is left unchanged.
     pub fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         open::make_folder(path)?;
-        let lock = lock::take(path)?;
+        let lock = lock::acquire(path)?;
         let records = open::open(path)?;
         let place: Arc<str> = path.display().to_string().into();
         let (queue, revisions, thread) = worker::start(records, Arc::clone(&place), lock).map_err(|error| {
@@ -72,18 +72,18 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError::Unavailable`] if the file cannot be written.
     pub async fn compact(&self, through: u64) -> Result<(), StoreError> {
-        self.ask(move |worker| {
+        self.run(move |worker| {
             let place = worker.place().to_owned();
-            worker.records.compact(through).map_err(|trouble| trouble.while_running(&place))
+            worker.records.compact(through).map_err(|error| error.while_running(&place))
         })
         .await
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Worker) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.queue.ask(work).await
+        self.queue.run(work).await
     }
 }
 
@@ -113,19 +113,18 @@ impl Store for SqliteStore {
     async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
         check_prefix(prefix)?;
         let prefix = prefix.to_owned();
-        self.ask(move |worker| worker.records.range(&prefix).map_err(|trouble| trouble.while_running(worker.place())))
-            .await
+        self.run(move |worker| worker.records.range(&prefix).map_err(|error| error.while_running(worker.place()))).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         check_key(key)?;
         let key = key.to_owned();
-        self.ask(move |worker| worker.records.get(&key).map_err(|trouble| trouble.while_running(worker.place()))).await
+        self.run(move |worker| worker.records.get(&key).map_err(|error| error.while_running(worker.place()))).await
     }
 
     async fn commit(&self, txn: Txn) -> Result<Outcome, StoreError> {
         txn.check()?;
-        self.ask(move |worker| worker.commit(&txn)).await
+        self.run(move |worker| worker.commit(&txn)).await
     }
 
     async fn watch(
@@ -139,8 +138,8 @@ impl Store for SqliteStore {
             let (prefix, queue) = (prefix.clone(), queue.clone());
             async move {
                 queue
-                    .ask(move |worker| {
-                        worker.records.page(&prefix, next).map_err(|trouble| trouble.while_running(worker.place()))
+                    .run(move |worker| {
+                        worker.records.page(&prefix, next).map_err(|error| error.while_running(worker.place()))
                     })
                     .await
                     .map(Some)

@@ -2,10 +2,10 @@
 //! state never replaces a lost one.
 
 use super::backup;
-use super::path::{beside, folder, put_in_place};
+use super::error::{FileError, advice, advice_io};
+use super::path::{beside, folder, rename_durably};
 use super::records::Records;
 use super::schema;
-use super::trouble::{Trouble, advice, advice_io};
 
 use crate::StoreError;
 use gapless_effect::{Point, step};
@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const LOG_BYTES_KEPT: u32 = 16 << 20;
 
 /// Bytes of the log that are rewritten at once.
-const REWRITTEN_AT_ONCE: usize = 64 << 10;
+const REWRITE_BYTES: usize = 64 << 10;
 
 /// The first bytes of every SQLite file.
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
@@ -48,15 +48,15 @@ pub(super) fn open(path: &Path) -> Result<Records, StoreError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
         Err(error) => return Err(refuse(path, format!("it cannot be inspected: {error}"))),
         Ok(_) => {
-            examine(path)?;
-            write_again(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
+            check_header(path)?;
+            rewrite_log(&beside(path, "-wal")).map_err(|error| refuse(path, advice_io(&error)))?;
         }
     }
-    let mut connection = connect(path).map_err(|trouble| explain(path, trouble))?;
+    let mut connection = connect(path).map_err(|error| explain(path, error))?;
     check_version(path, &connection)?;
-    check_structure(&connection).map_err(|trouble| explain(path, trouble))?;
-    bring_up_to_date(path, &mut connection)?;
-    Records::load(connection).map_err(|trouble| explain(path, trouble))
+    check_structure(&connection).map_err(|error| explain(path, error))?;
+    migrate_and_checkpoint(path, &mut connection)?;
+    Records::load(connection).map_err(|error| explain(path, error))
 }
 
 /// Creates a new state file under another name and renames it when it is complete, so that a crash here leaves nothing
@@ -82,21 +82,21 @@ fn create(path: &Path) -> Result<(), StoreError> {
     }
     let make = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new);
     step(Point::StateCreate, make).map_err(io)?;
-    let write = || -> Result<(), Trouble> {
+    let write = || -> Result<(), FileError> {
         let mut connection = connect(&new)?;
         schema::migrate(&mut connection)?;
         checkpoint(&connection)?;
         connection.close().map_err(|(_, error)| error)?;
         Ok(())
     };
-    step(Point::StateWrite, || Ok(write())).map_err(io)?.map_err(|trouble| explain(path, trouble))?;
-    put_in_place(&new, path).map_err(io)
+    step(Point::StateWrite, || Ok(write())).map_err(io)?.map_err(|error| explain(path, error))?;
+    rename_durably(&new, path).map_err(io)
 }
 
 /// Checks the file without SQLite, which would accept an empty file as a new database.
 ///
 /// Closes the file before SQLite opens it: closing any descriptor of the file drops SQLite's own locks on it.
-fn examine(path: &Path) -> Result<(), StoreError> {
+fn check_header(path: &Path) -> Result<(), StoreError> {
     let io = |error: io::Error| refuse(path, format!("it cannot be read: {error}"));
     let metadata = fs::metadata(path).map_err(io)?;
     if !metadata.is_file() {
@@ -142,9 +142,9 @@ fn examine(path: &Path) -> Result<(), StoreError> {
 /// Rewrites the log and syncs it. Data that an earlier process failed to sync is still in the page cache, and the
 /// kernel counts it as written: SQLite would copy it into the file, and a power loss meanwhile would leave half of it
 /// in the file without a log to complete it.
-fn write_again(log: &Path) -> io::Result<()> {
+fn rewrite_log(log: &Path) -> io::Result<()> {
     let rewritten = OpenOptions::new().read(true).write(true).open(log).and_then(|log| {
-        let (mut buffer, mut at) = (vec![0; REWRITTEN_AT_ONCE], 0);
+        let (mut buffer, mut at) = (vec![0; REWRITE_BYTES], 0);
         loop {
             match log.read_at(&mut buffer, at)? {
                 0 => return log.sync_data(),
@@ -162,7 +162,7 @@ fn write_again(log: &Path) -> io::Result<()> {
     }
 }
 
-fn connect(path: &Path) -> Result<Connection, Trouble> {
+fn connect(path: &Path) -> Result<Connection, FileError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -186,7 +186,7 @@ fn connect(path: &Path) -> Result<Connection, Trouble> {
 }
 
 fn check_version(path: &Path, connection: &Connection) -> Result<(), StoreError> {
-    let version = schema::version(connection).map_err(|trouble| explain(path, trouble))?;
+    let version = schema::version(connection).map_err(|error| explain(path, error))?;
     if version > schema::SCHEMA {
         return Err(refuse(
             path,
@@ -204,39 +204,39 @@ fn check_version(path: &Path, connection: &Connection) -> Result<(), StoreError>
     Ok(())
 }
 
-fn check_structure(connection: &Connection) -> Result<(), Trouble> {
+fn check_structure(connection: &Connection) -> Result<(), FileError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" { Ok(()) } else { Err(Trouble::Damaged(found)) }
+    if found == "ok" { Ok(()) } else { Err(FileError::Damaged(found)) }
 }
 
 /// Migrates the file to the current schema, after a backup of the old one, and empties its log.
-fn bring_up_to_date(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
-    let version = schema::version(connection).map_err(|trouble| explain(path, trouble))?;
+fn migrate_and_checkpoint(path: &Path, connection: &mut Connection) -> Result<(), StoreError> {
+    let version = schema::version(connection).map_err(|error| explain(path, error))?;
     if version < schema::SCHEMA {
         backup::write(path, &beside(path, &format!(".backup-schema-{version}")))?;
-        schema::migrate(connection).map_err(|trouble| explain(path, trouble))?;
+        schema::migrate(connection).map_err(|error| explain(path, error))?;
     }
     // Data that an earlier process failed to sync can be in the page cache but not on the disk: commits that follow it
     // in the log would be lost with it. A checkpoint copies it into the file and syncs it.
     match checkpoint(connection) {
         // The checkpoint may wait until there is space: the log is as durable as the file.
-        Err(trouble) if trouble.is_full_disk() => {
+        Err(error) if error.is_full_disk() => {
             tracing::warn!(place = %path.display(), "checkpoint failed: the disk is full; free some space on it");
             Ok(())
         }
-        other => other.map_err(|trouble| explain(path, trouble)),
+        other => other.map_err(|error| explain(path, error)),
     }
 }
 
 /// Copies the log into the file, syncs it and empties the log. Waits, up to the busy timeout, for other readers, and
 /// leaves the part that they still need.
-fn checkpoint(connection: &Connection) -> Result<(), Trouble> {
+fn checkpoint(connection: &Connection) -> Result<(), FileError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)
 }
 
 /// Copies as much of the log into the file as is possible without waiting. If that is everything, SQLite writes the log
 /// from its beginning again.
-pub(super) fn checkpoint_in_passing(connection: &Connection) -> Result<(), Trouble> {
+pub(super) fn checkpoint_passive(connection: &Connection) -> Result<(), FileError> {
     Ok(connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
@@ -245,15 +245,15 @@ fn refuse(path: &Path, why: String) -> StoreError {
 }
 
 /// The error for a file that cannot be opened: the cause and the remedy.
-fn explain(path: &Path, trouble: Trouble) -> StoreError {
-    match trouble {
-        Trouble::Store(error) => error,
+fn explain(path: &Path, error: FileError) -> StoreError {
+    match error {
+        FileError::Store(error) => error,
         // SQLite has no error code for a file that it cannot parse when it opens it.
-        trouble if trouble.is_damage() || trouble.is_unnamed() => {
-            refuse(path, format!("it is damaged ({trouble}); {}", restore(path)))
+        error if error.is_damage() || error.is_unnamed() => {
+            refuse(path, format!("it is damaged ({error}); {}", restore(path)))
         }
-        Trouble::Sqlite(error) => refuse(path, advice(&error)),
-        Trouble::Damaged(why) => refuse(path, why),
+        FileError::Sqlite(error) => refuse(path, advice(&error)),
+        FileError::Damaged(why) => refuse(path, why),
     }
 }
 

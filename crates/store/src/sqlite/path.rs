@@ -22,7 +22,7 @@ pub(super) fn folder(path: &Path) -> &Path {
 }
 
 /// Renames the finished file `from` to `to`, durably.
-pub(super) fn put_in_place(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
     step(Point::StateSync, || File::open(from)?.sync_all())?;
     step(Point::StateRename, || fs::rename(from, to))?;
     step(Point::StateFolder, || File::open(folder(to))?.sync_all())

@@ -1,6 +1,6 @@
 //! Reads and writes the records on the one connection: every request of the store in SQL.
 
-use super::trouble::Trouble;
+use super::error::FileError;
 use super::{checksum, schema};
 use crate::limits;
 use crate::watch::Page;
@@ -23,19 +23,19 @@ pub(super) struct Records {
 
 impl Records {
     /// Reads all records, and rejects the file if a checksum does not match.
-    pub(super) fn load(connection: Connection) -> Result<Records, Trouble> {
+    pub(super) fn load(connection: Connection) -> Result<Records, FileError> {
         let mut records = Records { connection, revision: 0, compacted: 0, history_bytes: 0 };
         records.revision = records.number("revision")?;
         records.compacted = records.number("compacted")?;
         let newest = records.verify_entries()?;
         records.verify_history()?;
         if newest > records.revision {
-            return Err(Trouble::Damaged(format!("records are newer than the last revision, {}", records.revision)));
+            return Err(FileError::Damaged(format!("records are newer than the last revision, {}", records.revision)));
         }
         Ok(records)
     }
 
-    fn number(&self, name: &str) -> Result<u64, Trouble> {
+    fn number(&self, name: &str) -> Result<u64, FileError> {
         let found: Option<(i64, i64)> = self
             .connection
             .query_row("SELECT number, checksum FROM numbers WHERE name = ?", [name], |row| {
@@ -44,12 +44,12 @@ impl Records {
             .optional()?;
         match found {
             Some((number, sum)) if sum == checksum::of_number(name, number) => Ok(number.cast_unsigned()),
-            _ => Err(Trouble::Damaged(format!("the number {name:?} is missing or not as it was written"))),
+            _ => Err(FileError::Damaged(format!("the number {name:?} is missing or not as it was written"))),
         }
     }
 
     /// Checks the entries and returns the revision of the newest.
-    fn verify_entries(&self) -> Result<u64, Trouble> {
+    fn verify_entries(&self) -> Result<u64, FileError> {
         let mut newest = 0;
         let mut read =
             self.connection.prepare("SELECT key, value, create_revision, mod_revision, checksum FROM entries")?;
@@ -61,7 +61,7 @@ impl Records {
     }
 
     /// Checks that the history goes from the compacted revision to the current revision without a gap.
-    fn verify_history(&mut self) -> Result<(), Trouble> {
+    fn verify_history(&mut self) -> Result<(), FileError> {
         let (mut newest, mut bytes) = (self.compacted, 0);
         let mut read = self.connection.prepare(
             "SELECT revision, position, key, value, create_revision, checksum FROM history ORDER BY revision, position",
@@ -70,13 +70,13 @@ impl Records {
         while let Some(row) = rows.next()? {
             let (revision, event) = change(row)?;
             if revision <= self.compacted || revision > newest + 1 {
-                return Err(Trouble::Damaged(format!("the history has revision {revision} after {newest}")));
+                return Err(FileError::Damaged(format!("the history has revision {revision} after {newest}")));
             }
             newest = newest.max(revision);
             bytes += event_bytes(&event) as u64;
         }
         if newest != self.revision {
-            return Err(Trouble::Damaged(format!("the history ends at revision {newest}, not {}", self.revision)));
+            return Err(FileError::Damaged(format!("the history ends at revision {newest}, not {}", self.revision)));
         }
         drop(rows);
         drop(read);
@@ -84,7 +84,7 @@ impl Records {
         Ok(())
     }
 
-    pub(super) fn range(&self, prefix: &str) -> Result<Range, Trouble> {
+    pub(super) fn range(&self, prefix: &str) -> Result<Range, FileError> {
         // Reads from the prefix on, ordered by bytes, until a key no longer begins with it: there is no pattern to
         // escape and no upper bound to compute.
         let mut read = self.connection.prepare_cached(
@@ -101,16 +101,16 @@ impl Records {
         Ok(Range { revision: self.revision, entries })
     }
 
-    pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, Trouble> {
+    pub(super) fn get(&self, key: &str) -> Result<Option<Entry>, FileError> {
         find(&self.connection, key)
     }
 
     /// Commits in one transaction, written and synced once; durable when it returns.
-    pub(super) fn commit(&mut self, txn: &Txn) -> Result<Outcome, Trouble> {
+    pub(super) fn commit(&mut self, txn: &Txn) -> Result<Outcome, FileError> {
         let revision = self.revision + 1;
         let sql = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for compare in &txn.compares {
-            if !holds(&sql, compare)? {
+            if !is_satisfied(&sql, compare)? {
                 return Ok(Outcome::Conflict);
             }
         }
@@ -127,7 +127,7 @@ impl Records {
         }
         set_number(&sql, "revision", revision)?;
         if let Err(error) = sql.commit() {
-            self.cover();
+            self.overwrite_failed_change();
             return Err(error.into());
         }
         // Last: a transaction that failed must not change the counters either.
@@ -138,12 +138,12 @@ impl Records {
 
     /// Overwrites a change that could not be synced with an empty one. In the page cache the failed change is complete
     /// in the log: the next process to open the file would apply it, although its author got an error.
-    fn cover(&self) {
+    fn overwrite_failed_change(&self) {
         // The sync of the empty change fails as well, but it is in the log nevertheless.
         let _ = self.connection.pragma_update(None, "user_version", schema::SCHEMA);
     }
 
-    pub(super) fn page(&self, prefix: &str, from: u64) -> Result<Page, Trouble> {
+    pub(super) fn page(&self, prefix: &str, from: u64) -> Result<Page, FileError> {
         if from <= self.compacted {
             return Err(StoreError::Compacted { from, oldest: self.compacted + 1 }.into());
         }
@@ -173,7 +173,7 @@ impl Records {
     }
 
     /// Discards the changes up to and including revision `through`; the entries themselves stay.
-    pub(super) fn compact(&mut self, through: u64) -> Result<(), Trouble> {
+    pub(super) fn compact(&mut self, through: u64) -> Result<(), FileError> {
         let through = through.min(self.revision);
         if through <= self.compacted {
             return Ok(());
@@ -198,14 +198,14 @@ impl Records {
     }
 }
 
-fn holds(sql: &Connection, compare: &Compare) -> Result<bool, Trouble> {
+fn is_satisfied(sql: &Connection, compare: &Compare) -> Result<bool, FileError> {
     Ok(match compare {
         Compare::ModRevision(key, revision) => find(sql, key)?.map_or(0, |entry| entry.mod_revision) == *revision,
         Compare::Value(key, value) => find(sql, key)?.is_some_and(|entry| entry.value == *value),
     })
 }
 
-fn apply(sql: &Transaction<'_>, op: &Op, revision: u64) -> Result<Option<WatchEvent>, Trouble> {
+fn apply(sql: &Transaction<'_>, op: &Op, revision: u64) -> Result<Option<WatchEvent>, FileError> {
     match op {
         Op::Put(key, value) => {
             let create_revision: Option<i64> = sql
@@ -233,7 +233,7 @@ fn apply(sql: &Transaction<'_>, op: &Op, revision: u64) -> Result<Option<WatchEv
     }
 }
 
-fn record(sql: &Transaction<'_>, revision: u64, position: i64, event: &WatchEvent) -> Result<(), Trouble> {
+fn record(sql: &Transaction<'_>, revision: u64, position: i64, event: &WatchEvent) -> Result<(), FileError> {
     let (key, value, create_revision) = match event {
         WatchEvent::Put(entry) => (&entry.key, Some(entry.value.as_slice()), entry.create_revision.cast_signed()),
         WatchEvent::Delete { key } => (key, None, 0),
@@ -247,7 +247,7 @@ fn record(sql: &Transaction<'_>, revision: u64, position: i64, event: &WatchEven
     Ok(())
 }
 
-fn set_number(sql: &Transaction<'_>, name: &str, number: u64) -> Result<(), Trouble> {
+fn set_number(sql: &Transaction<'_>, name: &str, number: u64) -> Result<(), FileError> {
     let number = number.cast_signed();
     sql.prepare_cached("UPDATE numbers SET number = ?, checksum = ? WHERE name = ?")?.execute((
         number,
@@ -257,7 +257,7 @@ fn set_number(sql: &Transaction<'_>, name: &str, number: u64) -> Result<(), Trou
     Ok(())
 }
 
-fn find(sql: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
+fn find(sql: &Connection, key: &str) -> Result<Option<Entry>, FileError> {
     let mut read =
         sql.prepare_cached("SELECT key, value, create_revision, mod_revision, checksum FROM entries WHERE key = ?")?;
     let mut rows = read.query([key])?;
@@ -265,11 +265,11 @@ fn find(sql: &Connection, key: &str) -> Result<Option<Entry>, Trouble> {
 }
 
 /// The entry in a row of `key, value, create_revision, mod_revision, checksum`.
-fn entry(row: &Row<'_>) -> Result<Entry, Trouble> {
+fn entry(row: &Row<'_>) -> Result<Entry, FileError> {
     let (key, value): (String, Vec<u8>) = (row.get(0)?, row.get(1)?);
     let (create_revision, mod_revision, sum): (i64, i64, i64) = (row.get(2)?, row.get(3)?, row.get(4)?);
     if sum != checksum::of_entry(&key, &value, create_revision, mod_revision) {
-        return Err(Trouble::Damaged(format!("the entry {key:?} is not as it was written")));
+        return Err(FileError::Damaged(format!("the entry {key:?} is not as it was written")));
     }
     Ok(Entry {
         key,
@@ -280,12 +280,12 @@ fn entry(row: &Row<'_>) -> Result<Entry, Trouble> {
 }
 
 /// The change in a row of `revision, position, key, value, create_revision, checksum`.
-fn change(row: &Row<'_>) -> Result<(u64, WatchEvent), Trouble> {
+fn change(row: &Row<'_>) -> Result<(u64, WatchEvent), FileError> {
     let (revision, position): (i64, i64) = (row.get(0)?, row.get(1)?);
     let (key, value): (String, Option<Vec<u8>>) = (row.get(2)?, row.get(3)?);
     let (create_revision, sum): (i64, i64) = (row.get(4)?, row.get(5)?);
     if sum != checksum::of_change(revision, position, &key, value.as_deref(), create_revision) {
-        return Err(Trouble::Damaged(format!("revision {revision} of the history is not as it was written")));
+        return Err(FileError::Damaged(format!("revision {revision} of the history is not as it was written")));
     }
     let revision = revision.cast_unsigned();
     let event = match value {

@@ -1,14 +1,14 @@
 //! The tables, as numbered steps from one schema to the next, and the mark of gapless's files.
 
 use super::checksum;
-use super::trouble::Trouble;
+use super::error::FileError;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// The `application_id` of gapless's state files: "gapl".
 pub(super) const APPLICATION_ID: i64 = 0x6761_706c;
 
 /// A step from one schema to the next.
-type Step = fn(&Transaction<'_>) -> Result<(), Trouble>;
+type Step = fn(&Transaction<'_>) -> Result<(), FileError>;
 
 /// The steps: step n makes schema n. A released step never changes.
 const STEPS: [Step; 2] = [records, checksums];
@@ -17,16 +17,16 @@ const STEPS: [Step; 2] = [records, checksums];
 pub(super) const SCHEMA: i64 = STEPS.len() as i64;
 
 /// The schema of the file; 0 if it has none yet.
-pub(super) fn version(connection: &Connection) -> Result<i64, Trouble> {
+pub(super) fn version(connection: &Connection) -> Result<i64, FileError> {
     Ok(connection.pragma_query_value(None, "user_version", |row| row.get(0))?)
 }
 
 /// Migrates the file to the current schema: all missing steps in one transaction, so all apply or none.
-pub(super) fn migrate(connection: &mut Connection) -> Result<(), Trouble> {
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), FileError> {
     migrate_to(connection, STEPS.len())
 }
 
-fn migrate_to(connection: &mut Connection, last: usize) -> Result<(), Trouble> {
+fn migrate_to(connection: &mut Connection, last: usize) -> Result<(), FileError> {
     let txn = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let have = usize::try_from(version(&txn)?).unwrap_or(0);
     for step in STEPS.iter().take(last).skip(have) {
@@ -40,7 +40,7 @@ fn migrate_to(connection: &mut Connection, last: usize) -> Result<(), Trouble> {
 
 /// Schema 1: the entries, their history, and the store's counters. Without row ids, so that each key is stored once:
 /// the index of a table with row ids would have a second copy, which no check of the rows sees.
-fn records(txn: &Transaction<'_>) -> Result<(), Trouble> {
+fn records(txn: &Transaction<'_>) -> Result<(), FileError> {
     txn.execute_batch(
         "CREATE TABLE entries (
              key TEXT PRIMARY KEY,
@@ -66,7 +66,7 @@ fn records(txn: &Transaction<'_>) -> Result<(), Trouble> {
 }
 
 /// Schema 2: a checksum for every record.
-fn checksums(txn: &Transaction<'_>) -> Result<(), Trouble> {
+fn checksums(txn: &Transaction<'_>) -> Result<(), FileError> {
     for table in ["entries", "history", "numbers"] {
         txn.execute_batch(&format!("ALTER TABLE {table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0"))?;
     }

@@ -1,6 +1,6 @@
 //! The thread that owns the connection: runs one job after the other, and compacts the file when it is idle.
 
-use super::open::checkpoint_in_passing;
+use super::open::checkpoint_passive;
 use super::records::Records;
 use crate::{Outcome, StoreError, Txn};
 use std::sync::{Arc, mpsc};
@@ -71,12 +71,12 @@ pub(super) fn start(
 
 impl Queue {
     /// Runs `work` on the thread and returns its result. Queued work is done even if the caller no longer waits.
-    pub(super) async fn ask<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Worker) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let asked = async {
+        let running = async {
             let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| self.closed())?;
             let work: Work = Box::new(move |worker| {
                 // A caller that no longer waits has dropped the receiver.
@@ -85,7 +85,7 @@ impl Queue {
             self.jobs.send(Message::Job(work, place)).map_err(|_| self.closed())?;
             answer.await.map_err(|_| self.closed())?
         };
-        match tokio::time::timeout(ANSWER_TIMEOUT, asked).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, running).await {
             Ok(answer) => answer,
             Err(_) => Err(self.unavailable(format!(
                 "the disk has not answered for {} s; check the kernel's log (`dmesg`)",
@@ -112,7 +112,7 @@ impl Queue {
 impl Worker {
     /// Commits the transaction and notifies the watchers.
     pub(super) fn commit(&mut self, txn: &Txn) -> Result<Outcome, StoreError> {
-        let outcome = self.records.commit(txn).map_err(|trouble| trouble.while_running(&self.place))?;
+        let outcome = self.records.commit(txn).map_err(|error| error.while_running(&self.place))?;
         if self.records.revision > *self.revision.borrow() {
             self.revision.send_replace(self.records.revision);
             self.untidy_commits += 1;
@@ -163,8 +163,8 @@ impl Worker {
         self.untidy_commits = 0;
         self.untidy_bytes = 0;
         let compacted = self.records.surplus().map_or(Ok(()), |through| self.records.compact(through));
-        if let Err(trouble) = compacted.and_then(|()| checkpoint_in_passing(&self.records.connection)) {
-            tracing::warn!(place = %self.place, %trouble, "compaction of the state file failed; retrying later");
+        if let Err(error) = compacted.and_then(|()| checkpoint_passive(&self.records.connection)) {
+            tracing::warn!(place = %self.place, %error, "compaction of the state file failed; retrying later");
         }
     }
 }

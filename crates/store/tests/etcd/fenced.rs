@@ -11,20 +11,20 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Three proxies to one etcd, in place of three members. Each can fall silent: it accepts connections and data and
 /// answers nothing, as a member with an unplugged cable does, until the client notices.
-struct Ways {
+struct MemberProxies {
     endpoints: Vec<String>,
     silent: Arc<AtomicUsize>,
     /// The last proxy that forwarded an answer.
     answered: Arc<AtomicUsize>,
 }
 
-impl Ways {
+impl MemberProxies {
     const NONE: usize = usize::MAX;
 
-    async fn to(etcd: &Etcd) -> Ways {
-        let [silent, answered] = [Ways::NONE; 2].map(|way| Arc::new(AtomicUsize::new(way)));
+    async fn to(etcd: &Etcd) -> MemberProxies {
+        let [silent, answered] = [MemberProxies::NONE; 2].map(|member| Arc::new(AtomicUsize::new(member)));
         let mut endpoints = Vec::new();
-        for way in 0..3 {
+        for member in 0..3 {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             endpoints.push(format!("http://{}", listener.local_addr().unwrap()));
             let (silent, answered) = (silent.clone(), answered.clone());
@@ -38,10 +38,10 @@ impl Ways {
                     tokio::spawn(async move {
                         let mut buffer = [0; 4096];
                         while let Ok(count @ 1..) = from_etcd.read(&mut buffer).await {
-                            while silent.load(Ordering::Relaxed) == way {
+                            while silent.load(Ordering::Relaxed) == member {
                                 tokio::time::sleep(Duration::from_millis(10)).await;
                             }
-                            answered.store(way, Ordering::Relaxed);
+                            answered.store(member, Ordering::Relaxed);
                             if to_client.write_all(&buffer[..count]).await.is_err() {
                                 return;
                             }
@@ -50,34 +50,34 @@ impl Ways {
                 }
             });
         }
-        Ways { endpoints, silent, answered }
+        MemberProxies { endpoints, silent, answered }
     }
 }
 
 #[tokio::test]
 async fn session_survives_a_silent_member() {
     let etcd = Etcd::start();
-    let ways = Ways::to(&etcd).await;
-    let store = EtcdStore::open(&EtcdConfig::new(ways.endpoints.clone())).await.unwrap();
-    let session = Session::begin(&store, TTL).await.unwrap();
+    let proxies = MemberProxies::to(&etcd).await;
+    let store = EtcdStore::open(&EtcdConfig::new(proxies.endpoints.clone())).await.unwrap();
+    let session = Session::start(&store, TTL).await.unwrap();
     for round in 0..4 {
         // The member that keeps the lease alive at the moment.
         tokio::time::sleep(TTL / 2).await;
-        ways.silent.store(ways.answered.load(Ordering::Relaxed), Ordering::Relaxed);
+        proxies.silent.store(proxies.answered.load(Ordering::Relaxed), Ordering::Relaxed);
         let lost = tokio::time::timeout(TTL + Duration::from_secs(1), session.lost()).await;
         assert!(lost.is_err(), "lost in round {round}, with two of three members healthy");
-        ways.silent.store(Ways::NONE, Ordering::Relaxed);
+        proxies.silent.store(MemberProxies::NONE, Ordering::Relaxed);
     }
 }
 
 #[tokio::test]
 async fn takeover_and_reads_are_not_delayed_by_a_silent_member() {
     let etcd = Etcd::start();
-    let ways = Ways::to(&etcd).await;
-    let store = EtcdStore::open(&EtcdConfig::new(ways.endpoints.clone())).await.unwrap();
-    let session = Session::begin(&store, TTL).await.unwrap();
+    let proxies = MemberProxies::to(&etcd).await;
+    let store = EtcdStore::open(&EtcdConfig::new(proxies.endpoints.clone())).await.unwrap();
+    let session = Session::start(&store, TTL).await.unwrap();
     for silent in 0..3 {
-        ways.silent.store(silent, Ordering::Relaxed);
+        proxies.silent.store(silent, Ordering::Relaxed);
         for number in 0..5 {
             let key = format!("/{silent}/{number}");
             let begun = Instant::now();
@@ -95,8 +95,8 @@ const TTL: Duration = Duration::from_secs(3);
 async fn leased_key_has_one_owner_and_vanishes_with_it() {
     let etcd = Etcd::start();
     let store = store(&etcd, "/x").await;
-    let first = Session::begin(&store, TTL).await.unwrap();
-    let second = Session::begin(&store, TTL).await.unwrap();
+    let first = Session::start(&store, TTL).await.unwrap();
+    let second = Session::start(&store, TTL).await.unwrap();
     let leased = first.acquire("/leader", b"first").await.unwrap().unwrap();
     assert_eq!(first.acquire("/leader", b"first").await.unwrap(), Ok(leased), "asking again changes nothing");
     assert_eq!(second.acquire("/leader", b"second").await.unwrap().unwrap_err().value, b"first");
@@ -115,7 +115,7 @@ async fn leased_key_has_one_owner_and_vanishes_with_it() {
 async fn deposed_owner_cannot_commit() {
     let etcd = Etcd::start();
     let store = store(&etcd, "/x").await;
-    let first = Session::begin(&store, TTL).await.unwrap();
+    let first = Session::start(&store, TTL).await.unwrap();
     let fenced = first.fenced(&store, &first.acquire("/leader", b"first").await.unwrap().unwrap());
     let at = match fenced.commit(Txn::new().put("/a", "1")).await.unwrap() {
         Outcome::Committed { revision } => revision,
@@ -129,7 +129,7 @@ async fn deposed_owner_cannot_commit() {
     tokio::time::timeout(Duration::from_millis(100), first.lost()).await.expect("notified at once");
     tokio::time::sleep(TTL / 2).await;
     assert!(!first.is_valid(), "a lost lease stays lost");
-    let second = Session::begin(&store, TTL).await.unwrap();
+    let second = Session::start(&store, TTL).await.unwrap();
     let successor = second.fenced(&store, &second.acquire("/leader", b"second").await.unwrap().unwrap());
     // The key exists again, but another session owns it.
     assert_eq!(fenced.commit(Txn::new().expect("/a", at).put("/a", "2")).await, Err(StoreError::Deposed));
@@ -145,7 +145,7 @@ async fn deposed_owner_cannot_commit() {
 async fn session_expires_by_its_own_clock_when_etcd_is_unreachable() {
     let mut etcd = Etcd::start();
     let store = store(&etcd, "").await;
-    let session = Session::begin(&store, TTL).await.unwrap();
+    let session = Session::start(&store, TTL).await.unwrap();
     let begun = Instant::now();
     while begun.elapsed() < 2 * TTL {
         assert!(session.is_valid());

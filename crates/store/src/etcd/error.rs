@@ -7,14 +7,14 @@ use std::io;
 
 /// A failed call.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum EtcdError {
     /// An error from etcd or from the connection.
     Etcd(Error),
     /// No answer within this time.
     Deadline(std::time::Duration),
 }
 
-impl Trouble {
+impl EtcdError {
     /// The call certainly never reached etcd, so it can be repeated.
     pub(super) fn was_not_sent(&self) -> bool {
         self.causes_io(|kind| {
@@ -28,13 +28,13 @@ impl Trouble {
     /// The same call may succeed when it is repeated.
     pub(super) fn is_transient(&self) -> bool {
         match self {
-            Trouble::Deadline(_) => true,
-            Trouble::Etcd(Error::GRpcStatus(status)) => {
+            EtcdError::Deadline(_) => true,
+            EtcdError::Etcd(Error::GRpcStatus(status)) => {
                 let text = self.text();
                 // Unavailable, Unknown (a broken connection), Cancelled.
                 matches!(status.code() as i32, 14 | 2 | 1) && tls_advice(&text).is_none()
             }
-            Trouble::Etcd(error) => {
+            EtcdError::Etcd(error) => {
                 matches!(error, Error::TransportError(_) | Error::IoError(_) | Error::WatchError(_))
             }
         }
@@ -81,7 +81,7 @@ impl Trouble {
     }
 
     fn advice(&self, text: &str) -> String {
-        if let Trouble::Deadline(after) = self {
+        if let EtcdError::Deadline(after) = self {
             return format!(
                 "no answer within {} s; check that etcd runs and has a leader (`etcdctl endpoint status`). Requests \
                  are still being served",
@@ -134,8 +134,8 @@ impl Trouble {
     /// The whole chain of causes, in one line.
     fn text(&self) -> String {
         match self {
-            Trouble::Deadline(after) => format!("no answer within {after:?}"),
-            Trouble::Etcd(Error::GRpcStatus(status)) => {
+            EtcdError::Deadline(after) => format!("no answer within {after:?}"),
+            EtcdError::Etcd(Error::GRpcStatus(status)) => {
                 let mut text = status.message().to_owned();
                 let mut source = status.source();
                 while let Some(cause) = source {
@@ -147,12 +147,12 @@ impl Trouble {
                 }
                 text
             }
-            Trouble::Etcd(error) => error.to_string(),
+            EtcdError::Etcd(error) => error.to_string(),
         }
     }
 
     fn causes_io(&self, matches: impl Fn(io::ErrorKind) -> bool) -> bool {
-        let Trouble::Etcd(Error::GRpcStatus(status)) = self else { return false };
+        let EtcdError::Etcd(Error::GRpcStatus(status)) = self else { return false };
         let mut source = status.source();
         while let Some(cause) = source {
             if cause.downcast_ref::<io::Error>().is_some_and(|error| matches(error.kind())) {
@@ -188,8 +188,8 @@ fn tls_advice(text: &str) -> Option<&'static str> {
     None
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for EtcdError {
     fn from(error: Error) -> Self {
-        Trouble::Etcd(error)
+        EtcdError::Etcd(error)
     }
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// An error below the level of [`StoreError`].
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum FileError {
     /// An error from SQLite.
     #[error(transparent)]
     Sqlite(#[from] rusqlite::Error),
@@ -21,47 +21,47 @@ pub(super) enum Trouble {
     Store(#[from] StoreError),
 }
 
-impl Trouble {
+impl FileError {
     /// The file itself is damaged, so a retry is useless.
     pub(super) fn is_damage(&self) -> bool {
         match self {
-            Trouble::Damaged(_) => true,
-            Trouble::Sqlite(
+            FileError::Damaged(_) => true,
+            FileError::Sqlite(
                 rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::Utf8Error(..),
             ) => true,
-            Trouble::Sqlite(error) => {
+            FileError::Sqlite(error) => {
                 matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
             }
-            Trouble::Store(_) => false,
+            FileError::Store(_) => false,
         }
     }
 
     /// The disk is full.
     pub(super) fn is_full_disk(&self) -> bool {
-        matches!(self, Trouble::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
+        matches!(self, FileError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull))
     }
 
     /// SQLite has no code for this error.
     pub(super) fn is_unnamed(&self) -> bool {
-        matches!(self, Trouble::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown))
+        matches!(self, FileError::Sqlite(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown))
     }
 
     /// The error of a request to an open store.
     pub(super) fn while_running(self, place: &str) -> StoreError {
         let why = match self {
-            Trouble::Store(error) => return error,
-            trouble if trouble.is_damage() => format!(
-                "the file is damaged ({trouble}); stop the server and restore a backup to that path. \
+            FileError::Store(error) => return error,
+            error if error.is_damage() => format!(
+                "the file is damaged ({error}); stop the server and restore a backup to that path. \
                  Requests are still being served"
             ),
-            Trouble::Damaged(why) => why,
-            Trouble::Sqlite(error) if is_read_only(Path::new(place)) => format!(
+            FileError::Damaged(why) => why,
+            FileError::Sqlite(error) if is_read_only(Path::new(place)) => format!(
                 "its disk has become read-only, as the kernel does when a disk fails; find the cause in the kernel's \
                  log (`dmesg`), fix it and mount the disk again ({error}). Requests are still being served"
             ),
-            Trouble::Sqlite(error) => format!("{}. Later requests are retried", advice(&error)),
+            FileError::Sqlite(error) => format!("{}. Later requests are retried", advice(&error)),
         };
         StoreError::Unavailable { place: place.to_owned(), why }
     }
