@@ -412,7 +412,7 @@ mod tests {
     use super::{Limits, within_files};
 
     #[test]
-    fn clients_their_requests_and_what_rests_have_descriptors() {
+    fn file_descriptors_are_divided_by_use() {
         let for_clients_and_each_pool = |files, workers| {
             let limits = within_files(Limits::default(), files, workers);
             (limits.connections_max, limits.pool_max)

@@ -97,7 +97,7 @@ mod tests {
     const JSON: &[u8] = br#"{"version":7,"groups":{}}"#;
 
     #[test]
-    fn any_flipped_bit_and_any_cut_is_noticed() {
+    fn flipped_bit_or_truncation_is_detected() {
         let whole = encode(JSON.to_vec());
         assert_eq!(decode(&whole).map(|table| table.version), Ok(7));
         for bit in 0..whole.len() * 8 {
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_of_a_proxy_that_wrote_no_checksum_is_read() {
+    fn table_file_without_checksum_is_read() {
         assert_eq!(decode(JSON).map(|table| table.version), Ok(7));
     }
 }

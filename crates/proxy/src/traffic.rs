@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_within_a_thirty_second_of_the_true_value() {
+    fn quantiles_are_within_one_thirty_second() {
         let cores = [Histogram::default(), Histogram::default()];
         for us in 1..=100_000_u64 {
             cores[(us % 2) as usize].record(us);
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn every_value_falls_into_the_bucket_that_ends_at_or_above_it() {
+    fn value_falls_into_bucket_that_covers_it() {
         for us in (0..4096).chain([u64::from(u32::MAX), 1 << 35]) {
             let index = Histogram::index(us);
             assert!(Histogram::upper(index) >= us, "{us}");
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_reads_as_zero() {
+    fn empty_histogram_reads_as_zero() {
         assert_eq!(sum(&[CoreTraffic::default()]), PlacementTraffic::default());
     }
 }

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_ends_with_a_frame_is_at_a_boundary() {
+    fn stream_ending_with_frame_is_at_boundary() {
         for masked in [false, true] {
             for length in [0, 1, 125, 126, 65_535, 65_536] {
                 let mut tracker = FrameTracker::default();

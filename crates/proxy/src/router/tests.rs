@@ -125,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn no_host_that_anybody_sends_breaks_the_router(host in "\\PC{0,40}", path in "/\\PC{0,40}") {
+    fn router_survives_any_host(host in "\\PC{0,40}", path in "/\\PC{0,40}") {
         let mut buffer = String::new();
         if let Some(host) = normalise_host(&host, &mut buffer) {
             prop_assert!(!host.is_empty() && !host.bytes().any(|b| b.is_ascii_uppercase() || b == b'/' || b == b'@'));
@@ -135,7 +135,7 @@ proptest! {
 }
 
 #[test]
-fn a_host_is_looked_up_in_lower_case_without_port_and_final_dot() {
+fn host_lookup_ignores_case_port_and_final_dot() {
     let mut buffer = String::new();
     for (host, normal) in [
         ("shop.test", Some("shop.test")),
@@ -166,7 +166,7 @@ fn a_host_is_looked_up_in_lower_case_without_port_and_final_dot() {
 }
 
 #[test]
-fn what_did_not_change_is_shared_with_the_table_before() {
+fn unchanged_groups_are_shared_with_previous_table() {
     let mut find = find_placement();
     let changes: GroupChanges = (0..3).map(|app| (key(app), Some(Arc::new(group(app, &[(app, 0, false)]))))).collect();
     let before = Routes::default().with(1, &changes, &mut find);

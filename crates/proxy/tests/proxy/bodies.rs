@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 #[test]
-fn a_large_body_arrives_whole_in_both_directions() {
+fn large_body_arrives_whole_in_both_directions() {
     let origin = Origin::raw(|conn, _| {
         loop {
             let message = conn.read_message("")?;
@@ -31,7 +31,7 @@ fn a_large_body_arrives_whole_in_both_directions() {
 }
 
 #[test]
-fn a_body_is_not_collected_on_its_way_to_the_application() {
+fn request_body_is_streamed() {
     let (seen, sees) = mpsc::channel();
     let origin = Origin::raw(move |conn, _| {
         conn.read_head()?;
@@ -49,7 +49,7 @@ fn a_body_is_not_collected_on_its_way_to_the_application() {
 }
 
 #[test]
-fn a_body_is_not_collected_on_its_way_to_the_client() {
+fn answer_body_is_streamed() {
     let (go_on, goes_on) = mpsc::channel::<()>();
     let goes_on = std::sync::Mutex::new(goes_on);
     let origin = Origin::raw(move |conn, _| {
@@ -91,7 +91,7 @@ fn chunked_bodies_and_trailers_pass_both_ways() {
 }
 
 #[test]
-fn an_answer_to_head_has_the_length_and_no_body() {
+fn head_answer_has_length_and_no_body() {
     let origin = Origin::answering(|message| {
         let body = if message.head.starts_with("HEAD") { "" } else { "hello" };
         format!("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n{body}")
@@ -107,7 +107,7 @@ fn an_answer_to_head_has_the_length_and_no_body() {
 }
 
 #[test]
-fn answers_without_a_body_stay_without_one() {
+fn answers_without_body_stay_without_body() {
     let origin = Origin::answering(|message| {
         match message.head.split(' ').nth(1).unwrap() {
             "/204" => "HTTP/1.1 204 No Content\r\n\r\n",
@@ -128,7 +128,7 @@ fn answers_without_a_body_stay_without_one() {
 }
 
 #[test]
-fn the_body_waits_until_the_application_asks_for_it() {
+fn body_waits_for_100_continue_of_application() {
     let (seen, sees) = mpsc::channel();
     let (go_on, goes_on) = mpsc::channel::<()>();
     let goes_on = std::sync::Mutex::new(goes_on);
@@ -152,7 +152,7 @@ fn the_body_waits_until_the_application_asks_for_it() {
 }
 
 #[test]
-fn an_application_that_refuses_the_expectation_gets_no_body() {
+fn refused_expectation_sends_no_body() {
     let origin = Origin::raw(|conn, _| {
         conn.read_head()?;
         conn.try_send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")?;
@@ -168,7 +168,7 @@ fn an_application_that_refuses_the_expectation_gets_no_body() {
 }
 
 #[test]
-fn an_application_that_never_asks_gets_the_body_after_a_while() {
+fn body_is_sent_after_wait_without_100_continue() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let mut conn = proxy.connect();
@@ -179,7 +179,7 @@ fn an_application_that_never_asks_gets_the_body_after_a_while() {
 }
 
 #[test]
-fn interim_answers_reach_the_client_before_the_final_one() {
+fn interim_answers_reach_client_before_final_answer() {
     let origin = Origin::raw(|conn, _| {
         loop {
             let message = conn.read_message("")?;
@@ -212,7 +212,7 @@ fn interim_answers_reach_the_client_before_the_final_one() {
 }
 
 #[test]
-fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
+fn truncated_answer_is_not_completed() {
     let origin = Origin::raw(|conn, _| {
         let message = conn.read_message("")?;
         let length =
@@ -229,7 +229,7 @@ fn an_answer_that_breaks_off_is_not_taken_for_a_whole_one() {
 }
 
 #[test]
-fn an_early_answer_reaches_a_client_that_is_still_sending() {
+fn early_answer_reaches_client_that_still_sends() {
     let origin = Origin::raw(|conn, _| {
         conn.read_head()?;
         conn.try_send("HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")?;

@@ -14,7 +14,7 @@ fn change(base: u64, version: u64, slots: Option<Vec<gapless_core::routes::SlotR
 }
 
 #[test]
-fn a_change_is_put_into_force_where_its_base_is_the_present_version() {
+fn change_applies_only_to_its_base_version() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&shop(5, vec![live(BLUE, &[blue.address])]));
     let patch = |change: &RouteChange| proxy.control.call(|client| client.patch_table(change));
@@ -33,7 +33,7 @@ fn a_change_is_put_into_force_where_its_base_is_the_present_version() {
 }
 
 #[test]
-fn a_change_that_was_acknowledged_may_be_sent_again() {
+fn acknowledged_change_may_be_repeated() {
     let blue = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![]));
     let change = change(1, 2, Some(vec![live(BLUE, &[blue.address])]));
@@ -44,7 +44,7 @@ fn a_change_that_was_acknowledged_may_be_sent_again() {
 }
 
 #[test]
-fn an_older_table_is_refused_and_the_present_one_again_is_not() {
+fn older_table_is_refused_and_same_table_accepted() {
     let blue = Origin::named("blue");
     let present = shop(5, vec![live(BLUE, &[blue.address])]);
     let proxy = Proxy::with(&present);
@@ -56,7 +56,7 @@ fn an_older_table_is_refused_and_the_present_one_again_is_not() {
 }
 
 #[test]
-fn the_last_table_is_used_again_after_a_restart() {
+fn last_table_is_applied_after_restart() {
     let blue = Origin::named("blue");
     let proxy = Proxy::with(&shop(7, vec![live(BLUE, &[blue.address])]));
     let proxy = proxy.restart(|_| {});
@@ -69,7 +69,7 @@ fn the_last_table_is_used_again_after_a_restart() {
 }
 
 #[test]
-fn a_damaged_table_is_put_aside_and_the_data_plane_starts_without_one() {
+fn damaged_table_is_set_aside_at_start() {
     let blue = Origin::named("blue");
     let table = shop(7, vec![live(BLUE, &[blue.address])]);
     let mut proxy = Proxy::with(&table);
@@ -90,7 +90,7 @@ fn a_damaged_table_is_put_aside_and_the_data_plane_starts_without_one() {
 }
 
 #[test]
-fn routing_goes_on_when_the_table_cannot_be_written() {
+fn routing_continues_when_table_cannot_be_written() {
     let blue = Origin::named("blue");
     let proxy = Proxy::empty(|config| config.table_file = "/proc/gapless/table.json".into());
     let applied = proxy.put(&shop(1, vec![live(BLUE, &[blue.address])]));
@@ -101,7 +101,7 @@ fn routing_goes_on_when_the_table_cannot_be_written() {
 }
 
 #[test]
-fn only_the_owner_may_use_the_control_sockets() {
+fn control_sockets_admit_only_their_owner() {
     let proxy = Proxy::empty(|_| {});
     for socket in
         [proxy.config.control_socket.clone(), gapless_proxy::handover::socket_path(&proxy.config.control_socket)]
@@ -111,7 +111,7 @@ fn only_the_owner_may_use_the_control_sockets() {
 }
 
 #[test]
-fn nonsense_on_the_control_socket_is_refused() {
+fn control_socket_refuses_malformed_requests() {
     use std::io::{Read, Write};
     let proxy = Proxy::empty(|_| {});
     for (request, status) in [
@@ -130,7 +130,7 @@ fn nonsense_on_the_control_socket_is_refused() {
 }
 
 #[test]
-fn waiting_for_changes_ends_with_the_time_or_with_a_failure_to_connect() {
+fn wait_for_changes_ends_by_time_or_connect_failure() {
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[nobody()])]));
     let changes = |seen, timeout| proxy.control.call(|client| client.changes(seen, timeout)).unwrap().sequence;
     let present = changes(0, Duration::ZERO);
@@ -142,7 +142,7 @@ fn waiting_for_changes_ends_with_the_time_or_with_a_failure_to_connect() {
 }
 
 #[test]
-fn the_client_says_when_the_data_plane_is_away_and_comes_back_by_itself() {
+fn control_client_reports_absence_and_reconnects() {
     let mut proxy = Proxy::empty(|_| {});
     let control = Arc::clone(&proxy.control);
     let pid = control.try_status().unwrap().pid;
@@ -156,7 +156,7 @@ fn the_client_says_when_the_data_plane_is_away_and_comes_back_by_itself() {
 }
 
 #[test]
-fn a_change_among_a_thousand_groups_is_fast_and_leaves_the_others_alone() {
+fn change_among_thousand_groups_leaves_others_alone() {
     let origins = [Origin::named("blue"), Origin::named("green")];
     let mut table = shop(1, vec![]);
     table.groups.clear();

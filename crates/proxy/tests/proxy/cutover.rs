@@ -13,7 +13,7 @@ fn origin_of(answer: &Answer) -> String {
 }
 
 #[test]
-fn keep_alive_connections_stay_open_through_a_cutover() {
+fn kept_connections_stay_open_through_cutover() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
     let mut conns: Vec<Conn> = (0..20).map(|_| proxy.connect()).collect();
@@ -31,7 +31,7 @@ fn keep_alive_connections_stay_open_through_a_cutover() {
 }
 
 #[test]
-fn under_load_no_request_that_begins_after_the_acknowledgement_goes_to_the_old_slot() {
+fn no_request_reaches_old_slot_after_acknowledgement() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let sides = [(BLUE, blue.address), (GREEN, green.address)];
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
@@ -88,7 +88,7 @@ fn under_load_no_request_that_begins_after_the_acknowledgement_goes_to_the_old_s
 }
 
 #[test]
-fn what_was_in_flight_at_the_cutover_is_finished_by_the_old_slot_and_counted_until_then() {
+fn old_slot_finishes_and_counts_requests_in_flight_at_cutover() {
     let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
     let goes_on = std::sync::Mutex::new(goes_on);
     let old = Origin::raw(move |conn, _| {
@@ -119,7 +119,7 @@ fn what_was_in_flight_at_the_cutover_is_finished_by_the_old_slot_and_counted_unt
 }
 
 #[test]
-fn idle_connections_to_the_old_slot_are_closed_at_the_cutover() {
+fn idle_connections_to_old_slot_close_at_cutover() {
     let ended = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&ended);
     let old = Origin::raw(move |conn, _| {
@@ -141,7 +141,7 @@ fn idle_connections_to_the_old_slot_are_closed_at_the_cutover() {
 }
 
 #[test]
-fn a_connection_of_an_earlier_placement_is_not_used_for_a_later_one_at_the_same_address() {
+fn connection_is_not_reused_for_later_placement_at_same_address() {
     let origin = Origin::named("same");
     let proxy = Proxy::configured(&shop(1, vec![live(BLUE, &[origin.address])]), |config| config.workers = 1);
     let mut conn = proxy.connect();
@@ -154,7 +154,7 @@ fn a_connection_of_an_earlier_placement_is_not_used_for_a_later_one_at_the_same_
 }
 
 #[test]
-fn a_change_elsewhere_leaves_connections_alone() {
+fn change_of_another_group_keeps_connections() {
     let origin = Origin::named("same");
     let mut first = shop(1, vec![live(BLUE, &[origin.address])]);
     let proxy = Proxy::configured(&first, |config| config.workers = 1);
@@ -174,7 +174,7 @@ fn a_change_elsewhere_leaves_connections_alone() {
 }
 
 #[test]
-fn counts_go_on_when_a_placement_comes_back() {
+fn counts_continue_when_placement_returns() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
     proxy.get("shop.test", "/");
@@ -186,7 +186,7 @@ fn counts_go_on_when_a_placement_comes_back() {
 }
 
 #[test]
-fn the_instants_of_the_first_and_the_last_request_tell_when_the_cutover_was() {
+fn first_and_last_request_times_enclose_cutover() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
     let now_us = || {

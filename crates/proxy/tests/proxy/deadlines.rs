@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_millis(200);
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn a_head_that_comes_too_slowly_is_answered_408() {
+fn slow_head_is_answered_408() {
     let origin = Origin::named("blue");
     let table = shop(1, vec![live(BLUE, &[origin.address])]);
     let proxy = Proxy::configured(&table, |config| config.limits.head_timeout = SHORT);
@@ -35,7 +35,7 @@ fn a_head_that_comes_too_slowly_is_answered_408() {
 }
 
 #[test]
-fn an_idle_connection_is_closed() {
+fn idle_connection_is_closed() {
     let origin = Origin::named("blue");
     let table = shop(1, vec![live(BLUE, &[origin.address])]);
     let proxy = Proxy::configured(&table, |config| config.limits.keep_alive_timeout = SHORT);
@@ -50,7 +50,7 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
-fn a_connection_that_rested_for_long_is_served_again() {
+fn long_idle_connection_is_served_again() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let mut conn = proxy.connect();
@@ -66,7 +66,7 @@ fn a_connection_that_rested_for_long_is_served_again() {
 }
 
 #[test]
-fn an_answer_that_does_not_begin_in_time_is_504() {
+fn late_answer_is_answered_504() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.read_head().map(drop)
@@ -87,7 +87,7 @@ fn an_answer_that_does_not_begin_in_time_is_504() {
 }
 
 #[test]
-fn an_answer_that_stops_in_its_middle_is_broken_off() {
+fn stalled_answer_is_cut_off() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.try_send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst")?;
@@ -107,7 +107,7 @@ fn an_answer_that_stops_in_its_middle_is_broken_off() {
 }
 
 #[test]
-fn an_answer_that_drips_is_not_broken_off() {
+fn slow_answer_is_not_cut_off() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.try_send("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n")?;
@@ -123,7 +123,7 @@ fn an_answer_that_drips_is_not_broken_off() {
 }
 
 #[test]
-fn a_client_that_stops_sending_is_answered_408() {
+fn stalled_client_is_answered_408() {
     let origin = Origin::named("blue");
     let table = shop_with(1, vec![live(BLUE, &[origin.address])], |forward| forward.idle_body_timeout = Millis(200));
     let proxy = Proxy::with(&table);
@@ -137,7 +137,7 @@ fn a_client_that_stops_sending_is_answered_408() {
 }
 
 #[test]
-fn a_client_that_stops_reading_does_not_hold_its_request_for_ever() {
+fn request_ends_when_client_stops_reading() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.try_send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
@@ -158,7 +158,7 @@ fn a_client_that_stops_reading_does_not_hold_its_request_for_ever() {
 }
 
 #[test]
-fn an_application_that_does_not_read_a_body_is_given_up() {
+fn unread_body_ends_the_request() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let table = shop_with(1, vec![live(BLUE, &[listener.local_addr().unwrap()])], |forward| {
         forward.idle_body_timeout = Millis(300);
@@ -176,7 +176,7 @@ fn an_application_that_does_not_read_a_body_is_given_up() {
 }
 
 #[test]
-fn connecting_has_a_deadline() {
+fn connect_has_deadline() {
     // A queue of one, which the test fills: the system answers no further connection.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
@@ -193,7 +193,7 @@ fn connecting_has_a_deadline() {
 }
 
 #[test]
-fn connections_beyond_the_limit_wait_and_are_not_refused() {
+fn connections_beyond_limit_wait() {
     let origin = Origin::named("blue");
     let table = shop(1, vec![live(BLUE, &[origin.address])]);
     let proxy = Proxy::configured(&table, |config| (config.limits.connections_max, config.workers) = (4, 1));
@@ -210,7 +210,7 @@ fn connections_beyond_the_limit_wait_and_are_not_refused() {
 }
 
 #[test]
-fn connections_that_have_rested_longest_make_room_at_the_limit() {
+fn longest_idle_connections_close_at_limit() {
     let origin = Origin::named("blue");
     let table = shop(1, vec![live(BLUE, &[origin.address])]);
     let proxy = Proxy::configured(&table, |config| (config.limits.connections_max, config.workers) = (2, 1));
@@ -228,7 +228,7 @@ fn connections_that_have_rested_longest_make_room_at_the_limit() {
 }
 
 #[test]
-fn a_client_that_goes_away_ends_its_request() {
+fn request_ends_when_client_leaves() {
     let (gone, is_gone) = std::sync::mpsc::channel();
     let origin = Origin::raw(move |conn, _| {
         conn.read_message("")?;

@@ -131,7 +131,7 @@ fn proxy_with_origin() -> (Proxy, Origin) {
 }
 
 #[test]
-fn every_ambiguous_head_is_refused_and_the_connection_closed() {
+fn ambiguous_heads_are_refused_and_connection_closed() {
     let (proxy, origin) = proxy_with_origin();
     for (name, payload, status) in PAYLOADS {
         let mut conn = proxy.connect();
@@ -147,7 +147,7 @@ fn every_ambiguous_head_is_refused_and_the_connection_closed() {
 }
 
 #[test]
-fn every_ambiguous_head_is_refused_when_it_comes_byte_by_byte() {
+fn ambiguous_heads_are_refused_byte_by_byte() {
     let (proxy, origin) = proxy_with_origin();
     for (name, payload, status) in PAYLOADS {
         let mut conn = proxy.connect();
@@ -164,7 +164,7 @@ fn every_ambiguous_head_is_refused_when_it_comes_byte_by_byte() {
 }
 
 #[test]
-fn a_refused_request_behind_a_good_one_is_refused_in_its_turn() {
+fn refused_request_after_good_request_is_answered_in_order() {
     let (proxy, origin) = proxy_with_origin();
     for (name, payload, status) in PAYLOADS.iter().filter(|(name, ..)| *name != "two empty lines first") {
         let mut conn = proxy.connect();
@@ -177,7 +177,7 @@ fn a_refused_request_behind_a_good_one_is_refused_in_its_turn() {
 }
 
 #[test]
-fn a_malformed_chunked_body_is_refused_and_never_complete_at_the_application() {
+fn malformed_chunked_body_is_refused_and_never_complete() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.try_send("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\ncomplete")
@@ -217,7 +217,7 @@ fn unusual_but_unambiguous_requests_are_served() {
 }
 
 #[test]
-fn requests_in_one_piece_are_answered_in_their_order() {
+fn pipelined_requests_are_answered_in_order() {
     let (proxy, origin) = proxy_with_origin();
     let mut conn = proxy.connect();
     let requests: Vec<String> = (0..100)
@@ -236,7 +236,7 @@ fn requests_in_one_piece_are_answered_in_their_order() {
 }
 
 #[test]
-fn a_head_that_is_too_large_is_refused() {
+fn too_large_head_is_refused() {
     let (proxy, origin) = proxy_with_origin();
     let long = "x".repeat(70_000);
     let many: String = (0..101).map(|i| format!("X-{i}: y\r\n")).collect();
@@ -262,7 +262,7 @@ fn a_head_that_is_too_large_is_refused() {
 }
 
 #[test]
-fn chunk_extensions_and_trailers_have_a_limit() {
+fn chunk_extensions_and_trailers_have_limit() {
     let (proxy, _origin) = proxy_with_origin();
     let extensions = format!("1;{}\r\nx\r\n", "e".repeat(200)).repeat(20);
     let trailers = format!("X: {}\r\n", "t".repeat(10_000));

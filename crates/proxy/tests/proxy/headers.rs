@@ -17,7 +17,7 @@ fn seen_with(trust: bool, request: &str) -> String {
 }
 
 #[test]
-fn the_application_is_told_where_a_request_comes_from() {
+fn application_receives_origin_of_request() {
     let head = seen("");
     for (name, value) in [
         ("host", "shop.test"),
@@ -33,7 +33,7 @@ fn the_application_is_told_where_a_request_comes_from() {
 }
 
 #[test]
-fn each_request_has_an_id_of_its_own() {
+fn request_gets_unique_id() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     for _ in 0..4 {
@@ -46,7 +46,7 @@ fn each_request_has_an_id_of_its_own() {
 }
 
 #[test]
-fn what_a_client_says_about_where_it_comes_from_is_replaced() {
+fn forwarded_headers_of_untrusted_client_are_replaced() {
     let head = seen(
         "X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 7.7.7.7\r\nX-Forwarded-Proto: https\r\n\
          X-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Prefix: /x\r\nX-Forwarded-Ssl: on\r\n\
@@ -60,7 +60,7 @@ fn what_a_client_says_about_where_it_comes_from_is_replaced() {
 }
 
 #[test]
-fn a_trusted_proxy_in_front_is_believed_and_extended() {
+fn forwarded_headers_of_trusted_proxy_are_extended() {
     let head = seen_with(
         true,
         "GET / HTTP/1.1\r\nHost: shop.test\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-For: 8.8.8.8\r\n\
@@ -80,14 +80,14 @@ fn a_trusted_proxy_in_front_is_believed_and_extended() {
 }
 
 #[test]
-fn a_trusted_proxy_that_says_nothing_is_completed() {
+fn forwarded_headers_are_added_when_trusted_proxy_sends_none() {
     let head = seen_with(true, "GET / HTTP/1.1\r\nHost: shop.test");
     assert_eq!(header_values(&head, "x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(header_values(&head, "x-request-id").len(), 1);
 }
 
 #[test]
-fn headers_for_one_hop_end_at_it() {
+fn hop_by_hop_headers_are_removed() {
     let head = seen(
         "Connection: keep-alive, X-Secret, close-ish\r\nConnection: X-Other\r\nKeep-Alive: timeout=5\r\n\
          Proxy-Connection: keep-alive\r\nTE: gzip\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\
@@ -102,7 +102,7 @@ fn headers_for_one_hop_end_at_it() {
 }
 
 #[test]
-fn naming_host_or_content_length_for_one_hop_does_not_take_them_away() {
+fn host_and_content_length_stay_when_named_hop_by_hop() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let mut conn = proxy.connect();
@@ -115,7 +115,7 @@ fn naming_host_or_content_length_for_one_hop_does_not_take_them_away() {
 }
 
 #[test]
-fn headers_disguised_by_underscores_are_taken_out_and_others_stay() {
+fn headers_disguised_by_underscores_are_removed() {
     let head = seen(
         "X_Forwarded_For: 6.6.6.6\r\nX-Forwarded_Proto: https\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\n\
          Host_: x\r\nX_Real_IP: 6.6.6.6\r\napi_key: kept\r\n",
@@ -127,19 +127,19 @@ fn headers_disguised_by_underscores_are_taken_out_and_others_stay() {
 }
 
 #[test]
-fn the_header_proxy_does_not_reach_programs_behind_cgi() {
+fn proxy_header_is_removed() {
     assert!(header_values(&seen("Proxy: http://evil.test\r\n"), "proxy").is_empty());
 }
 
 #[test]
-fn a_wish_for_trailers_is_passed_on() {
+fn te_trailers_is_forwarded() {
     let head = seen("TE: trailers, gzip;q=0.5\r\nConnection: TE\r\n");
     assert_eq!(header_values(&head, "te"), ["trailers"]);
     assert_eq!(header_values(&head, "connection"), ["te"]);
 }
 
 #[test]
-fn cookies_and_repeated_headers_arrive_as_they_were_sent() {
+fn cookies_and_repeated_headers_arrive_unchanged() {
     let head = seen("Cookie: a=1; b=2\r\nAccept: x\r\nAccept: y\r\nAuthorization: Bearer z\r\nX-Bytes: caf\u{e9}\r\n");
     assert_eq!(header_values(&head, "accept"), ["x", "y"]);
     assert_eq!(header_values(&head, "cookie"), ["a=1; b=2"]);
@@ -148,7 +148,7 @@ fn cookies_and_repeated_headers_arrive_as_they_were_sent() {
 }
 
 #[test]
-fn the_target_arrives_byte_by_byte() {
+fn request_target_arrives_unchanged() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     for target in ["/a%2fb/../c//d?x=%zz&y=a+b", "/%00", "/?", "/a;b=c,d", "/~!$&'()*+,;=:@"] {
@@ -158,7 +158,7 @@ fn the_target_arrives_byte_by_byte() {
 }
 
 #[test]
-fn headers_of_an_answer_for_one_hop_do_not_reach_the_client() {
+fn hop_by_hop_headers_of_answer_are_removed() {
     let origin = Origin::answering(|_| {
         "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Internal\r\nKeep-Alive: timeout=9\r\nProxy-Connection: x\r\n\
          X-Internal: 1\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nServer: theirs\r\nContent-Length: 2\r\n\r\nhi"
@@ -174,7 +174,7 @@ fn headers_of_an_answer_for_one_hop_do_not_reach_the_client() {
 }
 
 #[test]
-fn an_answer_of_http_1_0_is_one_of_http_1_1_to_the_client() {
+fn http_1_0_answer_reaches_client_as_http_1_1() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.try_send("HTTP/1.0 200 OK\r\n\r\nuntil the end")
@@ -189,7 +189,7 @@ fn an_answer_of_http_1_0_is_one_of_http_1_1_to_the_client() {
 }
 
 #[test]
-fn a_client_of_http_1_0_is_served() {
+fn http_1_0_client_is_served() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let mut conn = proxy.connect();

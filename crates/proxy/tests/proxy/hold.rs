@@ -24,7 +24,7 @@ fn told(proxy: &Proxy) -> gapless_proxy::control::OwnAnswers {
 }
 
 #[test]
-fn held_requests_go_to_the_new_slot_as_soon_as_it_is_live() {
+fn held_requests_reach_new_slot_once_live() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], HoldSettings::default()));
     let waiting: Vec<_> = (0..50)
@@ -46,7 +46,7 @@ fn held_requests_go_to_the_new_slot_as_soon_as_it_is_live() {
 }
 
 #[test]
-fn more_held_requests_than_an_instance_can_queue_go_on_in_turn() {
+fn held_requests_continue_in_turn_beyond_instance_queue() {
     const HELD: usize = 520;
     let may_answer = Arc::new(AtomicBool::new(false));
     let may = Arc::clone(&may_answer);
@@ -78,7 +78,7 @@ fn more_held_requests_than_an_instance_can_queue_go_on_in_turn() {
 }
 
 #[test]
-fn a_hold_that_ends_without_a_cutover_lets_requests_go_to_the_old_slot() {
+fn held_requests_reach_old_slot_when_hold_ends_without_cutover() {
     let blue = Origin::named("blue");
     let slots = || vec![live(BLUE, &[blue.address])];
     let proxy = Proxy::with(&held(1, slots(), HoldSettings::default()));
@@ -90,7 +90,7 @@ fn a_hold_that_ends_without_a_cutover_lets_requests_go_to_the_old_slot() {
 }
 
 #[test]
-fn what_is_too_much_or_too_long_is_answered_503_with_a_time_to_come_again() {
+fn hold_answers_503_with_retry_after_beyond_its_limits() {
     let blue = Origin::named("blue");
     let bounds = |change: fn(&mut HoldSettings)| {
         let mut settings = HoldSettings::default();
@@ -117,7 +117,7 @@ fn what_is_too_much_or_too_long_is_answered_503_with_a_time_to_come_again() {
 }
 
 #[test]
-fn a_client_that_goes_away_while_it_waits_is_not_sent_on() {
+fn held_request_is_dropped_when_its_client_leaves() {
     let blue = Origin::named("blue");
     let settings = HoldSettings { requests_max: 1, ..HoldSettings::default() };
     let proxy = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], settings));
@@ -141,7 +141,7 @@ fn a_client_that_goes_away_while_it_waits_is_not_sent_on() {
 }
 
 #[test]
-fn a_preview_is_not_held() {
+fn preview_request_is_not_held() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&with(1, vec![live(BLUE, &[blue.address])], |group| {
         group.hold = Some(HoldSettings::default());
@@ -152,7 +152,7 @@ fn a_preview_is_not_held() {
 }
 
 #[test]
-fn under_maintenance_only_health_checks_reach_the_application() {
+fn maintenance_lets_only_health_checks_through() {
     let blue = Origin::named("blue");
     for page in [None, Some("<h1>Soon back</h1>".to_owned())] {
         let proxy = Proxy::with(&with(1, vec![live(BLUE, &[blue.address])], |group| {

@@ -24,7 +24,7 @@ fn origin_for(proxy: &Proxy, headers: &str) -> String {
 }
 
 #[test]
-fn the_token_leads_to_the_tested_release_by_header_or_cookie_and_everything_else_to_the_live_one() {
+fn preview_token_in_header_or_cookie_reaches_tested_release() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&tested(1, &blue, Some(&[green.address])));
     let wrong = TOKEN.replace('0', "1");
@@ -46,7 +46,7 @@ fn the_token_leads_to_the_tested_release_by_header_or_cookie_and_everything_else
 }
 
 #[test]
-fn without_a_preview_a_token_is_refused_and_never_answered_by_the_live_release() {
+fn token_without_preview_never_reaches_live_release() {
     let blue = Origin::named("blue");
     let proxy = Proxy::with(&tested(1, &blue, None));
     assert_eq!(origin_for(&proxy, &format!("X-Gapless-Preview: {TOKEN}\r\n")), "404");
@@ -54,7 +54,7 @@ fn without_a_preview_a_token_is_refused_and_never_answered_by_the_live_release()
 }
 
 #[test]
-fn a_tested_release_that_cannot_be_reached_is_told_and_not_stood_in_for() {
+fn unreachable_preview_is_reported_without_fallback() {
     let blue = Origin::named("blue");
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = Proxy::with(&tested(1, &blue, Some(&[nobody])));
@@ -63,7 +63,7 @@ fn a_tested_release_that_cannot_be_reached_is_told_and_not_stood_in_for() {
 }
 
 #[test]
-fn at_the_cutover_the_tested_release_keeps_its_connections_and_counts() {
+fn tested_release_keeps_connections_and_counts_at_cutover() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&tested(1, &blue, Some(&[green.address])));
     let mut conn = proxy.connect();

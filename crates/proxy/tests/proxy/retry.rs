@@ -23,7 +23,7 @@ fn closes_on_the_second() -> Origin {
 }
 
 #[test]
-fn a_get_on_a_connection_that_was_just_closed_is_sent_again() {
+fn get_is_resent_when_kept_connection_was_closed() {
     let origin = closes_on_the_second();
     let proxy = Proxy::configured(&shop(1, vec![live(BLUE, &[origin.address])]), |config| config.workers = 1);
     let mut conn = proxy.connect();
@@ -37,7 +37,7 @@ fn a_get_on_a_connection_that_was_just_closed_is_sent_again() {
 
 /// the clock that tells how long they have rested stood still without a client, so they stayed for ever.
 #[test]
-fn connections_to_an_instance_are_closed_after_a_while_also_when_nobody_is_there() {
+fn idle_connections_to_instance_close_without_clients() {
     let is_closed = Arc::new(AtomicBool::new(false));
     let seen = is_closed.clone();
     let origin = Origin::raw(move |conn, _| {
@@ -56,7 +56,7 @@ fn connections_to_an_instance_are_closed_after_a_while_also_when_nobody_is_there
 }
 
 #[test]
-fn a_post_is_never_sent_twice() {
+fn post_is_never_sent_twice() {
     let origin = closes_on_the_second();
     let proxy = Proxy::configured(&shop(1, vec![live(BLUE, &[origin.address])]), |config| config.workers = 1);
     let mut conn = proxy.connect();
@@ -76,7 +76,7 @@ fn a_post_is_never_sent_twice() {
 }
 
 #[test]
-fn a_put_with_a_body_is_not_sent_twice_though_its_method_would_allow_it() {
+fn put_with_body_is_not_sent_twice() {
     let origin = closes_on_the_second();
     let proxy = Proxy::configured(&shop(1, vec![live(BLUE, &[origin.address])]), |config| config.workers = 1);
     let mut conn = proxy.connect();
@@ -89,7 +89,7 @@ fn a_put_with_a_body_is_not_sent_twice_though_its_method_would_allow_it() {
 }
 
 #[test]
-fn a_request_whose_answer_had_begun_is_not_sent_again() {
+fn request_is_not_resent_after_answer_began() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.try_send("HTTP/1.1 2")
@@ -100,7 +100,7 @@ fn a_request_whose_answer_had_begun_is_not_sent_again() {
 }
 
 #[test]
-fn an_instance_that_refuses_connections_is_passed_over_for_any_method() {
+fn refusing_instance_is_skipped_for_any_method() {
     let origin = Origin::named("alive");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[nobody(), origin.address])]));
     let mut conn = proxy.connect();
@@ -119,7 +119,7 @@ fn an_instance_that_refuses_connections_is_passed_over_for_any_method() {
 }
 
 #[test]
-fn an_expected_body_still_goes_to_the_instance_that_took_over() {
+fn expected_body_reaches_replacement_instance() {
     let origin = Origin::raw(|conn, _| {
         conn.read_head()?;
         conn.try_send("HTTP/1.1 100 Continue\r\n\r\n")?;
@@ -135,7 +135,7 @@ fn an_expected_body_still_goes_to_the_instance_that_took_over() {
 }
 
 #[test]
-fn when_the_live_slot_cannot_be_reached_the_fallback_answers() {
+fn fallback_answers_when_live_slot_is_unreachable() {
     let old = Origin::named("old");
     let proxy = Proxy::with(&shop(1, vec![live(GREEN, &[nobody(), nobody()]), fallback(BLUE, &[old.address])]));
     let mut conn = proxy.connect();
@@ -150,14 +150,14 @@ fn when_the_live_slot_cannot_be_reached_the_fallback_answers() {
 }
 
 #[test]
-fn a_live_slot_that_lost_its_instances_is_stood_in_for() {
+fn fallback_answers_when_live_slot_has_no_instances() {
     let old = Origin::named("old");
     let proxy = Proxy::with(&shop(1, vec![live(GREEN, &[]), fallback(BLUE, &[old.address])]));
     assert_eq!(proxy.get("shop.test", "/").header("x-origin").as_deref(), Some("old"));
 }
 
 #[test]
-fn a_get_that_the_new_slot_drops_without_an_answer_goes_to_the_fallback_and_a_post_does_not() {
+fn get_falls_back_when_new_slot_drops_it_and_post_does_not() {
     let new = Origin::raw(|conn, _| conn.read_message("").map(drop));
     let old = Origin::named("old");
     let proxy = Proxy::with(&shop(1, vec![live(GREEN, &[new.address]), fallback(BLUE, &[old.address])]));
@@ -169,7 +169,7 @@ fn a_get_that_the_new_slot_drops_without_an_answer_goes_to_the_fallback_and_a_po
 }
 
 #[test]
-fn a_get_that_breaks_a_used_and_then_a_fresh_connection_goes_to_the_fallback() {
+fn get_falls_back_after_kept_and_fresh_connection_break() {
     // What an instance looks like that crashes: the connection in use breaks, and one more is taken before it is gone.
     let new = Origin::raw(|conn, _| {
         if conn.read_message("")?.head.starts_with("GET /first ") {
@@ -191,7 +191,7 @@ fn a_get_that_breaks_a_used_and_then_a_fresh_connection_goes_to_the_fallback() {
 }
 
 #[test]
-fn when_nobody_can_be_reached_the_answer_is_502_with_a_page() {
+fn page_502_is_answered_when_no_instance_is_reachable() {
     let proxy = Proxy::with(&shop(1, vec![live(GREEN, &[nobody()]), fallback(BLUE, &[nobody()])]));
     let answer = proxy.get("shop.test", "/");
     assert_eq!((answer.status(), answer.header("retry-after").as_deref()), (502, Some("2")));
@@ -206,7 +206,7 @@ fn when_nobody_can_be_reached_the_answer_is_502_with_a_page() {
 }
 
 #[test]
-fn posts_do_not_fail_when_an_origin_closes_its_idle_connections() {
+fn posts_succeed_when_origin_closes_idle_connections() {
     // Closes each connection 30 ms after its answer: at that moment there is no request on it.
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
@@ -232,7 +232,7 @@ fn posts_do_not_fail_when_an_origin_closes_its_idle_connections() {
 }
 
 #[test]
-fn an_instance_that_comes_back_is_used_again() {
+fn returning_instance_is_used_again() {
     let is_up = Arc::new(AtomicBool::new(false));
     let up = Arc::clone(&is_up);
     let flapping = Origin::raw(move |conn, _| {

@@ -8,7 +8,7 @@ fn origin_of(answer: &Answer) -> String {
 }
 
 #[test]
-fn an_exact_host_goes_before_a_wildcard_and_a_wildcard_before_any() {
+fn exact_host_precedes_wildcard_and_any() {
     let origins = ["exact", "wildcard", "any"].map(Origin::named);
     let app = |app: &str, host: &str, origin: &Origin| {
         group(vec![route(host, "/", false)], vec![live(&format!("{app}/production/blue/1"), &[origin.address])])
@@ -37,7 +37,7 @@ fn an_exact_host_goes_before_a_wildcard_and_a_wildcard_before_any() {
 }
 
 #[test]
-fn the_longest_path_prefix_of_whole_segments_wins() {
+fn longest_prefix_of_whole_segments_wins() {
     let origins = ["root", "api", "v2"].map(Origin::named);
     let app = |app: &str, path: &str, origin: &Origin| {
         group(vec![route("shop.test", path, false)], vec![live(&format!("{app}/production/blue/1"), &[origin.address])])
@@ -66,7 +66,7 @@ fn the_longest_path_prefix_of_whole_segments_wins() {
 }
 
 #[test]
-fn a_stripped_prefix_is_cut_off_and_told_to_the_application() {
+fn stripped_prefix_is_removed_and_sent_as_header() {
     let origin = Origin::named("api");
     let routes = vec![route("*", "/api", true)];
     let proxy = Proxy::with(&table(1, [("shop", group(routes, vec![live(BLUE, &[origin.address])]))]));
@@ -78,7 +78,7 @@ fn a_stripped_prefix_is_cut_off_and_told_to_the_application() {
 }
 
 #[test]
-fn without_a_route_the_answer_is_404_and_without_a_live_instance_503() {
+fn missing_route_answers_404_and_missing_instance_503() {
     let origin = Origin::named("blue");
     let routes = vec![route("shop.test", "/here", false)];
     let proxy = Proxy::with(&table(1, [("shop", group(routes, vec![fallback(BLUE, &[origin.address])]))]));
@@ -94,7 +94,7 @@ fn without_a_route_the_answer_is_404_and_without_a_live_instance_503() {
 }
 
 #[test]
-fn an_empty_table_answers_404() {
+fn empty_table_answers_404() {
     let proxy = Proxy::empty(|_| {});
     assert_eq!(proxy.get("shop.test", "/").status(), 404);
     let head = proxy.ask("HEAD / HTTP/1.1\r\nHost: shop.test");
@@ -102,7 +102,7 @@ fn an_empty_table_answers_404() {
 }
 
 #[test]
-fn the_authority_of_an_absolute_target_wins_over_the_host_header() {
+fn absolute_target_authority_overrides_host_header() {
     let origin = Origin::named("blue");
     let routes = vec![route("right.test", "/", false)];
     let proxy = Proxy::with(&table(1, [("shop", group(routes, vec![live(BLUE, &[origin.address])]))]));
@@ -115,7 +115,7 @@ fn the_authority_of_an_absolute_target_wins_over_the_host_header() {
 }
 
 #[test]
-fn options_for_the_whole_server_goes_through() {
+fn options_asterisk_is_forwarded() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let answer = proxy.ask("OPTIONS * HTTP/1.1\r\nHost: shop.test");
@@ -142,7 +142,7 @@ fn weights_divide_requests_between_slots() {
 }
 
 #[test]
-fn of_two_replicas_the_less_busy_one_is_taken() {
+fn less_busy_replica_is_chosen() {
     // The first replica answers only when the test is over.
     let slow = Origin::raw(|conn, _| {
         conn.read_message("")?;

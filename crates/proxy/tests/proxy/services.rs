@@ -31,7 +31,7 @@ fn origin_of(conn: &mut Conn, path: &str) -> String {
 }
 
 #[test]
-fn requests_go_to_the_service_of_their_route_and_both_services_change_over_at_once() {
+fn services_change_over_at_once_and_keep_their_routes() {
     let [blue_web, blue_api, green_web, green_api] =
         ["blue web", "blue api", "green web", "green api"].map(Origin::named);
     let blue = both(BLUE, blue_web.address, blue_api.address);
@@ -53,7 +53,7 @@ fn requests_go_to_the_service_of_their_route_and_both_services_change_over_at_on
 }
 
 #[test]
-fn a_request_that_a_service_cannot_take_never_goes_to_another_service() {
+fn request_never_reaches_another_service_when_its_own_fails() {
     let web = Origin::named("web");
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let proxy = Proxy::with(&shop_of_two(1, vec![both(BLUE, web.address, nobody)], None));
@@ -66,7 +66,7 @@ fn a_request_that_a_service_cannot_take_never_goes_to_another_service() {
 }
 
 #[test]
-fn a_routed_service_without_an_instance_in_rotation_answers_503_and_the_others_go_on() {
+fn service_answers_503_alone_when_it_has_no_instance() {
     let web = Origin::named("web");
     let proxy = Proxy::with(&shop_of_two(1, vec![live(BLUE, &[web.address])], None));
     let mut conn = proxy.connect();

@@ -28,7 +28,7 @@ fn ask(conn: &mut Conn, path: &str, headers: &str) -> (String, Option<String>) {
 }
 
 #[test]
-fn a_drawn_share_is_what_the_weight_says() {
+fn random_share_matches_weight() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&canary(1, blue.address, green.address, 10, Choose::Random));
     let mut conn = proxy.connect();
@@ -40,7 +40,7 @@ fn a_drawn_share_is_what_the_weight_says() {
 }
 
 #[test]
-fn a_sticky_visitor_never_changes_sides_whatever_the_weight() {
+fn sticky_visitor_stays_on_its_release_at_any_weight() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&canary(1, blue.address, green.address, 50, Choose::Sticky));
     let mut conn = proxy.connect();
@@ -61,7 +61,7 @@ fn a_sticky_visitor_never_changes_sides_whatever_the_weight() {
 }
 
 #[test]
-fn a_visitor_whose_release_is_gone_goes_to_the_other_one_and_is_remembered_anew() {
+fn sticky_visitor_moves_when_its_release_is_gone() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&canary(1, blue.address, green.address, 99, Choose::Sticky));
     let mut conn = proxy.connect();
@@ -71,7 +71,7 @@ fn a_visitor_whose_release_is_gone_goes_to_the_other_one_and_is_remembered_anew(
 }
 
 #[test]
-fn a_hash_divides_the_values_of_a_header_always_in_the_same_way() {
+fn hash_split_of_header_values_is_stable() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let by = || Choose::Hash { header: "x-user".to_owned() };
     let proxy = Proxy::with(&canary(1, blue.address, green.address, 30, by()));
@@ -88,7 +88,7 @@ fn a_hash_divides_the_values_of_a_header_always_in_the_same_way() {
 }
 
 #[test]
-fn what_matches_goes_to_the_new_release_and_nothing_else_does() {
+fn only_matching_requests_reach_new_release() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let by = Choose::Match(vec![
         Matcher::Header { name: "x-beta".to_owned(), value: "1".to_owned() },
@@ -111,7 +111,7 @@ fn what_matches_goes_to_the_new_release_and_nothing_else_does() {
 }
 
 #[test]
-fn a_canary_that_refuses_is_given_up_and_no_request_is_lost() {
+fn refusing_canary_is_given_up_without_lost_request() {
     let blue = Origin::named("blue");
     let proxy = Proxy::configured(&canary(1, blue.address, nobody(), 50, Choose::Random), |config| config.workers = 1);
     let mut conn = proxy.connect();
@@ -128,7 +128,7 @@ fn a_canary_that_refuses_is_given_up_and_no_request_is_lost() {
 }
 
 #[test]
-fn a_live_slot_that_refuses_is_given_up_for_its_fallback_and_tried_anew_with_the_next_table() {
+fn refusing_live_slot_is_given_up_until_next_table() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let slots = |green| vec![live(GREEN, &[green]), fallback(BLUE, &[blue.address])];
     let proxy = Proxy::configured(&shop(1, slots(nobody())), |config| config.workers = 1);

@@ -7,7 +7,7 @@ use gapless_proxy::handover;
 use std::time::Duration;
 
 #[test]
-fn stopping_finishes_requests_and_says_that_connections_end() {
+fn stop_finishes_requests_and_closes_connections() {
     let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
     let goes_on = std::sync::Mutex::new(goes_on);
     let origin = Origin::raw(move |conn, _| {
@@ -38,7 +38,7 @@ fn stopping_finishes_requests_and_says_that_connections_end() {
 }
 
 #[test]
-fn a_stop_over_the_control_socket_ends_the_data_plane_by_its_deadline() {
+fn stop_over_control_socket_ends_by_its_deadline() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.read_head().map(drop)
@@ -54,7 +54,7 @@ fn a_stop_over_the_control_socket_ends_the_data_plane_by_its_deadline() {
 }
 
 #[test]
-fn connections_wait_while_no_data_plane_accepts_and_the_next_one_serves_them() {
+fn connections_wait_until_next_data_plane_serves_them() {
     let origin = Origin::named("blue");
     let mut proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     // As the control plane does: it holds the sockets.
@@ -79,7 +79,7 @@ fn connections_wait_while_no_data_plane_accepts_and_the_next_one_serves_them() {
 }
 
 #[test]
-fn a_bound_socket_can_be_given_to_a_data_plane_that_listens_nowhere() {
+fn bound_socket_can_be_given_to_data_plane_without_listeners() {
     let origin = Origin::named("blue");
     let proxy = Proxy::empty(|config| config.listen.clear());
     proxy.put(&shop(1, vec![live(BLUE, &[origin.address])]));
@@ -91,7 +91,7 @@ fn a_bound_socket_can_be_given_to_a_data_plane_that_listens_nowhere() {
 }
 
 #[test]
-fn handing_over_what_is_no_listening_socket_is_refused() {
+fn handover_is_refused_when_descriptor_is_no_listening_socket() {
     let proxy = Proxy::empty(|config| config.listen.clear());
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -101,7 +101,7 @@ fn handing_over_what_is_no_listening_socket_is_refused() {
 }
 
 #[test]
-fn a_second_data_plane_at_the_same_control_socket_is_refused() {
+fn second_data_plane_is_refused_at_same_control_socket() {
     let proxy = Proxy::empty(|_| {});
     let refused = gapless_proxy::serve(proxy.config.clone(), std::future::pending()).unwrap_err();
     assert!(refused.to_string().contains("another data plane answers"), "{refused}");
@@ -109,7 +109,7 @@ fn a_second_data_plane_at_the_same_control_socket_is_refused() {
 }
 
 #[test]
-fn of_two_data_planes_that_begin_at_once_one_takes_the_place() {
+fn one_of_two_data_planes_takes_over_when_started_at_once() {
     for _ in 0..40 {
         let mut proxy = Proxy::empty(|config| config.listen.clear());
         proxy.end();
@@ -134,7 +134,7 @@ fn of_two_data_planes_that_begin_at_once_one_takes_the_place() {
 }
 
 #[test]
-fn a_data_plane_that_another_one_has_displaced_gives_it_the_listening_sockets_and_ends() {
+fn displaced_data_plane_gives_up_its_sockets_and_ends() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let place = &proxy.config.control_socket;
@@ -152,7 +152,7 @@ fn a_data_plane_that_another_one_has_displaced_gives_it_the_listening_sockets_an
 }
 
 #[test]
-fn a_port_that_is_taken_is_an_error_with_its_address() {
+fn start_fails_with_address_when_port_is_taken() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::empty(|_| {});
     let mut config = proxy.config.clone();
@@ -163,7 +163,7 @@ fn a_port_that_is_taken_is_an_error_with_its_address() {
 }
 
 #[test]
-fn a_successor_takes_the_sockets_over_and_no_connection_is_refused() {
+fn successor_takes_sockets_over_without_refused_connection() {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     let origin = Origin::named("blue");
@@ -212,7 +212,7 @@ fn in_flight(proxy: &Proxy) -> u64 {
 }
 
 #[test]
-fn what_a_replaced_data_plane_has_in_flight_counts_until_it_has_ended() {
+fn requests_of_replaced_data_plane_count_until_it_ends() {
     let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
     let goes_on = std::sync::Mutex::new(goes_on);
     let origin = Origin::raw(move |conn, _| {
@@ -237,7 +237,7 @@ fn what_a_replaced_data_plane_has_in_flight_counts_until_it_has_ended() {
 }
 
 #[test]
-fn a_replaced_data_plane_goes_by_each_table_of_its_successor() {
+fn replaced_data_plane_applies_tables_of_its_successor() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let mut first = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
     let mut kept = first.connect();
@@ -262,7 +262,7 @@ fn a_replaced_data_plane_goes_by_each_table_of_its_successor() {
 }
 
 #[test]
-fn a_data_plane_whose_successor_was_killed_in_the_middle_answers_again() {
+fn data_plane_answers_again_when_successor_is_killed_midway() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     // It had put its sockets in place, and not asked the one before to yield.
@@ -279,7 +279,7 @@ fn a_data_plane_whose_successor_was_killed_in_the_middle_answers_again() {
 }
 
 #[test]
-fn held_requests_of_a_replaced_data_plane_go_on_with_the_table_of_its_successor() {
+fn held_requests_of_replaced_data_plane_follow_successor_table() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let mut first = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], HoldSettings::default()));
     let mut waiting = first.connect();
@@ -293,7 +293,7 @@ fn held_requests_of_a_replaced_data_plane_go_on_with_the_table_of_its_successor(
 }
 
 #[test]
-fn a_successor_goes_by_the_table_of_the_one_it_replaces_and_not_by_an_older_file() {
+fn successor_applies_predecessor_table_instead_of_older_file() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let mut first = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
     let older = std::fs::read(&first.config.table_file).unwrap();
@@ -306,7 +306,7 @@ fn a_successor_goes_by_the_table_of_the_one_it_replaces_and_not_by_an_older_file
 }
 
 #[test]
-fn a_stream_of_events_ends_as_a_whole_when_the_data_plane_stops() {
+fn event_stream_ends_cleanly_when_data_plane_stops() {
     let origin = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.try_send(
@@ -326,7 +326,7 @@ fn a_stream_of_events_ends_as_a_whole_when_the_data_plane_stops() {
 }
 
 #[test]
-fn a_change_that_was_told_of_later_than_one_committed_after_it_is_on_disk_when_it_is_acknowledged() {
+fn late_change_is_on_disk_when_acknowledged() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&shop(2, vec![live(BLUE, &[blue.address])]));
     // The same version: it is that of the newest record, of another application.

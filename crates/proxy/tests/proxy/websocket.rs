@@ -77,7 +77,7 @@ fn in_flight(proxy: &Proxy) -> (u64, u64) {
 }
 
 #[test]
-fn a_websocket_carries_bytes_in_both_directions_and_is_in_flight_meanwhile() {
+fn websocket_carries_both_directions_and_counts_in_flight() {
     let (origin, ends) = echo();
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let mut conn = open(&proxy);
@@ -99,7 +99,7 @@ fn a_websocket_carries_bytes_in_both_directions_and_is_in_flight_meanwhile() {
 }
 
 #[test]
-fn bytes_behind_a_request_for_an_upgrade_are_held_until_it_is_agreed() {
+fn bytes_after_upgrade_request_wait_for_agreement() {
     let (origin, _ends) = echo();
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let mut conn = proxy.connect();
@@ -110,7 +110,7 @@ fn bytes_behind_a_request_for_an_upgrade_are_held_until_it_is_agreed() {
 }
 
 #[test]
-fn bytes_behind_a_request_for_an_upgrade_that_is_declined_are_the_next_request() {
+fn bytes_after_declined_upgrade_are_next_request() {
     let origin = Origin::named("plain");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     let mut conn = proxy.connect();
@@ -125,7 +125,7 @@ fn bytes_behind_a_request_for_an_upgrade_that_is_declined_are_the_next_request()
 }
 
 #[test]
-fn http_2_is_not_tunnelled_past_the_routes() {
+fn http_2_is_not_tunnelled_past_routes() {
     let origin = Origin::named("plain");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     for protocol in ["h2c", "HTTP/2.0", "websocket, h2c", "TLS/1.2"] {
@@ -143,14 +143,14 @@ fn http_2_is_not_tunnelled_past_the_routes() {
 }
 
 #[test]
-fn a_change_of_protocol_that_nobody_asked_for_is_no_answer() {
+fn unrequested_protocol_change_is_rejected() {
     let origin = Origin::answering(|_| AGREE.to_owned());
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
     assert_eq!(proxy.get("a", "/").status(), 502);
 }
 
 #[test]
-fn a_websocket_goes_on_through_a_cutover_until_the_drain_deadline_and_is_closed_with_1012() {
+fn websocket_survives_cutover_until_drain_deadline_then_1012() {
     let (old, ends) = echo();
     let new = Origin::named("new");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[old.address])]));
@@ -170,7 +170,7 @@ fn a_websocket_goes_on_through_a_cutover_until_the_drain_deadline_and_is_closed_
 }
 
 #[test]
-fn a_close_frame_stands_between_frames_and_never_in_one() {
+fn close_frame_is_inserted_between_frames_only() {
     // The application sends a frame in two pieces, the second one when the tunnel is being closed.
     let (go_on, goes_on) = mpsc::channel::<()>();
     let goes_on = std::sync::Mutex::new(goes_on);
@@ -195,7 +195,7 @@ fn a_close_frame_stands_between_frames_and_never_in_one() {
 }
 
 #[test]
-fn a_slot_that_is_live_again_keeps_its_websockets() {
+fn slot_keeps_websockets_when_live_again() {
     let (old, _ends) = echo();
     let new = Origin::named("new");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[old.address])]));
@@ -207,7 +207,7 @@ fn a_slot_that_is_live_again_keeps_its_websockets() {
 }
 
 #[test]
-fn a_websocket_of_a_replaced_data_plane_is_closed_in_time_though_its_slot_is_live_again() {
+fn websocket_of_replaced_data_plane_closes_in_time_when_slot_is_live_again() {
     let (old, _ends) = echo();
     let new = Origin::named("new");
     let table = shop(1, vec![live(BLUE, &[old.address])]);
@@ -222,7 +222,7 @@ fn a_websocket_of_a_replaced_data_plane_is_closed_in_time_though_its_slot_is_liv
 }
 
 #[test]
-fn a_websocket_of_a_slot_that_left_the_table_is_closed_in_time_too() {
+fn websocket_closes_in_time_when_slot_left_table() {
     let (old, _ends) = echo();
     let new = Origin::named("new");
     let mut first = live(BLUE, &[old.address]);
@@ -235,7 +235,7 @@ fn a_websocket_of_a_slot_that_left_the_table_is_closed_in_time_too() {
 }
 
 #[test]
-fn another_protocol_than_websocket_is_carried_and_ended_without_a_frame() {
+fn other_protocol_is_carried_and_ended_without_frame() {
     let (old, new) = (
         Origin::raw(|conn, _| {
             conn.read_head()?;
@@ -259,7 +259,7 @@ fn another_protocol_than_websocket_is_carried_and_ended_without_a_frame() {
 }
 
 #[test]
-fn when_one_side_ends_the_other_is_told() {
+fn upgraded_connection_ends_for_both_sides() {
     let origin = Origin::raw(|conn, _| {
         conn.read_head()?;
         conn.try_send(AGREE)?;
@@ -275,7 +275,7 @@ fn when_one_side_ends_the_other_is_told() {
 }
 
 #[test]
-fn websockets_are_closed_in_an_orderly_way_when_the_data_plane_stops() {
+fn websockets_close_in_order_when_data_plane_stops() {
     let (origin, _ends) = echo();
     let table = shop(1, vec![live(BLUE, &[origin.address])]);
     let mut proxy = Proxy::configured(&table, |config| config.limits.stop_timeout = Duration::from_secs(4));
