@@ -40,7 +40,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     }
-    // Told to, it starts itself again; with --replace that would be a successor, which a benchmark has no need of.
+    // An upgrade starts it again; with --replace that would be a successor, which a benchmark has no need of.
     let successor = std::process::Command::new("/bin/false");
     match run(config, successor) {
         Ok(()) => ExitCode::SUCCESS,

@@ -106,9 +106,9 @@ impl Drop for UploadHold {
 /// Why no more of a request's body comes.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
-    #[error("the request's body broke off: {0}")]
+    #[error("the request's body was cut off: {0}")]
     Client(hyper::Error),
-    #[error("the request's body is not wanted any more")]
+    #[error("the request's body is no longer needed")]
     Aborted,
 }
 
@@ -191,9 +191,9 @@ impl AnswerBody {
 /// Why no more of an answer comes. The client's connection ends with it, so that nobody takes a part for the whole.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AnswerError {
-    #[error("the answer broke off: {0}")]
+    #[error("the answer was cut off: {0}")]
     Application(hyper::Error),
-    #[error("the rest of the answer did not come in time")]
+    #[error("the rest of the answer did not arrive in time")]
     Timeout,
 }
 

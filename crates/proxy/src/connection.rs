@@ -118,7 +118,7 @@ async fn serve_http(session: &Rc<Session>, stream: TcpStream) -> Turn {
         }
         if let Poll::Ready(ended) = Pin::new(&mut server).poll(cx) {
             if let Err(error) = ended {
-                tracing::debug!(peer = %session.peer, %error, "a client's connection broke");
+                tracing::debug!(peer = %session.peer, %error, "client connection failed");
             }
             return Poll::Ready(true);
         }

@@ -53,7 +53,8 @@ fn begin(session: &Rc<Session>, request: Request<Incoming>) -> std::result::Resu
         let own = Box::new(pages::refused(refusal, &session.worker().plane.unrouted));
         (NotSent::Own(own), Flags::default())
     };
-    let Head { flags, refusal } = session.next_head().ok_or_else(|| refuse(Refusal::bad("it is out of turn")))?;
+    let Head { flags, refusal } =
+        session.next_head().ok_or_else(|| refuse(Refusal::bad("the request is out of turn")))?;
     match refusal {
         Some(refusal) => Err(refuse(refusal)),
         None => Sending::new(session, request, flags).map_err(|not_sent| (not_sent, flags)),
@@ -166,7 +167,7 @@ pub(crate) fn route(worker: &Worker, parts: &request::Parts, flags: Flags) -> Re
     };
     let mut buffer = String::new();
     let Some(host) = host.and_then(|host| normalise_host(host, &mut buffer)) else {
-        return Err(Box::new(pages::refused(Refusal::bad("its host is malformed"), unrouted)));
+        return Err(Box::new(pages::refused(Refusal::bad("the host is malformed"), unrouted)));
     };
     worker.with_routes(|routes| {
         let found = routes.find(host, parts.uri.path());

@@ -98,7 +98,7 @@ pub(crate) async fn serve(listener: UnixListener, plane: Arc<Plane>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept at the socket for handovers");
+                tracing::warn!(%error, "handover socket: cannot accept; retrying");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -107,7 +107,7 @@ pub(crate) async fn serve(listener: UnixListener, plane: Arc<Plane>) {
         // Descriptors travel by calls that may block; the deadlines of `exchange` bound them.
         tokio::task::spawn_blocking(move || {
             if let Err(error) = stream.into_std().and_then(|stream| exchange(&stream, &plane)) {
-                tracing::warn!(%error, "a handover of sockets failed");
+                tracing::warn!(%error, "handover of listening sockets failed");
             }
         });
     }

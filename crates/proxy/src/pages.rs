@@ -29,7 +29,7 @@ pub(crate) fn no_route(own: &OwnCounts) -> Response<AnswerBody> {
 /// would take for that of the tested one.
 pub(crate) fn no_preview(own: &OwnCounts) -> Response<AnswerBody> {
     count(&own.no_route);
-    page(StatusCode::NOT_FOUND, "No such preview", "The release with this token is not being tested (any more).", None)
+    page(StatusCode::NOT_FOUND, "No such preview", "No release under test has this token.", None)
 }
 
 /// The answer to a request that is refused. The connection ends with it.

@@ -123,7 +123,7 @@ impl Plane {
             let mut state = self.state();
             let present = self.routes.load_full();
             if table.version < present.version {
-                let error = format!("version {} is older than the present one", table.version);
+                let error = format!("version {} is older than the current table", table.version);
                 return Err(Refusal { error, version: present.version });
             }
             self.change(&mut state, &present, table.version, &present.changes_to(table))
@@ -139,7 +139,7 @@ impl Plane {
             // The same change again, because its acknowledgement was lost on the way.
             let is_repeated = change.version == present.version && change.base < present.version;
             if !is_repeated && (change.base != present.version || change.version < present.version) {
-                let error = format!("the change begins at version {}, which is not the present one", change.base);
+                let error = format!("the change is based on version {}, which is not the current one", change.base);
                 return Err(Refusal { error, version: present.version });
             }
             self.change(&mut state, &present, change.version, &change.groups)
@@ -218,7 +218,11 @@ impl Plane {
         self.changed.send_replace(());
         let mut persisted = self.persisted.subscribe();
         let Ok(on_disk) = persisted.wait_for(|on_disk| on_disk.tried >= change).await else {
-            return Acknowledgement { version, persisted: false, error: Some("the data plane is ending".to_owned()) };
+            return Acknowledgement {
+                version,
+                persisted: false,
+                error: Some("the data plane is shutting down".to_owned()),
+            };
         };
         Acknowledgement { version, persisted: on_disk.change >= change, error: on_disk.error.clone() }
     }

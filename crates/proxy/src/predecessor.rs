@@ -90,7 +90,7 @@ impl Predecessors {
             _ => Ok(()),
         });
         let told: Result<Vec<()>, _> = join_all(told).await.into_iter().collect();
-        told.map(drop).map_err(|error| format!("a data plane that this one replaced does not go by the table: {error}"))
+        told.map(drop).map_err(|error| format!("a data plane that this one replaced did not apply the table: {error}"))
     }
 
     /// Adds what they do to the status of the one that has replaced them.
@@ -133,7 +133,7 @@ pub(crate) async fn follow_all(plane: &Arc<Plane>, control_socket: &Path) {
         match client.yield_now().await {
             // One that is older than the present one changes nothing.
             Ok(table) => drop(plane.put(&table).await),
-            Err(error) => tracing::warn!(%error, "the data plane that is replaced does not answer"),
+            Err(error) => tracing::warn!(%error, "predecessor does not answer; taking over"),
         }
         follow(plane, client);
     });

@@ -62,7 +62,7 @@ pub enum ProxyError {
         source: io::Error,
     },
     /// Another data plane answers at the control socket.
-    #[error("another data plane answers at {}; stop it first, or replace it", socket.display())]
+    #[error("another data plane answers at {}; stop it first, or replace it with `gapless upgrade`", socket.display())]
     AlreadyRunning {
         /// The control socket.
         socket: PathBuf,
@@ -116,16 +116,16 @@ pub fn run(config: ProxyConfig, mut successor: Command) -> Result<(), ProxyError
 fn begin(successor: &mut Command) {
     let mut child = match step(Point::ProxySuccessor, || successor.spawn()) {
         Ok(child) => child,
-        Err(error) => return tracing::error!(%error, "a successor cannot be started; going on as before"),
+        Err(error) => return tracing::error!(%error, "upgrade: cannot start a successor; keeping this proxy"),
     };
-    tracing::info!(pid = child.id(), "a successor begins");
+    tracing::info!(pid = child.id(), "upgrade: successor started");
     let reap = move || match child.wait() {
         Ok(status) if status.success() => {}
-        Ok(status) => tracing::error!(%status, "the successor ended"),
-        Err(error) => tracing::warn!(%error, "the successor cannot be waited for"),
+        Ok(status) => tracing::error!(%status, "upgrade: the successor ended; keeping this proxy"),
+        Err(error) => tracing::warn!(%error, "upgrade: cannot wait for the successor"),
     };
     if let Err(error) = thread::Builder::new().name("successor".to_owned()).spawn(reap) {
-        tracing::warn!(%error, "the successor cannot be waited for");
+        tracing::warn!(%error, "upgrade: cannot wait for the successor");
     }
 }
 
@@ -203,7 +203,7 @@ fn load_table(file: &Path) -> Result<Option<RouteTable>, ProxyError> {
         Loaded::Table(table) => Ok(Some(*table)),
         Loaded::Missing => Ok(None),
         Loaded::Corrupt { aside, reason } => {
-            tracing::error!(%reason, aside = %aside.display(), "the table on disk is damaged; starting without one");
+            tracing::error!(%reason, aside = %aside.display(), "route table on disk is damaged: set aside; starting without routes");
             Ok(None)
         }
     }
@@ -229,7 +229,7 @@ fn start_cores(
         let plane = Arc::clone(plane);
         thread::Builder::new().name(format!("core-{index}")).spawn(move || {
             if let Err(error) = worker::run(index, &plane, orders) {
-                tracing::error!(%error, "a core cannot start");
+                tracing::error!(%error, "worker cannot start");
             }
         })
     };
@@ -256,7 +256,7 @@ async fn persist(plane: Arc<Plane>, file: PathBuf) {
                 Err(error) => Some(error.to_string()),
             };
             if let Some(error) = &error {
-                tracing::error!(%error, version = routes.version, "cannot write the table to disk");
+                tracing::error!(%error, version = routes.version, "route table cannot be written to disk; serving it from memory");
             }
             let (version, there) =
                 if error.is_none() { (routes.version, change) } else { (persisted.version, persisted.change) };
@@ -307,7 +307,7 @@ fn begin_alone(control_socket: &Path) -> Option<File> {
             Ok(()) => return Some(folder),
             Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < give_up_at => thread::sleep(END_POLL),
             Err(error) => {
-                tracing::warn!(%error, "another data plane has not begun for long; this one goes on beside it");
+                tracing::warn!(%error, "startup lock held by another proxy for 3 s; starting anyway");
                 return None;
             }
         }
@@ -336,11 +336,11 @@ async fn keep_sockets(plane: Arc<Plane>, control_socket: PathBuf, mut own: Optio
         } else if predecessor::is_gone(&control_socket) {
             match Sockets::bind(&control_socket) {
                 Ok(sockets) => {
-                    tracing::warn!("nobody answered at the control socket any more; this data plane does again");
+                    tracing::warn!("control socket had no owner: opened again");
                     sockets.serve(&plane);
                     own = inode(&control_socket);
                 }
-                Err(error) => tracing::error!(%error, "nobody answers at the control socket"),
+                Err(error) => tracing::error!(%error, "control socket has no owner and cannot be opened; retrying"),
             }
         } else {
             let is_another = there.status().await.is_ok_and(|there| !plane.is_that_of(&there));
@@ -350,10 +350,12 @@ async fn keep_sockets(plane: Arc<Plane>, control_socket: PathBuf, mut own: Optio
             displaced = 0;
             match give_sockets(&plane, &control_socket).await {
                 Ok(()) => {
-                    tracing::error!("another data plane has this one's place: it gets the listening sockets");
+                    tracing::error!("displaced by another proxy: handing over the listening sockets; ending");
                     return plane.stop();
                 }
-                Err(error) => tracing::error!(%error, "another data plane has this one's place"),
+                Err(error) => {
+                    tracing::error!(%error, "displaced by another proxy: cannot hand over the listening sockets; retrying")
+                }
             }
         }
     }
@@ -390,7 +392,7 @@ fn raise_file_limit() -> Option<u64> {
     match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
         Ok(()) => limit.maximum,
         Err(error) => {
-            tracing::warn!(%error, "cannot raise the limit of open files");
+            tracing::warn!(%error, "limit of open files cannot be raised; keeping the present limit");
             limit.current
         }
     }

@@ -110,7 +110,7 @@ impl Sending {
         }
         let upgrade = flags.has(Flags::UPGRADE) && headers::may_upgrade(&parts.headers);
         headers::to_application(&mut parts, flags, session, forward.trust_forwarded, strip, upgrade)
-            .ok_or_else(|| NotSent::Own(refuse(Refusal::bad("its target is malformed"))))?;
+            .ok_or_else(|| NotSent::Own(refuse(Refusal::bad("the request target is malformed"))))?;
         parts.extensions.clear();
         let (body, upload) = if flags.has(Flags::BODY) {
             let waits = flags.has(Flags::EXPECT);
@@ -360,7 +360,7 @@ impl Sending {
         let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
         tracing::debug!(instance = %self.ticket.instance.address, %error, why, "the connection broke");
         if error.is_user() {
-            return Err(Unsent::Client(Refusal::bad("its body broke off")));
+            return Err(Unsent::Client(Refusal::bad("the body was cut off")));
         }
         Err(Unsent::Broken { answered: upstream.wire.is_answered() })
     }

@@ -50,7 +50,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RouteTable, String> {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let (json, sum) = bytes.split_at(end);
     if !sum.is_empty() && sum != seal(json).as_bytes() {
-        return Err("its checksum is not that of its text".to_owned());
+        return Err("the checksum does not match the text".to_owned());
     }
     serde_json::from_slice(json).map_err(|error| error.to_string())
 }

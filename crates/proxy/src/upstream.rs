@@ -133,7 +133,7 @@ fn interim(head: &[u8]) -> Option<Vec<u8>> {
 pub(crate) enum ConnectError {
     #[error("{0}")]
     Refused(io::Error),
-    #[error("not within {0:?}")]
+    #[error("no answer within {0:?}")]
     Timeout(Duration),
 }
 

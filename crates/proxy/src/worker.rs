@@ -207,7 +207,7 @@ async fn obey(worker: Rc<Worker>, mut orders: mpsc::UnboundedReceiver<Order>) {
         match order {
             Order::Listen(listener) => match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => listening.push(spawn_local(accept(Rc::clone(&worker), listener)).abort_handle()),
-                Err(error) => tracing::error!(%error, "cannot listen on a socket"),
+                Err(error) => tracing::error!(%error, "listening socket cannot be used"),
             },
             Order::Table(changed, done) => change_table(&worker, &changed, done).await,
             Order::Stop => break,
@@ -258,7 +258,7 @@ async fn accept(worker: Rc<Worker>, listener: tokio::net::TcpListener) {
             Err(error) => {
                 // Told once, however long it lasts.
                 if !std::mem::replace(&mut cannot, true) {
-                    tracing::warn!(%error, "cannot accept connections");
+                    tracing::warn!(%error, "cannot accept connections; retrying");
                 }
                 worker.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -227,7 +227,7 @@ fn writer() {
     let Some(path) = reexec::path() else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        println!(); // The test harness has begun a line.
+        println!(); // The test harness has printed the start of a line.
         let store = SqliteStore::open(&path).unwrap();
         let have = store.range("/n/").await.unwrap().entries.len() as u64;
         for n in have.. {

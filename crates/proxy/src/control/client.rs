@@ -30,7 +30,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nothing listens at the socket, or it broke: the data plane is away.
-    #[error("the data plane at {} is away: {source}", socket.display())]
+    #[error("the data plane at {} does not answer: {source}", socket.display())]
     Away {
         /// The control socket.
         socket: PathBuf,
@@ -62,7 +62,7 @@ pub enum ControlError {
         reason: String,
     },
     /// It answered something that is no answer of a data plane of this version.
-    #[error("the data plane's answer is not understood: {0}")]
+    #[error("the data plane sent an invalid answer: {0}")]
     Protocol(String),
 }
 

@@ -29,7 +29,7 @@ pub(crate) async fn serve(listener: UnixListener, plane: Arc<Plane>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept at the control socket");
+                tracing::warn!(%error, "control socket: cannot accept; retrying");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -41,7 +41,7 @@ pub(crate) async fn serve(listener: UnixListener, plane: Arc<Plane>) {
                 async move { Ok::<_, Infallible>(answer(&plane, request).await) }
             });
             if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
-                tracing::debug!(%error, "a control connection broke");
+                tracing::debug!(%error, "control connection failed");
             }
         });
     }
@@ -55,7 +55,7 @@ async fn answer(plane: &Plane, request: Request<Incoming>) -> Answer {
     let mut answer = match (request.method(), path) {
         // Nor does it know any more what those have in flight whose place it had taken.
         (&Method::PUT | &Method::PATCH, "/v1/table") | (&Method::GET, "/v1/status") if has_yielded => {
-            refuse(plane, StatusCode::MISDIRECTED_REQUEST, "another data plane has taken its place".to_owned())
+            refuse(plane, StatusCode::MISDIRECTED_REQUEST, "another data plane has replaced this one".to_owned())
         }
         (&Method::PUT, "/v1/table") => match read(plane, request).await {
             Ok(table) => everywhere(plane, plane.put(&table).await).await,

@@ -190,7 +190,7 @@ impl HeadScan {
         // A line that begins with white space (obsolete folding), and white space before the colon, fail here.
         let has_underscore = token(name).ok_or(Refusal::bad("a header name is malformed"))?;
         if !is_value(value) {
-            return Err(Refusal::bad("a header value holds a control character"));
+            return Err(Refusal::bad("a header value contains a control character"));
         }
         if has_underscore {
             self.flags.set(Flags::UNDERSCORE);
@@ -249,13 +249,15 @@ impl HeadScan {
     fn finish(&mut self) -> Result<HeadFacts, Refusal> {
         if self.hosts != 1 {
             return Err(Refusal::bad(if self.hosts == 0 {
-                "there is no Host header"
+                "the Host header is missing"
             } else {
                 "there are two Host headers"
             }));
         }
         let framing = match (self.length, self.chunked) {
-            (Some(_), true) => return Err(Refusal::bad("both a content length and a transfer encoding are given")),
+            (Some(_), true) => {
+                return Err(Refusal::bad("the request has both a content length and a transfer encoding"));
+            }
             (None, true) if self.flags.has(Flags::HTTP_10) => {
                 return Err(Refusal::bad("HTTP/1.0 has no transfer encoding"));
             }

@@ -1,4 +1,4 @@
-//! Bodies stream through in both directions, and what comes before and behind them does, too.
+//! Bodies stream through in both directions, together with their heads, interim answers and trailers.
 
 use crate::harness::*;
 use std::sync::mpsc;
@@ -23,7 +23,7 @@ fn large_body_arrives_whole_in_both_directions() {
         let answer = conn.answer();
         assert!(answer.body.iter().rev().eq(body.iter()));
     }
-    // The connection is good for another one. Not for a POST, on a machine so slow that it has rested for too long by then.
+    // The connection is reused. Not for a POST: on a slow machine the connection may have been idle for too long by then.
     let connections = origin.connections();
     conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(conn.answer().status(), 200);
@@ -202,7 +202,7 @@ fn interim_answers_reach_client_before_final_answer() {
         if rest.starts_with("HTTP/1.1 102") {
             assert_eq!(conn.answer().text(), "hi");
         } else {
-            // The two came in pieces.
+            // The two answers arrived in pieces.
             assert_eq!(conn.read_exactly(2).unwrap(), b"hi");
         }
     }

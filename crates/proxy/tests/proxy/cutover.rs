@@ -1,4 +1,4 @@
-//! The cutover and the drain: one instant from which on no request goes to the old slot, and what it had is finished.
+//! The cutover and the drain: from one instant on no request reaches the old slot, and its requests finish.
 
 use crate::harness::*;
 use gapless_core::routes::RouteChange;
@@ -35,7 +35,7 @@ fn no_request_reaches_old_slot_after_acknowledgement() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let sides = [(BLUE, blue.address), (GREEN, green.address)];
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[blue.address])]));
-    // What was acknowledged last; odd while nothing is under way.
+    // The last acknowledged version; odd when no change is in progress.
     let acknowledged = Arc::new(AtomicU64::new(1));
     let done = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..8)
@@ -73,7 +73,7 @@ fn no_request_reaches_old_slot_after_acknowledgement() {
         let change = RouteChange { base: version - 1, version, groups };
         proxy.control.call(|client| client.patch_table(&change)).unwrap();
         acknowledged.fetch_add(1, Ordering::SeqCst);
-        // Requests begin and end between two cutovers, too.
+        // Some requests start and end between two cutovers.
         let seen = proxy.status().placements.values().map(|traffic| traffic.requests).sum::<u64>();
         wait_for("some requests", || {
             (proxy.status().placements.values().map(|traffic| traffic.requests).sum::<u64>() > seen + 16).then_some(())
@@ -103,7 +103,7 @@ fn old_slot_finishes_and_counts_requests_in_flight_at_cutover() {
     slow.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     slow.read_until("first").unwrap();
     let id = BLUE.parse().unwrap();
-    // Out of the table altogether.
+    // The slot leaves the table.
     proxy.put(&shop(2, vec![live(GREEN, &[new.address])]));
     let status = proxy.status();
     assert_eq!((status.placements[&id].in_flight, status.placements[&id].role), (1, None));
@@ -166,7 +166,7 @@ fn change_of_another_group_keeps_connections() {
     proxy.put(&first);
     conn.get("/");
     assert_eq!(origin.connections(), 1);
-    // Another instance joins: the first one's connections stay, too.
+    // Another instance joins: the connections of the first instance stay.
     proxy.put(&shop(3, vec![live(BLUE, &[origin.address, nobody()])]));
     conn.get("/");
     conn.get("/");
@@ -193,18 +193,18 @@ fn first_and_last_request_times_enclose_cutover() {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         u64::try_from(now.as_micros()).unwrap()
     };
-    let begun = now_us();
+    let started_us = now_us();
     proxy.get("shop.test", "/");
     proxy.put(&shop(2, vec![live(GREEN, &[green.address])]));
     let middle = now_us();
     proxy.get("shop.test", "/");
     let status = proxy.status();
     let (old, new) = (&status.placements[&BLUE.parse().unwrap()], &status.placements[&GREEN.parse().unwrap()]);
-    // The data plane's clock is read anew fifty times a second.
+    // The data plane reads its clock fifty times a second.
     let slack = 1000;
     assert_eq!(old.first_request_at_us, old.last_request_at_us);
     let last = old.last_request_at_us.unwrap();
-    assert!((begun - slack..=middle + slack).contains(&last), "{begun} {last} {middle}");
+    assert!((started_us - slack..=middle + slack).contains(&last), "{started_us} {last} {middle}");
     let first = new.first_request_at_us.unwrap();
     assert!((middle - slack..=now_us() + slack).contains(&first), "{middle} {first}");
 }

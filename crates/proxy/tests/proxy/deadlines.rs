@@ -1,4 +1,4 @@
-//! Everything that can take long has an end, and a bound on how much of it there can be.
+//! Deadlines and limits of connections, requests and bodies.
 
 use crate::harness::*;
 use gapless_core::Millis;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Well above `SHORT` and the machine's whims, well below the defaults.
+/// Well above `SHORT` and the jitter of a busy machine, well below the defaults.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
@@ -22,7 +22,7 @@ fn slow_head_is_answered_408() {
         assert!((SHORT..SOON).contains(&started.elapsed()), "{:?}", started.elapsed());
         assert!(conn.is_ended());
     }
-    // The time is that of the whole head: a byte now and then does not help.
+    // The deadline is for the whole head: a byte now and then does not extend it.
     let mut conn = proxy.connect();
     let started = Instant::now();
     for byte in b"GET / HTTP/1.1\r\nX-Long: ".iter().chain([b'x'; 500].iter()) {
@@ -56,7 +56,7 @@ fn long_idle_connection_is_served_again() {
     let mut conn = proxy.connect();
     for _ in 0..2 {
         assert_eq!(conn.get("/").status(), 200);
-        // By then its buffers are gone.
+        // Its buffers are released by then.
         assert!(conn.is_quiet_for(Duration::from_millis(800)));
     }
     conn.send("GET / HT");
@@ -177,7 +177,7 @@ fn unread_body_ends_the_request() {
 
 #[test]
 fn connect_has_deadline() {
-    // A queue of one, which the test fills: the system answers no further connection.
+    // A queue of one connection, filled by the test: the system answers no further connection.
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     socket.listen(0).unwrap();
@@ -219,7 +219,7 @@ fn longest_idle_connections_close_at_limit() {
     let mut busy = proxy.connect();
     let mut waiting = proxy.connect();
     waiting.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    // It is used all the time, so it is not the one.
+    // This connection is used continuously, so another one closes.
     while rested.is_quiet_for(Duration::from_millis(100)) {
         assert_eq!(busy.get("/").status(), 200);
     }

@@ -1,8 +1,8 @@
-//! Requests whose framing could be understood in two ways are refused, and nothing of them reaches an application.
+//! Requests whose framing has two readings are refused, and no part of them reaches an application.
 
 use crate::harness::*;
 
-/// What stands between the request line and the end of the payload, and the status it is refused with.
+/// Header lines and payload after the request line, and the status of the refusal.
 const PAYLOADS: &[(&str, &str, u16)] = &[
     // Two lengths.
     ("CL.TE", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
@@ -101,7 +101,7 @@ const PAYLOADS: &[(&str, &str, u16)] = &[
     ("expectation", "POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\nContent-Length: 1\r\n\r\nx", 417),
 ];
 
-/// Chunked bodies that are none.
+/// Malformed chunked bodies.
 const BAD_CHUNKS: &[(&str, &str)] = &[
     ("size with a sign", "+3\r\nabc\r\n0\r\n\r\n"),
     ("size with 0x", "0x3\r\nabc\r\n0\r\n\r\n"),
@@ -135,7 +135,7 @@ fn ambiguous_heads_are_refused_and_connection_closed() {
     let (proxy, origin) = proxy_with_origin();
     for (name, payload, status) in PAYLOADS {
         let mut conn = proxy.connect();
-        // Behind it stands what a smuggler would want to have taken for a request.
+        // A smuggled request follows.
         conn.send(format!("{payload}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"));
         let answer = conn.answer();
         assert_eq!(answer.status(), *status, "{name}: {}", answer.head);
@@ -247,7 +247,7 @@ fn too_large_head_is_refused() {
         (format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
     ] {
         let mut conn = proxy.connect();
-        // The refusal may come before all is sent.
+        // The refusal may arrive before everything is sent.
         let _ = conn.try_send(&request);
         assert_eq!(conn.answer().status(), status);
         assert!(conn.is_ended());

@@ -17,10 +17,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// No step of a test takes longer, or it has failed.
+/// The deadline of every step of a test.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let started = Instant::now();
     loop {
@@ -57,11 +57,11 @@ impl Proxy {
 
     /// A data plane without a table.
     pub fn empty(configure: impl FnOnce(&mut ProxyConfig)) -> Self {
-        // In memory: a table is acknowledged once it is on disk, and a disk with much to write takes longer than these wait.
+        // In memory: a table is acknowledged once it is on disk, and a busy disk takes longer than these tests wait.
         Self::start(Arc::new(TempDir::new_in("/dev/shm").unwrap()), configure, None)
     }
 
-    /// `other`: the start of the one that may answer meanwhile.
+    /// `other`: the start time of the data plane that may answer meanwhile.
     fn start(directory: Arc<TempDir>, configure: impl FnOnce(&mut ProxyConfig), other: Option<Timestamp>) -> Self {
         let mut config = ProxyConfig {
             listen: vec!["127.0.0.1:0".parse().unwrap()],
@@ -89,13 +89,13 @@ impl Proxy {
         Proxy { address, config, control, thread: Some(thread), stop: Some(stop), directory }
     }
 
-    /// Stops it and starts another one over the same files.
+    /// Stops the data plane and starts another one with the same files.
     pub fn restart(mut self, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
         self.end();
         Self::start(Arc::clone(&self.directory), configure, None)
     }
 
-    /// Another one over the same files, beside this one.
+    /// Starts another data plane with the same files beside this one.
     pub fn beside(&self, configure: impl FnOnce(&mut ProxyConfig)) -> Self {
         Self::start(Arc::clone(&self.directory), configure, Some(self.status().started_at))
     }
@@ -111,7 +111,7 @@ impl Proxy {
         }
     }
 
-    /// Whether it has ended by itself.
+    /// The thread has ended by itself.
     pub fn has_ended(&self) -> bool {
         self.thread.as_ref().is_none_or(thread::JoinHandle::is_finished)
     }
@@ -224,7 +224,7 @@ pub fn group(routes: Vec<Route>, slots: Vec<SlotRoute>) -> RouteGroup {
     }
 }
 
-/// The table of one application `shop` that gets everything.
+/// The table of one application `shop` that receives every request.
 pub fn shop(version: u64, slots: Vec<SlotRoute>) -> RouteTable {
     table(version, [("shop", group(vec![route("*", "/", false)], slots))])
 }
@@ -245,7 +245,7 @@ pub const GREEN: &str = "shop/production/green/2";
 
 // --- Origins ---
 
-/// A server that does with each connection what it is told to.
+/// A server that runs a closure of the test for each connection.
 pub struct Origin {
     pub address: SocketAddr,
     pub connections: Arc<AtomicUsize>,
@@ -253,7 +253,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `serve` gets each connection with its number, counted from 0.
+    /// `serve` receives each connection with its number, counted from 0.
     pub fn raw(serve: impl Fn(&mut Conn, usize) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let origin =
@@ -266,7 +266,7 @@ impl Origin {
                 thread::spawn(move || {
                     let mut conn = Conn::new(stream.unwrap());
                     conn.heads = Some(heads);
-                    // The other side may go away at any time.
+                    // The other side may disconnect at any time.
                     let _ = serve(&mut conn, number);
                 });
             }
@@ -274,7 +274,7 @@ impl Origin {
         origin
     }
 
-    /// Answers every request with `answer`, having read it whole.
+    /// Reads every request whole and answers with `answer`.
     pub fn answering(answer: impl Fn(&Message) -> String + Send + Sync + 'static) -> Self {
         Self::raw(move |conn, _| {
             loop {
@@ -284,7 +284,7 @@ impl Origin {
         })
     }
 
-    /// Says its name, and what it got.
+    /// Answers with its name and the received request.
     pub fn named(name: &'static str) -> Self {
         Self::answering(move |message| {
             let body = format!("{}{}", message.head, String::from_utf8_lossy(&message.body));
@@ -300,7 +300,7 @@ impl Origin {
         self.connections.load(Ordering::SeqCst)
     }
 
-    /// The only head that came.
+    /// The only received head.
     pub fn head(&self) -> String {
         let heads = self.heads.lock().unwrap();
         assert_eq!(heads.len(), 1, "{heads:?}");
@@ -308,8 +308,7 @@ impl Origin {
     }
 }
 
-/// An address that nobody listens on, another one each time. A port that was just given back would do only until
-/// another test gets it.
+/// A different unused address on each call. A port that was just released could be taken by another test.
 pub fn nobody() -> SocketAddr {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::SeqCst);
@@ -318,7 +317,7 @@ pub fn nobody() -> SocketAddr {
 
 // --- Connections ---
 
-/// A connection, with what was read from it and not used.
+/// A connection, with the bytes that were read and not yet used.
 pub struct Conn {
     pub stream: TcpStream,
     pub rest: Vec<u8>,
@@ -331,7 +330,7 @@ pub struct Message {
     /// With the empty line.
     pub head: String,
     pub body: Vec<u8>,
-    /// As they stood behind a chunked body.
+    /// The trailers of a chunked body.
     pub trailers: String,
 }
 
@@ -413,7 +412,7 @@ impl Conn {
         if self.more()? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// Up to and with `end`.
+    /// Reads up to and including `end`.
     pub fn read_until(&mut self, end: &str) -> io::Result<String> {
         loop {
             if let Some(at) = self.rest.windows(end.len()).position(|window| window == end.as_bytes()) {
@@ -431,7 +430,7 @@ impl Conn {
         Ok(self.rest.drain(..length).collect())
     }
 
-    /// Everything until the other side ends; also where it resets the connection.
+    /// Reads until the other side ends or resets the connection.
     pub fn read_to_end(&mut self) -> Vec<u8> {
         while self.more().is_ok_and(|read| read > 0) {}
         std::mem::take(&mut self.rest)
@@ -445,7 +444,7 @@ impl Conn {
         Ok(head)
     }
 
-    /// A request, where `method` is empty, or else the final answer to such a request.
+    /// Reads a request, when `method` is empty, or else the final answer to such a request.
     pub fn read_message(&mut self, method: &str) -> io::Result<Message> {
         let head = self.read_head()?;
         let is_answer = !method.is_empty();
@@ -485,12 +484,12 @@ impl Conn {
         }
     }
 
-    /// Whether the other side has ended the connection, waiting for it.
+    /// Waits for the other side to end the connection; true when it does.
     pub fn is_ended(&mut self) -> bool {
         self.rest.is_empty() && !matches!(self.more(), Ok(1..)) && self.rest.is_empty()
     }
 
-    /// Whether nothing comes for that long, and the connection stays open.
+    /// True when no byte arrives for that long and the connection stays open.
     pub fn is_quiet_for(&mut self, duration: Duration) -> bool {
         self.stream.set_read_timeout(Some(duration)).unwrap();
         let read = self.more();

@@ -1,8 +1,8 @@
-//! What the application sees of a request's headers, and the client of an answer's.
+//! Headers as the application sees those of a request, and the client those of an answer.
 
 use crate::harness::*;
 
-/// The head that the application got for a request with these header lines.
+/// The head that the application received for a request with these header lines.
 fn seen(lines: &str) -> String {
     seen_with(false, &format!("GET / HTTP/1.1\r\nHost: shop.test\r\n{lines}"))
 }

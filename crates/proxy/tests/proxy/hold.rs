@@ -1,4 +1,4 @@
-//! Requests that are held until a table lets them go, within bounds; and the page of an application under maintenance.
+//! Requests held until a table ends the hold, within bounds; and the page of an application under maintenance.
 
 use crate::harness::*;
 use gapless_core::routes::{MaintenanceRoute, PreviewRoute, RouteTable, SlotRoute};
@@ -19,7 +19,7 @@ fn with(version: u64, slots: Vec<SlotRoute>, change: impl FnOnce(&mut RouteGroup
     table
 }
 
-fn told(proxy: &Proxy) -> gapless_proxy::control::OwnAnswers {
+fn answers(proxy: &Proxy) -> gapless_proxy::control::OwnAnswers {
     proxy.status().groups[&key("shop")].clone()
 }
 
@@ -34,14 +34,14 @@ fn held_requests_reach_new_slot_once_live() {
             conn
         })
         .collect();
-    wait_for("all wait", || (told(&proxy).held == 50).then_some(()));
+    wait_for("all wait", || (answers(&proxy).held == 50).then_some(()));
     assert_eq!((blue.requests(), green.requests()), (0, 0));
     proxy.put(&shop(2, vec![live(GREEN, &[green.address]), fallback(BLUE, &[blue.address])]));
     for mut conn in waiting {
         assert_eq!(conn.answer().header("x-origin").as_deref(), Some("green"));
     }
-    let told = told(&proxy);
-    assert!(told.held_refused == 0 && told.held_longest_us > 0, "{told:?}");
+    let answers = answers(&proxy);
+    assert!(answers.held_refused == 0 && answers.held_longest_us > 0, "{answers:?}");
     assert_eq!(blue.requests(), 0);
 }
 
@@ -65,7 +65,7 @@ fn held_requests_continue_in_turn_beyond_instance_queue() {
             conn
         })
         .collect();
-    wait_for("all wait", || (told(&proxy).held == HELD as u64).then_some(()));
+    wait_for("all wait", || (answers(&proxy).held == HELD as u64).then_some(()));
     proxy.put(&shop(2, slots()));
     wait_for("those of the first turn arrive", || (origin.requests() == 500).then_some(()));
     let in_flight = proxy.status().placements[&BLUE.parse().unwrap()].in_flight;
@@ -84,7 +84,7 @@ fn held_requests_reach_old_slot_when_hold_ends_without_cutover() {
     let proxy = Proxy::with(&held(1, slots(), HoldSettings::default()));
     let mut conn = proxy.connect();
     conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    wait_for("it waits", || (told(&proxy).held == 1).then_some(()));
+    wait_for("it waits", || (answers(&proxy).held == 1).then_some(()));
     proxy.put(&shop(2, slots()));
     assert_eq!(conn.answer().header("x-origin").as_deref(), Some("blue"));
 }
@@ -104,9 +104,9 @@ fn hold_answers_503_with_retry_after_beyond_its_limits() {
     let too_many = bounds(|settings| settings.requests_max = 1);
     let mut first = too_many.connect();
     first.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    wait_for("it waits", || (told(&too_many).held == 1).then_some(()));
+    wait_for("it waits", || (answers(&too_many).held == 1).then_some(()));
     assert_eq!(too_many.get("a", "/").status(), 503);
-    assert_eq!(told(&too_many).held_refused, 1);
+    assert_eq!(answers(&too_many).held_refused, 1);
 
     let too_large = bounds(|settings| settings.bytes_max = 200);
     assert_eq!(
@@ -122,14 +122,14 @@ fn held_request_is_dropped_when_its_client_leaves() {
     let settings = HoldSettings { requests_max: 1, ..HoldSettings::default() };
     let proxy = Proxy::with(&held(1, vec![live(BLUE, &[blue.address])], settings));
     for round in 1..=3 {
-        // The one before has gone away, and its place is free as soon as the proxy noticed: until then, the next one
-        // is refused, and only a refused one asks again.
+        // The previous client has disconnected; its place is free as soon as the proxy notices. Until then the next request
+        // is refused, and only a refused client asks again.
         let _held = wait_for("it waits", || {
-            let refused = told(&proxy).held_refused;
+            let refused = answers(&proxy).held_refused;
             let mut conn = proxy.connect();
             conn.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
             wait_for("it waits or is refused", || {
-                let now = told(&proxy);
+                let now = answers(&proxy);
                 (now.held == round).then_some(true).or((now.held_refused > refused).then_some(false))
             })
             .then_some(conn)
@@ -162,7 +162,7 @@ fn maintenance_lets_only_health_checks_through() {
         assert_eq!((answer.status(), answer.header("retry-after").as_deref()), (503, Some("2")));
         assert!(answer.text().contains(page.as_deref().unwrap_or("maintenance")), "{}", answer.text());
         assert_eq!(proxy.get("a", "/up").header("x-origin").as_deref(), Some("blue"));
-        assert_eq!(told(&proxy).maintenance, 1);
+        assert_eq!(answers(&proxy).maintenance, 1);
         proxy.put(&shop(2, vec![live(BLUE, &[blue.address])]));
         assert_eq!(proxy.get("a", "/").status(), 200);
     }

@@ -1,4 +1,4 @@
-//! The data plane at its boundary: real sockets in front, behind and at its side.
+//! The data plane at its boundary: real sockets of clients, instances and the control plane.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 

@@ -1,4 +1,4 @@
-//! The preview: requests with the token reach the release that is tested, and nobody else does.
+//! The preview: only requests with the token reach the release under test.
 
 use crate::harness::*;
 use gapless_core::RouteTable;

@@ -1,5 +1,5 @@
-//! A request that could not be sent is sent once more; one that may have arrived is not, unless twice is the same as
-//! once.
+//! Retries: a request that could not be sent is sent again; a request that may have arrived is sent again only when it is
+//! idempotent.
 
 use crate::harness::*;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ fn traffic(proxy: &Proxy, placement: &str) -> gapless_proxy::control::PlacementT
     proxy.status().placements[&placement.parse().unwrap()].clone()
 }
 
-/// Answers one request on each connection and closes it when the second one has come.
+/// Answers one request on each connection and closes the connection when the second request arrives.
 fn closes_on_the_second() -> Origin {
     Origin::raw(|conn, _| {
         conn.read_message("")?;
@@ -35,7 +35,7 @@ fn get_is_resent_when_kept_connection_was_closed() {
     assert!(traffic.retries >= 4, "{traffic:?}");
 }
 
-/// the clock that tells how long they have rested stood still without a client, so they stayed for ever.
+/// the clock of idle connections stood still without a client, so the connections stayed open.
 #[test]
 fn idle_connections_to_instance_close_without_clients() {
     let is_closed = Arc::new(AtomicBool::new(false));
@@ -170,7 +170,7 @@ fn get_falls_back_when_new_slot_drops_it_and_post_does_not() {
 
 #[test]
 fn get_falls_back_after_kept_and_fresh_connection_break() {
-    // What an instance looks like that crashes: the connection in use breaks, and one more is taken before it is gone.
+    // A crash of an instance as the proxy sees it: the connection in use breaks, and one more is accepted before the end.
     let new = Origin::raw(|conn, _| {
         if conn.read_message("")?.head.starts_with("GET /first ") {
             conn.try_send(OK)?;
@@ -225,7 +225,7 @@ fn posts_succeed_when_origin_closes_idle_connections() {
         conn.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
         assert_eq!(conn.answer().status(), 200);
         let closed = origin.connections();
-        // The origin closes in the meantime, and the next request finds that out without harm.
+        // The origin closes in the meantime; the next request copes with that.
         assert!(conn.is_quiet_for(std::time::Duration::from_millis(45)));
         assert_eq!(origin.connections(), closed);
     }

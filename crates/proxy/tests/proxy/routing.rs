@@ -1,4 +1,4 @@
-//! Which requests go where.
+//! Routing: hosts, paths, weights and replicas.
 
 use crate::harness::*;
 use std::collections::BTreeMap;
@@ -136,14 +136,14 @@ fn weights_divide_requests_between_slots() {
     for _ in 0..1000 {
         *counts.entry(origin_of(&conn.get("/"))).or_insert(0) += 1;
     }
-    // 100 are expected, with a deviation of 9.5.
+    // The expected value is 100, with a deviation of 9.5.
     assert!((50..=150).contains(&counts["green"]), "{counts:?}");
     assert_eq!(counts["blue"] + counts["green"], 1000);
 }
 
 #[test]
 fn less_busy_replica_is_chosen() {
-    // The first replica answers only when the test is over.
+    // The first replica answers only at the end of the test.
     let slow = Origin::raw(|conn, _| {
         conn.read_message("")?;
         conn.read_head().map(drop)

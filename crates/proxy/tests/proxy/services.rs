@@ -1,4 +1,4 @@
-//! Several services in one application: each gets its own requests, and all change over in one table.
+//! Several services in one application: each receives its own requests, and all change over in one table.
 
 use crate::harness::*;
 use gapless_core::RouteTable;

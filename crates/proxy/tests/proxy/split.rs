@@ -1,4 +1,4 @@
-//! Two live slots: which requests go to which, what becomes of one that cannot take its share, and what is counted.
+//! Two live slots: the split of requests between them, a slot that cannot take its share, and the counts.
 
 use crate::harness::*;
 use gapless_core::routes::{RouteTable, SlotRole, Split};
@@ -6,7 +6,7 @@ use gapless_core::strategy::{Choose, Matcher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Blue is live, green gets `percent` of the requests by that rule.
+/// Blue is live, green receives `percent` of the requests by that rule.
 fn canary(version: u64, blue: SocketAddr, green: SocketAddr, percent: u32, by: Choose) -> RouteTable {
     let slots =
         vec![slot(BLUE, SlotRole::Live, 100 - percent, &[blue]), slot(GREEN, SlotRole::Live, percent, &[green])];
@@ -19,7 +19,7 @@ fn canary(version: u64, blue: SocketAddr, green: SocketAddr, percent: u32, by: C
     table
 }
 
-/// Asks on one connection; the origin that answered, and what it set as a cookie.
+/// Asks on one connection; returns the origin that answered, and its cookie.
 fn ask(conn: &mut Conn, path: &str, headers: &str) -> (String, Option<String>) {
     conn.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n{headers}\r\n"));
     let answer = conn.answer();
@@ -55,7 +55,7 @@ fn sticky_visitor_stays_on_its_release_at_any_weight() {
             assert_eq!(ask(&mut conn, "/", &header), (origin.clone(), None), "{header} at {percent} %");
         }
     }
-    // All visitors of a release have the same mark, and nobody can make one.
+    // All visitors of a release have the same signed mark.
     let forged = ask(&mut conn, "/", "Cookie: gapless-release-shop=00000000000000000000000000000000\r\n");
     assert!(forged.1.is_some(), "a forged cookie is that of a new visitor");
 }

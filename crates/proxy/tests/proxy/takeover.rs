@@ -1,4 +1,4 @@
-//! The data plane's own end and its successor: no connection is refused and no request lost.
+//! The end of a data plane and its successor: no connection is refused and no request lost.
 
 use crate::harness::*;
 use crate::hold::held;
@@ -57,7 +57,7 @@ fn stop_over_control_socket_ends_by_its_deadline() {
 fn connections_wait_until_next_data_plane_serves_them() {
     let origin = Origin::named("blue");
     let mut proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
-    // As the control plane does: it holds the sockets.
+    // The test keeps the sockets, as the control plane does.
     let held = handover::take(&proxy.config.control_socket).unwrap();
     assert_eq!(held[0].local_addr().unwrap(), proxy.address);
     let address = proxy.address;
@@ -73,7 +73,7 @@ fn connections_wait_until_next_data_plane_serves_them() {
     for conn in &mut waiting {
         assert_eq!(conn.answer().header("x-origin").as_deref(), Some("blue"));
     }
-    // The same socket again is no second one.
+    // Giving the same socket again adds no listener.
     handover::give(&proxy.config.control_socket, &held).unwrap();
     assert_eq!(proxy.status().listen, [address]);
 }
@@ -226,7 +226,7 @@ fn requests_of_replaced_data_plane_count_until_it_ends() {
     wait_for("the request", || (origin.requests() == 1).then_some(()));
     let mut second = successor(&first);
     assert_eq!((in_flight(&second), second.status().connections), (1, 1));
-    // And on, where the second is replaced before the first has ended.
+    // The second data plane is replaced in turn, before the first has ended.
     let third = successor(&second);
     assert_eq!(in_flight(&third), 1);
     go_on.send(()).unwrap();
@@ -251,7 +251,7 @@ fn replaced_data_plane_applies_tables_of_its_successor() {
         (last.header("x-origin").as_deref(), last.header("connection").as_deref()),
         (Some("green"), Some("close"))
     );
-    // What still speaks to the first one comes to the second.
+    // A client of the first data plane reaches the second.
     wait_for("the control connection goes on", || {
         first.control.call(|client| async { client.put_table(&shop(3, vec![live(BLUE, &[blue.address])])).await }).ok()
     });
@@ -265,7 +265,7 @@ fn replaced_data_plane_applies_tables_of_its_successor() {
 fn data_plane_answers_again_when_successor_is_killed_midway() {
     let origin = Origin::named("blue");
     let proxy = Proxy::with(&shop(1, vec![live(BLUE, &[origin.address])]));
-    // It had put its sockets in place, and not asked the one before to yield.
+    // The killed successor had bound its sockets and not yet asked its predecessor to yield.
     for place in [handover::socket_path(&proxy.config.control_socket), proxy.config.control_socket.clone()] {
         let beside = place.with_extension("killed");
         drop(std::os::unix::net::UnixListener::bind(&beside).unwrap());
@@ -312,7 +312,7 @@ fn event_stream_ends_cleanly_when_data_plane_stops() {
         conn.try_send(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n7\r\ndata: 1\r\n",
         )?;
-        // Nothing more comes, for as long as anybody listens.
+        // No further byte arrives for as long as the client listens.
         conn.read_head().map(drop)
     });
     let table = shop(1, vec![live(BLUE, &[origin.address])]);
@@ -329,7 +329,7 @@ fn event_stream_ends_cleanly_when_data_plane_stops() {
 fn late_change_is_on_disk_when_acknowledged() {
     let (blue, green) = (Origin::named("blue"), Origin::named("green"));
     let proxy = Proxy::with(&shop(2, vec![live(BLUE, &[blue.address])]));
-    // The same version: it is that of the newest record, of another application.
+    // The same version: the newest record belongs to another application.
     let applied = proxy.put(&shop(2, vec![live(GREEN, &[green.address])]));
     assert!(applied.persisted);
     let proxy = proxy.restart(|_| {});

@@ -1,4 +1,4 @@
-//! Connections that change their protocol: bytes both ways, and an orderly end when the slot drains.
+//! Upgraded connections: bytes in both directions, and an orderly end when the slot drains.
 
 use crate::harness::*;
 use gapless_core::Millis;
@@ -12,7 +12,7 @@ const ASK: &str =
 const AGREE: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: y\r\n\r\n";
 
-/// Says back every byte. What ends a connection is told to the test.
+/// Echoes every byte, and reports to the test how a connection ended.
 fn echo() -> (Origin, mpsc::Receiver<Vec<u8>>) {
     let (ended, ends) = mpsc::channel();
     let origin = Origin::raw(move |conn, _| {
@@ -118,7 +118,7 @@ fn bytes_after_declined_upgrade_are_next_request() {
     for path in ["/ws", "/next", "/ws", "/last"] {
         assert!(conn.answer().text().starts_with(&format!("GET {path} ")), "{path}");
     }
-    // What is smuggled behind a refused upgrade is looked at as anything else is.
+    // A request smuggled behind a refused upgrade is checked like any other.
     conn.send(format!("{ASK}GET / HTTP/1.1\nHost: a\n\n"));
     assert_eq!(conn.answer().status(), 200);
     assert_eq!(conn.answer().status(), 400);
@@ -134,7 +134,7 @@ fn http_2_is_not_tunnelled_past_routes() {
         ));
         assert!(header_values(&answer.text(), "upgrade").is_empty(), "{}", answer.text());
     }
-    // Nor without the word in Connection, nor behind a body.
+    // Neither without the word in Connection, nor behind a body.
     let answer = proxy.ask("GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket");
     assert!(header_values(&answer.text(), "upgrade").is_empty());
     let mut conn = proxy.connect();
@@ -171,7 +171,7 @@ fn websocket_survives_cutover_until_drain_deadline_then_1012() {
 
 #[test]
 fn close_frame_is_inserted_between_frames_only() {
-    // The application sends a frame in two pieces, the second one when the tunnel is being closed.
+    // The application sends a frame in two pieces, the second one while the tunnel closes.
     let (go_on, goes_on) = mpsc::channel::<()>();
     let goes_on = std::sync::Mutex::new(goes_on);
     let old = Origin::raw(move |conn, _| {
