@@ -18,7 +18,7 @@ need_packages() {
     echo "installing ${missing[*]}" >&2
     as_root apt-get update -qq
     # Suppresses the services of the packages: each test starts its own.
-    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+    as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 }
 
 # Succeeds when a Docker Engine answers.
