@@ -169,7 +169,7 @@ fn a_deployment_can_be_refused_and_nobody_approves_their_own_where_others_must()
     assert!(own.code == 1 && said(&own).contains("someone else must approve it"), "{own:?}");
     gapless.ok(["reject", "--reason", "not on a Friday"]);
     let ran = gapless.run(["show", "2", "--follow"]);
-    assert!(ran.code == 7 && said(&ran).contains("refused it: not on a Friday"), "{ran:?}");
+    assert!(ran.code == 7 && said(&ran).contains("refused the deployment: not on a Friday"), "{ran:?}");
     let Phase::Ended(Outcome::Failed(reason)) = gapless.latest().phase else { panic!("it goes on") };
     assert_eq!((reason.cause, release_of(&host, "")), (Cause::Rejected, "1".to_owned()));
 }
