@@ -213,7 +213,7 @@ fn init_writes_a_file_that_validate_takes_and_never_overwrites_one() {
     let gapless = Gapless::new(&folder.path().join("nobody.sock"), folder.path());
     assert_says(&gapless.run(["init", "--name", "shop"]), 0, &["wrote gapless.toml for shop"]);
     assert_says(&gapless.run(["validate"]), 0, &["is right", "shop"]);
-    assert_says(&gapless.run(["init", "--name", "shop"]), 2, &["is there already", "--force"]);
+    assert_says(&gapless.run(["init", "--name", "shop"]), 2, &["exists already", "--force"]);
     assert_says(&gapless.run(["init", "--name", "A/b"]), 2, &["application name"]);
 }
 
