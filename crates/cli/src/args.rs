@@ -1,5 +1,4 @@
-//! Every command and flag: defined, documented and parsed here, and nowhere else. Help, completions and man pages are
-//! derived from it.
+//! Every command and flag, each with its help text. Help, completions and man pages are derived from these definitions.
 
 mod host;
 mod local;
@@ -23,15 +22,14 @@ pub struct Cli {
     /// The server's socket [default: /run/gapless/gapless.sock, or below $XDG_RUNTIME_DIR when not root]
     #[arg(long, global = true, env = "GAPLESS_SOCKET", value_name = "PATH")]
     pub socket: Option<PathBuf>,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not healthy, 4 a gate \
-failed, 5 another deployment is in the way, 6 taken back after its cutover, 7 an approval is pending or was refused.";
+failed, 5 another deployment is in progress, 6 reverted after its cutover, 7 an approval is pending or was refused.";
 
-/// A command, by where it is carried out: so that a command without its dispatch does not compile.
+/// A command, by the process that carries it out. A command without a dispatch does not compile.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Carried out by this process.

@@ -1,4 +1,4 @@
-//! Failures as a person and a script see them: a message on standard error, and an exit code that is stable.
+//! Failures for people and scripts: a message on standard error, and a stable exit code.
 
 use gapless_api::{ClientError, Code};
 use gapless_config::ConfigError;
@@ -7,33 +7,33 @@ use gapless_core::Phase;
 use gapless_core::deployment::{Cause, Outcome};
 use std::process::ExitCode;
 
-/// Failed.
+/// Any other failure.
 const FAILED: u8 = 1;
-/// Usage or configuration.
+/// Wrong usage or configuration.
 const USAGE: u8 = 2;
 /// The new release was not healthy.
 const UNHEALTHY: u8 = 3;
 /// A gate failed.
 const GATE: u8 = 4;
-/// Another deployment is in the way.
+/// Another deployment is in progress.
 const BUSY: u8 = 5;
-/// The new release was live and was taken back.
+/// The new release was live and was reverted.
 const REVERTED: u8 = 6;
-/// It waits for an approval, or was refused one.
+/// An approval is pending, was refused or has expired.
 pub const APPROVAL: u8 = 7;
-/// A person pressed Ctrl-C, as shells tell it.
+/// A person pressed Ctrl-C: 128 and the number of SIGINT, as in shells.
 pub const INTERRUPTED: u8 = 130;
 
-/// Why a command failed.
+/// The reason for which a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error("{0}")]
     Config(Box<ConfigError>),
     /// The command was used wrongly.
     #[error("{0}")]
     Usage(String),
-    /// The server did not do as asked, or cannot be reached.
+    /// The server refused the request, or does not answer.
     #[error(transparent)]
     Client(#[from] ClientError),
     /// Anything else.
@@ -50,7 +50,7 @@ impl Failure {
         Failure::Other(message.to_string())
     }
 
-    /// Says what went wrong, and how the process is to exit.
+    /// Prints the failure and returns the exit code.
     pub fn report(self) -> ExitCode {
         let code = self.code();
         match self {
@@ -79,7 +79,7 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// The exit code that a deployment's end comes to.
+/// The exit code for the outcome of a deployment.
 pub fn of_deployment(deployment: &Deployment) -> ExitCode {
     let code = match &deployment.phase {
         Phase::Ended(Outcome::Failed(reason)) => match reason.cause {

@@ -9,7 +9,7 @@ mod commands;
 mod exit;
 mod present;
 mod supervised;
-mod which;
+mod target;
 
 use args::{Cli, Command, Local};
 use clap::Parser;
@@ -42,7 +42,7 @@ fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Carries out a command without a server. The server, the proxy and the shim make runtimes of their own.
+/// Carries out a command without a server. The server, the proxy and the shim create their own async runtimes.
 fn local(command: Local, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
     match command {
         Local::Init(args) => commands::init::run(&args),
@@ -68,28 +68,28 @@ fn block_on(command: impl Future<Output = Result<ExitCode, Failure>>) -> Result<
     tokio.map_err(Failure::other)?.block_on(command)
 }
 
-/// Threads for files at most. Each costs a megabyte or two, and a server that starts beside 200 applications has something
-/// to read of all of them at once.
+/// The largest number of threads for file access. Each costs one or two megabytes; a server that starts beside 200
+/// applications reads files of all of them at the same time.
 const FILE_THREADS_MAX: usize = 32;
-/// How long what a server was doing has to end when it ends.
+/// The time limit for the server's last tasks when it ends.
 const SERVER_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 fn serve(args: args::Server, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
-    // Before there is another thread: it is taken out of the environment.
+    // Before any other thread starts: this changes the environment.
     let inherited = ListenFd::from_env().take_unix_listener(0).ok().flatten();
     let mut tokio = tokio::runtime::Builder::new_multi_thread();
     let tokio = tokio.worker_threads(2).max_blocking_threads(FILE_THREADS_MAX).enable_all().build();
     let tokio = tokio.map_err(Failure::other)?;
-    // By its path from now on, at which another version may be when it begins anew.
+    // The path of the program, where an upgrade may have put another version by the time of a restart.
     let program = std::env::current_exe().map_err(Failure::other)?;
     let handed_on = tokio.block_on(commands::server::run(args, socket, inherited))?;
     tokio.shutdown_timeout(SERVER_ENDS_WITHIN);
     let Some(socket) = handed_on else { return Ok(ExitCode::SUCCESS) };
-    // The same process with nothing in it of what it was doing, but for the socket at which whoever comes waits.
-    let mut anew = std::process::Command::new(program);
-    anew.args(std::env::args_os().skip(1));
-    if let Err(error) = socket.hand_on(&mut anew) {
-        tracing::warn!(%error, "the API's socket cannot be handed on; it is opened anew");
+    // Replaces this process image; only the API's socket is passed on, so that waiting clients stay connected.
+    let mut successor = std::process::Command::new(program);
+    successor.args(std::env::args_os().skip(1));
+    if let Err(error) = socket.hand_on(&mut successor) {
+        tracing::warn!(%error, "passing on the API's socket failed; the restarted server opens it again");
     }
-    step(Point::ServerExec, || Err(anew.exec())).map_err(Failure::other)
+    step(Point::ServerExec, || Err(successor.exec())).map_err(Failure::other)
 }

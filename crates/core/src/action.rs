@@ -1,65 +1,66 @@
-//! What is to be done to the world: values that the controller carries out, each of which can be repeated.
+//! Actions: the effects that the state machine asks the controller for. Each can be repeated without harm.
 
 use crate::application::{KeptRelease, Promotion};
 use crate::{InstanceName, Millis};
 
-/// One thing to do. Which ones is derived anew from record and facts each time, so what was lost is done again.
+/// An effect on the world. Each step derives the actions from the record and the facts, so a lost action is asked for
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Resolve and fetch the active deployment's release.
     Prepare,
-    /// See to it that the instance exists and runs.
+    /// Make the instance exist and run.
     Start(InstanceName),
     /// Stop and remove the instance: SIGTERM, and SIGKILL after `grace`.
     Stop {
-        /// Which.
+        /// The instance.
         name: InstanceName,
-        /// From SIGTERM to SIGKILL.
+        /// The time from SIGTERM to SIGKILL.
         grace: Millis,
     },
-    /// Say whether the instance comes back by itself after the host restarts.
+    /// Set the restart policy of the instance.
     SetRestart {
-        /// Which.
+        /// The instance.
         name: InstanceName,
-        /// Whether it does.
+        /// The runtime starts the instance after a reboot of the host.
         comes_back: bool,
     },
-    /// Freeze the instance: it keeps its memory and takes no processor time.
+    /// Freeze the instance: its memory stays, and it gets no processor time.
     Freeze(InstanceName),
-    /// Let a frozen instance go on.
+    /// Resume a frozen instance.
     Thaw(InstanceName),
-    /// Keep what these releases run on the host, and nothing else of this application.
+    /// Retain the artifacts of these releases on the host, and remove all others of this application.
     Keep(Vec<KeptRelease>),
     /// Check the health of the instance from now on.
     Probe {
-        /// Which.
+        /// The instance.
         name: InstanceName,
-        /// How often.
+        /// The frequency of the checks.
         pace: Pace,
     },
-    /// Carry out an attempt of a gate of the active deployment. One that is not asked for any more is ended.
+    /// Run an attempt of a gate of the active deployment. An attempt that is no longer asked for is stopped.
     RunGate {
         /// The gate's name.
         name: String,
-        /// Which attempt, from 1.
+        /// The number of the attempt, from 1.
         attempt: u16,
     },
-    /// Carry out a hook of the active deployment. It is asked for until its end is known, and begun once.
+    /// Run a hook of the active deployment. The action repeats until the hook has ended; the hook starts once.
     RunHook(String),
-    /// Have a release that has succeeded here deployed into another environment.
+    /// Deploy a release that has succeeded here into another environment.
     Promote(Promotion),
-    /// Everything of the application is gone: remove its records.
+    /// Remove the records of the application: nothing of it exists any more.
     Forget,
 }
 
-/// How often an instance's health is checked.
+/// The frequency of an instance's health checks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Pace {
-    /// At once, then after 2 ms, growing to the configured interval: someone waits for the answer.
+    /// Immediately, then after 2 ms, growing to the configured interval: a deployment waits for the result.
     Eager,
-    /// At the configured interval: it is observed.
+    /// At the configured interval: the slot is under observation.
     Close,
-    /// Fifteen times as rarely: exits are told by events, the data plane tells of refused connections, and the only
-    /// instance of a slot is not taken out of rotation whatever a check says.
+    /// At fifteen times the configured interval: events report exits, the data plane reports refused connections, and
+    /// the only instance of a slot stays in rotation whatever a check says.
     Steady,
 }

@@ -1,4 +1,4 @@
-//! What is recorded of an application in an environment: which slot is live, what stands in both, what is leaving.
+//! The record of an application in an environment: its live slot, the placements in both slots, and those that leave.
 
 use crate::hook::Migrated;
 use crate::spec::{HoldSettings, Service};
@@ -8,86 +8,86 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// An application in one environment. Routes are derived from this record and from nothing else.
+/// An application in one environment. Its routes are derived from this record and from nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Application {
-    /// Which application and environment.
+    /// The application and environment.
     pub key: AppKey,
-    /// What people want of it.
+    /// The state that people asked for.
     pub desired: Desired,
     /// The slot that new requests go to. **Setting it is the cutover.**
     pub live: Option<Slot>,
-    /// What stands in each slot.
+    /// The placement in each slot.
     #[serde(default)]
     pub slots: BTreeMap<Slot, Placement>,
-    /// What stood in a slot and is to be stopped once no data plane needs it any more.
+    /// Former placements of a slot; each is stopped once no data plane needs it.
     #[serde(default)]
     pub leaving: Vec<Placement>,
-    /// The deployment that is under way.
+    /// The deployment in progress.
     #[serde(default)]
     pub active: Option<Claim>,
-    /// Deployments that wait for it, the next one first.
+    /// Deployments that wait for the active one to end, the next one first.
     #[serde(default)]
     pub queue: Vec<Claim>,
     /// The number of the newest deployment.
     pub last_deployment: u64,
     /// The number of the newest release.
     pub last_release: u64,
-    /// The release that was live before the present one: where a rollback without a number goes.
+    /// The release that was live before the present one: the default target of a rollback.
     #[serde(default)]
     pub previous_release: Option<u64>,
-    /// Where releases that have succeeded here are to go by themselves, and have not gone yet.
+    /// Automatic promotions of releases that have succeeded here, not yet carried out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub promotions: Vec<Promotion>,
-    /// That new requests are held, while a migration wants that.
+    /// The hold on new requests, while a migration needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Held>,
-    /// That it is under maintenance: its requests are answered by a page, apart from health checks.
+    /// The maintenance mode: a page answers all requests but health checks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
-    /// The migrations that were carried out, the oldest first.
+    /// The completed migrations, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<Migrated>,
-    /// The releases that were live last, the newest first: they stay on the host for a rollback.
+    /// The releases that were live most recently, the newest first: they stay on the host for a rollback.
     #[serde(default)]
     pub kept: Vec<KeptRelease>,
 }
 
-/// That a release is to go on to another environment.
+/// An automatic promotion of a release to another environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Promotion {
-    /// The environment.
+    /// The target environment.
     pub to: EnvName,
     /// The number of the release here.
     pub release: u64,
 }
 
-/// That new requests are held.
+/// A hold on new requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Held {
-    /// Since when.
+    /// The start of the hold.
     pub since: Timestamp,
-    /// Within which bounds.
+    /// The bounds of the hold.
     pub settings: HoldSettings,
 }
 
-/// That an application is under maintenance.
+/// The maintenance mode of an application.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Maintenance {
-    /// Since when.
+    /// The start of the maintenance.
     pub since: Timestamp,
-    /// Who wants that.
+    /// The name of the person who turned it on.
     pub by: String,
-    /// The HTML of the answers; the release's own without it.
+    /// The HTML of the answers; `None` uses the page of the release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
 }
 
-/// A release that stays on the host.
+/// A release that is retained on the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeptRelease {
@@ -95,29 +95,29 @@ pub struct KeptRelease {
     pub release: u64,
     /// The name of the runtime that runs it.
     pub runtime: String,
-    /// What exactly runs.
+    /// The resolved artifacts.
     pub artifacts: Artifacts,
 }
 
-/// What people want of an application.
+/// The state that people asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Desired {
-    /// It serves.
+    /// The application serves requests.
     Running,
-    /// It rests: its requests are answered 503 and nothing of it runs.
+    /// The application is stopped: its requests are answered 503 and none of its instances runs.
     Stopped,
-    /// It goes, with its records.
+    /// The application and its records are being removed.
     Removed,
 }
 
-/// A deployment that is under way or waits, and the hosts that it holds for its routes meanwhile.
+/// A deployment that is active or queued, and the hosts that it reserves for its routes meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Claim {
     /// The number of the deployment.
     pub deployment: u64,
-    /// The hosts of its release.
+    /// The hosts of the deployment's release.
     pub hosts: BTreeSet<HostPattern>,
 }
 
@@ -125,71 +125,71 @@ pub struct Claim {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Placement {
-    /// Which placement.
+    /// The identity of the placement.
     pub id: PlacementId,
     /// The number of the release.
     pub release: u64,
     /// The release's configuration.
     pub spec: Arc<Spec>,
-    /// What exactly runs.
+    /// The resolved artifacts.
     pub artifacts: Artifacts,
-    /// What it is while its slot is not the live one.
+    /// The role of the placement while its slot is not the live one.
     pub idle: Idle,
-    /// Whether it has passed its checks, without which it never becomes live.
+    /// The health checks have passed. A placement without this never becomes live.
     #[serde(default)]
     pub checked: bool,
-    /// Whether it was ever in a route table. What never was can be stopped at once.
+    /// The placement was in a route table at some time. A placement that never was can be stopped immediately.
     #[serde(default)]
     pub was_routed: bool,
-    /// What the cookies of its canary's visitors are signed with.
+    /// The key that signs the cookies of its canary's visitors.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub secret: String,
-    /// The token of requests that go to it while it is tested and not live.
+    /// The preview token: requests with it reach the placement before it is live.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<String>,
-    /// Whether all of its instances are frozen.
+    /// All of the instances are frozen.
     #[serde(default)]
     pub parked: bool,
-    /// The share of requests that goes to it while another slot is live, in percent: a step of a canary.
+    /// The placement's share of requests while another slot is live, in percent: a step of a canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub share: Option<u8>,
-    /// Its instances, in the order of their services and numbers.
+    /// The instances, in the order of their services and numbers.
     pub replicas: Vec<Replica>,
 }
 
-/// What a placement is while its slot is not the live one.
+/// The role of a placement while its slot is not the live one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Idle {
-    /// It is being started and checked, and no request goes to it.
+    /// The placement is being started and checked, and gets no request.
     Candidate,
-    /// It was live until the cutover, finishes what it has, and takes over again if the new one fails.
+    /// The placement was live until the cutover, finishes its requests, and takes over again if the new slot fails.
     Fallback,
-    /// It is kept running for a rollback until then, and no request goes to it.
+    /// The placement is retained for a rollback, and gets no request.
     Standby {
-        /// When it is stopped.
+        /// The instant at which it is stopped.
         until: Timestamp,
-        /// Whether it is frozen meanwhile.
+        /// The instances are frozen meanwhile.
         #[serde(default)]
         park: bool,
     },
 }
 
-/// One instance of a placement, as far as it is recorded.
+/// The recorded state of one instance of a placement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Replica {
-    /// Of which service it is an instance.
+    /// The service that it is an instance of.
     pub service: ServiceName,
-    /// Its number, from 1.
+    /// The instance's number within its service, from 1.
     pub number: u16,
-    /// Where it answers, since it runs.
+    /// The address at which the instance answers, once it runs.
     #[serde(default)]
     pub address: Option<SocketAddr>,
-    /// Which run of the instance that is: after a restart it is another one.
+    /// The identity of the instance's current run; a restart changes it.
     #[serde(default)]
     pub run: Option<String>,
-    /// Whether it gets its share of the slot's requests.
+    /// The instance gets its share of the slot's requests.
     #[serde(default)]
     pub in_rotation: bool,
 }
@@ -199,14 +199,14 @@ impl Replica {
         Replica { service, number, address: None, run: None, in_rotation: false }
     }
 
-    /// It runs no more, or is about to stop: what was seen of it counts no longer.
+    /// Takes the instance out of rotation and forgets its run, because the instance has ended or is about to stop.
     pub(crate) fn leave_rotation(&mut self) {
         *self = Replica::new(self.service.clone(), self.number);
     }
 }
 
 impl Application {
-    /// A new application, of which nothing runs yet.
+    /// A new application without placements.
     #[must_use]
     pub fn new(key: AppKey) -> Self {
         Application {
@@ -234,13 +234,13 @@ impl Application {
         self.slots.get(&self.live?)
     }
 
-    /// The slot that is not the live one: where the next release goes.
+    /// The slot that is not the live one: the next release is started there.
     #[must_use]
     pub fn idle_slot(&self) -> Slot {
         self.live.map_or(Slot::Blue, Slot::other)
     }
 
-    /// The hosts that this application owns: those of what stands in its slots and of its deployments to come.
+    /// The hosts that this application owns: those of its placements and of its active and queued deployments.
     #[must_use]
     pub fn hosts(&self) -> BTreeSet<HostPattern> {
         let placed = self.slots.values().flat_map(|placement| placement.spec.hosts());
@@ -248,18 +248,18 @@ impl Application {
         placed.chain(claimed).collect()
     }
 
-    /// All placements: in the slots, and leaving.
+    /// All placements: those in the slots, then those that leave.
     pub fn placements(&self) -> impl Iterator<Item = &Placement> {
         self.slots.values().chain(&self.leaving)
     }
 
-    /// The placement that an instance of that name belongs to.
+    /// The placement of the instance with that name.
     #[must_use]
     pub fn placement_of(&self, name: &InstanceName) -> Option<&Placement> {
         self.placements().find(|placement| placement.id == name.placement)
     }
 
-    /// Takes what stands in `slot` out of it: it leaves once nothing needs it any more.
+    /// Moves the placement in `slot` to the leaving ones: it is stopped once no data plane needs it.
     pub fn vacate(&mut self, slot: Slot) {
         self.leaving.extend(self.slots.remove(&slot));
         if self.live == Some(slot) {
@@ -269,7 +269,7 @@ impl Application {
 }
 
 impl Placement {
-    /// A release that is about to be started in a slot.
+    /// A placement that is about to be started.
     #[must_use]
     pub fn candidate(id: PlacementId, release: u64, spec: Arc<Spec>, artifacts: Artifacts) -> Self {
         let replicas = spec
@@ -293,18 +293,18 @@ impl Placement {
         }
     }
 
-    /// The names of its instances.
+    /// The names of the placement's instances.
     pub fn instances(&self) -> impl Iterator<Item = InstanceName> + '_ {
         self.replicas.iter().map(|replica| self.name_of(replica))
     }
 
-    /// The name of one of its instances.
+    /// The name of an instance of the placement.
     #[must_use]
     pub fn name_of(&self, replica: &Replica) -> InstanceName {
         self.id.instance(&replica.service, replica.number)
     }
 
-    /// The configuration of one of its services.
+    /// The configuration of a service of the placement.
     #[must_use]
     pub fn service(&self, name: &ServiceName) -> Option<&Service> {
         self.spec.services.get(name)

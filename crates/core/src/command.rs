@@ -1,4 +1,5 @@
-//! What people ask for, as changes of the record: pure, so that the server only has to commit them.
+//! The operations that people and programs request, as pure changes of the records: the server only has to commit them.
+//! Each function either changes the record that it is given or returns the [`CommandError`] that refuses the operation.
 
 mod refusal;
 
@@ -13,72 +14,72 @@ use std::sync::Arc;
 
 pub use refusal::CommandError;
 
-/// Who asks, and when.
+/// The author and the instant of an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requester {
-    /// Who.
+    /// The name of the person or program.
     pub name: String,
-    /// When.
+    /// The instant of the operation.
     pub at: Timestamp,
-    /// A text that nobody can guess, for what is asked for to have as its own: the core draws no random numbers.
+    /// An unguessable text, used for example as preview token: the core draws no random numbers.
     pub secret: String,
 }
 
-/// How many deployments of one application and environment may wait.
+/// The largest number of queued deployments of one application and environment.
 pub const QUEUE_LENGTH_MAX: usize = 16;
 
-/// A new release, and what follows of it.
+/// A submitted release with its deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandedIn {
+pub struct Submission {
     /// The release.
     pub release: Release,
-    /// The deployment of it, which waits for its turn.
+    /// The queued deployment of the release.
     pub deployment: Deployment,
-    /// The numbers of the deployments that waited and are not carried out any more: to be ended as cancelled in the same
-    /// transaction.
+    /// The numbers of the queued deployments that the new one replaces: the server records their end as cancelled in
+    /// the same transaction.
     pub superseded: Vec<u64>,
 }
 
-/// Queues a deployment of a new release; those that wait already are superseded. With `force` it goes past the
-/// environments that it would have to succeed in before, and is carried out although the very same is live. Once it has
-/// succeeded it goes on to those of the environments `then` that require this one.
+/// Queues a deployment of a new release, which supersedes the queued ones. `force` skips the environments that `spec`
+/// requires, and deploys even if the same release is live. After its success the release is promoted to those
+/// environments of `then` that require this one.
 ///
 /// # Errors
-/// If the environment takes nothing but promotions, or the application is being removed.
+/// If the environment accepts only promotions, or the application is being removed.
 pub fn deploy(
     app: &mut Application,
     spec: Arc<Spec>,
     then: Vec<Arc<Spec>>,
     force: bool,
     by: &Requester,
-) -> Result<HandedIn, CommandError> {
+) -> Result<Submission, CommandError> {
     if !spec.requires.is_empty() && !force {
         return Err(CommandError::MustBePromoted { key: app.key.clone(), requires: spec.requires.clone() });
     }
-    let mut handed_in = hand_in(app, spec, then, None, by)?;
-    handed_in.deployment.forced = force;
-    Ok(handed_in)
+    let mut submission = submit(app, spec, then, None, by)?;
+    submission.deployment.forced = force;
+    Ok(submission)
 }
 
-/// A release that has succeeded in an environment: what may be promoted from there.
+/// A release that has succeeded in an environment, and so can be promoted from there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proven {
-    /// Where it is live.
+    /// The environment and number of the release.
     pub origin: Origin,
-    /// What its services run, as it was written.
+    /// The workloads of its services, as written in the configuration.
     pub workloads: BTreeMap<ServiceName, Workload>,
-    /// What exactly runs.
+    /// The resolved artifacts.
     pub artifacts: Artifacts,
 }
 
-/// What is live in an environment, if it has succeeded there. `deployment` is the one that put it there.
+/// The live release of an environment, if its deployment has succeeded. `deployment` is the one that made it live.
 ///
 /// # Errors
-/// If nothing is live, or it has not succeeded (yet).
+/// If nothing is live, or the deployment has not succeeded (yet).
 pub fn proven(app: &Application, deployment: Option<&Deployment>) -> Result<Proven, CommandError> {
     let not_proven = |why: String| CommandError::NotProven { key: app.key.clone(), why };
     let live = app.live_placement().filter(|_| app.desired == Desired::Running);
-    let live = live.ok_or_else(|| not_proven("nothing is live there".to_owned()))?;
+    let live = live.ok_or_else(|| not_proven("nothing is live there; run `gapless deploy` there first".to_owned()))?;
     let phase = deployment.map(|deployment| &deployment.phase);
     if !matches!(phase, Some(Phase::Ended(Outcome::Succeeded { .. }))) {
         let (number, phase) = (live.id.deployment, phase.map_or("gone", Phase::name));
@@ -91,11 +92,12 @@ pub fn proven(app: &Application, deployment: Option<&Deployment>) -> Result<Prov
     })
 }
 
-/// Queues a deployment of what has succeeded elsewhere: the very same thing, with the configuration of this
-/// environment. `proven` is first what is promoted, then what is live in the other environments that `spec` requires.
+/// Queues a deployment of a release that has succeeded in another environment: the same artifacts with the
+/// configuration of this environment. `proven` has the promoted release first, then the live releases of the other
+/// environments that `spec` requires.
 ///
 /// # Errors
-/// If `spec` requires an environment in which something else is live, runs something of another kind, or the
+/// If an environment that `spec` requires runs another release, if the services or runtimes differ, or if the
 /// application is being removed.
 pub fn promote(
     app: &mut Application,
@@ -103,15 +105,15 @@ pub fn promote(
     then: Vec<Arc<Spec>>,
     proven: &[Proven],
     by: &Requester,
-) -> Result<HandedIn, CommandError> {
+) -> Result<Submission, CommandError> {
     let Some(promoted) = proven.first() else {
-        return Err(CommandError::NotProven { key: app.key.clone(), why: "nothing was said of it".to_owned() });
+        return Err(CommandError::NotProven { key: app.key.clone(), why: "no release was given".to_owned() });
     };
     let from = |env: &EnvName| AppKey::new(app.key.app.clone(), env.clone());
     for env in &spec.requires {
         let there = proven.iter().find(|proven| proven.origin.env == *env);
         if there.is_none_or(|there| there.artifacts != promoted.artifacts) {
-            let why = format!("{} requires it to be live in {env}, too, and something else is", app.key);
+            let why = format!("{} requires the same release to be live in {env}, where another one is live", app.key);
             return Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
         }
     }
@@ -119,9 +121,9 @@ pub fn promote(
     let not_proven = |why: String| Err(CommandError::NotProven { key: from(&promoted.origin.env), why });
     let (there, here): (Vec<_>, Vec<_>) = (promoted.workloads.keys().collect(), spec.services.keys().collect());
     if there != here {
-        let told = |names: &[&ServiceName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        let (there, here) = (told(&there), told(&here));
-        return not_proven(format!("its services are {there} there, and {here} in {}", app.key));
+        let join = |names: &[&ServiceName]| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
+        let (there, here) = (join(&there), join(&here));
+        return not_proven(format!("its services are {there}, those of {} are {here}", app.key));
     }
     for (name, service) in &mut spec.services {
         match (&mut service.workload, promoted.workloads.get(name)) {
@@ -134,20 +136,20 @@ pub fn promote(
             }
             (here, there) => {
                 let (here, there) = (here.runtime(), there.map_or("nothing", Workload::runtime));
-                return not_proven(format!("it runs by {there} there, and by {here} in {}", app.key));
+                return not_proven(format!("service {name} runs by {there}, in {} by {here}", app.key));
             }
         }
     }
-    hand_in(app, Arc::new(spec), then, Some(promoted), by)
+    submit(app, Arc::new(spec), then, Some(promoted), by)
 }
 
-fn hand_in(
+fn submit(
     app: &mut Application,
     spec: Arc<Spec>,
     then: Vec<Arc<Spec>>,
     proven: Option<&Proven>,
     by: &Requester,
-) -> Result<HandedIn, CommandError> {
+) -> Result<Submission, CommandError> {
     refuse_removed(app)?;
     app.last_release += 1;
     let release = Release {
@@ -161,27 +163,27 @@ fn hand_in(
     };
     let superseded = app.queue.drain(..).map(|claim| claim.deployment).collect();
     let deployment = enqueue(app, Kind::Deploy, &release, by);
-    Ok(HandedIn { release, deployment, superseded })
+    Ok(Submission { release, deployment, superseded })
 }
 
-/// What a rollback comes to.
+/// The work that a rollback needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rollback {
-    /// The active deployment, whose cutover is done, is taken back.
+    /// The active deployment has passed its cutover and is reverted.
     RevertActive,
-    /// That release is deployed again, by the fastest way there is.
+    /// The release is deployed again, by the fastest rollback path.
     Deploy {
         /// The number of the release.
         release: u64,
     },
 }
 
-/// Decides what a rollback comes to: to `release`, or without one to the release that was live before. With `force` it
-/// goes past migrations that nothing undoes.
+/// Decides how to roll back to `release`, or without a number to the release that was live before. `force` allows a
+/// rollback past migrations that nothing undoes.
 ///
 /// # Errors
-/// If there is nothing to go back to, the release is live, a deployment before its cutover is in the way, or what was
-/// migrated since.
+/// If there is no earlier release, the release is live, a deployment before its cutover is active, or a migration would
+/// stay.
 pub fn rollback(
     app: &Application,
     active: Option<&Deployment>,
@@ -205,7 +207,7 @@ pub fn rollback(
             matches!(active.phase, Phase::Canary | Phase::Shifting | Phase::Observing) && active.kind == Kind::Deploy;
         return match goes_back_to {
             Some(previous) if is_cut_over && release.is_none_or(|wanted| wanted == previous) => {
-                // A revert is instant: it undoes nothing.
+                // A revert is instant and undoes no migration.
                 refuse_migrated(previous, false)?;
                 Ok(Rollback::RevertActive)
             }
@@ -227,7 +229,7 @@ pub fn rollback(
 /// Queues a deployment of an earlier release.
 ///
 /// # Errors
-/// If too many wait already.
+/// If [`QUEUE_LENGTH_MAX`] deployments wait already, or the application is being removed.
 pub fn redeploy(app: &mut Application, release: &Release, by: &Requester) -> Result<Deployment, CommandError> {
     refuse_removed(app)?;
     if app.queue.len() >= QUEUE_LENGTH_MAX {
@@ -239,11 +241,11 @@ pub fn redeploy(app: &mut Application, release: &Release, by: &Requester) -> Res
     Ok(deployment)
 }
 
-/// Notes that a person wants a deployment to end: before its cutover it is cancelled, after it taken back.
-/// A second time changes nothing.
+/// Records a person's request to end a deployment: before its cutover it is cancelled, afterwards reverted. `verb` says
+/// what the person did, such as `aborted`. A second request changes nothing.
 ///
 /// # Errors
-/// If it is over, or so far that nothing is left to take back.
+/// If the deployment has ended, or is too far for a revert.
 pub fn abort(deployment: &mut Deployment, verb: &str, by: &Requester) -> Result<(), CommandError> {
     match deployment.phase {
         Phase::Ended(_) => Err(CommandError::Over {
@@ -266,10 +268,10 @@ pub fn abort(deployment: &mut Deployment, verb: &str, by: &Requester) -> Result<
     }
 }
 
-/// Approves a deployment that waits for it.
+/// Records an approval of a deployment that waits for one.
 ///
 /// # Errors
-/// If it does not wait, or this person's approval does not count.
+/// If the deployment does not wait, or this person's approval does not count.
 pub fn approve(deployment: &mut Deployment, rule: Option<&ApprovalRule>, by: &Requester) -> Result<(), CommandError> {
     refuse_unless_waiting(deployment)?;
     let (key, number) = (deployment.key.clone(), deployment.number);
@@ -288,31 +290,31 @@ pub fn approve(deployment: &mut Deployment, rule: Option<&ApprovalRule>, by: &Re
 /// Refuses a deployment that waits for an approval.
 ///
 /// # Errors
-/// If it does not wait for one.
+/// If the deployment does not wait for an approval.
 pub fn reject(deployment: &mut Deployment, reason: &str, by: &Requester) -> Result<(), CommandError> {
     refuse_unless_waiting(deployment)?;
     deployment.rejection = Some(Rejection { by: by.name.clone(), at: by.at, reason: reason.to_owned() });
     Ok(())
 }
 
-/// What a person wants of a canary.
+/// A person's control of a canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Steer {
     /// No step ends by itself.
     Pause,
-    /// Steps end by themselves again; the present one begins anew.
+    /// Steps end by themselves again; the present step restarts.
     Resume,
-    /// The next step begins now; after the last one, the cutover.
+    /// The next step starts now; after the last one, the cutover.
     Next,
-    /// That share of the requests, in percent, until a person says otherwise.
+    /// This share of the requests, in percent, until the canary is resumed or advanced.
     Weight(u8),
 }
 
-/// Steers the canary of a deployment.
+/// Applies a person's control to the canary of a deployment.
 ///
 /// # Errors
-/// If it is in no canary step, or is so already.
+/// If the deployment is in no canary step, or is in the requested state already.
 pub fn steer(deployment: &mut Deployment, steer: Steer, by: &Requester) -> Result<(), CommandError> {
     let (key, number) = (deployment.key.clone(), deployment.number);
     let is_canary = deployment.phase == Phase::Canary && deployment.abort.is_none();
@@ -321,14 +323,14 @@ pub fn steer(deployment: &mut Deployment, steer: Steer, by: &Requester) -> Resul
     };
     let already = |how: String| Err(CommandError::SteeredAlready { key, deployment: number, how });
     match (steer, &progress.paused_by) {
-        (Steer::Pause, Some(who)) => return already(format!("was paused by {who} already")),
+        (Steer::Pause, Some(who)) => return already(format!("is already paused, by {who}")),
         (Steer::Pause, None) => progress.paused_by = Some(by.name.clone()),
         (Steer::Resume, None) => return already("is not paused".to_owned()),
         (Steer::Resume, Some(_)) => {
-            // With a weight by hand it goes on with the steps above it, once the present one has lasted.
+            // After a manual weight the canary resumes with the next larger step, once the present step has ended.
             (progress.paused_by, progress.since) = (None, by.at);
         }
-        (Steer::Next, _) => progress.goes_on = true,
+        (Steer::Next, _) => progress.advance_requested = true,
         (Steer::Weight(weight), _) if weight > 99 => return Err(CommandError::Weight(weight)),
         (Steer::Weight(weight), _) => {
             (progress.weight, progress.by_hand, progress.since) = (weight, true, by.at);
@@ -346,28 +348,28 @@ fn refuse_unless_waiting(deployment: &Deployment) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Takes note that a promotion has been carried out, or has become pointless.
+/// Removes a promotion from the record: it has been carried out, or has no purpose any more.
 pub fn end_promotion(app: &mut Application, promotion: &Promotion) {
     app.promotions.retain(|pending| pending != promotion);
 }
 
-/// Lets the application rest: requests are answered 503, and once those in flight are finished its instances stop.
+/// Stops the application: requests are answered 503, and its instances stop once those in flight are finished.
 ///
 /// # Errors
-/// If a deployment is under way, or nothing is live.
+/// If a deployment is active, or nothing is live.
 pub fn stop(app: &mut Application, active: Option<&Deployment>) -> Result<(), CommandError> {
     refuse_removed(app)?;
     refuse_busy(app, active)?;
     let Some(live) = app.live.and_then(|slot| app.slots.get_mut(&slot)) else {
         return Err(CommandError::NothingLive { key: app.key.clone() });
     };
-    // Started again, its instances are in rotation once they have passed their checks, not before.
+    // After the next start its instances are in rotation once they have passed their checks, not before.
     live.replicas.iter_mut().for_each(Replica::leave_rotation);
     app.desired = Desired::Stopped;
     Ok(())
 }
 
-/// Lets a stopped application serve again, with the release that was live.
+/// Starts a stopped application, with the release that was live.
 ///
 /// # Errors
 /// If nothing is live.
@@ -380,11 +382,11 @@ pub fn start(app: &mut Application) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Puts the application under maintenance: its requests are answered by a page, apart from health checks. Nothing of it
-/// stops.
+/// Turns maintenance mode on: a page answers the application's requests, apart from health checks. Nothing of the
+/// application stops.
 ///
 /// # Errors
-/// If it is, or nothing is live.
+/// If maintenance mode is on, or nothing is live.
 pub fn begin_maintenance(app: &mut Application, page: Option<String>, by: &Requester) -> Result<(), CommandError> {
     refuse_removed(app)?;
     if app.live_placement().is_none() {
@@ -397,10 +399,10 @@ pub fn begin_maintenance(app: &mut Application, page: Option<String>, by: &Reque
     Ok(())
 }
 
-/// Ends the maintenance.
+/// Turns maintenance mode off.
 ///
 /// # Errors
-/// If there is none.
+/// If maintenance mode is off.
 pub fn end_maintenance(app: &mut Application) -> Result<(), CommandError> {
     match app.maintenance.take() {
         Some(_) => Ok(()),
@@ -408,11 +410,11 @@ pub fn end_maintenance(app: &mut Application) -> Result<(), CommandError> {
     }
 }
 
-/// Removes the application: its routes at once, its instances once they are drained, and then its records.
-/// Volumes stay. A second time changes nothing.
+/// Removes the application: its routes immediately, its instances once they are drained, and then its records.
+/// Volumes stay. A second removal changes nothing.
 ///
 /// # Errors
-/// If a deployment is under way.
+/// If a deployment is active.
 pub fn remove(app: &mut Application, active: Option<&Deployment>) -> Result<(), CommandError> {
     refuse_busy(app, active)?;
     app.desired = Desired::Removed;
@@ -466,7 +468,8 @@ fn enqueue(app: &mut Application, kind: Kind, release: &Release, by: &Requester)
 }
 
 impl Deployment {
-    /// The placement that it fills, once it has a slot. A rollback that found its release still running filled none.
+    /// The placement that the deployment filled, once it has a slot. A rollback to a release that still runs fills
+    /// none.
     #[must_use]
     pub fn placement(&self) -> Option<PlacementId> {
         Some(PlacementId { key: self.key.clone(), slot: self.slot?, deployment: self.number })

@@ -1,4 +1,5 @@
-//! A deployment: one attempt to make a release live. A durable record that goes through phases to one of four ends.
+//! A deployment: one attempt to make a release live, as a durable record. It passes through [`Phase`]s to an
+//! [`Outcome`], and its [`Receipt`] proves what became of the requests meanwhile.
 
 use crate::gate::GateReport;
 use crate::hook::{Hook, HookReport};
@@ -12,67 +13,67 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Deployment {
-    /// Its number, from 1, per application and environment.
+    /// The deployment's number, from 1, per application and environment.
     pub number: u64,
     /// The application and environment.
     pub key: AppKey,
-    /// Whether it goes forward to a new release or back to an earlier one.
+    /// The direction: forward to a new release, or back to an earlier one.
     pub kind: Kind,
     /// The number of the release.
     pub release: u64,
-    /// Whether it is carried out although the very same is live.
+    /// The deployment is carried out even if the same release is live.
     #[serde(default)]
     pub forced: bool,
     /// The path by which a rollback reaches its release.
     #[serde(default, rename = "way", skip_serializing_if = "Option::is_none")]
     pub rollback_path: Option<RollbackPath>,
-    /// Who asked for it.
+    /// The name of the person or program that requested it.
     pub requested_by: String,
-    /// When.
+    /// The instant of the request.
     pub requested_at: Timestamp,
-    /// The slot that it fills, once it has begun.
+    /// The slot that the deployment fills, once it is active.
     #[serde(default)]
     pub slot: Option<Slot>,
-    /// What was live when it began.
+    /// The live placement at the start of the deployment.
     #[serde(default)]
     pub previous: Option<Previous>,
-    /// Where it is.
+    /// The present phase.
     pub phase: Phase,
-    /// Since when.
+    /// The start of the present phase.
     pub phase_since: Timestamp,
-    /// The phases behind it.
+    /// The completed phases, in their order.
     #[serde(default)]
     pub passed: Vec<PassedPhase>,
-    /// That a person wants it to end, if one does.
+    /// A person's request to end the deployment.
     #[serde(default)]
     pub abort: Option<Abort>,
-    /// The token by which tests and people reach its slot before its cutover.
+    /// The token with which tests and people reach the new slot before the cutover.
     #[serde(default)]
     pub preview_token: String,
-    /// How its gates went, in the order in which they first came to an end.
+    /// The results of its gates, in the order of their first end.
     #[serde(default)]
     pub gates: Vec<GateReport>,
-    /// How its hooks went, in the order in which they were begun.
+    /// The state of its hooks, in the order of their start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<HookReport>,
     /// Of a rollback: the hooks that undo the migrations between the live release and its own.
     #[serde(default, rename = "way_back_hooks", skip_serializing_if = "Vec::is_empty")]
     pub undo_hooks: Vec<Hook>,
-    /// Who has approved it.
+    /// The approvals so far.
     #[serde(default)]
     pub approvals: Vec<Approval>,
-    /// Who has refused it, if someone has.
+    /// The refusal, if a person refused the deployment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejection: Option<Rejection>,
-    /// How far its canary is.
+    /// The progress of its canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<CanaryProgress>,
-    /// What it proves.
+    /// The proof of what it did.
     #[serde(default)]
     pub receipt: Receipt,
 }
 
-/// How far a canary is.
+/// The progress of a canary.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CanaryProgress {
@@ -80,111 +81,111 @@ pub struct CanaryProgress {
     pub step: u16,
     /// The share of requests that go to the new slot, in percent.
     pub weight: u8,
-    /// Since when.
+    /// The start of the step, or of the present weight.
     pub since: Timestamp,
-    /// Who has paused it, if someone has: then no step ends by itself.
+    /// The name of the person who paused the canary: until it is resumed no step ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_by: Option<String>,
-    /// Whether a person set the weight. It is not moved until one says so.
+    /// A person set the weight, which then stays until a person changes it.
     #[serde(default)]
     pub by_hand: bool,
-    /// Whether a person wants the next step now.
-    #[serde(default)]
-    pub goes_on: bool,
+    /// A person asked for the next step.
+    #[serde(default, rename = "goes_on")]
+    pub advance_requested: bool,
 }
 
-/// How a rollback comes to its release, the fastest way first.
+/// The path by which a rollback reaches its release, the fastest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RollbackPath {
-    /// Its instances still run.
+    /// The instances still run.
     Running,
-    /// Its instances are frozen, and go on.
+    /// The instances are frozen and resume.
     Parked,
-    /// It is started again from what is kept on the host.
+    /// The instances start again from the artifacts that the host retains.
     Started,
 }
 
-/// That a person has approved a deployment.
+/// A person's approval of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
-    /// Who.
+    /// The name of the person.
     pub by: String,
-    /// When.
+    /// The instant of the approval.
     pub at: Timestamp,
 }
 
-/// That a person has refused a deployment.
+/// A person's refusal of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rejection {
-    /// Who.
+    /// The name of the person.
     pub by: String,
-    /// When.
+    /// The instant of the refusal.
     pub at: Timestamp,
-    /// Why.
+    /// The reason that the person gave.
     pub reason: String,
 }
 
-/// Which way a deployment goes.
+/// The direction of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// Forward, to a new release, with an observation in which it is taken back if it fails.
+    /// Forward, to a new release. A failure during its observation reverts it.
     Deploy,
-    /// A person going back to an earlier release. Its bad signs are shown, and never undo what the person decided.
+    /// Back to an earlier release, by a person's decision. Bad signs are shown, and never undo that decision.
     Rollback,
 }
 
-/// What was live when a deployment began: where a revert goes.
+/// The placement that was live at the start of a deployment: a revert makes it live again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Previous {
-    /// Its slot.
+    /// The slot of the placement.
     pub slot: Slot,
-    /// The number of its release.
+    /// The number of the placement's release.
     pub release: u64,
-    /// The number of the deployment that had put it there.
+    /// The number of the deployment that made the placement.
     pub deployment: u64,
 }
 
-/// Where a deployment is. The table of the phases is in `ARCHITECTURE.md`, a row an arm of `machine::advance`.
+/// The phase of a deployment. The table in `ARCHITECTURE.md` has a row for each, `machine::advance` an arm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// It waits for its turn.
+    /// The deployment waits for its turn.
     Queued,
-    /// Its release is resolved and fetched.
+    /// The release is resolved and fetched.
     Preparing,
-    /// Its instances are created and started in the idle slot.
+    /// The instances are created and started in the idle slot.
     Starting,
-    /// Their health is checked.
+    /// The health of the instances is checked.
     Checking,
-    /// Its gates run: tests that reach it while nobody else does.
+    /// The gates run against the new slot, which nobody else reaches.
     Testing,
-    /// It waits for people to approve it.
+    /// The deployment waits for people to approve it.
     Approving,
     /// The hooks and migrations before the cutover run.
     Migrating,
-    /// A share of the requests goes to the new slot, and grows step by step.
+    /// The new slot gets a share of the requests, which grows step by step.
     Canary,
     /// The cutover is committed; the data planes apply it.
     Shifting,
-    /// The new slot is watched, with the old one ready to take over again.
+    /// The new slot is under observation, and the old one is ready to take over again.
     Observing,
     /// The old slot leaves the route table.
     Retiring,
-    /// The cutover was taken back; the data planes apply that.
+    /// The cutover is reverted; the data planes apply that.
     Reverting(Reason),
-    /// It has come to that end, and what is to be done on a failure runs.
+    /// The outcome is decided; the hooks on failure run before the deployment ends.
     Failing(Outcome),
-    /// It is over.
+    /// The deployment has ended.
     Ended(Outcome),
 }
 
 impl Phase {
-    /// The phase's name, as it is shown.
+    /// The phase's name, as shown to people.
     #[must_use]
     pub const fn name(&self) -> &'static str {
         match self {
@@ -209,48 +210,48 @@ impl Phase {
         }
     }
 
-    /// Whether the deployment is over.
+    /// The deployment has ended.
     #[must_use]
     pub const fn is_end(&self) -> bool {
         matches!(self, Phase::Ended(_))
     }
 }
 
-/// How a deployment ended.
+/// The end of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// Its release is live.
+    /// The new release is live.
     Succeeded {
-        /// What was not as it should be all the same.
+        /// A problem that did not prevent the success.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         warning: Option<String>,
     },
-    /// The very same was live already, so nothing was done.
+    /// The same release was live already; nothing was done.
     Unchanged {
-        /// The number of the release that is live.
+        /// The number of the live release.
         release: u64,
     },
-    /// Its release never became live, and what was live still is.
+    /// The release never became live; the earlier one still is.
     Failed(Reason),
-    /// It was ended by a person, or by a newer one, before its release became live.
+    /// A person or a newer deployment ended it before its release became live.
     Cancelled(Reason),
-    /// Its release was live and was taken back.
+    /// The release was live and was reverted.
     Reverted(Reason),
 }
 
-/// Why a deployment did not end well.
+/// The reason for an outcome that is not a success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reason {
-    /// What kind of reason it is.
+    /// The kind of reason.
     pub cause: Cause,
-    /// What happened, why, and what to do, in a sentence or more.
+    /// The event, its cause and the next step for a person, in a sentence or more.
     pub message: String,
 }
 
 impl Reason {
-    /// A reason of that kind.
+    /// A reason of the kind `cause`.
     pub fn new(cause: Cause, message: impl Into<String>) -> Self {
         Reason { cause, message: message.into() }
     }
@@ -260,7 +261,7 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
-    /// What should run could not be had.
+    /// The release could not be resolved or fetched.
     Prepare,
     /// An instance could not be created or started.
     Start,
@@ -268,121 +269,121 @@ pub enum Cause {
     Unhealthy,
     /// An instance exited.
     Exited,
-    /// An instance was killed for its memory.
+    /// The kernel killed an instance that exceeded its memory.
     OutOfMemory,
     /// A gate failed.
     Gate,
     /// A hook or a migration failed.
     Hook,
-    /// A person refused it.
+    /// A person refused the deployment.
     Rejected,
-    /// Nobody approved it in time.
+    /// Too few people approved the deployment in time.
     Expired,
     /// A data plane did not apply the cutover in time.
     Shift,
-    /// It answered worse than the old release, or than its limits allow.
+    /// The release answered worse than the old one, or exceeded an absolute limit.
     Judged,
-    /// Too many requests could not be sent to it.
+    /// Too many requests in a row could not be sent to the release.
     Unreachable,
-    /// A person ended it.
+    /// A person ended the deployment.
     Aborted,
     /// A newer deployment took its place in the queue.
     Superseded,
 }
 
-/// That a person wants a deployment to end.
+/// A person's request to end a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Abort {
-    /// Who.
+    /// The name of the person.
     pub by: String,
-    /// When.
+    /// The instant of the request.
     pub at: Timestamp,
-    /// What they did, such as `aborted` or `rolled back`.
+    /// The past participle of the person's command, such as `aborted` or `rolled back`.
     pub verb: String,
 }
 
-/// A phase that a deployment has behind it.
+/// A completed phase of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PassedPhase {
     /// The phase's name.
     pub phase: String,
-    /// When it began.
+    /// The start of the phase.
     pub since: Timestamp,
-    /// When it ended.
+    /// The end of the phase.
     pub until: Timestamp,
 }
 
-/// What a deployment proves: how long the cutover took, and what became of the requests meanwhile.
+/// The proof of a deployment: the duration of its cutover, and the requests that it served, lost or held meanwhile.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
-    /// What exactly it runs: by service the image's digest, the program's checksum.
+    /// The resolved artifacts: by service the digest of the image or the checksum of the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
-    /// When the cutover was committed.
+    /// The instant at which the cutover was committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutover_at: Option<Timestamp>,
-    /// From the committed cutover to the last data plane's acknowledgement, in microseconds.
+    /// The time from the commit of the cutover to the last data plane's acknowledgement, in microseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cutover_us: Option<u64>,
-    /// Requests in flight at the old slot when the last data plane had applied the cutover.
+    /// Requests in flight at the old slot at the instant at which the last data plane had applied the cutover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight_at_cutover: Option<u64>,
-    /// Requests that were held for a migration.
+    /// The number of requests that were held for a migration.
     #[serde(default)]
     pub held: u64,
-    /// The longest that one of them was, in microseconds.
+    /// The longest hold of a request, in microseconds.
     #[serde(default)]
     pub held_longest_us: u64,
-    /// The longest from the table that let them go to one's being sent on, in microseconds.
+    /// The longest time from the table that lifted the hold to the forwarding of a held request, in microseconds.
     #[serde(default)]
     pub held_release_us: u64,
-    /// Requests that had been held before this deployment held any.
+    /// The number of held requests before this deployment held any; `held` does not count them.
     #[serde(default)]
     pub baseline_held: u64,
-    /// The new release against the old one, while both got requests.
+    /// The comparison of both releases during the canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Comparison>,
-    /// The new release after the cutover, against what the old one did before.
+    /// The comparison of the new release since the cutover with the old one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Comparison>,
-    /// Requests of the slot that was live before, while the deployment was under way.
+    /// Requests of the old slot since the start of the deployment.
     #[serde(default)]
     pub old: Traffic,
     /// Requests of the slot that the deployment filled.
     #[serde(default)]
     pub new: Traffic,
-    /// The counts of the old slot when the deployment began; what `old` is counted from.
+    /// The counts of the old slot at the start of the deployment; `old` does not include them.
     #[serde(default)]
     pub baseline_old: Traffic,
-    /// The counts of the new slot when the deployment began: not zero where a rollback found it still running.
+    /// The counts of the new slot at the start of the deployment; above zero for a rollback to a slot that still ran.
     #[serde(default)]
     pub baseline_new: Traffic,
 }
 
-/// Counts of requests, over all data planes.
+/// Counts of requests, summed over all data planes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Traffic {
     /// Requests that were sent to the placement.
     pub requests: u64,
-    /// Of these, those that got no complete answer from it or from another instance in its stead.
+    /// Of these, the requests without a complete answer from this placement or from another one that took over.
     pub failed: u64,
-    /// Answers with a status from 500.
+    /// Answers with a status of 500 or more.
     #[serde(default)]
     pub errors: u64,
-    /// Requests that were sent once more, to another instance, since the first one could not take them.
+    /// Requests that were sent again to another instance, because the first one could not take them.
     #[serde(default)]
     pub retried: u64,
     /// Requests that this slot took because the live one could not.
     #[serde(default)]
     pub fallen_back: u64,
-    /// Attempts that failed because an instance took no connection.
+    /// Attempts that failed because an instance refused the connection.
     #[serde(default)]
     pub refused: u64,
-    /// Attempts that failed because an instance broke the connection.
+    /// Attempts that failed because an instance reset the connection.
     #[serde(default)]
     pub reset: u64,
     /// Attempts that failed because an instance did not answer in time.
@@ -391,7 +392,7 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// What was added since `earlier`.
+    /// The increase since `earlier`.
     #[must_use]
     pub const fn since(self, earlier: Traffic) -> Traffic {
         Traffic {
@@ -406,7 +407,7 @@ impl Traffic {
         }
     }
 
-    /// Both together.
+    /// Adds the counts of `other`.
     pub const fn add(&mut self, other: Traffic) {
         self.requests += other.requests;
         self.failed += other.failed;
@@ -420,7 +421,7 @@ impl Traffic {
 }
 
 impl Deployment {
-    /// Goes into `phase` and notes how long the one before lasted.
+    /// Enters `phase` at `now` and records the one that it ends.
     pub fn enter(&mut self, phase: Phase, now: Timestamp) {
         let passed = PassedPhase { phase: self.phase.name().to_owned(), since: self.phase_since, until: now };
         self.passed.push(passed);
@@ -430,7 +431,7 @@ impl Deployment {
 }
 
 impl ApprovalRule {
-    /// Whether as many people as are needed have approved the deployment.
+    /// Enough people have approved the deployment.
     #[must_use]
     pub fn is_met(&self, deployment: &Deployment) -> bool {
         deployment.approvals.len() >= usize::from(self.people)

@@ -1,4 +1,5 @@
-//! What was observed of the world: the state machine's only knowledge beside the record.
+//! The facts: everything that the state machine knows of the world beside the records. The controller observes them,
+//! the core never does.
 
 use crate::deployment::Traffic;
 use crate::gate::GateResult;
@@ -9,144 +10,145 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What was observed of one application and its surroundings. What is not known is said to be unknown, and nothing is
-/// ever decided from it: a runtime or data plane that is away makes gapless wait, never go back or stop things.
+/// The observations of one application and its surroundings at one moment. An unknown fact is `None` and decides
+/// nothing: while a runtime or a data plane does not answer, the machine waits; it never reverts or stops anything for
+/// that.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
-    /// What time it is.
+    /// The present instant.
     pub now: Timestamp,
-    /// What came of preparing the active deployment's release, once something did.
+    /// The result of preparing the active deployment's release; `None` until it is known.
     pub prepared: Option<Result<Artifacts, String>>,
-    /// What came of the active deployment's gates: of the attempts since the server was started.
+    /// The last attempt of each gate of the active deployment, of those that this run of the server made.
     pub gates: BTreeMap<String, GateEnd>,
-    /// Which run of the server this is.
+    /// The identity of this run of the server; a restart changes it.
     pub server: String,
-    /// What came of the active deployment's hooks, of those that this run of the server has begun.
+    /// The results of the active deployment's hooks, of those that this run of the server started.
     pub hooks: BTreeMap<String, GateResult>,
     /// The instances of the application; `None` while the runtime does not answer.
     pub instances: Option<BTreeMap<InstanceName, InstanceFact>>,
     /// All registered data planes.
     pub planes: Vec<PlaneFact>,
-    /// Counts of requests by placement, over all data planes.
+    /// Counts of requests by placement, summed over all data planes.
     pub traffic: BTreeMap<PlacementId, Traffic>,
-    /// The new release against the old one, where the active deployment is in a canary or observed and both have been
-    /// looked at since.
+    /// The comparison of both releases, while the active deployment is in a canary or under observation and both have
+    /// been measured since.
     pub judged: Option<Comparison>,
-    /// What was held of its requests since the data planes were started.
+    /// The requests of the application that were held since the start of the data planes.
     pub held: HeldSeen,
-    /// How long the data planes took to acknowledge the last cutover, in microseconds.
+    /// The time that the data planes took to acknowledge the last cutover, in microseconds.
     pub cutover_us: Option<u64>,
 }
 
-/// What was held of an application's requests.
+/// The requests of an application that were held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HeldSeen {
-    /// How many.
+    /// The number of requests.
     pub count: u64,
-    /// The longest that one was, in microseconds.
+    /// The longest hold, in microseconds.
     pub longest_us: u64,
-    /// The longest from the table that let it go to its being sent on, in microseconds.
+    /// The longest time from the table that lifted the hold to the forwarding of a request, in microseconds.
     pub release_us: u64,
 }
 
-/// What came of an attempt of a gate.
+/// The result of an attempt of a gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateEnd {
-    /// Which attempt, from 1.
+    /// The number of the attempt, from 1.
     pub attempt: u16,
-    /// When it began.
+    /// The start of the attempt.
     pub since: Timestamp,
-    /// What came of it.
+    /// The result of the attempt.
     pub result: GateResult,
 }
 
-/// What was observed of an instance.
+/// The observations of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceFact {
-    /// Whether it runs.
+    /// The state of its container or process.
     pub state: InstanceSeen,
-    /// How its health checks went.
+    /// The results of its health checks.
     pub health: Health,
-    /// Why starting it failed for good, if it did.
+    /// The error of a start that is not retried.
     pub start_error: Option<String>,
-    /// When it may be started again, after it exited.
+    /// The earliest instant of a restart after an exit.
     pub restart_at: Timestamp,
 }
 
-/// Whether an instance runs.
+/// The state of an instance's container or process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstanceSeen {
-    /// There is none of that name.
+    /// No instance of that name exists.
     Missing,
-    /// It exists and does not run yet.
+    /// The instance exists and has not been started.
     Created,
-    /// It is frozen.
+    /// The instance is frozen.
     Frozen {
-        /// Which run it is: the same as before, and after it goes on.
+        /// The identity of the run; freezing and resuming do not change it.
         run: String,
     },
-    /// It runs.
+    /// The instance runs.
     Running {
-        /// Where it answers.
+        /// The address at which it answers.
         address: SocketAddr,
-        /// Which run it is: after a restart it is another one.
+        /// The identity of the run; a restart changes it.
         run: String,
     },
-    /// The runtime ended it and was away meanwhile, as where Docker is restarted: that says nothing of its release. It is
-    /// to be started again, or just was.
+    /// The runtime ended the instance while it was itself away, such as during a restart of Docker. The end says
+    /// nothing about the release; the instance waits for its restart, or was just restarted.
     Interrupted,
-    /// It ended.
+    /// The instance exited.
     Exited {
-        /// Whether the kernel killed it for its memory.
+        /// The kernel killed it because it exceeded its memory.
         out_of_memory: bool,
-        /// How it ended and what it last said, for people.
-        story: String,
+        /// The exit and the last lines of output, for people.
+        details: String,
     },
 }
 
 impl InstanceSeen {
-    /// Whether it runs or is frozen, so that there is nothing to start.
+    /// The instance runs or is frozen, so there is nothing to start.
     #[must_use]
-    pub const fn is_there_to_stay(&self) -> bool {
+    pub const fn is_running_or_frozen(&self) -> bool {
         matches!(self, InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. })
     }
 }
 
-/// How the health checks of one run of an instance went.
+/// The results of the health checks of one run of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
-    /// How many passed in a row, up to now.
+    /// The number of passes in a row up to now.
     pub passes: u16,
-    /// When the last one passed.
+    /// The instant of the last pass.
     pub passed_at: Timestamp,
-    /// How many failed in a row, up to now.
+    /// The number of failures in a row up to now.
     pub failures: u16,
-    /// What the last failed one saw, for people.
+    /// The finding of the last failed check, for people.
     pub last_failure: Option<String>,
 }
 
-/// What is known of a data plane.
+/// The observations of a data plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaneFact {
     /// Its name.
     pub name: String,
-    /// What it acknowledged; `None` while it is away.
+    /// The state that it acknowledged and reported; `None` while it does not answer.
     pub view: Option<PlaneView>,
 }
 
-/// What a data plane acknowledged and reports, of one application.
+/// The state that a data plane acknowledged and reported for one application.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlaneView {
-    /// The routes that it goes by.
+    /// The routes that it applies.
     pub group: Option<Arc<RouteGroup>>,
-    /// Requests in flight by placement, reported after it had acknowledged these routes; `None` until it has.
+    /// Requests in flight by placement, reported after the acknowledgement of these routes; `None` until then.
     pub in_flight: Option<BTreeMap<PlacementId, u64>>,
-    /// Since when it is known to send nothing to the placements that are not in its routes.
+    /// The earliest instant since which it sends nothing to placements outside its routes.
     pub since: Timestamp,
-    /// Placements that it sends nothing any more, though its routes say so, because so many requests in a row could not
-    /// be sent there; they go to the fallback.
-    pub given_up: BTreeMap<PlacementId, u64>,
-    /// Where a placement left its routes later than that, when it did.
+    /// Placements that it no longer sends requests to although its routes name them, each with the number of requests
+    /// in a row that could not be sent there. Their requests go to the fallback.
+    pub circuit_open: BTreeMap<PlacementId, u64>,
+    /// The instant at which a placement left its routes, if that is later than `since`.
     pub left_at: BTreeMap<PlacementId, Timestamp>,
 }
 
@@ -163,7 +165,7 @@ impl Facts {
         }))
     }
 
-    /// The data planes that do not go by `wanted`, or are away.
+    /// The names of the data planes that do not apply `wanted` or do not answer.
     #[must_use]
     pub fn planes_behind(&self, wanted: Option<&RouteGroup>) -> Vec<&str> {
         if self.planes.is_empty() {
@@ -176,8 +178,8 @@ impl Facts {
         self.planes.iter().filter(behind).map(|plane| plane.name.as_str()).collect()
     }
 
-    /// Since when no data plane sends the placement, which is in none of their routes, anything new: its drain deadline
-    /// counts from here.
+    /// The instant since which no data plane sends new requests to a placement that is in none of their routes; `None`
+    /// while that is unknown. The drain deadline counts from this instant.
     #[must_use]
     pub fn unrouted_since(&self, placement: &PlacementId) -> Option<Timestamp> {
         let views = self.planes.iter().map(|plane| plane.view.as_ref());
@@ -185,7 +187,7 @@ impl Facts {
         since.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    /// Whether every data plane says that nothing is in flight to the placement.
+    /// Every data plane reports no request in flight to the placement.
     #[must_use]
     pub fn is_drained(&self, placement: &PlacementId) -> bool {
         self.planes.iter().all(|plane| {

@@ -1,4 +1,4 @@
-//! Gates: what a release must pass between its start and its cutover, while nobody but the tests is sent to it.
+//! Gates: the tests that a release must pass between its start and its cutover. Only gates reach it meanwhile.
 
 use crate::planted;
 use crate::{Millis, Timestamp};
@@ -6,34 +6,34 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// How many of a gate's last lines are kept with the deployment.
+/// The number of a gate's last lines that are kept with the deployment.
 pub const LINES_KEPT: usize = 20;
 
-/// One gate.
+/// A test that a release must pass before its cutover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
-    /// Its name, of the same form as that of an application.
+    /// The gate's name, under the same rule as an application's.
     pub name: String,
-    /// What is done.
+    /// The test itself.
     pub kind: GateKind,
-    /// How long one attempt may take.
+    /// The time limit of one attempt.
     pub timeout: Millis,
-    /// How often it is tried again after it has failed.
+    /// The number of further attempts after a failure.
     #[serde(default)]
     pub retries: u16,
-    /// Whether it runs beside the gate before it, and not after it.
+    /// The gate runs in parallel with the gate before it, not after it.
     #[serde(default)]
     pub parallel: bool,
 }
 
-/// What a gate does.
+/// The test of a gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum GateKind {
-    /// A program of the server's host; it passes by ending with 0.
+    /// A program on the server's host; the exit code 0 passes.
     Command(GateCommand),
-    /// A container that is run to its end; it passes by ending with 0.
+    /// A container that runs to its end; the exit code 0 passes.
     Container(GateContainer),
     /// Requests with expected answers.
     Http(Vec<GateRequest>),
@@ -47,7 +47,7 @@ pub enum GateKind {
 pub struct GateCommand {
     /// The program (an absolute path) and its arguments.
     pub command: Vec<String>,
-    /// The user that it runs as; where the server is root, `nobody` without it.
+    /// The user that it runs as; by default `nobody` if the server is root, else the server's user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -58,66 +58,66 @@ pub struct GateCommand {
 pub struct GateContainer {
     /// The image.
     pub image: String,
-    /// In place of the image's command.
+    /// The command, in place of the image's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Vec<String>>,
 }
 
-/// A request and what is expected of its answer.
+/// A request and the expected answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateRequest {
     /// The method.
     pub method: String,
-    /// The path, with a query perhaps.
+    /// The path, with an optional query.
     pub path: String,
-    /// Headers that are sent.
+    /// The headers to send.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// The body that is sent.
+    /// The body to send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<String>,
-    /// The status that is expected.
+    /// The expected status.
     pub status: u16,
-    /// Headers that are expected, with their values.
+    /// The expected headers with their values.
     #[serde(default)]
     pub expect_headers: BTreeMap<String, String>,
-    /// What the body has to contain.
+    /// Texts that the body must contain.
     #[serde(default)]
     pub contains: Vec<String>,
-    /// Values of the body, which is JSON: by JSON Pointer (RFC 6901).
+    /// Expected values in a JSON body, by JSON Pointer (RFC 6901).
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, Object>)]
     pub json: BTreeMap<String, serde_json::Value>,
-    /// How long the answer may take.
+    /// The time limit of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<Millis>,
 }
 
-/// A stress test: requests at a rate that does not wait for answers, or as many as a number of connections can carry.
+/// A stress test: requests at a fixed rate that does not wait for answers, or as many as its connections can carry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateLoad {
-    /// Requests a second, sent whether or not earlier ones are answered; 0: as fast as the connections can.
+    /// Requests per second, sent whether or not earlier ones are answered; 0 sends as fast as the connections can.
     #[serde(default)]
     pub rate_per_s: u32,
-    /// How many connections are used.
+    /// The number of connections.
     pub connections: u16,
-    /// How long.
+    /// The duration of the load.
     pub duration: Millis,
-    /// What is asked for, in turn: a method and a path.
+    /// The requests, sent in turn.
     pub requests: Vec<LoadRequest>,
-    /// The most that may fail (no answer, or a status from 500), in thousandths.
+    /// The largest share of failed requests (no answer, or a status of 500 or more), in thousandths.
     pub errors_max_permille: u16,
-    /// Bounds of latencies, where they are set.
+    /// The upper bounds of latencies.
     #[serde(default)]
     pub latency_max: LatencyBounds,
-    /// The least requests a second that have to be answered.
+    /// The least number of answered requests per second.
     #[serde(default)]
     pub throughput_min: u32,
 }
 
-/// One kind of request of a stress test.
+/// A kind of request of a stress test.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoadRequest {
@@ -127,33 +127,33 @@ pub struct LoadRequest {
     pub path: String,
 }
 
-/// Bounds of latencies at some quantiles.
+/// Upper bounds of latencies at some quantiles.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyBounds {
-    /// Of the median.
+    /// The bound of the median.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p50: Option<Millis>,
-    /// Of the slowest twentieth.
+    /// The bound of the 95th percentile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p95: Option<Millis>,
-    /// Of the slowest hundredth.
+    /// The bound of the 99th percentile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99: Option<Millis>,
 }
 
-/// What became of one attempt of a gate.
+/// The result of an attempt of a gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateResult {
-    /// Whether it passed.
+    /// The attempt passed.
     pub passed: bool,
-    /// What was found, in a sentence: `exited with code 1`, `5 of 5 requests as expected`.
+    /// The finding, in a sentence: `exited with code 1`, `5 of 5 requests as expected`.
     pub summary: String,
-    /// Its last lines.
+    /// The last lines of output.
     #[serde(default)]
     pub lines: Vec<String>,
-    /// How many tests it reported as JUnit XML, if it did.
+    /// The number of tests in its JUnit XML report.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<TestCounts>,
     /// The latencies of a stress test.
@@ -161,51 +161,51 @@ pub struct GateResult {
     pub latency: Option<LatencyReport>,
 }
 
-/// Counts of tests, as JUnit XML has them.
+/// Counts of tests from a JUnit XML report.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestCounts {
-    /// All.
+    /// All tests.
     pub run: u64,
-    /// Those that failed, or could not be carried out.
+    /// The tests that failed or could not run.
     pub failed: u64,
-    /// Those that were left out.
+    /// The tests that were skipped.
     pub skipped: u64,
 }
 
-/// What a stress test measured. Latencies count from when a request was due, not from when it could be sent, so that
-/// a slow application does not make its own test milder.
+/// The measurements of a stress test. A latency counts from the instant at which the request was due, not from its
+/// sending, so that a slow application does not make its own test easier.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyReport {
-    /// Requests.
+    /// The number of requests.
     pub requests: u64,
-    /// Those that failed.
+    /// The number of failed requests.
     pub failed: u64,
-    /// Requests answered a second.
+    /// Answered requests per second.
     pub throughput: u64,
-    /// Quantiles in thousandths and the latency there, in microseconds.
+    /// Quantiles in thousandths, each with its latency in microseconds.
     pub quantiles_us: Vec<(u16, u64)>,
 }
 
-/// How far a gate of a deployment is.
+/// The progress of a gate of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GateReport {
     /// The gate's name.
     pub name: String,
-    /// How often it was tried to its end.
+    /// The number of completed attempts.
     pub attempts: u16,
-    /// When the first attempt began.
+    /// The start of the first attempt.
     pub since: Timestamp,
-    /// When the last one ended.
+    /// The end of the last attempt.
     pub until: Timestamp,
-    /// What came of the last attempt.
+    /// The result of the last attempt.
     pub result: GateResult,
 }
 
-/// The gates that are to run now: those of the first group of which not all have passed. Nothing where one has failed
-/// for good, or all have passed.
+/// The gates to run now: those of the first group of which not all have passed. Empty if a gate has failed its last
+/// attempt, or if all have passed.
 #[must_use]
 pub fn due<'a>(gates: &'a [Gate], reports: &[GateReport]) -> Vec<&'a Gate> {
     if failed(gates, reports).is_some() {
@@ -224,7 +224,7 @@ pub fn due<'a>(gates: &'a [Gate], reports: &[GateReport]) -> Vec<&'a Gate> {
     Vec::new()
 }
 
-/// The report of a gate that has failed as often as it may.
+/// The report of a gate that has failed its last attempt.
 #[must_use]
 pub fn failed<'a>(gates: &[Gate], reports: &'a [GateReport]) -> Option<&'a GateReport> {
     let is_final = |report: &GateReport| {
@@ -234,7 +234,7 @@ pub fn failed<'a>(gates: &[Gate], reports: &'a [GateReport]) -> Option<&'a GateR
     reports.iter().find(|report| is_final(report))
 }
 
-/// Whether every gate has passed.
+/// Every gate has passed.
 #[must_use]
 pub fn all_passed(gates: &[Gate], reports: &[GateReport]) -> bool {
     let passed = |report: &GateReport| report.result.passed || planted::ignores_gates();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_run_one_after_the_other_and_their_gates_beside_each_other() {
+    fn due_runs_groups_in_order_and_gates_of_a_group_in_parallel() {
         let gates = [gate("a", false, 0), gate("b", true, 0), gate("c", false, 0)];
         assert_eq!(names(&gates, &[]), ["a", "b"]);
         assert_eq!(names(&gates, &[report("a", true, 1)]), ["b"]);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_is_tried_again_as_often_as_it_may_and_then_stops_all() {
+    fn due_repeats_failed_gate_until_retries_are_used_up() {
         let gates = [gate("a", false, 1), gate("b", true, 0)];
         assert_eq!(names(&gates, &[report("a", false, 1)]), ["a", "b"]);
         assert_eq!(failed(&gates, &[report("a", false, 1)]), None);

@@ -1,65 +1,65 @@
-//! Hooks: what is done once in a deployment at a certain point of it, migrations among them.
+//! Hooks: programs and containers that run once in a deployment at a given point. Migrations are hooks.
 
 use crate::gate::{Gate, GateCommand, GateContainer, GateKind, GateResult};
 use crate::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Something that is done once in each deployment of a release.
+/// A program or container that runs once in each deployment of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hook {
-    /// Its name, of the same form as that of an application.
+    /// The hook's name, under the same rule as an application's.
     pub name: String,
-    /// When it is done.
+    /// The point of the deployment at which it runs.
     pub at: HookPoint,
-    /// What is done.
+    /// The program or container.
     pub run: HookRun,
-    /// How long it may take.
+    /// The time limit of its run.
     pub timeout: Millis,
-    /// That it changes what earlier releases work with.
+    /// Set if the hook is a migration: it changes data that earlier releases work with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub migration: Option<Migration>,
 }
 
-/// The points of a deployment at which hooks are done.
+/// The points of a deployment at which hooks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HookPoint {
-    /// The release is fetched, and nothing of it runs yet.
+    /// The release is fetched, and no instance of it runs yet.
     BeforeStart,
-    /// The release has passed everything and gets its requests next; the old one serves.
+    /// The release has passed everything and gets requests next; the old one serves.
     BeforeCutover,
-    /// The same, with new requests held in the data planes: no release serves.
+    /// As [`HookPoint::BeforeCutover`], with new requests held in the data planes: no release serves.
     Held,
-    /// The release has just got all requests. If it fails, they go back.
+    /// The release has just got all requests. If the hook fails, the deployment is reverted.
     AfterCutover,
-    /// The release stays.
+    /// The release stays live.
     AfterSuccess,
-    /// The deployment has failed, or its release was taken back.
+    /// The deployment has failed, or was reverted.
     OnFailure,
 }
 
-/// What a hook does.
+/// The program or container of a hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum HookRun {
-    /// A program of the server's host; it has succeeded if it ends with 0.
+    /// A program on the server's host; the exit code 0 is a success.
     Command(GateCommand),
-    /// A container that is run to its end; it has succeeded if it ends with 0.
+    /// A container that runs to its end; the exit code 0 is a success.
     Container(GateContainer),
 }
 
-/// That a hook changes what earlier releases work with, such as the schema of a database.
+/// A migration changes data that earlier releases work with, such as the schema of a database.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Migration {
-    /// What undoes it. Without it a rollback past it has to be forced.
+    /// The program or container that undoes the migration. Without it a rollback past the migration needs `--force`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back: Option<HookRun>,
 }
 
-/// A migration that was carried out, and by which release.
+/// A completed migration and its release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Migrated {
@@ -69,28 +69,29 @@ pub struct Migrated {
     pub hook: Hook,
 }
 
-/// A hook of a deployment that was begun. It is recorded before it is, and never begun twice.
+/// A hook of a deployment that was started. It is recorded before its start, and never starts twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HookReport {
-    /// Its name.
+    /// The hook's name.
     pub name: String,
-    /// When it is done.
+    /// The point of the deployment at which it runs.
     pub at: HookPoint,
-    /// Which run of the server has begun it.
-    pub begun_by: String,
-    /// When it began.
+    /// The identity of the run of the server that started it.
+    #[serde(rename = "begun_by")]
+    pub started_by: String,
+    /// The start of the hook.
     pub since: Timestamp,
-    /// When it ended, if it has.
+    /// The end of the hook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// What came of it, once something did.
+    /// The result of the hook, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<GateResult>,
 }
 
 impl Hook {
-    /// The same as a gate: it is carried out in the same way.
+    /// The hook as a gate, since both are carried out in the same way.
     #[must_use]
     pub fn as_gate(&self) -> Gate {
         let kind = match &self.run {
@@ -100,7 +101,7 @@ impl Hook {
         Gate { name: self.name.clone(), kind, timeout: self.timeout, retries: 0, parallel: false }
     }
 
-    /// The hook of a rollback that undoes this one, if it says how.
+    /// The hook with which a rollback undoes this one; `None` if it has no `back`.
     #[must_use]
     pub fn back(&self) -> Option<Hook> {
         let run = self.migration.as_ref()?.back.clone()?;
@@ -110,7 +111,7 @@ impl Hook {
 }
 
 impl HookPoint {
-    /// The point's name, as it is written.
+    /// The point's name, as written in `gapless.toml`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,6 +1,6 @@
-//! The grammar of image references, as registries have it: `[domain[:port]/]path[:tag][@digest]`.
+//! The grammar of image references, as registries define it: `[domain[:port]/]path[:tag][@digest]`.
 
-/// Says what is wrong with `image`, as the rest of a sentence that begins with it.
+/// Checks an image reference. The error is the rest of a sentence that begins with the reference.
 pub(crate) fn check_image(image: &str) -> Result<(), String> {
     let shown: String = image.chars().take(100).collect();
     let fail = |why: &str| Err(format!("{shown:?} {why}"));
@@ -17,7 +17,7 @@ pub(crate) fn check_image(image: &str) -> Result<(), String> {
     if !digest.is_none_or(is_digest) {
         return fail("has a digest that is not of the form `sha256:` and 64 hexadecimal digits");
     }
-    // A colon before the last slash is that of the registry's port.
+    // A colon before the last slash belongs to the registry's port.
     let name_end = rest.rfind('/').map_or(0, |slash| slash + 1);
     let (name, tag) = match rest.get(name_end..).and_then(|last| last.find(':')) {
         Some(colon) => (&rest[..name_end + colon], Some(&rest[name_end + colon + 1..])),
@@ -39,7 +39,7 @@ pub(crate) fn check_image(image: &str) -> Result<(), String> {
         _ => name,
     };
     if path.chars().any(|c| c.is_ascii_uppercase()) {
-        return fail("has upper-case letters in its name, which registries do not take");
+        return fail("has upper-case letters in its name, which registries do not accept");
     }
     if !path.split('/').all(is_component) {
         return fail("is not an image name such as `shop:42` or `registry.example.com/team/shop:42`");
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn references_of_every_form_are_taken() {
+    fn check_image_accepts_every_form_of_reference() {
         let digest = format!("shop@sha256:{}", "0a".repeat(32));
         let full = format!("registry.example.com:5000/team/shop_x:v1.2-3@sha256:{}", "0a".repeat(32));
         for image in [
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_is_refused() {
+    fn check_image_rejects_invalid_references() {
         let long = "a".repeat(300);
         for image in [
             "",
@@ -128,7 +128,7 @@ mod tests {
             "example.com:x/shop",
             &long,
         ] {
-            assert!(check_image(image).is_err(), "{image:?} was taken");
+            assert!(check_image(image).is_err(), "{image:?} was accepted");
         }
     }
 }

@@ -1,41 +1,41 @@
-//! The judge of a new release: compares what it and the old one answered, as often as it likes, and still cries wolf no
-//! more often than the rule allows.
+//! The judge: compares the answers of a new release with those of the old one, at any number of moments, and keeps the
+//! share of false alarms below the bound of its rule.
 //!
-//! It bets. A wager begins at 1 and is multiplied, for each block of requests, by how much likelier their outcome is
-//! under "the new release is r times worse" than under "they are the same". If they are the same, such a product is a
-//! test martingale: the chance that it ever exceeds 1/α is at most α (Ville, 1939), however often one looks. That is
-//! what the usual tests, made for one look at the end, do not give. For two streams the bets are those of Turner, Ly and
-//! Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional stopping" (2024), with
-//! an equal stake on each r. A latency is tested in the same way: the share of requests slower than the old
-//! release's quantile.
+//! The method is sequential testing by betting. A wager starts at 1. Each block of requests multiplies it by the
+//! likelihood ratio of "the new release is r times worse" to "both are the same". If both are the same, the product is
+//! a test martingale: the chance that it ever exceeds 1/α is at most α (Ville, 1939), however often it is checked. The
+//! usual tests, made for one check at the end, do not give that. For two streams the bets are those of Turner, Ly and
+//! Grünwald, "Generic E-variables for exact sequential k-sample tests that allow for optional stopping" (2024), with an
+//! equal stake on each r. A latency is tested in the same way: by the share of requests slower than the old release's
+//! quantile.
 //!
-//! While the new release has all requests there is no second stream, only what the old one did before. Then half of α
-//! bounds the old one's rate from above (Chernoff), and the other half is for bets against that bound.
+//! After the cutover there is no second stream, only the history of the old release. Then half of α bounds the old
+//! release's rate from above (Chernoff), and the other half is for bets against that bound.
 
 use crate::strategy::JudgeRule;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
-/// By how much the odds of a failure may have grown: an equal stake on each.
+/// The factors r by which the odds of a failure may have grown: an equal stake on each.
 const ODDS: [f64; 8] = [1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 1000.0];
 
-/// The quantiles that are compared, in thousandths.
+/// The compared quantiles, in thousandths.
 const QUANTILES: [u16; 3] = [500, 950, 990];
 
-/// What a slot answered: counts that only grow.
+/// The answers of a slot, as counts that only grow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Figures {
-    /// Requests that came to an end.
+    /// Requests that have ended.
     pub requests: u64,
-    /// Of these, those that failed: no answer, or a status from 500.
+    /// Of these, the failed ones: no answer, or a status of 500 or more.
     pub errors: u64,
-    /// Latencies: the upper bounds of buckets in microseconds, and how many fell into each.
+    /// Latencies: the upper bounds of buckets in microseconds, each with its number of requests.
     pub latencies: BTreeMap<u64, u64>,
 }
 
 impl Figures {
-    /// What was added since `earlier`. Counts that are smaller than then have begun anew.
+    /// The increase since `earlier`. Counts smaller than `earlier` have restarted from zero, and are taken whole.
     #[must_use]
     pub fn since(&self, earlier: &Figures) -> Figures {
         if self.requests < earlier.requests {
@@ -50,7 +50,7 @@ impl Figures {
         }
     }
 
-    /// Both together.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Figures) {
         self.requests += other.requests;
         self.errors += other.errors;
@@ -59,7 +59,7 @@ impl Figures {
         }
     }
 
-    /// The latency that `permille` of 1,000 do not exceed, in microseconds; 0 where there is none.
+    /// The latency that `permille` of 1,000 do not exceed, in microseconds; 0 without measurements.
     #[must_use]
     pub fn quantile_us(&self, permille: u16) -> u64 {
         let rank = (self.measured() * u64::from(permille)).div_ceil(1000).max(1);
@@ -85,31 +85,31 @@ impl Figures {
     }
 }
 
-/// What a slot answered, in a few numbers. Latencies are in microseconds, 0 where none was measured.
+/// The answers of a slot in a few numbers. Latencies are in microseconds, 0 without measurements.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Summary {
-    /// Requests.
+    /// The number of requests.
     pub requests: u64,
-    /// Of these, those that failed: no answer, or a status from 500.
+    /// Of these, the failed ones: no answer, or a status of 500 or more.
     pub errors: u64,
     /// The median latency.
     pub p50_us: u64,
-    /// 95 of 100 are shorter.
+    /// The 95th percentile of latency.
     pub p95_us: u64,
-    /// 99 of 100 are shorter.
+    /// The 99th percentile of latency.
     pub p99_us: u64,
 }
 
-/// The new release against the old one.
+/// The comparison of the new release with the old one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
-    /// The new release, while it was watched.
+    /// The new release, in the canary or under observation.
     pub new: Summary,
-    /// The old one: in a canary in the same time, otherwise before the cutover.
+    /// The old release: during a canary in the same period, otherwise before the cutover.
     pub old: Summary,
-    /// What speaks against the new one, if something does.
+    /// The finding against the new release.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breach: Option<String>,
 }
@@ -118,9 +118,9 @@ pub struct Comparison {
 #[derive(Debug, Clone)]
 pub struct Judge {
     rule: JudgeRule,
-    /// Whether both get requests; otherwise `old` is all that there is of the old one.
+    /// Both releases get requests; otherwise `history` is all that is known of the old one.
     is_side_by_side: bool,
-    /// What is known of the old release from before it was watched.
+    /// The counts of the old release from before the comparison.
     history: Figures,
     old: Figures,
     new: Figures,
@@ -129,7 +129,7 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge of a release that gets requests beside the old one, of which `history` is known.
+    /// A judge of a release that gets requests beside the old one. `history` has the old release's earlier counts.
     #[must_use]
     pub fn side_by_side(rule: JudgeRule, history: Figures) -> Self {
         Judge {
@@ -143,13 +143,13 @@ impl Judge {
         }
     }
 
-    /// A judge of a release that gets all requests, after the old one did as `history` says.
+    /// A judge of a release that gets all requests. `history` has the old release's counts before the cutover.
     #[must_use]
     pub fn after(rule: JudgeRule, history: Figures) -> Self {
         Judge { is_side_by_side: false, ..Judge::side_by_side(rule, history) }
     }
 
-    /// Takes what was added since the last time.
+    /// Adds the increase of both counts since the last call.
     pub fn take(&mut self, old: &Figures, new: &Figures) {
         if self.is_side_by_side {
             let mut before = self.history.clone();
@@ -159,7 +159,7 @@ impl Judge {
                 self.errors.two_streams(rate, (old.requests, old.errors), (new.requests, new.errors));
             }
             for (wager, permille) in self.slowness.iter_mut().zip(QUANTILES) {
-                // Only of the same time: the hour of the day changes latencies more than releases do.
+                // Compares the same period only: the hour of the day changes latencies more than releases do.
                 if self.old.measured() < u64::from(self.rule.requests_min) {
                     continue;
                 }
@@ -179,7 +179,7 @@ impl Judge {
         self.new.add(new);
     }
 
-    /// How things stand.
+    /// The comparison so far, with the finding against the new release if there is one.
     #[must_use]
     pub fn comparison(&self) -> Comparison {
         let old = if self.is_side_by_side { self.old.summary() } else { self.history.summary() };
@@ -203,7 +203,7 @@ impl Judge {
             && new.errors * 1000 > new.requests * u64::from(limit)
         {
             let limit = f64::from(limit) / 10.0;
-            return Some(format!("{}; the most is {limit} % (judge.errors_max)", failures(&new)));
+            return Some(format!("{}; the limit is {limit} % (judge.errors_max)", failures(&new)));
         }
         let bounds = self.rule.latency_max;
         let limits =
@@ -211,7 +211,7 @@ impl Judge {
         limits.into_iter().find_map(|(limit, seen_us, name)| {
             let limit = limit.filter(|limit| seen_us > limit.0.saturating_mul(1000))?;
             let seen = millis(seen_us);
-            Some(format!("its {name} is {seen} in {} requests; the most is {limit} (judge.{name}_max)", new.requests))
+            Some(format!("its {name} is {seen} in {} requests; the limit is {limit} (judge.{name}_max)", new.requests))
         })
     }
 
@@ -223,17 +223,17 @@ impl Judge {
         let new = comparison.new;
         let old = if self.is_side_by_side { self.old.summary() } else { self.history.summary() };
         let tests = if self.is_side_by_side { 1 + QUANTILES.len() } else { 2 };
-        // Several tests share what false alarms there may be; against a bound, one half went into that.
+        // Several tests share α; the bound of `one_stream` has used one half of it.
         let limit = (tests as f64 / self.alpha()).ln();
         if self.errors.ln() >= limit {
             let chance = self.false_alarms();
-            return Some(format!("{}, of the old release {} ({chance})", failures(&new), failures(&old)));
+            return Some(format!("{}; on the old release, {} ({chance})", failures(&new), failures(&old)));
         }
         let seen = [(old.p50_us, new.p50_us), (old.p95_us, new.p95_us), (old.p99_us, new.p99_us)];
         let slow = self.slowness.iter().zip(QUANTILES).zip(seen).find(|((wager, _), _)| wager.ln() >= limit);
         slow.map(|((_, permille), (old_us, new_us))| {
             format!(
-                "its p{} is {}, that of the old release {}, in {} and {} requests of the same time ({})",
+                "its p{} is {}, that of the old release {}, over {} and {} requests in the same period ({})",
                 permille / 10,
                 millis(new_us),
                 millis(old_us),
@@ -245,7 +245,7 @@ impl Judge {
     }
 
     fn false_alarms(&self) -> String {
-        format!("equal releases look like that in at most {} % of rollouts", f64::from(self.rule.false_alarms) / 100.0)
+        format!("equal releases look like this in at most {} % of rollouts", f64::from(self.rule.false_alarms) / 100.0)
     }
 }
 
@@ -258,13 +258,13 @@ fn millis(us: u64) -> String {
     if us < 10_000 { format!("{:.2} ms", us as f64 / 1000.0) } else { format!("{} ms", us / 1000) }
 }
 
-/// A bet on each of [`ODDS`]: the logarithms of what has become of it.
+/// Bets on each of [`ODDS`], as the logarithms of their present worth.
 #[derive(Debug, Clone, Default)]
 struct Wager([f64; ODDS.len()]);
 
 impl Wager {
-    /// A block of requests of both releases, each as how many and how many of them failed. `rate`: how often the old
-    /// one was seen to fail before this block.
+    /// Bets on a block of requests of both releases, each as its size and its number of failures. `rate` is the old
+    /// release's failure rate before this block.
     fn two_streams(&mut self, rate: f64, old: (u64, u64), new: (u64, u64)) {
         let (n_old, n_new) = (old.0 as f64, new.0 as f64);
         if n_old == 0.0 || n_new == 0.0 {
@@ -277,7 +277,7 @@ impl Wager {
         }
     }
 
-    /// A block of requests of the new release alone, against a rate that is at most `bound`.
+    /// Bets on a block of requests of the new release alone, against a rate of at most `bound`.
     fn one_stream(&mut self, bound: f64, new: (u64, u64)) {
         if bound >= 1.0 {
             return;
@@ -295,24 +295,24 @@ impl Wager {
     }
 }
 
-/// The rate of which the odds are so many times those of `rate`.
+/// The rate whose odds are `odds` times those of `rate`.
 fn with_odds(rate: f64, odds: f64) -> f64 {
     let odds = odds * rate / (1.0 - rate);
     odds / (1.0 + odds)
 }
 
-/// The logarithm of how likely it is that so many of so many fail, each at that rate.
+/// The logarithm of the probability of `failed` failures in `all` requests, at the failure rate `rate`.
 fn likelihood(rate: f64, (all, failed): (u64, u64)) -> f64 {
     failed as f64 * rate.ln() + (all - failed.min(all)) as f64 * (1.0 - rate).ln()
 }
 
-/// A guess at a rate that is neither 0 nor 1 (Krichevsky and Trofimov, 1981).
+/// An estimate of a rate that is neither 0 nor 1 (Krichevsky and Trofimov, 1981).
 fn rate_of(failed: u64, all: u64) -> f64 {
     (failed as f64 + 0.5) / (all as f64 + 1.0)
 }
 
-/// The rate that is exceeded with a chance of at most `alpha`, after so many of so many failed: where Chernoff's bound,
-/// n · KL(seen ‖ rate), reaches ln 1/α.
+/// The upper bound of a rate after `failed` of `all` failures, which the true rate exceeds with a chance of at most
+/// `alpha`: where Chernoff's bound, n · KL(seen ‖ rate), reaches ln 1/α.
 fn rate_at_most(failed: u64, all: u64, alpha: f64) -> f64 {
     if all == 0 || alpha <= 0.0 {
         return 1.0;
@@ -339,22 +339,22 @@ mod tests {
     }
 
     #[test]
-    fn a_release_that_fails_always_is_caught_within_its_first_requests() {
+    fn judge_finds_failing_release_within_first_requests() {
         let mut judge = Judge::after(JudgeRule::default(), figures(2_000, 2, &[]));
         judge.take(&Figures::default(), &figures(20, 20, &[]));
         let breach = judge.comparison().breach.unwrap();
-        assert!(breach.starts_with("20 of 20 requests failed (100.00 %), of the old release 2 of 2000"), "{breach}");
+        assert!(breach.starts_with("20 of 20 requests failed (100.00 %); on the old release, 2 of 2000"), "{breach}");
     }
 
     #[test]
-    fn a_release_is_not_judged_by_fewer_requests_than_the_rule_wants() {
+    fn judge_waits_for_requests_min() {
         let mut judge = Judge::after(JudgeRule::default(), figures(2_000, 0, &[]));
         judge.take(&Figures::default(), &figures(19, 19, &[]));
         assert_eq!(judge.comparison().breach, None);
     }
 
     #[test]
-    fn errors_that_the_old_release_has_as_well_are_not_held_against_the_new_one() {
+    fn judge_accepts_errors_that_old_release_has_too() {
         let mut judge = Judge::side_by_side(JudgeRule::default(), Figures::default());
         for _ in 0..100 {
             judge.take(&figures(90, 45, &[]), &figures(10, 5, &[]));
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_release_that_is_better_is_no_reason_for_alarm() {
+    fn judge_accepts_better_release() {
         let mut judge = Judge::side_by_side(JudgeRule::default(), figures(1_000, 200, &[]));
         for _ in 0..100 {
             judge.take(&figures(90, 18, &[(2_000, 90)]), &figures(10, 0, &[(1_000, 10)]));
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn slowness_counts_only_beyond_what_the_rule_allows() {
+    fn judge_reports_slowness_only_beyond_rule() {
         let run = |slower_by: u64, new_us: u64| {
             let rule = JudgeRule { slower_by: Millis(slower_by), ..JudgeRule::default() };
             let mut judge = Judge::side_by_side(rule, Figures::default());
@@ -389,13 +389,13 @@ mod tests {
         assert_eq!(run(0, 1_400), None);
         let slow = run(0, 4_000).unwrap();
         assert!(slow.starts_with("its p50 is 4.00 ms, that of the old release 1.00 ms"), "{slow}");
-        assert_eq!(run(10, 2_000), None, "nobody notices some milliseconds");
+        assert_eq!(run(10, 2_000), None, "slower by less than slower_by");
         let slow = run(10, 4_000).unwrap();
         assert!(slow.starts_with("its p95 is 20 ms, that of the old release 5.00 ms"), "{slow}");
     }
 
     #[test]
-    fn absolute_limits_hold_without_any_old_release() {
+    fn absolute_limits_apply_without_old_release() {
         let rule = JudgeRule { errors_max_permille: Some(50), ..JudgeRule::default() };
         let mut judge = Judge::after(rule, Figures::default());
         judge.take(&Figures::default(), &figures(100, 5, &[]));
@@ -403,24 +403,24 @@ mod tests {
         judge.take(&Figures::default(), &figures(100, 6, &[]));
         assert_eq!(
             judge.comparison().breach.as_deref(),
-            Some("11 of 200 requests failed (5.50 %); the most is 5 % (judge.errors_max)")
+            Some("11 of 200 requests failed (5.50 %); the limit is 5 % (judge.errors_max)")
         );
         let latency_max = LatencyBounds { p95: Some(Millis(5)), ..LatencyBounds::default() };
         let mut judge = Judge::after(JudgeRule { latency_max, ..JudgeRule::default() }, Figures::default());
         judge.take(&Figures::default(), &figures(100, 0, &[(1_000, 90), (8_000, 10)]));
         let breach = judge.comparison().breach.unwrap();
-        assert_eq!(breach, "its p95 is 8.00 ms in 100 requests; the most is 5 ms (judge.p95_max)");
+        assert_eq!(breach, "its p95 is 8.00 ms in 100 requests; the limit is 5 ms (judge.p95_max)");
     }
 
     #[test]
-    fn counts_that_begin_anew_are_taken_as_they_are() {
+    fn figures_since_takes_restarted_counts_whole() {
         let before = figures(100, 5, &[(1_000, 100)]);
         assert_eq!(figures(130, 6, &[(1_000, 130)]).since(&before), figures(30, 1, &[(1_000, 30)]));
         assert_eq!(figures(7, 1, &[(1_000, 7)]).since(&before), figures(7, 1, &[(1_000, 7)]));
     }
 
     #[test]
-    fn the_bound_of_a_rate_is_above_what_was_seen_and_nears_it_with_more_requests() {
+    fn rate_bound_exceeds_observation_and_tightens_with_requests() {
         assert!((rate_at_most(0, 0, 0.005) - 1.0).abs() < 1e-9);
         let bounds = [10, 100, 10_000].map(|n| rate_at_most(n / 10, n, 0.005));
         assert!(bounds[0] > bounds[1] && bounds[1] > bounds[2] && bounds[2] > 0.1, "{bounds:?}");

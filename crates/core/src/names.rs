@@ -1,24 +1,25 @@
-//! Strict names: parsed at the edge, trusted inside. No name can hold a slash, a newline, `..` or anything that a
-//! file system, a container engine or a configuration language could take for more than a name.
+//! Strict names, parsed at the edge and trusted inside: [`AppName`], [`EnvName`], [`ServiceName`], [`AppKey`],
+//! [`HostPattern`] and [`PathPrefix`]. No name contains a newline or `..`, nor anything else with a meaning for a file
+//! system, a container engine or a configuration language.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// Why a text is not a name of its kind.
+/// The reason why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind} {shown:?} {reason}")]
 pub struct NameError {
-    /// What the text should have been, such as `application name`.
+    /// The expected kind of name, such as `application name`.
     pub kind: &'static str,
-    /// The offending text, shortened to 80 characters.
+    /// The rejected text, shortened to 80 characters.
     pub shown: String,
-    /// What is wrong with it.
+    /// The broken rule, as the rest of a sentence that begins with the name.
     pub reason: String,
 }
 
 impl NameError {
-    /// An error about `text`, which is not a valid `kind` because of `reason`.
+    /// The error that `text` is not a valid `kind` because of `reason`.
     pub fn new(kind: &'static str, text: &str, reason: impl Into<String>) -> Self {
         let mut shown: String = text.chars().take(80).collect();
         if shown.len() < text.len() {
@@ -28,7 +29,7 @@ impl NameError {
     }
 }
 
-/// Longest name of an application or an environment: a DNS label.
+/// The largest length of a name of an application, environment or service: that of a DNS label.
 pub const NAME_LENGTH_MAX: usize = 63;
 
 fn check_label(kind: &'static str, text: &str) -> Result<(), NameError> {
@@ -40,7 +41,7 @@ fn check_label(kind: &'static str, text: &str) -> Result<(), NameError> {
         return fail("is longer than 63 characters");
     }
     if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
-        return fail("may only hold lower-case letters a-z, digits and hyphens");
+        return fail("may only contain lower-case letters a-z, digits and hyphens");
     }
     if text.starts_with('-') || text.ends_with('-') {
         return fail("must begin and end with a letter or digit");
@@ -83,7 +84,7 @@ macro_rules! text_newtype {
             }
         }
 
-        // As a string wherever the wire is described.
+        // The API describes the name as a string.
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
                 <String as utoipa::PartialSchema>::schema()
@@ -109,7 +110,7 @@ impl FromStr for AppName {
 }
 
 text_newtype! {
-    /// The name of an environment, under the same rule as an application's.
+    /// The name of an environment, under the same rule as [`AppName`].
     EnvName
 }
 
@@ -130,8 +131,8 @@ impl Default for EnvName {
 }
 
 text_newtype! {
-    /// The name of one of an application's services, under the same rule as an application's. It is a host name within
-    /// its slot.
+    /// The name of a service of an application, under the same rule as [`AppName`]. Within its slot the name is also
+    /// the host name at which the other services reach it.
     ServiceName
 }
 
@@ -158,26 +159,26 @@ impl std::borrow::Borrow<str> for ServiceName {
 }
 
 impl ServiceName {
-    /// Whether it is the name of a configuration's only service, which names none.
+    /// The name is `web`, that of the only service in a configuration that names none.
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == ServiceName::default()
     }
 
-    /// The name as a part of a variable's: `API_V2` of `api-v2`.
+    /// The name as part of an environment variable: `API_V2` for `api-v2`.
     #[must_use]
     pub fn in_variable(&self) -> String {
         self.0.to_ascii_uppercase().replace('-', "_")
     }
 }
 
-/// An application in one of its environments: what deployments, live slots and routes belong to.
+/// An application in an environment: the key of deployments, live slots and routes. Written `app/env`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AppKey {
     /// The application.
     pub app: AppName,
-    /// Its environment.
+    /// The environment.
     pub env: EnvName,
 }
 
@@ -221,10 +222,9 @@ impl From<AppKey> for String {
 }
 
 text_newtype! {
-    /// The hosts that a route answers for: a name (`shop.example.com`), a wildcard for one label in front
-    /// (`*.example.com`), or `*` for every host that no other route names. Always lower case, without port and
-    /// trailing dot; letters, digits, hyphens and dots only, so that a name of another script must be written in its
-    /// ASCII form (`xn--…`).
+    /// The hosts of a route: a name (`shop.example.com`), a wildcard for one label in front (`*.example.com`), or `*`
+    /// for every host without a route of its own. Always lower case, without port and trailing dot. Letters, digits,
+    /// hyphens and dots only, so a name in another script must be written in its ASCII form (`xn--…`).
     HostPattern
 }
 
@@ -235,19 +235,19 @@ impl HostPattern {
         HostPattern("*".to_owned())
     }
 
-    /// Whether this is the pattern for every host.
+    /// The pattern matches every host.
     #[must_use]
     pub fn is_any(&self) -> bool {
         self.0 == "*"
     }
 
-    /// Whether it is one host's name, and no pattern.
+    /// The pattern is the name of a single host.
     #[must_use]
     pub fn is_name(&self) -> bool {
         !self.0.starts_with('*')
     }
 
-    /// The part behind `*.`, where the pattern is a wildcard.
+    /// The part behind `*.` of a wildcard; `None` for other patterns.
     #[must_use]
     pub fn wildcard_suffix(&self) -> Option<&str> {
         self.0.strip_prefix("*.")
@@ -296,13 +296,13 @@ impl FromStr for HostPattern {
 }
 
 text_newtype! {
-    /// A path prefix that a route answers for: `/`, or segments such as `/api/v1`, without a slash at the end.
-    /// It matches whole segments: `/api` matches `/api` and `/api/x`, never `/apix`.
+    /// The path prefix of a route: `/`, or segments such as `/api/v1`, without a slash at the end. A prefix matches
+    /// whole segments: `/api` matches `/api` and `/api/x`, never `/apix`.
     PathPrefix
 }
 
 impl PathPrefix {
-    /// Whether `path` (a request path, without its query) lies under this prefix.
+    /// The prefix covers `path`, the path of a request without its query.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         if self.0 == "/" {
@@ -342,7 +342,7 @@ impl FromStr for PathPrefix {
                 return fail("must not have empty, `.` or `..` segments");
             }
             if !segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:@".contains(&b)) {
-                return fail("may only hold characters that a URL path may hold");
+                return fail("may only contain characters that a URL path may contain");
             }
         }
         Ok(PathPrefix(trimmed.to_owned()))
@@ -355,7 +355,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn hostile_application_names_are_refused() {
+    fn app_name_rejects_hostile_text() {
         let long = "a".repeat(300);
         for text in ["", "-a", "a-", "A", "a/b", "a\nb", "..", "a..b", "a b", "ä", "a;b", "$(id)", "a\0", &long] {
             assert!(text.parse::<AppName>().is_err(), "{text:?} was accepted");
@@ -365,13 +365,13 @@ mod tests {
     }
 
     #[test]
-    fn an_error_shows_a_long_name_shortened() {
+    fn name_error_shortens_long_text() {
         let error = "x/".repeat(200).parse::<AppName>().unwrap_err();
         assert!(error.to_string().len() < 300, "{error}");
     }
 
     #[test]
-    fn hosts_are_normalised_so_that_one_host_has_one_spelling() {
+    fn host_pattern_is_normalised_to_one_spelling() {
         let host: HostPattern = "Shop.Example.COM.".parse().unwrap();
         assert_eq!(host.as_str(), "shop.example.com");
         assert_eq!("*.Example.com".parse::<HostPattern>().unwrap().wildcard_suffix(), Some("example.com"));
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_prefix_matches_whole_segments() {
+    fn path_prefix_matches_whole_segments() {
         let api: PathPrefix = "/api/".parse().unwrap();
         assert!(api.matches("/api") && api.matches("/api/") && api.matches("/api/x"));
         assert!(!api.matches("/apix") && !api.matches("/"));
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_as_long_as_they_may_be_and_no_longer() {
+    fn names_are_accepted_up_to_their_longest_length() {
         let host = |length: usize| {
             let labels = "a.".repeat(length / 2);
             format!("{labels}{}", "b".repeat(length - labels.len())).trim_end_matches('.').parse::<HostPattern>()
@@ -401,11 +401,11 @@ mod tests {
         let path = |length: usize| format!("/{}", "a".repeat(length - 1)).parse::<PathPrefix>();
         assert!(path(1024).is_ok() && path(1025).is_err());
         let shown = NameError::new("host", &"a".repeat(80), "x").shown;
-        assert_eq!(shown, "a".repeat(80), "what is short enough is shown whole");
+        assert_eq!(shown, "a".repeat(80), "80 characters are shown whole");
     }
 
     #[test]
-    fn hosts_are_names_wildcards_or_all() {
+    fn host_pattern_is_name_wildcard_or_any() {
         let of = |text: &str| {
             let host: HostPattern = text.parse().unwrap();
             (host.is_any(), host.is_name(), host.wildcard_suffix().map(str::to_owned))
@@ -417,14 +417,14 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_a_part_of_a_variable() {
+    fn service_name_in_variable_is_upper_case() {
         assert_eq!("api-v2".parse::<ServiceName>().unwrap().in_variable(), "API_V2");
         assert!(ServiceName::default().is_default() && !"api".parse::<ServiceName>().unwrap().is_default());
     }
 
     proptest! {
         #[test]
-        fn every_accepted_name_is_safe_as_a_file_name(text in "\\PC{0,70}") {
+        fn accepted_app_name_is_safe_as_file_name(text in "\\PC{0,70}") {
             if let Ok(name) = text.parse::<AppName>() {
                 prop_assert!(name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
                 prop_assert!(!name.as_str().is_empty() && name.as_str().len() <= NAME_LENGTH_MAX);

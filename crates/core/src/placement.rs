@@ -1,13 +1,14 @@
-//! Which release stands where, and what its instances are called: functions of application, environment, slot and
-//! deployment, so that doing a thing twice is doing it once.
+//! The identities of placements and instances. Both are functions of application, environment, slot and deployment, so
+//! every action on them can be repeated.
 
 use crate::{AppKey, NameError, ServiceName, Slot};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// What one deployment put into one slot. A slot is filled again and again; a placement is one filling of it, so a
-/// request, a pooled connection or a container that belongs to an earlier one is never taken for the present one.
+/// The identity of the release that one deployment put into one slot. A slot is filled again and again, and each
+/// filling is a placement of its own: a request, a pooled connection or a container of an earlier placement never
+/// counts as one of the present placement.
 ///
 /// Written `app/env/slot/deployment`, such as `shop/production/blue/7`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct PlacementId {
 }
 
 impl PlacementId {
-    /// The name of the instance of that `service` with that number (`replica`, counted from 1).
+    /// The name of the instance `replica`, from 1, of `service`.
     #[must_use]
     pub fn instance(&self, service: &ServiceName, replica: u16) -> InstanceName {
         InstanceName { placement: self.clone(), service: service.clone(), replica }
@@ -63,16 +64,16 @@ impl From<PlacementId> for String {
     }
 }
 
-/// The name of an instance, used as it is for its container, its files and its log:
+/// The name of an instance, also of its container, its files and its log:
 /// `app.env.slot.deployment.service.replica`, such as `shop.production.blue.7.web.1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceName {
-    /// What the instance is a part of.
+    /// The placement of the instance.
     pub placement: PlacementId,
-    /// Of which service it is an instance.
+    /// The service that it is an instance of.
     pub service: ServiceName,
-    /// Which of the service's replicas it is, counted from 1.
+    /// The instance's number within its service, from 1.
     pub replica: u16,
 }
 
@@ -137,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_back_as_they_were_written() {
+    fn placement_id_and_instance_name_round_trip_through_text() {
         let id: PlacementId = "shop/production/blue/7".parse().unwrap();
         assert_eq!(id.to_string(), "shop/production/blue/7");
         let name = id.instance(&"api".parse().unwrap(), 2);

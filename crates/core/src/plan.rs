@@ -1,4 +1,4 @@
-//! What a deployment would change and do, without doing it: a pure function of records.
+//! The plan of a deployment: the changes and steps that it would make. A pure function of records.
 
 use crate::application::{Application, Desired};
 use crate::deployment::{Deployment, Kind, Outcome, Phase};
@@ -10,63 +10,63 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
-/// How many of the last deployments a prediction is made of.
+/// The number of recent deployments that a prediction uses.
 const PREDICTED_FROM: usize = 10;
 
-/// What a deployment would change and do.
+/// The changes and steps of a deployment that has not been started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
-    /// The release that is live, if one is.
+    /// The number of the live release.
     pub live: Option<u64>,
-    /// What it runs, as it was written.
+    /// The live image or program, as written in the configuration.
     pub source_before: Option<String>,
-    /// What would run, as it is written.
+    /// The new image or program, as written in the configuration.
     pub source: String,
-    /// What exactly runs now.
+    /// The live artifacts.
     pub artifacts_before: Option<Artifacts>,
-    /// What exactly would run; nothing where that is not known before it is fetched.
+    /// The new artifacts; `None` until they have been fetched.
     pub artifacts: Option<Artifacts>,
-    /// The settings that would change. Values of variables are never told.
+    /// The settings that would change. The values of environment variables are never shown.
     pub changes: Vec<Change>,
-    /// Whether a deployment would do nothing.
+    /// The deployment would do nothing.
     pub is_unchanged: bool,
-    /// What would be done, in its order.
+    /// The steps of the deployment, in their order.
     pub steps: Vec<String>,
-    /// How long earlier deployments took until their cutover, and in all: the medians, in milliseconds.
+    /// The durations of earlier deployments.
     pub predicted: Option<Prediction>,
-    /// Memory that a second slot may take beside the present one, in bytes; nothing without a limit.
+    /// The memory limit of the second slot, in bytes; `None` without a limit.
     pub memory_bytes: Option<u64>,
-    /// What the output of a second slot may take on disk, in bytes.
+    /// The largest output of the second slot on disk, in bytes.
     pub disk_bytes: u64,
 }
 
 /// A setting that would change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Change {
-    /// Its path, such as `health.path`.
+    /// The path of the setting, such as `health.path`.
     pub path: String,
-    /// What it is; nothing where it is new.
+    /// The live value; `None` for a new setting.
     #[schema(value_type = Option<Object>)]
     pub before: Option<Value>,
-    /// What it would be; nothing where it goes.
+    /// The new value; `None` for a removed setting.
     #[schema(value_type = Option<Object>)]
     pub after: Option<Value>,
 }
 
-/// How long a deployment will take, by those before it.
+/// The expected duration of a deployment: medians of earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Prediction {
-    /// Until the cutover.
+    /// The time until the cutover.
     pub cutover: Millis,
-    /// In all.
+    /// The time until the end.
     pub whole: Millis,
-    /// The deployments that it is made of.
+    /// The number of deployments behind the medians.
     pub deployments: usize,
 }
 
 impl Plan {
-    /// What deploying `spec` would change and do. `artifacts` is what exactly it would run, if that is known;
-    /// `history` are the last deployments.
+    /// The plan of a deployment of `spec`. `artifacts` are the resolved ones, if they are known; `history` has the most
+    /// recent deployments.
     #[must_use]
     pub fn new(app: Option<&Application>, spec: &Spec, artifacts: Option<Artifacts>, history: &[Deployment]) -> Plan {
         let live = app.and_then(|app| app.live_placement().filter(|_| app.desired == Desired::Running));
@@ -91,14 +91,15 @@ impl Plan {
             changes,
             steps: steps(spec, live.is_some()),
             predicted: predict(history),
-            // A limit may be as large as a number can be; what is asked for need not exist.
+            // The sum of limits may exceed the largest number; a limit reserves no memory.
             memory_bytes: limited.reduce(|all, one| Some(all?.saturating_add(one?))).flatten(),
             disk_bytes: logs.fold(0, u64::saturating_add),
         }
     }
 }
 
-/// The image or program, as it was written; of several services that differ, each with its name in front.
+/// The image or program, as written in the configuration; of several services that differ, each with its service's
+/// name.
 #[must_use]
 pub fn source(spec: &Spec) -> String {
     let of = |workload: &Workload| match workload {
@@ -106,7 +107,7 @@ pub fn source(spec: &Spec) -> String {
         Workload::Process(process) | Workload::Systemd(process) => process.command.join(" "),
     };
     let sources: BTreeMap<_, _> = spec.services.iter().map(|(name, service)| (name, of(&service.workload))).collect();
-    // Services often run the same thing in different ways.
+    // Services often run the same image or program with different arguments.
     let different: BTreeSet<_> = sources.values().collect();
     let named = sources.iter().map(|(name, source)| format!("{name} {source}"));
     match different.iter().next() {
@@ -121,7 +122,7 @@ fn differences(before: &Spec, after: &Spec) -> Vec<Change> {
     compare("", Some(&value(before)), Some(&value(after)), &mut changes);
     let is_plain = |spec: &Spec| spec.services.len() == 1 && spec.services.contains_key(&ServiceName::default());
     if is_plain(before) && is_plain(after) {
-        // In such a configuration no service is named.
+        // A configuration of a single service does not name it.
         let only = format!("services.{}.", ServiceName::default());
         for change in &mut changes {
             change.path = change.path.strip_prefix(&only).unwrap_or(&change.path).to_owned();
@@ -143,8 +144,8 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, changes: &
         return;
     }
     let is_secret = path.split('.').any(|part| part == "variables");
-    let told = |value: Option<&Value>| value.map(|value| if is_secret { Value::from("…") } else { value.clone() });
-    changes.push(Change { path: path.to_owned(), before: told(before), after: told(after) });
+    let show = |value: Option<&Value>| value.map(|value| if is_secret { Value::from("…") } else { value.clone() });
+    changes.push(Change { path: path.to_owned(), before: show(before), after: show(after) });
 }
 
 fn steps(spec: &Spec, has_live: bool) -> Vec<String> {
@@ -242,16 +243,16 @@ mod tests {
     }
 
     #[test]
-    fn the_very_same_is_no_change() {
+    fn plan_is_unchanged_when_same_release_is_live() {
         let app = live(spec());
         assert!(Plan::new(Some(&app), &spec(), Some(Artifacts::only("sha256:1")), &[]).is_unchanged);
         assert!(!Plan::new(Some(&app), &spec(), Some(Artifacts::only("sha256:2")), &[]).is_unchanged);
-        assert!(!Plan::new(Some(&app), &spec(), None, &[]).is_unchanged, "what is not known may be anything");
+        assert!(!Plan::new(Some(&app), &spec(), None, &[]).is_unchanged, "unknown artifacts may be different ones");
         assert!(!Plan::new(None, &spec(), Some(Artifacts::only("sha256:1")), &[]).is_unchanged);
     }
 
     #[test]
-    fn changes_are_told_by_path_and_values_of_variables_never() {
+    fn plan_lists_changes_by_path_without_values_of_variables() {
         let mut old = spec();
         fn web(spec: &mut Spec) -> &mut crate::spec::Service {
             spec.services.get_mut("web").unwrap()
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_would_be_done_is_told_in_its_order() {
+    fn plan_lists_all_steps_in_order() {
         let run = || HookRun::Command(GateCommand { command: vec!["/bin/true".into()], user: None });
         let hook =
             |name: &str, at, migration| Hook { name: name.into(), at, run: run(), timeout: Millis(1), migration };
@@ -292,7 +293,7 @@ mod tests {
         };
         let first = Plan::new(None, &spec, None, &[]).steps;
         let around = |steps: &[String]| steps.iter().filter(|s| s.contains("canary") || s.contains("keep")).count();
-        assert_eq!(around(&first), 0, "a first release has nothing beside it: {first:?}");
+        assert_eq!(around(&first), 0, "a first release has no old slot: {first:?}");
         spec.timing.park = false;
         let next = Plan::new(Some(&live(spec.clone())), &spec, None, &[]).steps;
         let expected = [
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn several_services_are_told_by_name_and_what_they_share_once() {
+    fn plan_names_several_services_and_lists_shared_image_once() {
         let mut spec = spec();
         let process = Process { command: vec!["/bin/shop".into(), "-v".into()], directory: "/".into(), user: None };
         let health = HealthCheck { path: None, ..HealthCheck::default() };
@@ -341,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn how_long_it_takes_is_the_median_of_those_that_succeeded() {
+    fn prediction_is_median_of_successful_deployments() {
         let by = Requester { name: "x".into(), at: Timestamp(0), secret: String::new() };
         let past = |cutover: u64, whole: u64, outcome: Outcome| {
             let mut app = Application::new("shop/production".parse().unwrap());
@@ -362,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_that_no_number_holds_together_are_told_as_the_largest() {
+    fn plan_memory_saturates_at_largest_number() {
         let mut spec = spec();
         let large = Resources { memory_bytes: Some(u64::MAX / 2), cpu_millis: None };
         spec.services.get_mut("web").unwrap().resources = large;
@@ -377,6 +378,6 @@ mod tests {
         assert_eq!(plan(&spec).memory_bytes, Some(u64::MAX));
         assert_eq!(plan(&spec).disk_bytes, 3 * (30 << 20));
         spec.services.get_mut("a").unwrap().resources.memory_bytes = None;
-        assert_eq!(plan(&spec).memory_bytes, None, "one without a limit has none");
+        assert_eq!(plan(&spec).memory_bytes, None, "a service without a limit leaves the sum unlimited");
     }
 }

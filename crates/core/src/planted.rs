@@ -1,5 +1,5 @@
-//! Bugs that can be planted on purpose, to prove that the simulator finds them. Without the feature `planted-bugs`, which
-//! no shipped binary has, every predicate is constantly false and the compiler removes the branch.
+//! Bugs that can be planted on purpose, to prove that the simulator finds them. Without the feature `planted-bugs`,
+//! which no shipped binary has, every predicate is constantly false and the compiler removes the branch.
 
 /// Defines the bugs: the variant, the predicate that production code asks, and the name that the simulator shows.
 macro_rules! bugs {

@@ -1,4 +1,4 @@
-//! A release: an immutable thing to run.
+//! A release: an immutable configuration and the artifacts that it resolved to.
 
 use crate::{EnvName, ServiceName, Spec, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -7,31 +7,31 @@ use std::fmt;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// An immutable thing to run, numbered per application: a configuration, and what it resolved to.
+/// An immutable configuration with its resolved artifacts, numbered per application and environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Its number, from 1.
+    /// The release's number, from 1.
     pub number: u64,
-    /// Its configuration.
+    /// The configuration.
     pub spec: Arc<Spec>,
-    /// What exactly runs. Resolved once, by the first deployment.
+    /// The resolved artifacts; the first deployment of the release sets them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifacts: Option<Artifacts>,
-    /// Where it was proven, if it was promoted from there.
+    /// The release in another environment that it was promoted from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub promoted_from: Option<Origin>,
-    /// The configurations of the environments that it goes on to by itself.
+    /// The configurations of the environments that it is promoted to automatically.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub then: Vec<Arc<Spec>>,
-    /// When it was handed in.
+    /// The instant of its submission.
     pub created_at: Timestamp,
-    /// Who handed it in.
+    /// The name of the person or program that submitted it.
     pub created_by: String,
 }
 
 impl Release {
-    /// The same for people to see: without the values of secrets.
+    /// The release for display: the values of secrets are removed.
     #[must_use]
     pub fn without_secrets(&self) -> Release {
         let shown = |spec: &Arc<Spec>| Arc::new(spec.without_secrets());
@@ -39,19 +39,19 @@ impl Release {
     }
 }
 
-/// What exactly runs, by service: the id of an image, the checksum of a program.
+/// The resolved artifacts by service: the id of an image, or the checksum of a program.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Artifacts(pub BTreeMap<ServiceName, String>);
 
 impl Artifacts {
-    /// That of a release whose only service has no name of its own.
+    /// The artifact of a release whose only service has the default name.
     #[must_use]
     pub fn only(artifact: impl Into<String>) -> Self {
         Artifacts(BTreeMap::from([(ServiceName::default(), artifact.into())]))
     }
 
-    /// That of one service.
+    /// The artifact of a service.
     #[must_use]
     pub fn of(&self, service: &ServiceName) -> Option<&str> {
         self.0.get(service).map(String::as_str)
@@ -59,7 +59,7 @@ impl Artifacts {
 }
 
 impl fmt::Display for Artifacts {
-    /// As it is of one service, or where it is the same of all; otherwise each with its service's name in front.
+    /// The artifact alone if all services have the same; otherwise each with its service's name in front.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut artifacts = self.0.values();
         if let Some(first) = artifacts.next()
@@ -75,7 +75,7 @@ impl fmt::Display for Artifacts {
     }
 }
 
-/// A release of the same application in another environment, of which another one is made.
+/// The release in another environment that a promoted release comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
@@ -91,7 +91,7 @@ mod tests {
     use crate::spec::{Process, Workload};
 
     #[test]
-    fn artifacts_are_shown_once_where_they_are_the_same_and_by_service_where_not() {
+    fn artifacts_show_services_only_if_they_differ() {
         let of = |artifacts: &[(&str, &str)]| {
             let artifacts = artifacts.iter().map(|(service, it)| (service.parse().unwrap(), (*it).to_owned()));
             Artifacts(artifacts.collect())
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_shown_nowhere_in_a_release() {
+    fn release_without_secrets_shows_no_secret() {
         let process = Process { command: vec!["/bin/shop".into()], directory: "/".into(), user: None };
         let mut spec = Spec::new("shop/production".parse().unwrap(), Workload::Process(process), 9000);
         let web = spec.services.get_mut("web").unwrap();

@@ -1,5 +1,5 @@
-//! The route table: hosts and path prefixes to slots and weights, with a version. It is derived from the recorded
-//! state and never edited; what the data plane knows of the world is this and nothing else.
+//! The route table: hosts and path prefixes to slots and weights, with a version. It is derived from the application
+//! records and never edited; a data plane knows nothing else.
 
 use crate::application::{Application, Desired, Idle, Placement, Replica};
 use crate::planted;
@@ -11,30 +11,31 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// Everything a data plane routes by. One group an application and environment; a host belongs to one group.
+/// All routes of a data plane: a group for each application and environment. A host belongs to one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteTable {
-    /// The store revision that the table was derived at. A data plane never goes back to a smaller one.
+    /// The store revision that the table was derived from. A data plane rejects a smaller version.
     pub version: u64,
     /// The routes of each application and environment.
     pub groups: BTreeMap<AppKey, Arc<RouteGroup>>,
 }
 
-/// The difference of two tables: what a data plane that has `base` needs to have `version`.
+/// The difference between two tables: takes a data plane from version `base` to `version`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteChange {
-    /// The version that the data plane must have; with another one it refuses and is sent the whole table.
+    /// The version that the data plane must have; at another version it rejects the change and receives the whole
+    /// table.
     pub base: u64,
-    /// The version that it has afterwards.
+    /// The version afterwards.
     pub version: u64,
-    /// The groups that are new or other than they were; `None` where one is gone.
+    /// The new and changed groups; `None` removes a group.
     pub groups: BTreeMap<AppKey, Option<Arc<RouteGroup>>>,
 }
 
 impl RouteTable {
-    /// Makes it what it is after `change`, which begins at its version.
+    /// Applies `change`, whose `base` is this table's version.
     pub fn change(&mut self, change: &RouteChange) {
         self.version = change.version;
         for (key, group) in &change.groups {
@@ -50,125 +51,125 @@ impl RouteTable {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RouteGroup {
-    /// Which requests are this application's.
+    /// The hosts and paths of the application.
     pub routes: Vec<Route>,
-    /// The slots they go to. Without any of weight above 0 the answer is 503.
+    /// The slots that requests go to. Without a slot of weight above 0 the answer is 503.
     pub slots: Vec<SlotRoute>,
-    /// Which of the requests go to which slot, where weights alone do not say it.
+    /// The choice of requests during a canary, where weights alone do not decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub split: Option<Split>,
-    /// How they are forwarded.
+    /// The settings for forwarding.
     pub forward: ForwardSettings,
-    /// That new requests wait, and within which bounds.
+    /// The bounds of the hold, while new requests wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<HoldSettings>,
-    /// That requests are answered by a page of gapless's.
+    /// The maintenance page that answers requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<MaintenanceRoute>,
-    /// The release that is tested while nobody else is sent to it.
+    /// The preview of the release under test, which only requests with its token reach.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preview: Option<PreviewRoute>,
 }
 
-/// Which of the requests go to the new one of two slots.
+/// The choice of the requests that go to the new slot of two.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
     /// The new slot's placement.
     pub to: PlacementId,
-    /// By what they are chosen.
+    /// The rule of the choice.
     pub by: Choose,
-    /// What the cookie of sticky visitors is signed with.
+    /// The key that signs the cookie of sticky visitors.
     pub key: String,
 }
 
 /// The cookie that keeps a visitor on one release for a whole rollout.
 pub const STICKY_COOKIE: &str = "gapless-release";
 
-/// What is answered while an application is under maintenance.
+/// The answer of an application in maintenance mode.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MaintenanceRoute {
-    /// The HTML; a short page of gapless's own without it.
+    /// The HTML; `None` uses gapless's own short page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub page: Option<String>,
     /// The paths of health checks, which still reach the application.
     pub health_paths: Vec<String>,
 }
 
-/// Where requests go that carry the token: through the same listener, routes and settings as all others, to a slot that
-/// is not live.
+/// The route of requests with the preview token: through the same listener, routes and settings as all others, to a
+/// slot that is not live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PreviewRoute {
-    /// What the header [`PREVIEW_HEADER`] or the cookie [`PREVIEW_COOKIE`] has to say.
+    /// The value of the header [`PREVIEW_HEADER`] or the cookie [`PREVIEW_COOKIE`].
     pub token: String,
-    /// The slot.
+    /// The slot under test.
     pub slot: SlotRoute,
 }
 
-/// The header that asks for the preview. A request whose token is none (any more) is refused, and never sent to the live
-/// slot in its stead.
+/// The header that asks for the preview. A request with an unknown or expired token is refused; the live slot never
+/// answers it instead.
 pub const PREVIEW_HEADER: &str = "x-gapless-preview";
 
-/// The cookie that asks for the preview, for browsers. With an old token it asks for nothing.
+/// The cookie that asks for the preview, for browsers. An expired token in it has no effect.
 pub const PREVIEW_COOKIE: &str = "gapless-preview";
 
-/// What a placement is in the table for.
+/// The role of a placement in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SlotRole {
-    /// It gets requests, by its weight.
+    /// The placement gets requests by its weight.
     Live,
-    /// It finishes what it has and gets no new request, but one that the live slot could not be sent
-    /// (connect failed, or closed before any byte of the answer) may be sent here.
+    /// The placement finishes its requests and gets no new ones, except those that could not be sent to the live slot
+    /// (the connection failed, or was closed before any byte of the answer).
     Fallback,
 }
 
-/// One placement in the table.
+/// A placement in the table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SlotRoute {
-    /// Which placement.
+    /// The identity of the placement.
     pub placement: PlacementId,
-    /// The number of the release that it runs; told to nobody but logs and counts.
+    /// The number of its release; used only for logs and counts.
     pub release: u64,
-    /// What it is in the table for.
+    /// The role in the table.
     pub role: SlotRole,
-    /// Its share of new requests among the live slots of the group; 0 gets none.
+    /// The share of new requests among the live slots of the group; 0 gets none.
     pub weight: u32,
-    /// Its instances that are in rotation, of the services that have routes.
+    /// The instances in rotation, of the services that have routes.
     pub instances: Vec<Backend>,
-    /// How long upgraded connections may go on when the placement is no longer live; then they are closed in an
-    /// orderly way.
+    /// The time that upgraded connections have once the placement is no longer live; then the data plane closes them
+    /// cleanly.
     pub drain_timeout: Millis,
 }
 
-/// One instance, as the data plane sees it.
+/// An instance as the data plane sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backend {
     /// The service that it is an instance of.
     #[serde(default, skip_serializing_if = "ServiceName::is_default")]
     pub service: ServiceName,
-    /// Which replica it is, counted from 1.
+    /// The instance's number within its service, from 1.
     pub replica: u16,
-    /// Where it answers.
+    /// The address at which it answers.
     pub address: SocketAddr,
 }
 
 impl RouteGroup {
-    /// The routes of an application: a pure function of its record. None as long as none of its releases was ever live.
+    /// Derives the routes of an application from its record. `None` until a release of it was live or is under test.
     ///
-    /// The live slot is the only one with weight, but for a canary, which has its share. The slot that was live before is there as fallback while the new one
-    /// is observed. A candidate that has passed its checks is there as preview while it is tested and approved; other
-    /// candidates, and a standby, never are.
+    /// The live slot has all the weight, or shares it with a canary. While the new slot is under observation, the old
+    /// one is the fallback. A candidate that has passed its checks is the preview while it is tested and approved.
+    /// Other candidates and standbys are never in the table.
     #[must_use]
     pub fn derive(app: &Application) -> Option<RouteGroup> {
         let preview = app.slots.values().filter(|placement| app.live != Some(placement.id.slot) && placement.checked);
         let preview = preview.filter_map(|placement| Some((placement, placement.preview.clone()?))).next();
         let Some(live) = app.live_placement() else {
-            // The first release of an application is tested by its own routes; others get a 503.
+            // The first release of an application is tested through its own routes; other requests get a 503.
             let (placement, _) = preview.as_ref()?;
             let (routes, forward) = (placement.spec.routes.clone(), placement.spec.forward.clone());
             let preview = preview.map(PreviewRoute::new);
@@ -208,7 +209,7 @@ impl RouteGroup {
 }
 
 impl RouteGroup {
-    /// All placements that any request can go to.
+    /// All placements that a request can reach.
     pub fn placements(&self) -> impl Iterator<Item = &SlotRoute> {
         self.slots.iter().chain(self.preview.iter().map(|preview| &preview.slot))
     }
@@ -229,7 +230,7 @@ impl PreviewRoute {
 }
 
 impl SlotRoute {
-    /// All of a live slot's share of the requests.
+    /// The weight of a slot that gets all requests.
     pub const WEIGHT_FULL: u32 = 100;
 
     fn derive(placement: &Placement, role: SlotRole) -> SlotRoute {

@@ -1,4 +1,4 @@
-//! The two places that a release can occupy.
+//! The two slots, blue and green.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -7,14 +7,14 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Slot {
-    /// The first place; a new application starts here.
+    /// The first slot, in which a new application starts.
     Blue,
-    /// The second place.
+    /// The second slot.
     Green,
 }
 
 impl Slot {
-    /// Both slots, in their order.
+    /// Both slots, blue first.
     pub const ALL: [Slot; 2] = [Slot::Blue, Slot::Green];
 
     /// The slot beside this one.
@@ -26,7 +26,7 @@ impl Slot {
         }
     }
 
-    /// The slot's name, as it is written in the CLI, the API and in names of containers.
+    /// The slot's name in the CLI, the API and the names of containers.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

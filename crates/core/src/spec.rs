@@ -1,5 +1,5 @@
-//! What a release is made of: the typed form of `gapless.toml`, complete, with every default filled in. It is recorded
-//! with the release and never changes afterwards.
+//! The configuration of a release: the typed form of `gapless.toml`, with every default filled in. It is recorded with
+//! the release and never changes afterwards.
 
 mod forward;
 mod route;
@@ -17,46 +17,46 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use utoipa::ToSchema;
 
-/// A release's configuration: what to run, how to know that it is well, and which requests are its own.
+/// The configuration of a release: its services, their health checks, its routes and the rules of its deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// The application that it is a release of.
+    /// The name of the application.
     pub app: AppName,
     /// The environment that it is deployed into.
     #[serde(default)]
     pub env: EnvName,
-    /// The environments in which a release must have succeeded before this one takes it. With any of them a release
-    /// comes by promotion alone.
+    /// The environments in which a release must have succeeded before. With any of them this environment accepts only
+    /// promotions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<EnvName>,
-    /// Whether what succeeds in all environments that it requires comes into this one by itself.
+    /// A release that has succeeded in all required environments is promoted to this one automatically.
     #[serde(default)]
     pub promote_auto: bool,
-    /// What runs, by name: one service called `web` where the configuration names none. All of them start, pass their
-    /// checks and change over together.
+    /// The services by name: a single one called `web` where the configuration names none. All of them start, pass
+    /// their checks and change over together.
     pub services: BTreeMap<ServiceName, Service>,
-    /// Which requests are this application's.
+    /// The requests that belong to this application.
     pub routes: Vec<Route>,
-    /// How they are forwarded.
+    /// The settings for forwarding requests.
     #[serde(default)]
     pub forward: ForwardSettings,
-    /// What a release must pass before its cutover.
+    /// The tests that a release must pass before its cutover.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gates: Vec<Gate>,
-    /// Whether people must approve it before its cutover.
+    /// The rule of the approval by people that a release needs before its cutover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<ApprovalRule>,
-    /// What is done once in each deployment, at its points.
+    /// The programs that run once in each deployment, at their points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
-    /// How requests are held while a migration wants that.
+    /// The bounds of a hold on requests during a migration.
     #[serde(default)]
     pub hold: HoldSettings,
-    /// How requests come to a new release.
+    /// The way in which requests move to a new release.
     #[serde(default)]
     pub strategy: Strategy,
-    /// What speaks against a new release while it is watched.
+    /// The limits of a new release in its canary and under observation.
     #[serde(default)]
     pub judge: JudgeRule,
     /// The deadlines of a deployment.
@@ -65,7 +65,7 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// One service with that workload, with the defaults of everything else and no routes.
+    /// A spec of a single service with this workload, the defaults of everything else, and no routes.
     #[must_use]
     pub fn new(key: AppKey, workload: Workload, port: u16) -> Self {
         Spec {
@@ -87,39 +87,39 @@ impl Spec {
     }
 }
 
-/// One of the programs that make up a release: its instances are all alike.
+/// A program of a release; all of its instances are alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// What runs.
+    /// The program.
     pub workload: Workload,
-    /// Where it listens: the port in its container, 0 where it listens nowhere. A process is given its port in `PORT`
-    /// instead.
+    /// The port that it listens on in its container; 0 if it listens nowhere. A process receives its port in the
+    /// variable `PORT` instead.
     pub port: u16,
-    /// How many instances of the slot run side by side, from 1.
+    /// The number of instances in a slot, from 1.
     pub replicas: u16,
     /// Environment variables of the instances.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
-    /// Which of them are secrets: their values are shown to nobody.
+    /// The names of the variables that are secrets: their values are never shown.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub secrets: BTreeSet<String>,
     /// Limits on each instance.
     #[serde(default)]
     pub resources: Resources,
-    /// What the output of each instance may take on disk.
+    /// The limits of each instance's log on disk.
     #[serde(default)]
     pub log: LogRotation,
-    /// Fixed ports on the host, one a slot, where something beside gapless needs to know them.
+    /// Fixed ports on the host, one for each slot, for clients that bypass gapless.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_ports: Option<HostPorts>,
-    /// What says that an instance is well.
+    /// The health check of each instance.
     #[serde(default)]
     pub health: HealthCheck,
 }
 
 impl Service {
-    /// Such a workload, with the defaults of everything else.
+    /// A service with this workload and the defaults of everything else.
     #[must_use]
     pub fn new(workload: Workload, port: u16) -> Self {
         Service {
@@ -137,13 +137,13 @@ impl Service {
 }
 
 impl Spec {
-    /// The hosts that its routes are for.
+    /// The hosts of its routes.
     #[must_use]
     pub fn hosts(&self) -> BTreeSet<HostPattern> {
         self.routes.iter().map(|route| route.host.clone()).collect()
     }
 
-    /// The service that stands for all of them: the one with the shortest path, or without routes the first one.
+    /// The main service: the one with the shortest routed path, or without routes the first one.
     #[must_use]
     pub fn main_service(&self) -> Option<(&ServiceName, &Service)> {
         let shortest = self.routes.iter().min_by_key(|route| route.path.as_str().len());
@@ -151,20 +151,20 @@ impl Spec {
         routed.or_else(|| self.services.first_key_value())
     }
 
-    /// The name of the runtime that runs all services, as it is written in `gapless.toml`.
+    /// The name of the runtime of all services, as written in `gapless.toml`.
     #[must_use]
     pub fn runtime(&self) -> &'static str {
-        // A spec without services is refused before it is recorded.
+        // A spec without services is rejected before it is recorded.
         self.main_service().map_or("docker", |(_, service)| service.workload.runtime())
     }
 
-    /// Whether the release is made of several services, which reach each other by name.
+    /// The release has several services, which reach each other by name.
     #[must_use]
     pub fn has_several_services(&self) -> bool {
         self.services.len() > 1
     }
 
-    /// The same for people to see: without the values of secrets.
+    /// The spec for display: the values of secrets are replaced by `…`.
     #[must_use]
     pub fn without_secrets(&self) -> Spec {
         let mut shown = self.clone();
@@ -175,52 +175,52 @@ impl Spec {
         shown
     }
 
-    /// The longest that instances of any service have until they must have passed their checks.
+    /// The longest deadline for passing the health checks, of all services.
     #[must_use]
     pub fn health_deadline(&self) -> Millis {
         self.services.values().map(|service| service.health.deadline).max().unwrap_or_default()
     }
 }
 
-/// That people must approve a release.
+/// The rule of an approval by people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalRule {
-    /// How many.
+    /// The number of approvals.
     pub people: u16,
-    /// Whether who asked for the deployment is not one of them.
+    /// The requester's own approval is excluded.
     #[serde(default)]
     pub by_others: bool,
-    /// How long it waits for them.
+    /// The time limit of the approvals.
     pub expires: Millis,
 }
 
-/// What says that an instance is well: a GET, straight to the instance; or, where it answers no requests, that it runs.
+/// The health check of an instance: a GET request directly to it, or that it runs if it answers no requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HealthCheck {
-    /// The path to get; without one no request is made, and an instance is well once it has run for `settle`.
+    /// The path to request; without one no request is made, and an instance is healthy once it has run for `settle`.
     pub path: Option<String>,
-    /// How long an instance that answers no requests has to have run.
+    /// The time that an instance without a path must have run.
     #[serde(default = "settle")]
     pub settle: Millis,
-    /// The port to ask, where it is not the application's.
+    /// The port to request, if it is not the service's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// The statuses that mean healthy.
     pub statuses: Vec<u16>,
-    /// The Host header; the instance's address without it.
+    /// The `Host` header; by default the instance's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The longest wait between two checks: while starting they begin 2 ms apart and grow to it.
+    /// The longest wait between two checks. During the start the wait grows from 2 ms to this one.
     pub interval: Millis,
-    /// How long one check may take.
+    /// The time limit of a check.
     pub timeout: Millis,
-    /// How many must pass in a row before the instance takes requests.
+    /// The number of passes in a row before the instance takes requests.
     pub passes: u16,
-    /// How many must fail in a row before a live instance is taken out of rotation.
+    /// The number of failures in a row before a live instance leaves the rotation.
     pub failures: u16,
-    /// How long a starting instance has until it must have passed.
+    /// The time in which a starting instance must have passed.
     pub deadline: Millis,
 }
 
@@ -245,24 +245,24 @@ impl Default for HealthCheck {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timing {
-    /// How long resolving and pulling may take.
+    /// The time limit for resolving and fetching the release.
     pub prepare_timeout: Millis,
-    /// How long creating and starting the instances may take.
+    /// The time limit for creating and starting the instances.
     pub start_timeout: Millis,
-    /// How long the data planes may take to apply the cutover before it is taken back.
+    /// The time limit for the data planes to apply the cutover; then it is reverted.
     pub shift_timeout: Millis,
-    /// How long the new slot is watched after the cutover, with the old one ready to take over again.
+    /// The duration of the observation after the cutover, with the old slot ready to take over again.
     pub observe: Millis,
-    /// How long the old slot may take to finish the requests that it has.
+    /// The time that the old slot has to finish its requests.
     pub drain_timeout: Millis,
-    /// How long an instance has from SIGTERM to SIGKILL.
+    /// The time from SIGTERM to SIGKILL.
     pub stop_timeout: Millis,
-    /// How long the old slot stays ready for rollback after the observation.
+    /// The time for which the old slot stays ready for a rollback after the observation.
     pub keep_warm: Millis,
-    /// Whether it is frozen meanwhile, so that it takes no processor time.
+    /// The old slot is frozen while it stays ready, so that it gets no processor time.
     #[serde(default = "yes")]
     pub park: bool,
-    /// How many releases stay on the host for a rollback that needs no registry.
+    /// The number of releases that stay on the host for a rollback without a registry.
     #[serde(default = "keep")]
     pub keep: u16,
 }

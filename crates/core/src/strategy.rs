@@ -1,23 +1,23 @@
-//! Strategies: how requests come to a new release, at once or in steps, and what is held against it meanwhile.
+//! Strategies: the move of requests to a new release, immediately or in steps, and its limits meanwhile.
 
 use crate::Millis;
 use crate::gate::LatencyBounds;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How requests come to a new release.
+/// The way in which requests move to a new release.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Strategy {
-    /// All of them at one instant.
+    /// All requests in one instant.
     #[default]
     BlueGreen,
-    /// A share of them first.
+    /// A share of the requests first.
     Canary(Canary),
 }
 
 impl Strategy {
-    /// The canary, if it is one.
+    /// The canary of the strategy, if it has one.
     #[must_use]
     pub const fn canary(&self) -> Option<&Canary> {
         match self {
@@ -33,9 +33,9 @@ impl Strategy {
 pub struct Canary {
     /// The steps, at least one. After the last one all requests go to the new release.
     pub steps: Vec<CanaryStep>,
-    /// Which requests are chosen.
+    /// The choice of the requests that go to the new release.
     pub choose: Choose,
-    /// How long a step waits for a person.
+    /// The longest wait of a step for a person.
     pub expires: Millis,
 }
 
@@ -45,68 +45,68 @@ pub struct Canary {
 pub struct CanaryStep {
     /// The share of requests that go to the new release, in percent, from 1 to 99.
     pub weight: u8,
-    /// How long the step lasts; without it until a person says `gapless promote`.
+    /// The duration of the step; without it the step lasts until `gapless promote`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<Millis>,
 }
 
-/// Which requests go to the new release in a step.
+/// The choice of the requests that go to the new release in a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Choose {
-    /// A share of them, each drawn for itself.
+    /// A share of the requests, each drawn independently.
     Random,
     /// A share of the visitors: a signed cookie keeps each on one release for the whole rollout.
     Sticky,
-    /// A share of the values of that header, always the same ones. Requests without it go to the old release.
+    /// A share of the values of a header, always the same ones. Requests without the header go to the old release.
     Hash {
         /// The header's name.
         header: String,
     },
-    /// Those that match any of these, and no others.
+    /// The requests that match any of these, and no others.
     Match(Vec<Matcher>),
 }
 
-/// What a request has to have.
+/// A condition on a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Matcher {
-    /// A header of that value.
+    /// A header with this value.
     Header {
         /// Its name.
         name: String,
         /// Its value.
         value: String,
     },
-    /// A cookie of that value.
+    /// A cookie with this value.
     Cookie {
         /// Its name.
         name: String,
         /// Its value.
         value: String,
     },
-    /// A path below that prefix, in whole segments.
+    /// A path below this prefix, in whole segments.
     Path(crate::PathPrefix),
 }
 
-/// What speaks against a new release while it is watched: by comparison with the old one, and absolutely.
+/// The limits of a new release in its canary and under observation: relative to the old one, and absolute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JudgeRule {
-    /// How often a release that is as good as the old one may be taken back by mistake, in ten-thousandths of the
-    /// rollouts. 0 compares nothing.
+    /// The bound on false alarms, in ten-thousandths of the rollouts: reverts of a release that is as good as the old
+    /// one. 0 disables the comparison.
     pub false_alarms: u16,
-    /// How much slower, in percent, the new release's quantiles of latency may be than the old one's.
+    /// The tolerated slowdown of the new release's latency quantiles against the old one's, in percent.
     pub slower_percent: u16,
-    /// And by how much at least: on a busy host a release that has just started is some milliseconds slower.
+    /// The least slowdown that counts: on a busy host a release that has just started is some milliseconds slower.
     #[serde(default = "slower_by")]
     pub slower_by: Millis,
-    /// Requests that the new release must have answered before anything is held against it.
+    /// The number of answers of the new release before any limit applies.
     pub requests_min: u32,
-    /// The most of its requests that may fail (no answer, or a status from 500), in thousandths.
+    /// The largest share of failed requests (no answer, or a status of 500 or more), in thousandths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors_max_permille: Option<u16>,
-    /// Bounds of its latencies.
+    /// Upper bounds of the latencies.
     #[serde(default)]
     pub latency_max: LatencyBounds,
 }

@@ -1,4 +1,4 @@
-//! Instants and durations as values: the core never reads a clock, it is told what time it is.
+//! Instants and durations as values: the core never reads a clock, its callers pass the time.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -16,7 +16,7 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(duration.0))
     }
 
-    /// How much time has passed from `earlier` to this instant; zero if the clock went backwards meanwhile.
+    /// The time from `earlier` to this instant; zero if the clock went backwards meanwhile.
     #[must_use]
     pub const fn since(self, earlier: Timestamp) -> Millis {
         Millis(self.0.saturating_sub(earlier.0))
@@ -35,7 +35,7 @@ impl Millis {
         Millis(seconds.saturating_mul(1000))
     }
 
-    /// The same span as the standard library's type.
+    /// The span as the standard library's type.
     #[must_use]
     pub const fn to_duration(self) -> Duration {
         Duration::from_millis(self.0)
@@ -49,7 +49,7 @@ impl From<Duration> for Millis {
 }
 
 impl std::fmt::Display for Millis {
-    /// As a person would say it: `12 ms`, `1.5 s`, `3m20s`.
+    /// The span for people: `12 ms`, `1.5 s`, `3m20s`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ms = self.0;
         match ms {
@@ -67,8 +67,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_told_as_a_person_would() {
-        for (ms, told) in [
+    fn millis_display_is_readable() {
+        for (ms, shown) in [
             (0, "0 ms"),
             (999, "999 ms"),
             (1_000, "1 s"),
@@ -79,12 +79,12 @@ mod tests {
             (3_600_000, "1h00m"),
             (90_061_000, "25h01m"),
         ] {
-            assert_eq!(Millis(ms).to_string(), told);
+            assert_eq!(Millis(ms).to_string(), shown);
         }
     }
 
     #[test]
-    fn time_neither_overflows_nor_goes_backwards() {
+    fn time_saturates_instead_of_overflowing() {
         assert_eq!(Timestamp(5).after(Millis(u64::MAX)), Timestamp(u64::MAX));
         assert_eq!(Timestamp(5).since(Timestamp(9)), Millis(0));
         assert_eq!(Timestamp(9).since(Timestamp(5)), Millis(4));

@@ -1,5 +1,5 @@
-//! What a [`Spec`] must be beyond its types: bounds, and fields that must fit each other. The client applies these rules
-//! to `gapless.toml`, the server to everything that comes over the API.
+//! The rules of a [`Spec`] beyond its types: bounds, and fields that must fit each other. The client applies them to
+//! `gapless.toml`, the server to everything that arrives over the API.
 
 mod service;
 
@@ -14,31 +14,31 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-/// The most instances of a slot, of all services together.
+/// The largest number of instances of a slot, over all services.
 pub const REPLICAS_MAX: u16 = 64;
 
-/// The most services of an application.
+/// The largest number of services of an application.
 pub const SERVICES_MAX: usize = 16;
 
-/// The most routes of an application.
+/// The largest number of routes of an application.
 pub const ROUTES_MAX: usize = 256;
 
-/// The most gates of an application.
+/// The largest number of gates of an application.
 pub const GATES_MAX: usize = 32;
 
-/// The most steps of a canary.
+/// The largest number of steps of a canary.
 pub const STEPS_MAX: usize = 100;
 
-/// The most hosts of an application: each is an entry of the store, and all change hands in one transaction.
+/// The largest number of hosts of an application: each is an entry of the store, and all change in one transaction.
 pub const HOSTS_MAX: usize = 50;
 
-/// The largest error page, in bytes: every data plane holds it in memory.
+/// The largest error page, in bytes: every data plane keeps it in memory.
 pub const ERROR_PAGE_BYTES_MAX: usize = 64 << 10;
 
 /// The largest value of a variable in bytes; Linux starts no program with a longer one.
 pub const VARIABLE_BYTES_MAX: usize = 127 << 10;
 
-/// The most that names and values of all variables may hold together, in bytes: a spec is one record of the store.
+/// The largest total size of the names and values of all variables, in bytes: a spec is one record of the store.
 pub const VARIABLES_BYTES_MAX: usize = 256 << 10;
 
 const SECOND: Millis = Millis(1_000);
@@ -46,21 +46,21 @@ const MINUTE: Millis = Millis(60_000);
 const HOUR: Millis = Millis(3_600_000);
 const DAY: Millis = Millis(86_400_000);
 
-/// One thing that is wrong with a spec.
+/// A broken rule of a spec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {message}")]
 pub struct SpecError {
-    /// Where it is: the path in the spec's JSON form, such as `health.path` or `routes[1]`.
+    /// The path of the field in the spec's JSON form, such as `health.path` or `routes[1]`.
     pub field: String,
-    /// What is wrong, and what is possible, as the rest of a sentence that begins with the field.
+    /// The broken rule and the allowed values, as the rest of a sentence that begins with the field.
     pub message: String,
 }
 
 impl Spec {
-    /// Checks everything that the types do not.
+    /// Checks all rules that the types do not enforce.
     ///
     /// # Errors
-    /// All that is wrong.
+    /// All broken rules.
     pub fn validate(&self) -> Result<(), Vec<SpecError>> {
         let mut found = Findings::default();
         if self.requires.contains(&self.env) {
@@ -91,23 +91,23 @@ impl Findings {
 
     fn within<T: PartialOrd + Display>(&mut self, field: &str, value: T, bounds: RangeInclusive<T>) {
         if !bounds.contains(&value) {
-            self.add(field, format!("is {value}; possible is from {} to {}", bounds.start(), bounds.end()));
+            self.add(field, format!("must be from {} to {}, not {value}", bounds.start(), bounds.end()));
         }
     }
 
-    /// For what ends up in an argument list, an environment or a file of the engine's: `\0` ends it there.
+    /// Checks a text for an argument list, an environment or a file of the engine's: `\0` would end it early.
     fn text(&mut self, field: &str, text: &str) {
         if text.contains('\0') {
-            self.add(field, "holds a NUL character");
+            self.add(field, "contains a NUL character");
         }
     }
 
-    /// For what is one word on one line wherever it is shown or passed on.
+    /// Checks a text that must be one word on one line wherever it is shown or passed on.
     fn word(&mut self, field: &str, text: &str) {
         if text.is_empty() {
             self.add(field, "is empty");
         } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            self.add(field, format!("{text:?} holds white space or control characters"));
+            self.add(field, format!("{text:?} contains white space or control characters"));
         }
     }
 
@@ -115,9 +115,9 @@ impl Findings {
         if !path.starts_with('/') {
             self.add(field, format!("{path:?} is not an absolute path"));
         } else if path.chars().any(char::is_control) {
-            self.add(field, format!("{path:?} holds control characters"));
+            self.add(field, format!("{path:?} contains control characters"));
         } else if path.split('/').any(|part| part == "..") {
-            self.add(field, format!("{path:?} holds `..`"));
+            self.add(field, format!("{path:?} contains `..`"));
         }
     }
 }
@@ -127,13 +127,13 @@ fn check_routes(spec: &Spec, found: &mut Findings) {
         found.add("routes", "is empty: no request would ever reach the application");
     }
     if spec.routes.len() > ROUTES_MAX {
-        found.add("routes", format!("are {}; the most is {ROUTES_MAX}", spec.routes.len()));
+        found.add("routes", format!("has {} entries; the limit is {ROUTES_MAX}", spec.routes.len()));
     }
     let hosts = spec.hosts().len();
     if hosts > HOSTS_MAX {
         found.add(
             "routes",
-            format!("have {hosts} hosts; the most is {HOSTS_MAX}: use a wildcard, or another application"),
+            format!("has {hosts} hosts; the limit is {HOSTS_MAX}: use a wildcard, or another application"),
         );
     }
     let mut seen = BTreeSet::new();
@@ -141,14 +141,16 @@ fn check_routes(spec: &Spec, found: &mut Findings) {
         if !seen.insert((&route.host, &route.path)) {
             found.add(
                 format!("routes[{at}]"),
-                format!("has the host {} and the path {} of a route before it", route.host, route.path),
+                format!("repeats the host {} and the path {} of an earlier route", route.host, route.path),
             );
         }
         match spec.services.get(&route.service) {
-            None => found.add(format!("routes[{at}].service"), format!("is {}, and there is none", route.service)),
+            None => {
+                found.add(format!("routes[{at}].service"), format!("is {}, which no service is called", route.service))
+            }
             Some(Service { workload: Workload::Docker(_), port: 0, health, .. }) if health.path.is_none() => found.add(
                 format!("services.{}.port", route.service),
-                "is missing: requests come to this service, so it has to listen somewhere",
+                "is missing: requests are routed to this service, so it must listen on a port",
             ),
             Some(_) => {}
         }
@@ -157,16 +159,16 @@ fn check_routes(spec: &Spec, found: &mut Findings) {
 
 fn check_gates(gates: &[Gate], found: &mut Findings) {
     if gates.len() > GATES_MAX {
-        found.add("gates", format!("are {}; the most is {GATES_MAX}", gates.len()));
+        found.add("gates", format!("has {} entries; the limit is {GATES_MAX}", gates.len()));
     }
     let mut names = BTreeSet::new();
     for (at, gate) in gates.iter().enumerate() {
         let field = |name: &str| format!("gates[{at}].{name}");
         if gate.name.parse::<crate::AppName>().is_err() {
-            found.add(field("name"), "may only hold lower-case letters a-z, digits and hyphens");
+            found.add(field("name"), "may only contain lower-case letters a-z, digits and hyphens");
         }
         if !names.insert(&gate.name) {
-            found.add(field("name"), format!("is that of a gate before it: {}", gate.name));
+            found.add(field("name"), format!("is already the name of an earlier gate: {}", gate.name));
         }
         found.within(&field("timeout"), gate.timeout, SECOND..=DAY);
         found.within(&field("retries"), gate.retries, 0..=10);
@@ -183,7 +185,7 @@ fn check_gates(gates: &[Gate], found: &mut Findings) {
             }
             GateKind::Http(requests) => {
                 if requests.is_empty() {
-                    found.add(field("requests"), "are none: the gate would test nothing");
+                    found.add(field("requests"), "is empty: the gate would test nothing");
                 }
                 for request in requests {
                     check_request(&field("requests"), &request.method, &request.path, found);
@@ -194,10 +196,10 @@ fn check_gates(gates: &[Gate], found: &mut Findings) {
                 found.within(&field("load.duration"), load.duration, SECOND..=HOUR);
                 found.within(&field("load.rate"), load.rate_per_s, 0..=100_000);
                 if load.duration >= gate.timeout {
-                    found.add(field("timeout"), "is not longer than the load lasts");
+                    found.add(field("timeout"), "must be longer than the load lasts");
                 }
                 if load.requests.is_empty() {
-                    found.add(field("load.requests"), "are none: the gate would test nothing");
+                    found.add(field("load.requests"), "is empty: the gate would test nothing");
                 }
                 for request in &load.requests {
                     check_request(&field("load.requests"), &request.method, &request.path, found);
@@ -209,10 +211,10 @@ fn check_gates(gates: &[Gate], found: &mut Findings) {
 
 fn check_request(field: &str, method: &str, path: &str, found: &mut Findings) {
     if method.is_empty() || !method.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        found.add(field, format!("have the method {method:?}, which is none, such as GET"));
+        found.add(field, format!("has the method {method:?}, which must be in capitals, such as GET"));
     }
     if !path.starts_with('/') || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
-        found.add(field, format!("have the path {path:?}, which does not begin with a slash or has blanks in it"));
+        found.add(field, format!("has the path {path:?}, which must begin with a slash and contain no blanks"));
     }
 }
 
@@ -225,13 +227,13 @@ fn check_forward(spec: &Spec, found: &mut Findings) {
     if let Some(page) = &forward.error_page
         && page.len() > ERROR_PAGE_BYTES_MAX
     {
-        found.add("forward.error_page", format!("has {} bytes; the most is {ERROR_PAGE_BYTES_MAX}", page.len()));
+        found.add("forward.error_page", format!("has {} bytes; the limit is {ERROR_PAGE_BYTES_MAX}", page.len()));
     }
 }
 
 fn check_hooks(spec: &Spec, found: &mut Findings) {
     if spec.hooks.len() > GATES_MAX {
-        found.add("hooks", format!("are {}; the most is {GATES_MAX}", spec.hooks.len()));
+        found.add("hooks", format!("has {} entries; the limit is {GATES_MAX}", spec.hooks.len()));
     }
     let hold = &spec.hold;
     found.within("hold.timeout", hold.timeout, SECOND..=HOUR);
@@ -242,16 +244,22 @@ fn check_hooks(spec: &Spec, found: &mut Findings) {
     for (at, hook) in spec.hooks.iter().enumerate() {
         let field = |name: &str| format!("hooks[{at}].{name}");
         if hook.name.parse::<crate::AppName>().is_err() {
-            found.add(field("name"), "may only hold lower-case letters a-z, digits and hyphens");
+            found.add(field("name"), "may only contain lower-case letters a-z, digits and hyphens");
         }
         if !names.insert(&hook.name) {
-            found.add(field("name"), format!("is that of a gate, hook or migration before it: {}", hook.name));
+            found.add(
+                field("name"),
+                format!("is already the name of an earlier gate, hook or migration: {}", hook.name),
+            );
         }
         found.within(&field("timeout"), hook.timeout, SECOND..=DAY);
         if hook.at == HookPoint::Held {
             if hook.timeout > hold.timeout {
                 let limit = hold.timeout;
-                found.add(field("timeout"), format!("is longer than requests are held, {limit} (hold.timeout)"));
+                found.add(
+                    field("timeout"),
+                    format!("must not exceed the longest hold of requests, {limit} (hold.timeout)"),
+                );
             }
             if spec.strategy.canary().is_some() {
                 found.add(
@@ -288,7 +296,7 @@ fn check_strategy(spec: &Spec, found: &mut Findings) {
     let Some(canary) = spec.strategy.canary() else { return };
     found.within("strategy.expires", canary.expires, SECOND..=Millis(30 * DAY.0));
     if canary.steps.is_empty() {
-        found.add("strategy.steps", "are none; a canary has at least one");
+        found.add("strategy.steps", "is empty; a canary has at least one step");
     }
     found.within("strategy.steps", canary.steps.len(), 0..=STEPS_MAX);
     let is_matched = matches!(canary.choose, Choose::Match(_));
@@ -297,7 +305,7 @@ fn check_strategy(spec: &Spec, found: &mut Findings) {
         let field = |name: &str| format!("strategy.steps[{at}].{name}");
         found.within(&field("weight"), step.weight, 1..=99);
         if step.weight <= before && !is_matched {
-            found.add(field("weight"), format!("is {} %, no more than that of the step before it", step.weight));
+            found.add(field("weight"), format!("is {} %; it must exceed the weight of the step before", step.weight));
         }
         before = step.weight;
         if let Some(pause) = step.pause {
@@ -372,22 +380,22 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_valid() {
+    fn validate_accepts_defaults() {
         assert_eq!(errors(|_| {}), "");
     }
 
     #[test]
-    fn bounds_are_told_with_what_is_possible() {
+    fn validate_reports_bounds() {
         let text = errors(|spec| web(spec).replicas = 65);
-        assert_eq!(text, "services.web.replicas is 65; possible is from 1 to 64");
+        assert_eq!(text, "services.web.replicas must be from 1 to 64, not 65");
         assert_eq!(
-            errors(|spec| spec.timing.keep_warm = Millis(u64::MAX)).split(';').nth(1),
-            Some(" possible is from 0 ms to 720h00m")
+            errors(|spec| spec.timing.keep_warm = Millis(u64::MAX)).split(',').next(),
+            Some("timing.keep_warm must be from 0 ms to 720h00m")
         );
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once() {
+    fn validate_reports_all_problems_together() {
         let text = errors(|spec| {
             let web = web(spec);
             web.port = 0;
@@ -401,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_paths_are_refused() {
+    fn validate_rejects_hostile_paths() {
         for path in ["data", "/", "//", "/a/../b", "/a\n", "/a:b", ""] {
             let volume = Volume { source: "data".to_owned(), path: path.to_owned(), read_only: false };
             let text = errors(|spec| {
@@ -413,18 +421,18 @@ mod tests {
     }
 
     #[test]
-    fn the_same_route_twice_is_refused() {
+    fn validate_rejects_repeated_route() {
         let route = Route {
             host: HostPattern::any(),
             path: PathPrefix::default(),
             strip: false,
             service: ServiceName::default(),
         };
-        assert!(errors(|spec| spec.routes.push(route)).starts_with("routes[1] has the host * and the path /"));
+        assert!(errors(|spec| spec.routes.push(route)).starts_with("routes[1] repeats the host * and the path /"));
     }
 
     #[test]
-    fn services_must_fit_each_other_and_their_routes() {
+    fn validate_checks_services_against_each_other_and_routes() {
         let text = errors(|spec| {
             let worker = web(spec).clone();
             spec.services.insert("worker".parse().unwrap(), Service { port: 0, replicas: 64, ..worker });
@@ -433,9 +441,9 @@ mod tests {
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
             [
-                "services.worker.port is not from 1 to 65535: it is the port that the service listens on in its container",
-                "services have 65 instances together; the most is 64",
-                "routes[0].service is none, and there is none",
+                "services.worker.port must be from 1 to 65535: the port that the service listens on in its container",
+                "services have 65 instances together; the limit is 64",
+                "routes[0].service is none, which no service is called",
             ]
         );
         let text = errors(|spec| {
@@ -444,11 +452,11 @@ mod tests {
             worker.health.path = None;
             spec.services.insert("worker".parse().unwrap(), worker);
         });
-        assert_eq!(text, "services run by docker and process; all services of an application need the same runtime");
+        assert_eq!(text, "services use docker and process; all services of an application must use the same runtime");
     }
 
     #[test]
-    fn what_answers_no_requests_needs_no_routes() {
+    fn validate_accepts_service_without_requests_and_routes() {
         let only_worker = |spec: &mut Spec| {
             spec.routes.clear();
             (web(spec).port, web(spec).health.path) = (0, None);

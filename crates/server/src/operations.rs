@@ -4,7 +4,7 @@
 use crate::controller::{Controllers, Shared};
 use crate::records::{RecordError, Versioned};
 use gapless_core::application::{Application, Promotion};
-use gapless_core::command::{self, CommandError, HandedIn, Requester, Rollback, Steer};
+use gapless_core::command::{self, CommandError, Requester, Rollback, Steer, Submission};
 use gapless_core::deployment::{Cause, Outcome, Reason};
 use gapless_core::plan::Plan;
 use gapless_core::release::Origin;
@@ -122,7 +122,7 @@ impl Operations {
         &self,
         key: &AppKey,
         by: &Requester,
-        command: impl Fn(&mut Application) -> Result<HandedIn, CommandError>,
+        command: impl Fn(&mut Application) -> Result<Submission, CommandError>,
     ) -> Result<Deployment, OperationError> {
         loop {
             let before = self.shared.records.application(key).await?;
@@ -131,7 +131,7 @@ impl Operations {
                 None => Versioned { record: None, revision: 0 },
             };
             let mut app = before.record.clone().unwrap_or_else(|| Application::new(key.clone()));
-            let HandedIn { release, deployment, superseded } = command(&mut app)?;
+            let Submission { release, deployment, superseded } = command(&mut app)?;
             let mut deployments = vec![Versioned { record: deployment.clone(), revision: 0 }];
             for number in superseded {
                 if let Some(mut old) = self.shared.records.deployment(key, number).await? {

@@ -92,7 +92,7 @@ impl Planes {
                 group: acknowledged.table.groups.get(key).cloned(),
                 in_flight: acknowledged.status.as_ref().and_then(in_flight),
                 since: acknowledged.since,
-                given_up: acknowledged.status.as_ref().map(|status| of(key, &status.given_up)).unwrap_or_default(),
+                circuit_open: acknowledged.status.as_ref().map(|status| of(key, &status.given_up)).unwrap_or_default(),
                 left_at: left_at.filter(|(id, _)| id.key == *key).map(|(id, at)| (id.clone(), *at)).collect(),
             })
         };

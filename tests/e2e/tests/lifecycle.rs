@@ -123,7 +123,7 @@ fn rollback_under_observation_reverts_the_release() {
         view(&gapless).active.filter(|active| active.phase.name() == "observing")
     });
     let ran = gapless.ok(["rollback"]);
-    assert!(ran.stdout.contains("went back to release 1"), "{ran:?}");
+    assert!(ran.stdout.contains("rolled back to release 1"), "{ran:?}");
     assert!(gapless.ok(["show", "2"]).stdout.contains("rolled back by"));
 }
 
@@ -168,6 +168,6 @@ fn interrupted_client_only_stops_following() {
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     let output = client.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("deployment 1 goes on"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("deployment 1 continues"));
     assert_eq!(gapless.run(["show", "1", "--follow"]).code, 0);
 }

@@ -120,11 +120,11 @@ fn upgrades(host: &SystemdHost) {
     for (unit, role) in [("gapless", "server"), ("gapless-proxy", "proxy")] {
         assert_ne!(host.run(&["systemctl", "reload", unit]).code, 0, "{unit}");
         let ran = host.run(&["/opt/gapless/gapless", "upgrade", "--only", role]);
-        assert!(ran.code == 1 && ran.stderr.contains("has taken the place"), "{ran:?}");
+        assert!(ran.code == 1 && ran.stderr.contains("was not replaced"), "{ran:?}");
     }
     wait_for("both have noticed that the program cannot run", DEADLINE, || {
         let said = host.ok(&["journalctl", "-u", "gapless", "-u", "gapless-proxy", "--no-pager"]);
-        (said.contains("going on as before") && said.contains("the successor ended")).then_some(())
+        (said.contains("the program on disk does not run") && said.contains("the successor ended")).then_some(())
     });
     assert!(host.get("/up").is_some());
     assert_eq!((main_pid("gapless-proxy"), main_pid("gapless")), (upgraded, server));

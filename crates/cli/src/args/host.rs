@@ -1,35 +1,33 @@
-//! Commands and flags that are about gapless itself on its host: its two processes, how they are installed and replaced,
-//! and what they record.
+//! Commands about gapless itself on its host: its two processes, their installation and upgrade, and its records.
 
 use clap::{Args, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What `gapless store` needs to know.
 #[derive(Debug, Args)]
 pub struct Store {
     #[command(subcommand)]
     pub command: StoreCommand,
 }
 
-/// What is done with everything that is recorded.
+/// The direction of a backup.
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// Write it into a file: of the server that runs, or of the store itself where none does
+    /// Write all records to a file: those of the running server, or of the store itself if no server runs
     Export {
-        /// The file; it holds the variables of applications, so it is its owner's alone
+        /// The file; it contains the variables of applications, so only its owner can read it
         file: PathBuf,
-        /// With etcd: export the keys that begin with this, too; may be given several times
+        /// With etcd: also export the keys with this prefix; may be given several times
         #[arg(long, value_name = "PREFIX")]
         kv: Vec<String>,
         #[command(flatten)]
         server: StoreOf,
     },
-    /// Fill a store from a file, while no server uses it
+    /// Fill a store from a file, while no server uses the store
     Import {
         /// The file
         file: PathBuf,
-        /// Replace what is recorded there
+        /// Replace the records of the store
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -37,13 +35,13 @@ pub enum StoreCommand {
     },
 }
 
-/// Whose store it is: that of the server that is started in the same way.
+/// The store, named by the flags of the server that uses it.
 #[derive(Debug, Args)]
 pub struct StoreOf {
     /// The server's configuration [default: /etc/gapless/server.toml, if it exists]
     #[arg(short = 'c', long, env = "GAPLESS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where the server keeps its state [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
+    /// The state folder of the server [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
     #[arg(long, env = "GAPLESS_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
 }
@@ -54,7 +52,6 @@ impl From<StoreOf> for Server {
     }
 }
 
-/// What `gapless install` needs to know.
 #[derive(Debug, Args)]
 pub struct Install {
     /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
@@ -63,21 +60,20 @@ pub struct Install {
     /// The program that the units run [default: this one]
     #[arg(long, value_name = "PATH")]
     pub program: Option<PathBuf>,
-    /// Write below this folder, for an image that is being built; nothing is started then
+    /// Write below this folder, for an image that is being built; start nothing
     #[arg(long, default_value = "/", value_name = "FOLDER")]
     pub root: PathBuf,
-    /// Say what would be written or removed, and do nothing
+    /// Print the files that would be written or removed, and change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Stop and remove what was installed; instances and what is recorded stay
+    /// Stop and remove what was installed; instances and records stay
     #[arg(long)]
     pub uninstall: bool,
 }
 
-/// What `gapless upgrade` needs to know.
 #[derive(Debug, Args)]
 pub struct Upgrade {
-    /// Only that one
+    /// Restart only this process
     #[arg(long, value_enum)]
     pub only: Option<Role>,
     /// Print JSON
@@ -85,28 +81,27 @@ pub struct Upgrade {
     pub json: bool,
 }
 
-/// A process of gapless's own.
+/// A process of gapless itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// The one that carries requests
+    /// The data plane, which carries requests
     Proxy,
-    /// The one that deploys
+    /// The control plane, which deploys
     Server,
 }
 
-/// What `gapless server` needs to know.
 #[derive(Debug, Args)]
 pub struct Server {
     /// The server's configuration [default: /etc/gapless/server.toml, if it exists]
     #[arg(short = 'c', long, env = "GAPLESS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where everything is kept that must survive [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
+    /// The folder for all durable state [default: /var/lib/gapless, or below $XDG_STATE_HOME when not root]
     #[arg(long, env = "GAPLESS_STATE_DIR", value_name = "FOLDER")]
     pub state_dir: Option<PathBuf>,
     /// An address that the proxy listens on; may be given several times [default: 0.0.0.0:80]
     #[arg(long, env = "GAPLESS_LISTEN", value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
-    /// The control socket of a proxy that something else keeps running, such as systemd; the server starts none then
+    /// The control socket of a proxy that something else keeps running, such as systemd; the server then starts none
     #[arg(long, env = "GAPLESS_PROXY_SOCKET", value_name = "PATH")]
     pub proxy_socket: Option<PathBuf>,
     /// Print the log as JSON
@@ -114,19 +109,18 @@ pub struct Server {
     pub log_json: bool,
 }
 
-/// What `gapless proxy` needs to know.
 #[derive(Debug, Args)]
 pub struct Proxy {
-    /// Its control socket
+    /// The control socket to answer at
     #[arg(long, value_name = "PATH")]
     pub control_socket: PathBuf,
-    /// Where it keeps its last good route table
+    /// The file for the last good route table
     #[arg(long, value_name = "FILE")]
     pub table_file: PathBuf,
-    /// An address to listen on; without any it waits for sockets that are handed over, or takes those that systemd holds
+    /// An address to listen on; without any, use the sockets that systemd or another process passes
     #[arg(long, value_delimiter = ',', value_name = "ADDRESS")]
     pub listen: Vec<SocketAddr>,
-    /// How many cores it uses [default: all]
+    /// The number of cores to use [default: all]
     #[arg(long)]
     pub workers: Option<usize>,
     /// Take over from the proxy that answers at the control socket

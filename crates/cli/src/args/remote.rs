@@ -1,33 +1,33 @@
-//! Commands that ask a running server.
+//! Commands that a running server carries out.
 
 use super::host::Upgrade;
-use crate::which::{App, File, NamedApp, Wanted};
+use crate::target::{App, File, NamedApp, Overrides};
 use clap::{Args, Subcommand, ValueEnum};
 use gapless_core::{AppName, EnvName, Millis, ServiceName, Slot};
 use std::path::PathBuf;
 
-/// Commands that ask a running server.
+/// Commands that a running server carries out.
 #[derive(Debug, Subcommand)]
 pub enum Remote {
-    /// Show what a deployment would change and do: exit code 0 nothing, 1 changes, 2 an error
+    /// Show the changes and steps of a deployment, without deploying: exit code 0 no changes, 1 changes, 2 an error
     #[command(display_order = 10)]
     Plan(Plan),
     /// Deploy the release that gapless.toml describes, and follow the deployment
     #[command(display_order = 11)]
     Deploy(Deploy),
-    /// Deploy what has succeeded in one environment into another one, or give a canary its next step
+    /// Deploy a release that has succeeded in one environment into another one, or advance a canary by one step
     #[command(display_order = 12)]
     Promote(Promote),
     /// Pause, resume or skip a step of a canary, or set its weight
     #[command(display_order = 13)]
     Canary(Canary),
-    /// Approve a deployment that waits for it
+    /// Approve a deployment that waits for an approval
     #[command(display_order = 14)]
     Approve(Approve),
     /// Refuse a deployment that waits for an approval
     #[command(display_order = 15)]
     Reject(Reject),
-    /// Show what is live
+    /// Show the live releases and the deployments in progress
     #[command(display_order = 16)]
     Status(Status),
     /// List deployments, the newest first
@@ -39,19 +39,19 @@ pub enum Remote {
     /// Show the output of the live release's instances
     #[command(display_order = 19)]
     Logs(Logs),
-    /// Go back to the release that was live before, or to the one of that number
+    /// Go back to the release that was live before, or to the release with this number
     #[command(display_order = 20)]
     Rollback(Rollback),
-    /// End the deployment that is under way: cancelled before its cutover, taken back after it
+    /// End the deployment in progress: cancel it before its cutover, revert it afterwards
     #[command(display_order = 21)]
-    Abort(Asked),
-    /// Stop an application: its requests are answered 503 until it is started or deployed again
+    Abort(OnApp),
+    /// Stop an application: its requests are answered 503 until the next `gapless start` or `gapless deploy`
     #[command(display_order = 22)]
-    Stop(Asked),
-    /// Start a stopped application again, with the release that was live
+    Stop(OnApp),
+    /// Start a stopped application, with the release that was live
     #[command(display_order = 23)]
-    Start(Asked),
-    /// Answer all requests of an application with a page, or no more; health checks still reach it
+    Start(OnApp),
+    /// Turn maintenance mode on or off: a page answers all requests but health checks
     #[command(display_order = 24)]
     Maintenance(Maintenance),
     /// Remove an application, its instances and its history; volumes stay
@@ -60,44 +60,43 @@ pub enum Remote {
     /// Read and write keys of your own, and read the facts that gapless publishes
     #[command(display_order = 26)]
     Kv(Kv),
-    /// Look for what is wrong with gapless, its runtimes and its proxy
+    /// Check gapless, its runtimes and its data planes for problems
     #[command(display_order = 27)]
     Doctor {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Have the running proxy and server replaced by the program that is at their place now, without losing a request
+    /// Restart proxy and server with the binary now on disk, without losing a request
     #[command(display_order = 28)]
     Upgrade(Upgrade),
 }
 
-/// What `gapless plan` needs to know.
 #[derive(Debug, Args)]
 pub struct Plan {
     #[command(flatten)]
     pub file: File,
     #[command(flatten)]
-    pub wanted: Wanted,
+    pub overrides: Overrides,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What `gapless deploy` needs to know.
 #[derive(Debug, Args)]
 pub struct Deploy {
     #[command(flatten)]
     pub file: File,
     #[command(flatten)]
-    pub wanted: Wanted,
-    /// Deploy although the very same is live, and although the environment requires others to have succeeded with it
+    pub overrides: Overrides,
+    /// Deploy even if the same release is live, and even if it has not succeeded in the environments that this one
+    /// requires
     #[arg(long)]
     pub force: bool,
-    /// Return as soon as the deployment is recorded; it goes on
+    /// Return as soon as the deployment is recorded; the server continues it
     #[arg(long)]
     pub detach: bool,
-    /// How long to wait for an approval before returning with exit code 7; the deployment goes on waiting
+    /// How long to wait for an approval before returning with exit code 7; the deployment keeps waiting
     #[arg(long, value_name = "DURATION", value_parser = gapless_config::parse_duration)]
     pub wait: Option<Millis>,
     /// Print each event as a line of JSON
@@ -105,39 +104,36 @@ pub struct Deploy {
     pub json: bool,
 }
 
-/// What `gapless approve` needs to know.
 #[derive(Debug, Args)]
 pub struct Approve {
-    /// The number of the deployment [default: the one that is under way]
+    /// The number of the deployment [default: the one in progress]
     pub number: Option<u64>,
     #[command(flatten)]
     pub app: App,
 }
 
-/// What `gapless reject` needs to know.
 #[derive(Debug, Args)]
 pub struct Reject {
-    /// The number of the deployment [default: the one that is under way]
+    /// The number of the deployment [default: the one in progress]
     pub number: Option<u64>,
-    /// Why
+    /// The reason of the refusal
     #[arg(short = 'r', long, value_name = "TEXT")]
     pub reason: String,
     #[command(flatten)]
     pub app: App,
 }
 
-/// What `gapless promote` needs to know.
 #[derive(Debug, Args)]
 pub struct Promote {
     #[command(flatten)]
     pub app: App,
-    /// The environment where it has succeeded: the very same image or program is deployed into the other one
+    /// The environment in which the release has succeeded: the same image or program is deployed into the other one
     #[arg(long, value_name = "NAME", requires = "to")]
     pub from: Option<EnvName>,
-    /// The environment to deploy it into. Without both, the canary that is under way goes on to its next step
+    /// The environment to deploy into. Without --from and --to, the canary in progress advances to its next step
     #[arg(long, value_name = "NAME", requires = "from")]
     pub to: Option<EnvName>,
-    /// Return as soon as the deployment is recorded; it goes on
+    /// Return as soon as the deployment is recorded; the server continues it
     #[arg(long)]
     pub detach: bool,
     /// Print each event as a line of JSON
@@ -145,14 +141,13 @@ pub struct Promote {
     pub json: bool,
 }
 
-/// What `gapless canary` needs to know.
 #[derive(Debug, Args)]
 pub struct Canary {
     #[command(subcommand)]
     pub command: CanaryCommand,
 }
 
-/// What a person wants of a canary.
+/// A person's control of a canary.
 #[derive(Debug, Subcommand)]
 pub enum CanaryCommand {
     /// Stay at the present step until `resume`
@@ -160,19 +155,19 @@ pub enum CanaryCommand {
         #[command(flatten)]
         app: NamedApp,
     },
-    /// Go on by itself again; the present step begins anew
+    /// Let steps end by themselves again; the present step restarts
     Resume {
         #[command(flatten)]
         app: NamedApp,
     },
-    /// Go on to the next step now; after the last one, to all requests
+    /// Start the next step now; after the last one, send all requests to the new release
     Skip {
         #[command(flatten)]
         app: NamedApp,
     },
-    /// Send that share of the requests to the new release, and leave it there until told otherwise
+    /// Send this share of the requests to the new release, until `resume`, `skip` or a rollback
     Weight {
-        /// The share, in whole per cent, from 0 to 99
+        /// The share, in whole percent, from 0 to 99
         #[arg(value_parser = clap::value_parser!(u8).range(0..=99))]
         percent: u8,
         #[command(flatten)]
@@ -180,7 +175,6 @@ pub enum CanaryCommand {
     },
 }
 
-/// What `gapless status` needs to know.
 #[derive(Debug, Args)]
 pub struct Status {
     /// Only this application
@@ -193,12 +187,11 @@ pub struct Status {
     pub json: bool,
 }
 
-/// What `gapless history` needs to know.
 #[derive(Debug, Args)]
 pub struct History {
     #[command(flatten)]
     pub app: NamedApp,
-    /// How many at most
+    /// The largest number of deployments to list
     #[arg(short = 'n', long, default_value_t = 20)]
     pub limit: usize,
     /// Print JSON
@@ -206,14 +199,13 @@ pub struct History {
     pub json: bool,
 }
 
-/// What `gapless show` needs to know.
 #[derive(Debug, Args)]
 pub struct Show {
     /// The number of the deployment
     pub number: u64,
     #[command(flatten)]
     pub app: App,
-    /// Follow it to its end
+    /// Follow the deployment to its end
     #[arg(short = 'f', long)]
     pub follow: bool,
     /// Print JSON
@@ -221,18 +213,17 @@ pub struct Show {
     pub json: bool,
 }
 
-/// What `gapless logs` needs to know.
 #[derive(Debug, Args)]
 pub struct Logs {
     #[command(flatten)]
     pub app: NamedApp,
-    /// Go on with what comes
+    /// Keep printing new lines
     #[arg(short = 'f', long)]
     pub follow: bool,
-    /// How many lines of each instance
+    /// The number of lines of each instance
     #[arg(short = 'n', long, default_value_t = 100)]
     pub lines: usize,
-    /// The instances of this slot, in place of the live one
+    /// Show the instances of this slot instead of the live one
     #[arg(long)]
     pub slot: Option<Slot>,
     /// Only the instances of this service
@@ -243,17 +234,16 @@ pub struct Logs {
     pub json: bool,
 }
 
-/// What `gapless rollback` needs to know.
 #[derive(Debug, Args)]
 pub struct Rollback {
     /// The number of the release to go back to [default: the one that was live before]
     pub release: Option<u64>,
     #[command(flatten)]
     pub app: App,
-    /// Go back although what was migrated since is not undone
+    /// Go back even if migrations since then are not undone
     #[arg(long)]
     pub force: bool,
-    /// Return as soon as the rollback is recorded; it goes on
+    /// Return as soon as the rollback is recorded; the server continues it
     #[arg(long)]
     pub detach: bool,
     /// Print each event as a line of JSON
@@ -261,9 +251,9 @@ pub struct Rollback {
     pub json: bool,
 }
 
-/// What is asked of an application.
+/// The arguments of a command that takes only an application.
 #[derive(Debug, Args)]
-pub struct Asked {
+pub struct OnApp {
     #[command(flatten)]
     pub app: NamedApp,
     /// Print JSON
@@ -271,36 +261,34 @@ pub struct Asked {
     pub json: bool,
 }
 
-/// What `gapless maintenance` needs to know.
 #[derive(Debug, Args)]
 pub struct Maintenance {
-    /// Whether the page is answered
+    /// The new state
     #[arg(value_enum)]
     pub state: OnOff,
-    /// The HTML file of the page, at most 64 KiB [default: the one that the configuration names]
+    /// The HTML file of the page, at most 64 KiB [default: the one in the configuration]
     #[arg(long, value_name = "FILE")]
     pub page: Option<PathBuf>,
     #[command(flatten)]
     pub app: App,
 }
 
-/// On or off.
+/// The state of the maintenance mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OnOff {
-    /// All requests are answered 503 with the page
+    /// Answer all requests 503 with the page
     On,
-    /// The application answers again
+    /// Let the application answer again
     Off,
 }
 
-/// What `gapless kv` needs to know.
 #[derive(Debug, Args)]
 pub struct Kv {
     #[command(subcommand)]
     pub command: KvCommand,
 }
 
-/// What is done with keys.
+/// An operation on keys.
 #[derive(Debug, Subcommand)]
 pub enum KvCommand {
     /// Print the value of a key
@@ -322,30 +310,29 @@ pub enum KvCommand {
     },
     /// List keys and their values
     Ls {
-        /// Only those that begin with this
+        /// Only keys with this prefix
         #[arg(default_value = "/")]
         prefix: String,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// List keys and their values, then what changes
+    /// List keys and their values, then print every change
     Watch {
-        /// Only those that begin with this
+        /// Only keys with this prefix
         #[arg(default_value = "/")]
         prefix: String,
-        /// Print all of them as a line of JSON at each change
+        /// Print all keys as a line of JSON at each change
         #[arg(long)]
         json: bool,
     },
 }
 
-/// What `gapless remove` needs to know.
 #[derive(Debug, Args)]
 pub struct Remove {
     #[command(flatten)]
     pub app: NamedApp,
-    /// Do not ask
+    /// Remove without asking
     #[arg(short = 'y', long)]
     pub yes: bool,
 }

@@ -6,99 +6,99 @@ use gapless_render::Options;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What `gapless render` needs to know. What is not said here is taken from the configuration file.
+/// The flags of `gapless render`; the configuration file has the values of flags that are not given.
 #[derive(Debug, Args)]
 #[command(args_override_self = true, after_help = RENDER_HELP)]
 pub struct Render {
-    /// Where the keys come from: etcdv3 (etcd is the same), env, file or gapless [default: etcdv3]
+    /// The source of the keys: etcdv3 (etcd is the same), env, file or gapless [default: etcdv3]
     #[arg(long, value_name = "NAME")]
     pub backend: Option<String>,
     /// A member of etcd; may be given several times [default: 127.0.0.1:2379]
     #[arg(long, value_name = "ADDRESS")]
     pub node: Vec<String>,
-    /// The folder with conf.d and templates in it [default: /etc/confd]
+    /// The folder that contains conf.d and templates [default: /etc/confd]
     #[arg(long, value_name = "FOLDER")]
     pub confdir: Option<PathBuf>,
     /// The configuration file [default: /etc/confd/confd.toml]
     #[arg(long, value_name = "FILE")]
     pub config_file: Option<PathBuf>,
-    /// What all keys begin with, in place of what each resource says
+    /// The prefix of all keys, in place of the prefix in each resource
     #[arg(long, value_name = "PATH")]
     pub prefix: Option<String>,
     /// Render once; exit code 1 if a resource failed
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub onetime: Option<bool>,
-    /// Render when something changes, and every interval in any case
+    /// Render when a key changes, and at every interval in any case
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub watch: Option<bool>,
-    /// How often to render, in seconds [default: 600]
+    /// The seconds between two renderings [default: 600]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub interval: Option<u64>,
-    /// Only say which files would be updated
+    /// Print the files that would be updated, and change nothing
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub noop: Option<bool>,
     /// Update files, but run neither check_cmd nor reload_cmd
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub sync_only: Option<bool>,
-    /// Leave staged files beside their places
+    /// Keep the staged files beside their targets
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub keep_stage_file: Option<bool>,
     /// A file of YAML or JSON, or a folder of them, for the backend file; may be given several times
     #[arg(long, value_name = "PATH")]
     pub file: Vec<PathBuf>,
-    /// What the names of files in folders must match, for the backend file [default: *]
+    /// The pattern of file names in folders, for the backend file [default: *]
     #[arg(long, value_name = "PATTERN")]
     pub filter: Option<String>,
-    /// The authority that etcd's certificate is to be of, in PEM
+    /// The authority that must have signed etcd's certificate, in PEM
     #[arg(long, value_name = "FILE")]
     pub client_ca_keys: Option<PathBuf>,
-    /// The certificate to show to etcd, in PEM
+    /// The client certificate for etcd, in PEM
     #[arg(long, value_name = "FILE")]
     pub client_cert: Option<PathBuf>,
-    /// The key of that certificate, in PEM
+    /// The key of the client certificate, in PEM
     #[arg(long, value_name = "FILE")]
     pub client_key: Option<PathBuf>,
     /// Not supported: certificates are always checked
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub client_insecure: Option<bool>,
-    /// Say who you are by -username and -password, which alone say it too
+    /// Authenticate with -username and -password; either of them implies this flag
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL", value_parser = BoolishValueParser::new())]
     pub basic_auth: Option<bool>,
-    /// The user of etcd
+    /// The user name for etcd
     #[arg(long, value_name = "NAME")]
     pub username: Option<String>,
-    /// The password of that user; other users of this host can see it here, but not in the configuration file
+    /// The password for etcd; other users of this host can see it here, but not in the configuration file
     #[arg(long, value_name = "TEXT")]
     pub password: Option<String>,
-    /// How to reach members that DNS names: http or https [default: http]
+    /// The scheme for members that DNS names: http or https [default: http]
     #[arg(long, value_name = "SCHEME")]
     pub scheme: Option<String>,
     /// The domain whose DNS names the members of etcd, by the record _BACKEND._tcp.DOMAIN
     #[arg(long, value_name = "DOMAIN")]
     pub srv_domain: Option<String>,
-    /// The record of DNS that names them
+    /// The DNS record that names the members
     #[arg(long, value_name = "NAME")]
     pub srv_record: Option<String>,
     /// The armored keyring that cget, cgets, cgetv and cgetvs decrypt with
     #[arg(long, value_name = "FILE")]
     pub secret_keyring: Option<PathBuf>,
-    /// How long a check_cmd or reload_cmd may take, in seconds [default: 60]
+    /// The time limit of a check_cmd or reload_cmd, in seconds [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub command_timeout: Option<u64>,
-    /// How much to log: debug, info, warn, error or panic [default: info]
+    /// The log level: debug, info, warn, error or panic [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
 }
 
 const RENDER_HELP: &str = "Every flag may be written with one dash, as in confd: -onetime -backend etcdv3 -node \
-127.0.0.1:2379.\nExit codes: 0 done, or told to stop; 1 failed; 2 usage.";
+127.0.0.1:2379.\nExit codes: 0 done, or stopped by a signal; 1 failed; 2 usage.";
 
-/// The flags that may stand without a value.
+/// The flags that need no value.
 const SWITCHES: &[&str] =
     &["onetime", "watch", "noop", "sync-only", "keep-stage-file", "client-insecure", "basic-auth", "help", "version"];
 
 impl Render {
-    /// What the flags say.
+    /// The options that the flags set.
     pub fn options(self) -> Options {
         Options {
             backend: self.backend,
@@ -130,12 +130,12 @@ impl Render {
     }
 }
 
-/// The command line with confd's way of writing flags turned into the usual one, where it is `gapless render`: `-node x`
-/// becomes `--node=x`, and `-onetime` becomes `--onetime`. A value may begin with a dash, as in confd.
+/// Rewrites confd's flags of a `gapless render` command line to the usual form: `-node x` becomes `--node=x`, and
+/// `-onetime` becomes `--onetime`. A value may begin with a dash, as in confd.
 pub fn with_double_dashes(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments = arguments.into_iter();
     let mut output: Vec<OsString> = arguments.next().into_iter().collect();
-    // Up to the command's name: of the flags that may stand before it, one has a value.
+    // Skips to the name of the command: of the flags before it, only --socket has a value.
     loop {
         let Some(argument) = arguments.next() else { return output };
         let is_flag = argument.to_string_lossy().starts_with('-');
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn one_dash_is_as_good_as_two() {
+    fn render_flags_accept_one_dash() {
         for (line, usual) in [
             (
                 "gapless render -onetime -backend etcdv3 -node a -node b",

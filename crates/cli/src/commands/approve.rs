@@ -1,4 +1,4 @@
-//! `gapless approve` and `gapless reject`: what people say to a deployment that waits for them.
+//! `gapless approve` and `gapless reject`: approve or refuse a deployment that waits for an approval.
 
 use crate::args::{Approve, Reject};
 use crate::exit::Failure;
@@ -13,8 +13,8 @@ pub async fn approve(args: Approve, client: &Client) -> Result<ExitCode, Failure
     let release = client.release(&key, deployment.release).await?;
     let needed = release.spec.approval.as_ref().map_or(0, |rule| usize::from(rule.people));
     match needed.saturating_sub(deployment.approvals.len()) {
-        0 => println!("approved deployment {number} of {key}; it goes on"),
-        missing => println!("approved deployment {number} of {key}; {missing} more must approve it"),
+        0 => println!("approved deployment {number} of {key}; the deployment continues"),
+        missing => println!("approved deployment {number} of {key}; it still needs {missing} more"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -23,7 +23,7 @@ pub async fn reject(args: Reject, client: &Client) -> Result<ExitCode, Failure> 
     let key = args.app.key()?;
     let number = number(args.number, &key, client).await?;
     let Deployment { release, .. } = client.reject(&key, number, args.reason).await?;
-    println!("refused deployment {number} of {key}; release {release} is not going live");
+    println!("refused deployment {number} of {key}; release {release} does not go live");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -32,7 +32,7 @@ async fn number(given: Option<u64>, key: &AppKey, client: &Client) -> Result<u64
         return Ok(number);
     }
     let active = client.application(key).await?.active;
-    active
-        .map(|deployment| deployment.number)
-        .ok_or_else(|| Failure::other(format!("no deployment of {key} is under way")))
+    active.map(|deployment| deployment.number).ok_or_else(|| {
+        Failure::other(format!("no deployment of {key} is under way; `gapless history` lists those that have ended"))
+    })
 }

@@ -1,4 +1,4 @@
-//! `gapless canary`: what a person wants of a rollout in steps.
+//! `gapless canary`: controls the steps of a canary.
 
 use crate::args::{Canary, CanaryCommand};
 use crate::exit::Failure;
@@ -14,11 +14,11 @@ pub async fn run(args: Canary, client: &Client) -> Result<ExitCode, Failure> {
         CanaryCommand::Skip { app } => (Steer::Next, app.key()?),
         CanaryCommand::Weight { percent, app } => (Steer::Weight(percent), app.key()?),
     };
-    say(client, &key, steer).await
+    self::steer(client, &key, steer).await
 }
 
-/// Steers the canary and says what comes of it.
-pub async fn say(client: &Client, key: &AppKey, steer: Steer) -> Result<ExitCode, Failure> {
+/// Applies a person's control to the canary and reports the effect.
+pub async fn steer(client: &Client, key: &AppKey, steer: Steer) -> Result<ExitCode, Failure> {
     let deployment = client.steer(key, steer).await?;
     let (number, release) = (deployment.number, deployment.release);
     let weight = deployment.canary.map_or(0, |canary| canary.weight);
@@ -26,11 +26,11 @@ pub async fn say(client: &Client, key: &AppKey, steer: Steer) -> Result<ExitCode
         "{}",
         match steer {
             Steer::Pause => format!("paused deployment {number} of {key}: release {release} stays at {weight} %"),
-            Steer::Resume => format!("deployment {number} of {key} goes on; its step at {weight} % begins anew"),
-            Steer::Next => format!("deployment {number} of {key} goes on to its next step"),
+            Steer::Resume => format!("resumed deployment {number} of {key}: its step at {weight} % restarts"),
+            Steer::Next => format!("deployment {number} of {key} starts its next step"),
             Steer::Weight(weight) => format!(
-                "release {release} of {key} gets {weight} % until you say otherwise: `gapless canary resume`, \
-                 `gapless promote`, or `gapless rollback`"
+                "release {release} of {key} stays at {weight} % until `gapless canary resume`, `gapless promote` or \
+                 `gapless rollback`"
             ),
         }
     );

@@ -1,5 +1,5 @@
-//! `gapless deploy`: hands a release in and follows its deployment. The deployment is the server's: a client that goes
-//! away neither stops nor locks anything.
+//! `gapless deploy`: submits a release and follows its deployment. The server carries the deployment out: a client that
+//! exits neither stops it nor leaves a lock behind.
 
 use crate::args::Deploy;
 use crate::exit::Failure;
@@ -9,7 +9,7 @@ use gapless_core::AppKey;
 use std::process::ExitCode;
 
 pub async fn run(args: Deploy, client: &Client) -> Result<ExitCode, Failure> {
-    let options = args.wanted.into_options()?;
+    let options = args.overrides.into_options()?;
     let spec = gapless_config::load(&args.file.path, &options)?.spec;
     let key = AppKey::new(spec.app.clone(), spec.env.clone());
     let then = gapless_config::following(&args.file.path, &spec, &options)?;

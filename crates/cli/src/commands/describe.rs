@@ -1,4 +1,4 @@
-//! `gapless schema`, `openapi`, `completions` and `man`: gapless, described for other programs.
+//! `gapless schema`, `openapi`, `completions` and `man`: descriptions of gapless for other programs.
 
 use crate::args::Cli;
 use crate::exit::Failure;
@@ -31,14 +31,14 @@ pub fn man(folder: &Path) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The places at which this build can be made to fail.
+/// Prints the failpoints of this build.
 #[cfg(feature = "failpoints")]
 pub fn failpoints() -> Result<ExitCode, Failure> {
     let names: Vec<_> = gapless_effect::Point::ALL.iter().map(|point| point.name()).collect();
     print(&serde_json::to_string(&names).map_err(Failure::other)?)
 }
 
-/// A reader that has seen enough, such as `head`, is no failure.
+/// Prints `text`. A reader that stops reading, such as `head`, is no failure.
 fn print(text: &str) -> Result<ExitCode, Failure> {
     let _ = writeln!(std::io::stdout(), "{text}");
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,4 @@
-//! `gapless doctor`: what is wrong with gapless, its runtimes and its proxy.
+//! `gapless doctor`: checks gapless, its runtimes and its data planes for problems.
 
 use crate::exit::Failure;
 use crate::present::json;

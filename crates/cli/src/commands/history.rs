@@ -1,4 +1,4 @@
-//! `gapless history`: deployments, the newest first.
+//! `gapless history`: lists deployments, the newest first.
 
 use crate::args::History;
 use crate::exit::Failure;
@@ -14,7 +14,7 @@ pub async fn run(args: History, client: &Client) -> Result<ExitCode, Failure> {
     if args.json {
         return json::print(&deployments);
     }
-    let mut rows = table::of(["deployment", "", "release", "slot", "came to", "when", "by", "cutover"]);
+    let mut rows = table::of(["deployment", "", "release", "slot", "outcome", "when", "by", "cutover"]);
     for deployment in &deployments {
         rows.add_row(row(deployment));
     }

@@ -1,5 +1,5 @@
-//! `gapless install`: gapless under systemd, as three units: the server, the proxy, and the sockets that the proxy
-//! listens on, which systemd holds, so that connections wait there while the proxy is started again.
+//! `gapless install`: runs gapless under systemd as three units: the server, the proxy, and the proxy's listening
+//! sockets. systemd owns the sockets, so that connections wait there while the proxy restarts.
 
 mod units;
 
@@ -14,11 +14,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 use units::{MARK, PROXY, SERVER, SOCKET};
 
-/// What the proxy listens on where nothing is said.
+/// The address that the proxy listens on by default.
 const DEFAULT_LISTEN: &str = "0.0.0.0:80";
-/// Where unit files of the administrator are.
+/// The folder of the administrator's unit files.
 const FOLDER: &str = "etc/systemd/system";
-/// How long a unit may take to start or stop.
+/// The time limit for the start or stop of a unit.
 const UNIT_DEADLINE: Duration = Duration::from_secs(120);
 
 pub async fn run(args: Install) -> Result<ExitCode, Failure> {
@@ -36,7 +36,7 @@ pub async fn run(args: Install) -> Result<ExitCode, Failure> {
         for ((name, text), state) in units.iter().zip(&states) {
             let path = folder.join(name);
             match (args.uninstall, state) {
-                (true, State::Missing) => println!("{} is not there", path.display()),
+                (true, State::Missing) => println!("{} does not exist", path.display()),
                 (true, _) => println!("would remove {}", path.display()),
                 (false, State::Same) => println!("{} is up to date", path.display()),
                 (false, _) => println!("would write {}:\n\n{text}", path.display()),
@@ -46,7 +46,7 @@ pub async fn run(args: Install) -> Result<ExitCode, Failure> {
     }
     let manager = if is_this_host { Some(Manager::default()) } else { None };
     if let Some(manager) = &manager {
-        // Before anything is written.
+        // Fails without systemd, before anything is written.
         manager.version().await.map_err(Failure::other)?;
     }
     if args.uninstall {
@@ -66,18 +66,18 @@ pub async fn run(args: Install) -> Result<ExitCode, Failure> {
         }
     }
     if let Some(manager) = manager {
-        begin(&manager).await.map_err(Failure::other)?;
+        start(&manager).await.map_err(Failure::other)?;
         let listen: Vec<_> = listen.iter().map(ToString::to_string).collect();
         println!("{SERVER} and {PROXY} run, and start at boot; requests come in at {}", listen.join(", "));
     }
     if !changed.is_empty() {
         let changed = changed.join(" ");
-        println!("what runs goes by the old units still: `systemctl restart {changed}` when it suits");
+        println!("the running units are still the old ones; when it suits, run `systemctl restart {changed}`");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn begin(manager: &Manager) -> Result<(), ManagerError> {
+async fn start(manager: &Manager) -> Result<(), ManagerError> {
     manager.reload().await?;
     manager.enable(&[SOCKET, SERVER]).await?;
     for unit in [SOCKET, PROXY, SERVER] {
@@ -92,15 +92,15 @@ async fn uninstall(
     states: &[State],
     manager: Option<&Manager>,
 ) -> Result<ExitCode, Failure> {
-    let there: Vec<&str> =
+    let existing: Vec<&str> =
         units.iter().zip(states).filter(|(_, state)| **state != State::Missing).map(|((name, _), _)| *name).collect();
-    if let Some(manager) = manager.filter(|_| !there.is_empty()) {
-        for unit in [SERVER, SOCKET, PROXY].iter().filter(|unit| there.contains(unit)) {
+    if let Some(manager) = manager.filter(|_| !existing.is_empty()) {
+        for unit in [SERVER, SOCKET, PROXY].iter().filter(|unit| existing.contains(unit)) {
             manager.stop(unit, UNIT_DEADLINE).await.map_err(Failure::other)?;
         }
-        manager.disable(&there).await.map_err(Failure::other)?;
+        manager.disable(&existing).await.map_err(Failure::other)?;
     }
-    for name in &there {
+    for name in &existing {
         let path = folder.join(name);
         fs::remove_file(&path).map_err(|error| unusable(&path, &error))?;
         println!("removed {}", path.display());
@@ -109,17 +109,17 @@ async fn uninstall(
         manager.reload().await.map_err(Failure::other)?;
     }
     println!(
-        "instances and what is recorded in /var/lib/gapless stay; `gapless remove` removes applications beforehand"
+        "instances and the records in /var/lib/gapless stay; to remove applications, too, use `gapless remove` first"
     );
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is at the place of a unit file.
+/// The state of a unit file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Missing,
     Same,
-    /// Gapless wrote it, otherwise.
+    /// An earlier version that gapless wrote.
     Other,
 }
 
@@ -128,7 +128,7 @@ fn state(path: &Path, wanted: &str) -> Result<State, Failure> {
         Ok(text) if text == wanted => Ok(State::Same),
         Ok(text) if text.contains(MARK) => Ok(State::Other),
         Ok(_) => Err(Failure::usage(format!(
-            "{} is there, and gapless did not write it; move it away, and put what you need of it into {}.d/own.conf",
+            "{} exists, and gapless did not write it; move it away, and put your own settings into {}.d/own.conf",
             path.display(),
             path.display()
         ))),
@@ -137,7 +137,7 @@ fn state(path: &Path, wanted: &str) -> Result<State, Failure> {
     }
 }
 
-/// Writes a unit file whole or not at all.
+/// Writes a unit file completely or not at all.
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
     let folder = path.parent().map(PathBuf::from).unwrap_or_default();
     let beside = path.with_extension("new");
@@ -154,7 +154,7 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 fn unusable(path: &Path, error: &std::io::Error) -> Failure {
     match error.kind() {
         ErrorKind::PermissionDenied => Failure::other(format!(
-            "{}: {error}; run it as root, or see what it would do with --dry-run",
+            "{}: {error}; run the command as root, or see the changes with --dry-run",
             path.display()
         )),
         _ => Failure::other(format!("{}: {error}", path.display())),

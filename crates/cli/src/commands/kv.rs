@@ -1,4 +1,4 @@
-//! `gapless kv`: keys of the user's own, and the facts that gapless publishes.
+//! `gapless kv`: reads and writes the user's own keys, and reads the facts that gapless publishes.
 
 use crate::args::{Kv, KvCommand};
 use crate::exit::Failure;
@@ -14,9 +14,7 @@ pub async fn run(args: Kv, client: &Client) -> Result<ExitCode, Failure> {
             match pairs.into_iter().find(|pair| pair.key == key) {
                 Some(pair) => println!("{}", pair.value),
                 None => {
-                    return Err(Failure::other(format!(
-                        "there is no key {key}; `gapless kv ls` lists those there are"
-                    )));
+                    return Err(Failure::other(format!("no key {key} exists; `gapless kv ls` lists all keys")));
                 }
             }
         }
@@ -38,7 +36,7 @@ pub async fn run(args: Kv, client: &Client) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints what there is, then what changes, for ever.
+/// Prints all keys, then every change, until the command is interrupted.
 async fn watch(client: &Client, prefix: &str, json: bool) -> Result<(), Failure> {
     let mut known = BTreeMap::new();
     let mut now = client.kv(prefix).await?;

@@ -1,4 +1,4 @@
-//! `gapless logs`: the output of an application's instances.
+//! `gapless logs`: prints the output of an application's instances.
 
 use crate::args::Logs;
 use crate::exit::Failure;
@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// As many lines of an instance as the server tells at once.
+/// The largest number of lines of an instance that the server sends at once.
 const LINES_MAX: usize = 10_000;
 
-/// Follows the output through restarts of the server.
+/// Prints the output, and follows it through restarts of the server.
 pub async fn run(args: Logs, client: &Client) -> Result<ExitCode, Failure> {
     let key = args.app.key()?;
     let ask = async |lines| client.logs(&key, args.slot, args.service.as_ref(), lines, args.follow).await;
@@ -42,19 +42,19 @@ pub async fn run(args: Logs, client: &Client) -> Result<ExitCode, Failure> {
             continue;
         }
         let text = if args.json { json::line(&line)? } else { plain(&line) };
-        // A reader that has seen enough, such as `head`, is no failure.
+        // A reader that stops reading, such as `head`, is no failure.
         if writeln!(std::io::stdout(), "{text}").is_err() {
             return Ok(ExitCode::SUCCESS);
         }
     }
 }
 
-/// What was shown of each instance: what is read a second time is not shown a second time.
+/// The lines printed so far, so that lines that are read a second time are not printed again.
 #[derive(Default)]
 struct Shown {
-    /// The time of its latest line, and how many lines of that time there were.
+    /// By instance the time of its latest line, and the number of lines of that time.
     latest: HashMap<String, (Timestamp, usize)>,
-    /// The same, of what is read a second time.
+    /// The same figures at the start of the present reading: lines up to them are skipped.
     to_skip: HashMap<String, (Timestamp, usize)>,
 }
 
@@ -83,7 +83,7 @@ impl Shown {
     }
 }
 
-/// Control characters of the application must not reach the terminal: they could rewrite what is shown.
+/// A line as text. Control characters are replaced, because they could rewrite the terminal.
 fn plain(line: &LogRecord) -> String {
     let text: String = line.text.chars().map(|c| if c.is_control() && c != '\t' { '�' } else { c }).collect();
     format!("{} {} {}", local_time(line.at), line.instance, text)
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_again_is_shown_once_and_what_came_meanwhile_is_shown() {
+    fn shown_skips_repeated_lines_and_prints_new_ones() {
         let mut shown = Shown::default();
         let before = [line("a", 1, "one"), line("b", 1, "uno"), line("a", 2, "two"), line("a", 2, "three")];
         assert!(before.iter().all(|line| shown.is_new(line)));

@@ -1,4 +1,4 @@
-//! `gapless maintenance`: a page in the application's stead.
+//! `gapless maintenance`: turns maintenance mode on or off.
 
 use crate::args::{Maintenance, OnOff};
 use crate::exit::Failure;
@@ -9,14 +9,15 @@ pub async fn run(args: Maintenance, client: &Client) -> Result<ExitCode, Failure
     let key = args.app.key()?;
     if args.state == OnOff::Off {
         client.end_maintenance(&key).await?;
-        println!("{key} answers again");
+        println!("maintenance mode of {key} is off: the application answers requests");
         return Ok(ExitCode::SUCCESS);
     }
     let read = |path: &std::path::PathBuf| {
-        std::fs::read_to_string(path).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
+        std::fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("--page {} cannot be read: {error}", path.display())))
     };
     let page = args.page.as_ref().map(read).transpose()?;
     client.begin_maintenance(&key, page).await?;
-    println!("{key} is under maintenance: its requests are answered 503 until `gapless maintenance off`");
+    println!("maintenance mode of {key} is on: its requests are answered 503 until `gapless maintenance off`");
     Ok(ExitCode::SUCCESS)
 }

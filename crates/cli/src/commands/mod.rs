@@ -33,7 +33,7 @@ use crate::exit::Failure;
 use gapless_api::Client;
 use std::process::ExitCode;
 
-/// Carries out a command that asks a server.
+/// Carries out a command of a running server.
 pub async fn ask(command: Remote, client: &Client) -> Result<ExitCode, Failure> {
     match command {
         Remote::Plan(args) => plan::run(args, client).await,

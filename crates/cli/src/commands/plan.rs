@@ -1,5 +1,5 @@
-//! `gapless plan`: what a deployment would change and do. Its exit code says whether there is anything: 0 nothing, 1
-//! changes, 2 an error.
+//! `gapless plan`: prints the changes and steps of a deployment without deploying. Exit codes: 0 no changes, 1 changes,
+//! 2 an error.
 
 use crate::args::Plan;
 use crate::exit::Failure;
@@ -12,25 +12,25 @@ use std::process::ExitCode;
 const CHANGES: u8 = 1;
 
 pub async fn run(args: Plan, client: &Client) -> Result<ExitCode, Failure> {
-    let options = args.wanted.into_options()?;
+    let options = args.overrides.into_options()?;
     let spec = gapless_config::load(&args.file.path, &options)?.spec;
     let key = AppKey::new(spec.app.clone(), spec.env.clone());
-    // Whatever else goes wrong: 1 says that there are changes, and this does not.
+    // Every failure exits with 2, because 1 means changes.
     let view = client.plan(spec).await.map_err(|error| Failure::usage(error.to_string()))?;
     let code = if view.plan.is_unchanged { ExitCode::SUCCESS } else { ExitCode::from(CHANGES) };
     if args.json {
         json::print(&view)?;
         return Ok(code);
     }
-    tell(&key, &view);
+    print(&key, &view);
     Ok(code)
 }
 
-fn tell(key: &AppKey, view: &PlanView) {
+fn print(key: &AppKey, view: &PlanView) {
     let plan = &view.plan;
     match plan.live {
         Some(release) if plan.is_unchanged => {
-            println!("{key}: release {release} is live and is the very same: nothing would be done");
+            println!("{key}: the same release {release} is live: nothing would be done");
             return;
         }
         Some(release) => println!("{key}: release {release} is live and would be replaced"),
@@ -44,7 +44,7 @@ fn tell(key: &AppKey, view: &PlanView) {
     match &plan.artifacts {
         Some(artifacts) if *artifacts == before => {}
         Some(artifacts) => println!("  exactly    {} → {}", short(&before), short(artifacts)),
-        None => println!("  exactly    not on this host yet; told once it is fetched"),
+        None => println!("  exactly    unknown until the release is fetched"),
     }
     for change in &plan.changes {
         let (sign, values) = match (&change.before, &change.after) {
@@ -68,14 +68,14 @@ fn tell(key: &AppKey, view: &PlanView) {
     println!("memory of a second slot: {memory}; free: {}", free(view.memory_free_bytes));
     println!("disk for its output: {}; free: {}", megabytes(plan.disk_bytes), free(view.disk_free_bytes));
     if plan.memory_bytes.zip(view.memory_free_bytes).is_some_and(|(needed, free)| needed > free) {
-        println!("warning: both slots together may need more memory than there is");
+        println!("warning: the second slot may need more memory than is free");
     }
     if view.disk_free_bytes.is_some_and(|free| plan.disk_bytes > free) {
-        println!("warning: the output of both slots together may need more disk than there is");
+        println!("warning: the output of the second slot may need more disk space than is free");
     }
 }
 
-/// As much of each checksum as people compare.
+/// Checksums shortened to the part that people compare.
 fn short(artifacts: &Artifacts) -> String {
     if artifacts.0.is_empty() {
         return "nothing".to_owned();

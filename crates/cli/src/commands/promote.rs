@@ -1,4 +1,4 @@
-//! `gapless promote`: what has succeeded in one environment goes into another one, or a canary goes on.
+//! `gapless promote`: deploys a proven release into another environment, or advances a canary.
 
 use crate::args::Promote;
 use crate::exit::Failure;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 pub async fn run(args: Promote, client: &Client) -> Result<ExitCode, Failure> {
     let (Some(from), Some(to)) = (args.from, args.to) else {
-        return super::canary::say(client, &args.app.key()?, Steer::Next).await;
+        return super::canary::steer(client, &args.app.key()?, Steer::Next).await;
     };
     let options = LoadOptions { environment: Some(to), ..LoadOptions::default() };
     let spec = gapless_config::load(&args.app.file().path, &options)?.spec;

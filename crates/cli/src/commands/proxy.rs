@@ -1,9 +1,9 @@
-//! `gapless proxy`: the data plane, a process of its own.
+//! `gapless proxy`: runs the data plane.
 
 use crate::args::Proxy;
 use crate::exit::Failure;
 use crate::present::log;
-use crate::supervised::{self, Told};
+use crate::supervised::{self, ProcessStatus};
 use gapless_proxy::control::Client;
 use gapless_proxy::{Limits, ProxyConfig};
 use listenfd::ListenFd;
@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 use std::sync::Arc;
 
 pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
-    log::begin(false);
+    log::start(false);
     let workers =
         args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let config = ProxyConfig {
@@ -27,28 +27,28 @@ pub fn run(args: Proxy) -> Result<ExitCode, Failure> {
         limits: Limits::default(),
     };
     let socket = config.control_socket.clone();
-    supervised::begin(move || asked(socket.clone()));
+    supervised::start(move || own_status(socket.clone()));
     gapless_proxy::run(config, successor(std::env::current_exe().map_err(Failure::other)?)).map_err(Failure::other)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What starts the process that takes this one's place: the program that is at its path then, with the same arguments.
+/// The command for this process's successor: the program then at the same path, with the same arguments.
 fn successor(program: PathBuf) -> Command {
     let mut command = Command::new(program);
     let is_replace = |argument: &OsString| argument == "--replace";
     command.args(std::env::args_os().skip(1).filter(|argument| !is_replace(argument))).arg("--replace");
-    // Those sockets are the ones that it is handed over.
+    // The successor receives these sockets from this process.
     command.env_remove("LISTEN_FDS").env_remove("LISTEN_PID");
     command
 }
 
-/// The listening sockets that systemd holds and passes on (sd_listen_fds(3)).
+/// The listening sockets that systemd passes (sd_listen_fds(3)).
 fn inherited() -> Result<Vec<TcpListener>, Failure> {
     let mut passed = ListenFd::from_env();
     let count = passed.len();
     let take = |at| match passed.take_tcp_listener(at) {
         Ok(Some(listener)) => Ok(listener),
-        Ok(None) => Err(Failure::other("a socket that systemd passed was taken already")),
+        Ok(None) => Err(Failure::other("a socket that systemd passed has already been used")),
         Err(error) => Err(Failure::usage(format!(
             "a socket that systemd passed is no listening TCP socket ({error}); correct ListenStream in the socket unit"
         ))),
@@ -56,12 +56,12 @@ fn inherited() -> Result<Vec<TcpListener>, Failure> {
     (0..count).map(take).collect()
 }
 
-/// What the proxy of that control socket says of itself.
-async fn asked(socket: PathBuf) -> Option<Told> {
+/// The status of this process, as it answers on its control socket.
+async fn own_status(socket: PathBuf) -> Option<ProcessStatus> {
     let status = Client::new(socket).status().await.ok().filter(|status| status.pid == std::process::id())?;
     let in_flight: u64 = status.placements.values().map(|placement| placement.in_flight).sum();
-    let what = if status.stopping { "ending" } else { "serving" };
+    let state = if status.stopping { "ending" } else { "serving" };
     let (version, connections) = (status.applied_version, status.connections);
-    let told = format!("{what}; table {version}, {connections} connections, {in_flight} requests in flight");
-    Some(Told { status: told, is_ending: status.stopping })
+    let line = format!("{state}; table {version}, {connections} connections, {in_flight} requests in flight");
+    Some(ProcessStatus { status: line, is_ending: status.stopping })
 }

@@ -1,4 +1,4 @@
-//! `gapless remove`: an application, its instances and its history.
+//! `gapless remove`: removes an application, its instances and its history.
 
 use crate::args::Remove;
 use crate::exit::Failure;
@@ -8,9 +8,9 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// How long the last requests and instances may take before the command stops waiting for them.
+/// The longest wait for the last requests and instances.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// When a person is told why nothing seems to happen.
+/// The time after which a person learns the reason of the wait.
 const SAID_AFTER: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
@@ -29,12 +29,12 @@ pub async fn run(args: Remove, client: &Client) -> Result<ExitCode, Failure> {
             Err(ClientError::Api(error)) if error.code == Code::NotFound => break,
             Err(error) => return Err(error.into()),
             Ok(_) if began.elapsed() >= PATIENCE => {
-                println!("{key} gets no more requests; its instances stop as soon as they have finished theirs");
+                println!("{key} gets no more requests; its instances stop once they have finished their last ones");
                 return Ok(ExitCode::SUCCESS);
             }
             Ok(_) => {
                 if !has_said && began.elapsed() >= SAID_AFTER {
-                    eprintln!("waiting for its last requests and instances; Ctrl-C ends the waiting, not the removal");
+                    eprintln!("waiting for its last requests and instances; Ctrl-C ends the wait, not the removal");
                     has_said = true;
                 }
                 tokio::time::sleep(POLL).await;
@@ -43,14 +43,16 @@ pub async fn run(args: Remove, client: &Client) -> Result<ExitCode, Failure> {
     }
     match listed(view.hosts.iter().map(ToString::to_string)) {
         hosts if hosts.is_empty() => println!("removed {key}"),
-        hosts => println!("removed {key}; others may take {hosts} now"),
+        hosts => println!("removed {key}; other applications may use {hosts} now"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn is_confirmed(question: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody is there to be asked; say --yes"));
+        return Err(Failure::usage(
+            "standard input is no terminal, so nobody can confirm; repeat the command with --yes",
+        ));
     }
     print!("{question} [y/N] ");
     std::io::stdout().flush().map_err(Failure::other)?;

@@ -1,4 +1,4 @@
-//! `gapless render`: files from templates and keys, as confd does it. Needs no server, but for the backend gapless.
+//! `gapless render`: renders files from templates and keys, as confd does. Only the backend gapless needs a server.
 
 use crate::args::Render;
 use crate::exit::Failure;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::LevelFilter;
 
-/// How long what has begun may take once it is told to stop: a file is replaced at once or not at all.
+/// The time limit for a rendering in progress after a signal to stop: a file is replaced at once or not at all.
 const STOP_DEADLINE: Duration = Duration::from_secs(1);
 
 pub fn run(args: Render, socket: PathBuf) -> Result<ExitCode, Failure> {
@@ -18,8 +18,8 @@ pub fn run(args: Render, socket: PathBuf) -> Result<ExitCode, Failure> {
     let file = Options::of_file(file.as_deref()).map_err(Failure::other)?;
     let options = args.options().over(file).with_environment(|name| std::env::var(name).ok());
     match options.log_level.as_deref() {
-        None | Some("") => log::begin(false),
-        Some(level) => log::begin_at(level_of(level)?),
+        None | Some("") => log::start(false),
+        Some(level) => log::start_at(level_of(level)?),
     }
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let tokio = tokio.map_err(Failure::other)?;
@@ -56,13 +56,13 @@ async fn render(options: Options, socket: PathBuf) -> Result<ExitCode, Failure> 
     }
 }
 
-/// confd's names of levels.
+/// The level with confd's name `name`.
 fn level_of(name: &str) -> Result<LevelFilter, Failure> {
     match name {
         "debug" => Ok(LevelFilter::DEBUG),
         "info" => Ok(LevelFilter::INFO),
         "warn" | "warning" => Ok(LevelFilter::WARN),
         "error" | "fatal" | "panic" => Ok(LevelFilter::ERROR),
-        other => Err(Failure::usage(format!("log level {other:?} is none of debug, info, warn, error and panic"))),
+        other => Err(Failure::usage(format!("log level {other:?} is not one of debug, info, warn, error and panic"))),
     }
 }

@@ -1,5 +1,5 @@
-//! `gapless rollback`: back to an earlier release. It returns as soon as requests go there; what is left to do goes on.
-
+//! `gapless rollback`: goes back to an earlier release. The command returns as soon as requests go there; the server
+//! finishes the rest.
 use crate::args::Rollback;
 use crate::exit::Failure;
 use crate::present::follow::{self, Until};
@@ -12,5 +12,5 @@ pub async fn run(args: Rollback, client: &Client) -> Result<ExitCode, Failure> {
     if args.detach {
         return follow::detached(&deployment, args.json);
     }
-    follow::follow(client, &key, deployment.number, Until::WentBack, args.json).await
+    follow::follow(client, &key, deployment.number, Until::RolledBack, args.json).await
 }

@@ -1,10 +1,10 @@
-//! `gapless server`: the control plane.
+//! `gapless server`: runs the control plane.
 
 use super::upgrade;
 use crate::args::Server;
 use crate::exit::Failure;
 use crate::present::{default_socket, default_state_dir, log};
-use crate::supervised::{self, Told};
+use crate::supervised::{self, ProcessStatus};
 use gapless_api::{ClientError, Code};
 use gapless_config::{
     EtcdTable, LISTEN_DEFAULT, NginxTable, PeersTable, ProxyTable, ServerFile, StoreTable, TlsTable, load_server,
@@ -20,13 +20,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The configuration that is read where none is named.
+/// The configuration that is read if it exists and no other is named.
 const DEFAULT_FILE: &str = "/etc/gapless/server.toml";
-/// Where the keys of other programs, and the facts that are published for them, are in the store. In etcd they are
-/// there as they are.
+/// The prefix of the store for the keys of other programs and the facts published for them. etcd has them under their
+/// plain names.
 const PLAIN_BELOW: &str = "/kv";
 
-/// Runs the server. What the process image that begins anew in this one's place is handed; `None` where none does.
+/// Runs the server. Returns the API's socket if this process is to execute the program again, else `None`.
 pub async fn run(
     args: Server,
     socket: Option<PathBuf>,
@@ -34,13 +34,13 @@ pub async fn run(
 ) -> Result<Option<ApiSocket>, Failure> {
     let is_json = args.log_json;
     let config = configured(args, socket, inherited)?;
-    log::begin(is_json);
+    log::start(is_json);
     let mut terminate = signal(SignalKind::terminate()).map_err(Failure::other)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::other)?;
     let mut upgrade = signal(upgrade::signal()).map_err(Failure::other)?;
-    let begins_anew = Arc::new(AtomicBool::new(false));
+    let restarts = Arc::new(AtomicBool::new(false));
     let stop = {
-        let (begins_anew, program) = (begins_anew.clone(), config.program.clone());
+        let (restarts, program) = (restarts.clone(), config.program.clone());
         async move {
             loop {
                 tokio::select! {
@@ -48,27 +48,30 @@ pub async fn run(
                     _ = interrupt.recv() => break,
                     _ = upgrade.recv() => {}
                 }
-                match upgrade::runs(&program).await {
+                match upgrade::version_of(&program).await {
                     Ok(version) => {
-                        tracing::info!(version, "beginning anew");
-                        begins_anew.store(true, Ordering::Release);
+                        tracing::info!(version, "upgrade requested; restarting with the program on disk");
+                        restarts.store(true, Ordering::Release);
                         return;
                     }
-                    Err(why) => tracing::error!(program = %program.display(), why, "going on as before"),
+                    Err(why) => {
+                        let program = program.display();
+                        tracing::error!(%program, why, "upgrade ignored: the program on disk does not run");
+                    }
                 }
             }
-            supervised::ends();
+            supervised::stopping();
         }
     };
     let socket = config.socket.clone();
     let own = socket.path().to_owned();
-    supervised::begin(move || asked(own.clone()));
+    supervised::start(move || own_status(own.clone()));
     let ended = Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)?;
-    Ok((begins_anew.load(Ordering::Acquire) || ended == Ended::BeginsAnew).then_some(socket))
+    Ok((restarts.load(Ordering::Acquire) || ended == Ended::BeginsAnew).then_some(socket))
 }
 
-/// What the file says, and before it what was said on the command line. `inherited` is the API's socket as the process
-/// image before this one handed it on.
+/// The configuration from the file, with the values of the command line in front. `inherited` is the API's socket that
+/// the previous process image passed on.
 pub fn configured(
     args: Server,
     socket: Option<PathBuf>,
@@ -137,9 +140,9 @@ fn peers_config(table: PeersTable) -> PeersConfig {
     PeersConfig { listen, address, ca: tls.ca, cert, key }
 }
 
-/// What the server of that socket says of itself. One that waits for its store answers, too: starting it again would not
-/// bring the store back.
-async fn asked(socket: PathBuf) -> Option<Told> {
+/// The status of this process, as it answers on its socket. A server that waits for its store answers as well, because
+/// a restart by the watchdog would not bring the store back.
+async fn own_status(socket: PathBuf) -> Option<ProcessStatus> {
     let status = match gapless_api::Client::new(socket).server().await {
         Ok(server) if server.pid != std::process::id() => return None,
         Ok(server) => match server.leader {
@@ -149,7 +152,7 @@ async fn asked(socket: PathBuf) -> Option<Told> {
         Err(ClientError::Api(error)) if error.code == Code::Unavailable => error.message,
         Err(_) => return None,
     };
-    Some(Told { status, is_ending: false })
+    Some(ProcessStatus { status, is_ending: false })
 }
 
 fn host() -> String {

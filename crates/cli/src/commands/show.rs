@@ -1,4 +1,4 @@
-//! `gapless show N`: one deployment, and how it went.
+//! `gapless show N`: prints a deployment with its phases and its receipt.
 
 use crate::args::Show;
 use crate::exit::Failure;

@@ -1,4 +1,4 @@
-//! `gapless status`: what is live, and what is under way.
+//! `gapless status`: prints the live releases and the deployments in progress.
 
 use crate::args::Status;
 use crate::exit::Failure;
@@ -13,14 +13,14 @@ pub async fn run(args: Status, client: &Client) -> Result<ExitCode, Failure> {
     views.retain(|view| args.env.as_ref().is_none_or(|env| view.env == *env));
     if let (Some(app), true) = (&args.app, views.is_empty()) {
         let key = AppKey::new(app.clone(), args.env.unwrap_or_default());
-        // The server's words say what there is instead.
+        // The server's error lists the applications that exist.
         client.application(&key).await?;
     }
     if args.json {
         return json::print(&views);
     }
     if views.is_empty() {
-        println!("nothing is deployed yet: `gapless init`, then `gapless deploy`");
+        println!("nothing is deployed yet: run `gapless init`, then `gapless deploy`");
         return Ok(ExitCode::SUCCESS);
     }
     let now = crate::present::now();
@@ -30,7 +30,7 @@ pub async fn run(args: Status, client: &Client) -> Result<ExitCode, Failure> {
     }
     println!("{rows}");
     for view in &views {
-        tell_what_is_under_way(view);
+        print_progress(view);
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -69,7 +69,7 @@ fn add_rows(rows: &mut comfy_table::Table, view: &ApplicationView, now: Timestam
     }
 }
 
-fn tell_what_is_under_way(view: &ApplicationView) {
+fn print_progress(view: &ApplicationView) {
     let (app, env) = (&view.app, &view.env);
     if let Some(active) = &view.active {
         let since = crate::present::now().since(active.phase_since);
@@ -87,16 +87,16 @@ fn tell_what_is_under_way(view: &ApplicationView) {
         println!("{app}/{env}: deployment {number} waits");
     }
     if !view.planes_behind.is_empty() && view.live.is_some() {
-        println!("{app}/{env}: {} does not go by the present routes yet", view.planes_behind.join(", "));
+        println!("{app}/{env}: data plane {} has not applied the present routes yet", view.planes_behind.join(", "));
     }
     if let Some(maintenance) = &view.maintenance {
         let since = crate::present::now().since(maintenance.since);
         println!(
-            "{app}/{env} is under maintenance for {since}, by {}; `gapless maintenance off` ends it",
+            "{app}/{env}: maintenance mode is on for {since}, by {}; `gapless maintenance off` turns it off",
             maintenance.by
         );
     }
     if view.desired == gapless_core::application::Desired::Stopped {
-        println!("{app}/{env} is stopped; `gapless start` lets it serve again");
+        println!("{app}/{env} is stopped; `gapless start` starts it");
     }
 }

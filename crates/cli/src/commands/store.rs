@@ -1,4 +1,4 @@
-//! `gapless store`: everything that is recorded, into a file and from it.
+//! `gapless store`: exports all records to a file, and imports them.
 
 use super::server::configured;
 use crate::args::{Server, Store, StoreCommand};
@@ -20,17 +20,17 @@ pub async fn run(args: Store, socket: Option<PathBuf>) -> Result<ExitCode, Failu
             let imported = backup::import(store, config.prefix(), &file, force).await.map_err(Failure::other)?;
             println!("imported {} entries from {}", imported.entries, file.display());
             if imported.left > 0 {
-                println!("{} keys of your own were there already and stay as they are", imported.left);
+                println!("{} keys of your own existed already and were not changed", imported.left);
             }
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// Of the server that runs, or of the store itself where none does.
+/// Exports from the running server, or from the store itself if no server runs.
 async fn export(file: &Path, kv: &[String], server: Server, socket: Option<PathBuf>) -> Result<ExitCode, Failure> {
     let config = configured(server, socket, None)?;
-    // Whole or not at all, and for its owner's eyes: the records hold variables of applications.
+    // Renamed into place when complete. Only the owner can read it: the records contain variables of applications.
     let fresh = file.with_added_extension("unfinished");
     let failed = |error: io::Error| Failure::other(format!("{} cannot be written: {error}", file.display()));
     let made = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&fresh).map_err(failed)?;

@@ -1,5 +1,5 @@
-//! `gapless upgrade`: another version of gapless takes the place of the one that runs. Each process is told by a signal,
-//! as nginx is, and does it by itself: the proxy starts a successor, the server executes itself anew.
+//! `gapless upgrade`: restarts proxy and server with the binary now on disk. As with nginx, each process gets a signal
+//! and does the rest itself: the proxy starts a successor, the server executes the new program in its own process.
 
 use crate::args::{Role, Upgrade};
 use crate::exit::Failure;
@@ -12,32 +12,32 @@ use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 use tokio::signal::unix::SignalKind;
 
-/// How long a process may take until its successor answers.
+/// The time limit for the successor's first answer.
 const DEADLINE: Duration = Duration::from_secs(15);
 const POLL: Duration = Duration::from_millis(20);
-/// How long a program may take to say its version.
+/// The time limit for a program to print its version.
 const VERSION_DEADLINE: Duration = Duration::from_secs(5);
 
-/// What a process is told by that its place is to be taken.
+/// The signal that asks a process to restart with the program on disk.
 pub fn signal() -> SignalKind {
     SignalKind::user_defined2()
 }
 
-/// The version that the program at that path says it is; why it cannot run otherwise.
-pub async fn runs(program: &Path) -> Result<String, String> {
+/// The version that the program at `program` prints. The error is the reason why it cannot run.
+pub async fn version_of(program: &Path) -> Result<String, String> {
     let mut command = tokio::process::Command::new(program);
     command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
     let output = tokio::time::timeout(VERSION_DEADLINE, command.output()).await;
-    let output = output.map_err(|_| format!("it does not say its version within {} s", VERSION_DEADLINE.as_secs()))?;
+    let output = output.map_err(|_| format!("it did not print its version within {} s", VERSION_DEADLINE.as_secs()))?;
     let output = output.map_err(|error| error.to_string())?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    match said.trim().strip_prefix("gapless ") {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    match printed.trim().strip_prefix("gapless ") {
         Some(version) if output.status.success() => Ok(version.to_owned()),
-        _ => Err(format!("it is not gapless, or does not run here: {}", output.status)),
+        _ => Err(format!("it is not gapless, or does not run on this host: {}", output.status)),
     }
 }
 
-/// What was replaced.
+/// The restarted processes, as JSON.
 #[derive(Serialize)]
 struct Upgraded {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ struct Upgraded {
     server: Option<Versions>,
 }
 
-/// The process before and the one that has taken its place.
+/// The process ids of the proxy and its successor.
 #[derive(Serialize)]
 struct Processes {
     before: u32,
@@ -65,7 +65,9 @@ pub async fn run(args: Upgrade, client: &Client) -> Result<ExitCode, Failure> {
     if args.only != Some(Role::Server) {
         upgraded.proxy = proxy(&before, client).await?;
         if upgraded.proxy.is_none() && args.only == Some(Role::Proxy) {
-            return Err(Failure::usage("the data plane is no proxy of gapless's own"));
+            return Err(Failure::usage(
+                "the data plane is not gapless's own proxy; nothing to upgrade with --only=proxy",
+            ));
         }
     }
     if args.only != Some(Role::Proxy) {
@@ -76,7 +78,7 @@ pub async fn run(args: Upgrade, client: &Client) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some(Processes { before, now }) = &upgraded.proxy {
-        println!("proxy: process {now} has taken the place of {before}, which finishes what it has");
+        println!("proxy: process {now} has replaced {before}, which finishes its requests");
     }
     if let Some(Versions { before, now }) = &upgraded.server {
         println!("server: version {now}{}", if before == now { String::new() } else { format!(", before {before}") });
@@ -84,11 +86,12 @@ pub async fn run(args: Upgrade, client: &Client) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Has another process take the place of the proxy; `None` where the data plane is none of gapless's own.
+/// Restarts the proxy; `None` if the data plane is not gapless's own.
 async fn proxy(info: &ServerInfo, client: &Client) -> Result<Option<Processes>, Failure> {
     let Some(plane) = info.planes.iter().find(|plane| plane.name == "proxy") else { return Ok(None) };
-    let before = plane.pid.ok_or_else(|| Failure::other("the proxy does not answer; see `gapless doctor`"))?;
-    tell(before, "proxy")?;
+    let before =
+        plane.pid.ok_or_else(|| Failure::other("the proxy does not answer; run `gapless doctor` to see why"))?;
+    send_signal(before, "proxy")?;
     let replaced = wait(async || {
         let info = client.server().await.ok()?;
         let plane = info.planes.into_iter().find(|plane| plane.name == "proxy" && plane.is_up)?;
@@ -99,7 +102,7 @@ async fn proxy(info: &ServerInfo, client: &Client) -> Result<Option<Processes>, 
 }
 
 async fn server(before: ServerInfo, client: &Client) -> Result<Versions, Failure> {
-    tell(before.pid, "server")?;
+    send_signal(before.pid, "server")?;
     let replaced = wait(async || {
         let info = client.server().await.ok()?;
         (info.started_at != before.started_at).then_some(info.version)
@@ -108,11 +111,13 @@ async fn server(before: ServerInfo, client: &Client) -> Result<Versions, Failure
     Ok(Versions { before: before.version, now })
 }
 
-fn tell(pid: u32, role: &str) -> Result<(), Failure> {
+fn send_signal(pid: u32, role: &str) -> Result<(), Failure> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.ok_or_else(|| Failure::other(format!("the {role} says no process id")))?;
+    let pid = pid.ok_or_else(|| Failure::other(format!("the {role} reported an invalid process id")))?;
     kill_process(pid, Signal::USR2).map_err(|error| {
-        Failure::other(format!("the {role}, process {}, cannot be told: {error}; run this as its user, or root", pid))
+        Failure::other(format!(
+            "the {role} (process {pid}) cannot be signalled: {error}; run this command as the same user, or as root"
+        ))
     })
 }
 
@@ -131,8 +136,8 @@ async fn wait<T>(mut answers: impl AsyncFnMut() -> Option<T>) -> Option<T> {
 
 fn not_replaced(role: &str) -> Failure {
     Failure::other(format!(
-        "nothing has taken the place of the {role} within {} s, so it goes on as before; its log says why, and the \
-         program at its place may be one that cannot run",
+        "the {role} was not replaced within {} s and keeps running; its log says why. Check that the program on disk \
+         runs: `gapless --version`",
         DEADLINE.as_secs()
     ))
 }

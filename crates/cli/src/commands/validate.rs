@@ -1,24 +1,24 @@
-//! `gapless validate`: everything that is wrong with `gapless.toml`, without deploying it.
+//! `gapless validate`: reports all problems of `gapless.toml`, without deploying it.
 
 use crate::exit::Failure;
 use crate::present::listed;
-use crate::which::File;
+use crate::target::File;
 use gapless_config::{LoadOptions, Secrets};
 use std::process::ExitCode;
 
 pub fn run(file: &File) -> Result<ExitCode, Failure> {
     let all = gapless_config::environments(&file.path)?;
     if all.is_empty() {
-        tell(file, &LoadOptions { secrets: Secrets::NotNeeded, ..LoadOptions::default() })?;
+        check(file, &LoadOptions { secrets: Secrets::NotNeeded, ..LoadOptions::default() })?;
     }
     for environment in all {
         let environment = Some(environment);
-        tell(file, &LoadOptions { environment, secrets: Secrets::NotNeeded, ..LoadOptions::default() })?;
+        check(file, &LoadOptions { environment, secrets: Secrets::NotNeeded, ..LoadOptions::default() })?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(file: &File, options: &LoadOptions) -> Result<(), Failure> {
+fn check(file: &File, options: &LoadOptions) -> Result<(), Failure> {
     let spec = gapless_config::load(&file.path, options)?.spec;
     let routes = spec.routes.iter().map(|route| format!("{}{}", route.host, route.path));
     let several = spec.has_several_services();
@@ -28,7 +28,7 @@ fn tell(file: &File, options: &LoadOptions) -> Result<(), Failure> {
     });
     let replicas = replicas.collect::<Vec<_>>().join(", ");
     println!(
-        "{} is right: {} in {}, {replicas} {} {}, for {}",
+        "{} is valid: {} in {}, {replicas} {} {}, for {}",
         file.path.display(),
         spec.app,
         spec.env,

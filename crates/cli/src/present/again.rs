@@ -1,20 +1,20 @@
-//! Following through restarts of the server: it is asked again until it is back.
+//! Requests that are repeated while the server restarts.
 
 use gapless_api::ClientError;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What is said meanwhile.
-pub const AWAY: &str = "the server is away; waiting for it";
+/// The message to a person who waits for the server.
+pub const AWAY: &str = "the server does not answer; retrying for up to 60 s";
 
-/// How long it is waited for.
+/// The longest wait for the server.
 const PATIENCE: Duration = Duration::from_secs(60);
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// What it answers once it is back; `None` if Ctrl-C is pressed before.
+/// Repeats `ask` until it succeeds, and returns its answer; `None` if Ctrl-C is pressed before.
 ///
 /// # Errors
-/// The last one, if it is not back for a minute.
+/// The last error, if the server does not answer for a minute.
 pub async fn ask<T>(mut ask: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     let give_up_at = Instant::now() + PATIENCE;
     let until_back = async {

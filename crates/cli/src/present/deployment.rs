@@ -1,20 +1,20 @@
-//! A deployment in words.
+//! Deployments as text for people.
 
 use super::{local_time, receipt};
 use gapless_core::deployment::{Deployment, Kind, Outcome, Reason, RollbackPath};
 use gapless_core::{Millis, Phase};
 use std::fmt::Write;
 
-/// Everything about it.
+/// Everything about a deployment, over several lines.
 pub fn whole(deployment: &Deployment) -> String {
     let mut text = String::new();
     let kind = match deployment.kind {
         Kind::Deploy => "deploys",
-        Kind::Rollback => "goes back to",
+        Kind::Rollback => "rolls back to",
     };
     let (number, key, release) = (deployment.number, &deployment.key, deployment.release);
     let _ = writeln!(text, "deployment {number} of {key} {kind} release {release}");
-    let _ = writeln!(text, "  asked for by {} at {}", deployment.requested_by, local_time(deployment.requested_at));
+    let _ = writeln!(text, "  requested by {} at {}", deployment.requested_by, local_time(deployment.requested_at));
     if let Some(artifacts) = &deployment.receipt.artifacts {
         let from = deployment.previous.map(|previous| format!(", after release {}", previous.release));
         let _ = writeln!(text, "  runs {artifacts}{}", from.unwrap_or_default());
@@ -32,14 +32,14 @@ pub fn whole(deployment: &Deployment) -> String {
             gate.result.summary
         );
     }
-    if let Some(way) = deployment.rollback_path {
-        let _ = writeln!(text, "  {}", way_back(way));
+    if let Some(path) = deployment.rollback_path {
+        let _ = writeln!(text, "  {}", rollback_path(path));
     }
     for hook in &deployment.hooks {
         let verdict = match &hook.result {
             Some(result) if result.passed => "done".to_owned(),
             Some(result) => format!("failed: {}", result.summary),
-            None => "not ended".to_owned(),
+            None => "has not ended".to_owned(),
         };
         let took = hook.until.map(|until| format!(" in {}", until.since(hook.since))).unwrap_or_default();
         let _ = writeln!(text, "  hook {} ({}) {verdict}{took}", hook.name, hook.at.as_str());
@@ -55,28 +55,28 @@ pub fn whole(deployment: &Deployment) -> String {
     text
 }
 
-/// How a rollback came to its release.
-pub const fn way_back(way: RollbackPath) -> &'static str {
-    match way {
-        RollbackPath::Running => "its instances still ran",
-        RollbackPath::Parked => "its instances were parked and went on",
+/// The path by which a rollback reached its release.
+pub const fn rollback_path(path: RollbackPath) -> &'static str {
+    match path {
+        RollbackPath::Running => "its instances were still running",
+        RollbackPath::Parked => "its instances were parked and resumed",
         RollbackPath::Started => "its instances were started again",
     }
 }
 
-/// How far its canary is, if it is in one.
+/// The progress of a deployment's canary, while it is in a canary step.
 pub fn canary_line(deployment: &Deployment) -> Option<String> {
     let canary = deployment.canary.as_ref().filter(|_| deployment.phase == Phase::Canary)?;
     let paused = canary.paused_by.as_ref().map(|by| format!(", paused by {by}")).unwrap_or_default();
     Some(format!("{} % of the requests go to release {}{paused}", canary.weight, deployment.release))
 }
 
-/// A phase that is over.
+/// A completed phase and its duration.
 pub fn phase_line(phase: &str, took: Millis) -> String {
     format!("{phase:<12} {took}")
 }
 
-/// How it ended, or where it is.
+/// The outcome of a deployment, or its present phase.
 pub fn ending(deployment: &Deployment) -> String {
     let release = deployment.release;
     match &deployment.phase {
@@ -89,7 +89,7 @@ pub fn ending(deployment: &Deployment) -> String {
             text
         }
         Phase::Ended(Outcome::Unchanged { release }) => {
-            format!("release {release} is live already, and is the very same: nothing was done (--force does it)")
+            format!("release {release} is live already, with the same artifacts: nothing was done (--force deploys it)")
         }
         Phase::Ended(Outcome::Failed(Reason { message, .. })) => {
             format!("release {release} failed: {message}\n{}", still_live(deployment))
@@ -99,7 +99,7 @@ pub fn ending(deployment: &Deployment) -> String {
         }
         Phase::Ended(Outcome::Reverted(Reason { message, .. })) => {
             format!(
-                "release {release} was taken back: {message}\n{}{}",
+                "release {release} was reverted: {message}\n{}{}",
                 still_live(deployment),
                 receipt::short(&deployment.receipt)
             )
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_says_what_is_live_and_what_became_of_the_requests() {
+    fn ending_reports_live_release_and_requests() {
         let reason = |message: &str| Reason::new(Cause::Unhealthy, message);
         let warning = Some("the standby did not stop".to_owned());
         let ends = [

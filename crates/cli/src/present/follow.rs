@@ -12,21 +12,21 @@ use std::time::Duration;
 
 const SPINNER_EVERY: Duration = Duration::from_millis(100);
 
-/// How far a deployment is followed, and what is success.
+/// The point up to which a deployment is followed, and the outcome that counts as success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// To its end; one that waits for an approval only for so long, where that is said.
+    /// To its end, or to the end of `patience` if it waits for an approval.
     Ended {
-        /// How long, from when it begins to wait.
+        /// The longest wait for an approval, from the start of that wait.
         patience: Option<Millis>,
     },
     /// Until requests go to the earlier release.
-    WentBack,
-    /// Until what was aborted is over.
+    RolledBack,
+    /// Until the aborted deployment has ended.
     Aborted,
 }
 
-/// Says that a deployment was recorded and goes on.
+/// Reports that a deployment was recorded, without following it.
 pub fn detached(deployment: &Deployment, as_json: bool) -> Result<ExitCode, Failure> {
     if as_json {
         return json::print(deployment);
@@ -39,7 +39,7 @@ pub fn detached(deployment: &Deployment, as_json: bool) -> Result<ExitCode, Fail
     Ok(ExitCode::SUCCESS)
 }
 
-/// Follows a deployment, through restarts of the server. Ctrl-C ends the following and nothing else.
+/// Follows a deployment, also through restarts of the server. Ctrl-C ends only the following.
 pub async fn follow(
     client: &Client,
     key: &AppKey,
@@ -67,7 +67,7 @@ pub async fn follow(
                     _ => None,
                 };
                 let is_over = event.deployment.phase.is_end();
-                if is_over || (until == Until::WentBack && has_gone_back(&event.deployment)) {
+                if is_over || (until == Until::RolledBack && is_rolled_back(&event.deployment)) {
                     return Ok(display.end(&event.deployment, until));
                 }
             }
@@ -90,16 +90,16 @@ async fn until_instant(at: Option<tokio::time::Instant>) {
     }
 }
 
-/// Whether requests go to the earlier release: by a rollback that the data planes have applied, or because the
-/// deployment that was under way is taken back.
-fn has_gone_back(deployment: &Deployment) -> bool {
+/// Requests go to the earlier release: the data planes have applied a rollback, or the deployment in progress has been
+/// reverted.
+fn is_rolled_back(deployment: &Deployment) -> bool {
     match deployment.kind {
         Kind::Rollback => matches!(deployment.phase, Phase::Retiring | Phase::Ended(Outcome::Succeeded { .. })),
         Kind::Deploy => matches!(deployment.phase, Phase::Ended(Outcome::Reverted(_))),
     }
 }
 
-/// What is shown while a deployment is followed.
+/// The output while a deployment is followed.
 enum Display {
     Terminal { spinner: ProgressBar, phases_shown: usize },
     Plain { phases_shown: usize, canary_shown: Option<String> },
@@ -115,7 +115,7 @@ impl Display {
             return Display::Plain { phases_shown: 0, canary_shown: None };
         }
         let spinner = ProgressBar::new_spinner();
-        // The template is a constant; a bad one would only look plain.
+        // The template is a constant; an invalid one would only change the look.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
             spinner.set_style(style);
         }
@@ -156,13 +156,13 @@ impl Display {
         if let Display::Terminal { spinner, .. } = self {
             spinner.finish_and_clear();
         }
-        let went_back = until == Until::WentBack && has_gone_back(deployment);
+        let is_rolled_back = until == Until::RolledBack && is_rolled_back(deployment);
         if !matches!(self, Display::Json) {
-            println!("{}", if went_back { gone_back(deployment) } else { deployment::ending(deployment) });
+            println!("{}", if is_rolled_back { rolled_back(deployment) } else { deployment::ending(deployment) });
         }
         let was_aborted = until == Until::Aborted
             && matches!(deployment.phase, Phase::Ended(Outcome::Cancelled(_) | Outcome::Reverted(_)));
-        if went_back || was_aborted { ExitCode::SUCCESS } else { exit::of_deployment(deployment) }
+        if is_rolled_back || was_aborted { ExitCode::SUCCESS } else { exit::of_deployment(deployment) }
     }
 
     fn pending(&self, number: u64) -> ExitCode {
@@ -180,7 +180,8 @@ impl Display {
             spinner.finish_and_clear();
         }
         eprintln!(
-            "deployment {number} goes on; follow it again with `gapless show {number} -f`, end it with `gapless abort`"
+            "deployment {number} continues on the server; follow it with `gapless show {number} -f`, or end it with \
+             `gapless abort`"
         );
         ExitCode::from(exit::INTERRUPTED)
     }
@@ -193,14 +194,15 @@ impl Display {
     }
 }
 
-fn gone_back(deployment: &Deployment) -> String {
-    let way = deployment.rollback_path.map(|way| format!("; {}", deployment::way_back(way))).unwrap_or_default();
+fn rolled_back(deployment: &Deployment) -> String {
+    let path =
+        deployment.rollback_path.map(|path| format!("; {}", deployment::rollback_path(path))).unwrap_or_default();
     let took = deployment.receipt.cutover_us.map(|us| format!("; the cutover took {}", super::micros(us)));
     match (deployment.kind, deployment.previous) {
-        (Kind::Deploy, Some(previous)) => format!("went back to release {} in {}", previous.release, previous.slot),
+        (Kind::Deploy, Some(previous)) => format!("rolled back to release {} in {}", previous.release, previous.slot),
         _ => {
             let slot = deployment.slot.map(|slot| format!(" in {slot}")).unwrap_or_default();
-            format!("went back to release {}{slot}{way}{}", deployment.release, took.unwrap_or_default())
+            format!("rolled back to release {}{slot}{path}{}", deployment.release, took.unwrap_or_default())
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How things are shown to people.
+//! Output for people and programs.
 
 pub mod again;
 pub mod deployment;
@@ -16,7 +16,7 @@ pub fn default_socket() -> PathBuf {
     gapless_api::default_socket(is_root(), |name| std::env::var(name).ok())
 }
 
-/// Where this user's server keeps its state.
+/// The state folder of this user's server.
 pub fn default_state_dir() -> PathBuf {
     if is_root() {
         return "/var/lib/gapless".into();
@@ -30,25 +30,25 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// What time it is.
+/// The present instant.
 pub fn now() -> Timestamp {
     Timestamp(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default())
 }
 
-/// An instant in the time zone of whoever looks.
+/// An instant in the local time zone.
 pub fn local_time(at: Timestamp) -> String {
     let instant =
         i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok()).unwrap_or_default();
     instant.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-/// Hosts, or routes, one after the other: `*` stands for all of them.
+/// Hosts or routes as a list; `*` becomes `every host`.
 pub fn listed(hosts: impl IntoIterator<Item = String>) -> String {
     let said = |host: String| if matches!(host.as_str(), "*" | "*/") { "every host".to_owned() } else { host };
     hosts.into_iter().map(said).collect::<Vec<_>>().join(", ")
 }
 
-/// A span as a person would say it.
+/// A span for people: `12 µs`, `1.5 ms`, `3m20s`.
 pub fn micros(us: u64) -> String {
     match us {
         0..1_000 => format!("{us} µs"),

@@ -1,11 +1,11 @@
-//! A receipt in words: what a deployment proves.
+//! Receipts as text for people.
 
 use super::micros;
 use gapless_core::deployment::{Receipt, Traffic};
 use gapless_core::judge::{Comparison, Summary};
 use std::fmt::Write;
 
-/// What matters most, to be put behind the end of a deployment.
+/// The most important figures, to append to the outcome of a deployment.
 pub fn short(receipt: &Receipt) -> String {
     let mut text = String::new();
     if let Some(us) = receipt.cutover_us {
@@ -19,7 +19,7 @@ pub fn short(receipt: &Receipt) -> String {
     text
 }
 
-/// All of it, a line each.
+/// All figures, a line each.
 pub fn whole(receipt: &Receipt) -> String {
     let mut text = String::new();
     for (name, traffic) in [("old", &receipt.old), ("new", &receipt.new)] {
@@ -43,13 +43,15 @@ pub fn whole(receipt: &Receipt) -> String {
 }
 
 fn requests(traffic: &Traffic) -> String {
-    let mut text =
-        format!("{} requests, {} failed, {} with a status from 500", traffic.requests, traffic.failed, traffic.errors);
+    let mut text = format!(
+        "{} requests, {} failed, {} with a status of 500 or more",
+        traffic.requests, traffic.failed, traffic.errors
+    );
     let causes = [
-        (traffic.retried, "sent once more"),
-        (traffic.fallen_back, "taken in the place of the new one"),
+        (traffic.retried, "sent again"),
+        (traffic.fallen_back, "taken over from the new release"),
         (traffic.refused, "refused"),
-        (traffic.reset, "broken off"),
+        (traffic.reset, "reset"),
         (traffic.timed_out, "timed out"),
     ];
     for (count, what) in causes.iter().filter(|(count, _)| *count > 0) {
@@ -59,12 +61,12 @@ fn requests(traffic: &Traffic) -> String {
 }
 
 fn compared(comparison: &Comparison) -> String {
-    let verdict = comparison.breach.as_ref().map_or("nothing speaks against it", String::as_str);
+    let verdict = comparison.breach.as_ref().map_or("no problem found", String::as_str);
     let added = added_latency(comparison).map(|added| format!("; {added}")).unwrap_or_default();
     format!("new {}; old {}{added}: {verdict}", summary(&comparison.new), summary(&comparison.old))
 }
 
-/// By how much the new release is slower, or faster.
+/// The slowdown of the new release at the median, or its speedup.
 fn added_latency(comparison: &Comparison) -> Option<String> {
     let (new, old) = (comparison.new.p50_us, comparison.old.p50_us);
     let (more, sign) = if new >= old { (new - old, '+') } else { (old - new, '-') };

@@ -3,7 +3,7 @@
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
 
-/// A table with those heads.
+/// A table with these headings.
 pub fn of<const N: usize>(heads: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING);

@@ -1,24 +1,24 @@
-//! Why something that was asked for is not done, told so that people know what to do instead.
+//! The reasons for which an operation is refused, each with the next step for the person who asked.
 
 use crate::{AppKey, EnvName};
 
-/// Why something that was asked for is not done.
+/// The reason for which an operation is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// Another deployment is under way, and what was asked for would get into its way.
+    /// Another deployment is active and excludes the operation.
     #[error("deployment {deployment} of {key} is {phase}; wait for it, or end it with `gapless abort`")]
     Busy {
         /// The application and environment.
         key: AppKey,
         /// The number of the deployment.
         deployment: u64,
-        /// Where it is.
+        /// The phase of the deployment.
         phase: &'static str,
     },
-    /// What was migrated since would have to be undone, and nobody said how.
+    /// A migration since that release would stay, because the migration has no `back`.
     #[error(
-        "release {release} of {key} is from before what was migrated since: {}; it may not work with that. If it does, \
-         `--force`; and give a migration a `back` for the next time", .migrations.join(", ")
+        "release {release} of {key} is older than these migrations, which nothing undoes: {}; if it works with the \
+         migrated data, repeat the command with `--force`, and give the next migration a `back`", .migrations.join(", ")
     )]
     PastMigration {
         /// The application and environment.
@@ -28,38 +28,38 @@ pub enum CommandError {
         /// The names of the migrations.
         migrations: Vec<String>,
     },
-    /// It is so already.
-    #[error("{key} is {} maintenance already", if *.is_on { "under" } else { "out of" })]
+    /// The maintenance mode is already in the requested state.
+    #[error("maintenance mode of {key} is already {}", if *.is_on { "on" } else { "off" })]
     MaintainedAlready {
         /// The application and environment.
         key: AppKey,
-        /// Whether it is under maintenance.
+        /// The state of the maintenance mode.
         is_on: bool,
     },
-    /// There is nothing to abort.
-    #[error("no deployment of {key} is under way")]
+    /// No deployment is active that could be aborted.
+    #[error("no deployment of {key} is under way; `gapless history` lists those that have ended")]
     NothingUnderWay {
         /// The application and environment.
         key: AppKey,
     },
-    /// The deployment is over.
-    #[error("deployment {deployment} of {key} is over: it {phase}")]
+    /// The deployment has ended.
+    #[error("deployment {deployment} of {key} has already ended ({phase})")]
     Over {
         /// The application and environment.
         key: AppKey,
         /// The number of the deployment.
         deployment: u64,
-        /// How it ended.
+        /// The outcome of the deployment.
         phase: &'static str,
     },
-    /// There is no earlier release.
-    #[error("{key} has no earlier release to go back to")]
+    /// No earlier release exists.
+    #[error("{key} has no earlier release to go back to; `gapless history` lists its deployments")]
     NoEarlierRelease {
         /// The application and environment.
         key: AppKey,
     },
-    /// The release is live already.
-    #[error("release {release} of {key} is live already")]
+    /// The release is live.
+    #[error("release {release} of {key} is live already; `gapless history` lists the earlier ones")]
     LiveAlready {
         /// The application and environment.
         key: AppKey,
@@ -67,12 +67,12 @@ pub enum CommandError {
         release: u64,
     },
     /// Nothing of the application is live.
-    #[error("nothing of {key} is live; `gapless deploy` it first")]
+    #[error("nothing of {key} is live; run `gapless deploy` first")]
     NothingLive {
         /// The application and environment.
         key: AppKey,
     },
-    /// The environment takes nothing but what has succeeded elsewhere.
+    /// The environment accepts only promotions.
     #[error(
         "{key} takes only what has succeeded in {}: `gapless promote --from {} --to {}`, or `gapless deploy --force`",
         names(.requires), .requires[0], .key.env
@@ -83,75 +83,75 @@ pub enum CommandError {
         /// The environments that it requires; at least one.
         requires: Vec<EnvName>,
     },
-    /// What was to be promoted is not what has succeeded.
+    /// The release to promote has not succeeded where it must.
     #[error("{key} cannot be promoted: {why}")]
     NotProven {
-        /// The application and the environment where it would have to have succeeded.
+        /// The application and the environment to promote from.
         key: AppKey,
-        /// Why it has not.
+        /// The missing condition.
         why: String,
     },
-    /// The deployment does not wait for anybody's approval.
+    /// The deployment does not wait for an approval.
     #[error("deployment {deployment} of {key} does not wait for an approval: it is {phase}")]
     NotWaiting {
         /// The application and environment.
         key: AppKey,
         /// The number of the deployment.
         deployment: u64,
-        /// Where it is.
+        /// The phase of the deployment.
         phase: &'static str,
     },
-    /// There is no canary under way.
+    /// The deployment is in no canary step.
     #[error("deployment {deployment} of {key} is in no canary step: it is {phase}")]
     NoCanary {
         /// The application and environment.
         key: AppKey,
         /// The number of the deployment.
         deployment: u64,
-        /// Where it is.
+        /// The phase of the deployment.
         phase: &'static str,
     },
-    /// What is asked for is so already.
+    /// The canary is already in the requested state.
     #[error("the canary of deployment {deployment} of {key} {how}")]
     SteeredAlready {
         /// The application and environment.
         key: AppKey,
         /// The number of the deployment.
         deployment: u64,
-        /// How it is.
+        /// The present state.
         how: String,
     },
-    /// A share is at most all.
-    #[error("{0} % is no share of the requests that a canary can have: from 0 to 99; `gapless promote` gives it all")]
+    /// The share is not one that a canary can have.
+    #[error("a canary's share is from 0 to 99 %, not {0} %; `gapless promote` sends all requests to the new release")]
     Weight(u8),
-    /// Nobody counts twice.
-    #[error("{by} has approved deployment {deployment} of {key} already; {missing} more must")]
+    /// The person has already approved the deployment.
+    #[error("{by} has approved deployment {deployment} of {key} already; it still needs {missing} more")]
     ApprovedAlready {
         /// The application and environment.
         key: AppKey,
         /// The number of the deployment.
         deployment: u64,
-        /// Who.
+        /// The name of the person.
         by: String,
-        /// How many are missing.
+        /// The number of missing approvals.
         missing: usize,
     },
-    /// Others must approve it.
+    /// The requester's own approval does not count.
     #[error("{by} asked for deployment {deployment} of {key}; someone else must approve it (approval.by_others)")]
     OwnDeployment {
         /// The application and environment.
         key: AppKey,
         /// The number of the deployment.
         deployment: u64,
-        /// Who.
+        /// The name of the person.
         by: String,
     },
     /// The queue is full.
-    #[error("{count} deployments of {key} wait already; try again when some are over")]
+    #[error("{count} deployments of {key} wait already; try again when one has ended (`gapless status`)")]
     QueueFull {
         /// The application and environment.
         key: AppKey,
-        /// How many wait.
+        /// The number of queued deployments.
         count: usize,
     },
     /// The application is being removed.

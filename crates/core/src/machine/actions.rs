@@ -1,4 +1,4 @@
-//! What a record that is as it should be asks for: actions, and the instant at which to look again.
+//! The actions that a record asks for, and the instant of the next step.
 
 use super::State;
 use crate::application::{Application, Desired, Idle, KeptRelease, Placement};
@@ -10,16 +10,16 @@ use crate::planted;
 use crate::{Action, Millis, Pace, RouteGroup, ServiceName, Timestamp};
 use std::collections::BTreeMap;
 
-/// Whether the instances of a placement that is in no slot (or whose application is to rest) may be stopped: no data
-/// plane routes to it, and what was in flight is finished or had its time. What was never routed needs no waiting.
+/// The instances of a placement may be stopped: no data plane routes to it, and its requests have finished or used up
+/// the drain deadline. A placement that was never routed needs no waiting.
 pub(super) fn may_stop(app: &Application, placement: &Placement, facts: &Facts) -> bool {
     if !placement.was_routed {
         return true;
     }
     let wanted = RouteGroup::derive(app);
-    let had_its_time = drain_ends(placement, facts).is_some_and(|deadline| facts.now >= deadline);
+    let is_past_deadline = drain_ends(placement, facts).is_some_and(|deadline| facts.now >= deadline);
     let is_unrouted = facts.planes_behind(wanted.as_ref()).is_empty() || planted::stops_while_routed();
-    is_unrouted && (facts.is_drained(&placement.id) || had_its_time || planted::stops_before_drain())
+    is_unrouted && (facts.is_drained(&placement.id) || is_past_deadline || planted::stops_before_drain())
 }
 
 fn drain_ends(placement: &Placement, facts: &Facts) -> Option<Timestamp> {
@@ -52,7 +52,7 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
     for placement in &app.leaving {
         stop(placement, app, facts, &mut actions);
     }
-    // What nothing in the record names was left over by a crash.
+    // Instances that the record does not name were left over by a crash.
     let orphans =
         instances.iter().filter(|(name, fact)| app.placement_of(name).is_none() && fact.state != InstanceSeen::Missing);
     let orphans = orphans.filter(|_| !planted::leaves_orphans());
@@ -64,7 +64,7 @@ pub(super) fn actions(state: &State, facts: &Facts) -> Vec<Action> {
     actions
 }
 
-/// What stays on the host: what stands in a slot, and the last releases that were live.
+/// The releases to retain on the host: those in a slot, and the last ones that were live.
 fn kept(app: &Application) -> Vec<KeptRelease> {
     let placed = app.slots.values().map(|placement| KeptRelease {
         release: placement.release,
@@ -75,7 +75,7 @@ fn kept(app: &Application) -> Vec<KeptRelease> {
     all.into_values().collect()
 }
 
-/// The gates to run, once requests with the deployment's token reach its slot everywhere.
+/// The gates to run, once requests with the deployment's token reach its slot in every data plane.
 fn gates(state: &State, facts: &Facts) -> Vec<Action> {
     let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return Vec::new() };
     let is_reached = || facts.planes_behind(RouteGroup::derive(&state.app).as_ref()).is_empty();
@@ -90,10 +90,11 @@ fn gates(state: &State, facts: &Facts) -> Vec<Action> {
     due.map(|gate| Action::RunGate { name: gate.name.clone(), attempt: attempt(&gate.name) }).collect()
 }
 
-/// The hook that was begun by this run of the server and has not ended. One whose point is past is ended.
+/// The hook that this run of the server started and that has not ended. A hook whose phase is over is stopped.
 fn hook(state: &State, facts: &Facts) -> Option<Action> {
     let deployment = state.deployment.as_ref()?;
-    let report = deployment.hooks.last().filter(|report| report.result.is_none() && report.begun_by == facts.server)?;
+    let report =
+        deployment.hooks.last().filter(|report| report.result.is_none() && report.started_by == facts.server)?;
     let is_its_time = match deployment.phase {
         Phase::Preparing => report.at == HookPoint::BeforeStart,
         Phase::Migrating => matches!(report.at, HookPoint::BeforeCutover | HookPoint::Held),
@@ -105,7 +106,7 @@ fn hook(state: &State, facts: &Facts) -> Option<Action> {
     is_its_time.then(|| Action::RunHook(report.name.clone()))
 }
 
-/// Keeps the instances of a placement in a slot running and checked.
+/// Keeps the instances of a placement in a slot running, checked, and frozen or resumed.
 fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Action>) {
     let app = &state.app;
     let is_live = app.live == Some(placement.id.slot);
@@ -119,7 +120,7 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
         let Some(fact) = facts.instance(&name) else { continue };
         let may_start = match fact.state {
             InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. } => false,
-            // A candidate that exited has failed, and a standby is started again by the rollback that wants it.
+            // A candidate that exited has failed. A standby that exited starts again with the rollback that needs it.
             InstanceSeen::Exited { .. } => !is_candidate && !is_standby && facts.now >= fact.restart_at,
             InstanceSeen::Missing | InstanceSeen::Created | InstanceSeen::Interrupted => {
                 !is_standby && facts.now >= fact.restart_at
@@ -129,10 +130,10 @@ fn run(placement: &Placement, state: &State, facts: &Facts, actions: &mut Vec<Ac
         if may_start && !has_failed_for_good && !is_port_in_use(placement, app) {
             actions.push(Action::Start(name.clone()));
         }
-        let is_there = matches!(fact.state, InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. });
-        // While it is judged an exit must be seen, and not be undone by the runtime. What is frozen has it set, too: after a
-        // reboot it would run again beside the live slot.
-        if is_there && !is_candidate && !is_judged {
+        let exists = matches!(fact.state, InstanceSeen::Running { .. } | InstanceSeen::Frozen { .. });
+        // Under judgement no restart policy is set, so that the runtime cannot hide an exit. A frozen instance gets its
+        // policy, too: otherwise it would run again beside the live slot after a reboot.
+        if exists && !is_candidate && !is_judged {
             actions.push(Action::SetRestart {
                 name: name.clone(),
                 comes_back: is_live || planted::restarts_all_at_boot(),
@@ -165,7 +166,7 @@ fn pace(placement: &Placement, service: &ServiceName, state: &State, is_live: bo
     }
 }
 
-/// With fixed ports an earlier release in the same slot must be gone before the next one can have its port.
+/// An earlier placement in the same slot still has the fixed ports that this one needs.
 fn is_port_in_use(placement: &Placement, app: &Application) -> bool {
     let has_fixed_port =
         |placement: &Placement| placement.spec.services.values().any(|service| service.host_ports.is_some());
@@ -177,13 +178,13 @@ fn stop(placement: &Placement, app: &Application, facts: &Facts, actions: &mut V
     if !may_stop(app, placement, facts) {
         return;
     }
-    let is_there =
+    let exists =
         |name: &crate::InstanceName| facts.instance(name).is_some_and(|fact| fact.state != InstanceSeen::Missing);
     let grace = placement.spec.timing.stop_timeout;
-    actions.extend(placement.instances().filter(is_there).map(|name| Action::Stop { name, grace }));
+    actions.extend(placement.instances().filter(exists).map(|name| Action::Stop { name, grace }));
 }
 
-/// When time alone changes something.
+/// The next instant at which time alone changes something.
 pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
     let standby_ends = state.app.slots.values().filter_map(|placement| match placement.idle {
         Idle::Standby { until, .. } => Some(until),
@@ -194,7 +195,7 @@ pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
         .instances
         .iter()
         .flat_map(|instances| instances.values())
-        .filter_map(|fact| (!fact.state.is_there_to_stay()).then_some(fact.restart_at));
+        .filter_map(|fact| (!fact.state.is_running_or_frozen()).then_some(fact.restart_at));
     let hold_ends = state
         .app
         .hold
@@ -205,7 +206,7 @@ pub(super) fn wake_at(state: &State, facts: &Facts) -> Option<Timestamp> {
     instants.filter(|instant| *instant > facts.now).min()
 }
 
-/// When instances have run long enough, or are to have passed their checks.
+/// The instants at which instances have run long enough, or must have passed their checks.
 fn checks_end(state: &State) -> impl Iterator<Item = Timestamp> {
     let checked = state.deployment.as_ref().filter(|deployment| deployment.phase == Phase::Checking);
     let checked = checked.zip(state.release.as_ref());
@@ -224,7 +225,7 @@ fn phase_deadline(state: &State) -> Option<Timestamp> {
         Phase::Queued | Phase::Checking | Phase::Ended(_) => return None,
         Phase::Preparing => spec.timing.prepare_timeout,
         Phase::Starting => spec.timing.start_timeout,
-        // Gates and hooks end by their own deadlines.
+        // Gates and hooks have their own deadlines.
         Phase::Testing | Phase::Migrating | Phase::Failing(_) => return None,
         Phase::Approving => spec.approval.as_ref()?.expires,
         Phase::Canary => {

@@ -1,4 +1,5 @@
-//! The phases of a deployment: an arm of [`advance`] for each row of the table in `ARCHITECTURE.md`.
+//! The phases of a deployment: [`advance`] has an arm for each row of the table in `ARCHITECTURE.md`, and each arm is a
+//! method below, in the order in which a deployment passes through them. `cutover` makes the new slot live.
 
 use super::State;
 use super::hooks::Hooks;
@@ -12,7 +13,7 @@ use crate::gate::{self, GateReport};
 use crate::hook::HookPoint;
 use crate::planted;
 
-/// Moves the deployment on by one phase, if the facts say so.
+/// Advances the deployment by at most one phase, as far as the facts allow.
 pub(super) fn advance(state: &mut State, facts: &Facts) {
     let State { app, deployment: Some(deployment), release: Some(release) } = state else { return };
     let mut transition = Transition { app, deployment, release, facts };
@@ -54,9 +55,9 @@ impl Transition<'_> {
             deployment: live.id.deployment,
         });
         self.deployment.receipt.baseline_old = self.traffic_of_previous();
-        let way = self.rollback_path(slot);
-        self.deployment.rollback_path = way;
-        if matches!(way, Some(RollbackPath::Running | RollbackPath::Parked)) {
+        let path = self.rollback_path(slot);
+        self.deployment.rollback_path = path;
+        if matches!(path, Some(RollbackPath::Running | RollbackPath::Parked)) {
             self.deployment.receipt.baseline_new = self.traffic_of_new();
             if let Some(placement) = self.app.slots.get_mut(&slot) {
                 placement.idle = Idle::Candidate;
@@ -71,8 +72,8 @@ impl Transition<'_> {
         if let Some(reason) = self.abort_reason() {
             return self.end_before_cutover(Outcome::Cancelled(reason));
         }
-        // An earlier deployment of the same release has resolved it, or this one has: a rollback needs no registry, and a tag that
-        // moved meanwhile changes nothing.
+        // Artifacts are resolved once for a release, by its first deployment. So a rollback needs no registry, and a
+        // tag that was moved meanwhile changes nothing.
         let prepared = self.release.artifacts.clone().map(Ok).or_else(|| self.facts.prepared.clone());
         match prepared {
             Some(Ok(artifacts)) => {
@@ -83,7 +84,7 @@ impl Transition<'_> {
                 }
                 self.release.artifacts = Some(artifacts.clone());
                 match self.hooks(HookPoint::BeforeStart) {
-                    Hooks::UnderWay => return,
+                    Hooks::Running => return,
                     Hooks::Failed(reason) => return self.fail(reason.cause, reason.message),
                     Hooks::Done => {}
                 }
@@ -126,7 +127,9 @@ impl Transition<'_> {
                     replica.address = Some(address);
                     replica.run = Some(run);
                 }
-                InstanceSeen::Exited { out_of_memory, story } => return self.fail(exit_cause(out_of_memory), story),
+                InstanceSeen::Exited { out_of_memory, details } => {
+                    return self.fail(exit_cause(out_of_memory), details);
+                }
                 InstanceSeen::Missing
                 | InstanceSeen::Created
                 | InstanceSeen::Frozen { .. }
@@ -139,7 +142,7 @@ impl Transition<'_> {
         } else if self.is_late(self.release.spec.timing.start_timeout) {
             let limit = self.release.spec.timing.start_timeout;
             let unknown = if self.facts.instances.is_none() { RUNTIME_IS_AWAY } else { "" };
-            let message = format!("the instances were not started within {limit} (deploy.start_timeout){unknown}");
+            let message = format!("the instances did not start within {limit} (deploy.start_timeout){unknown}");
             self.fail(Cause::Start, message);
         }
     }
@@ -149,29 +152,31 @@ impl Transition<'_> {
             return self.end_before_cutover(Outcome::Cancelled(reason));
         }
         let Some(placement) = self.placement() else { return };
-        if let Some(Reason { cause, message }) = self.bad_sign(placement, false) {
+        if let Some(Reason { cause, message }) = self.instance_failure(placement, false) {
             return self.fail(cause, message);
         }
-        let ill = placement.replicas.iter().filter_map(|replica| Some((replica, self.is_ill(placement, replica)?)));
-        let ill: Vec<_> = ill.collect();
-        if let Some((replica, (limit, seen))) = ill.iter().find(|(_, (limit, _))| self.is_late(*limit)) {
+        let pending = placement.replicas.iter();
+        let pending: Vec<_> =
+            pending.filter_map(|replica| Some((replica, self.pending_check(placement, replica)?))).collect();
+        if let Some((replica, (limit, seen))) = pending.iter().find(|(_, (limit, _))| self.is_late(*limit)) {
             let which = match placement.spec.has_several_services() {
                 true => format!("{} is ", replica.service),
                 false => String::new(),
             };
             let message = format!("{which}not healthy within {limit} (health.deadline): {seen}");
             self.fail(Cause::Unhealthy, message);
-        } else if ill.is_empty() {
+        } else if pending.is_empty() {
             self.with_placement(|placement| {
                 placement.checked = true;
                 placement.replicas.iter_mut().for_each(|replica| replica.in_rotation = true);
             });
-            self.towards_cutover();
+            self.proceed_to_cutover();
         }
     }
 
-    /// What has to come before the cutover, or the cutover itself. A rollback goes to what has been there before.
-    fn towards_cutover(&mut self) {
+    /// Enters the next phase before the cutover that is still due, or makes the cutover. A rollback skips gates,
+    /// approvals and canary steps, because its release has passed them before.
+    fn proceed_to_cutover(&mut self) {
         let spec = &self.release.spec;
         let is_forward = self.deployment.kind == Kind::Deploy;
         if is_forward && !gate::all_passed(&spec.gates, &self.deployment.gates) {
@@ -186,21 +191,21 @@ impl Transition<'_> {
         } else if self.has_hooks_before_cutover() {
             self.enter(Phase::Migrating);
         } else {
-            self.shift();
+            self.start_shift();
         }
     }
 
-    /// Sends requests to the new slot: a share of them where there is an old one to compare it with, or all.
-    pub(super) fn shift(&mut self) {
+    /// Sends requests to the new slot: the first share if it has a canary and an old slot serves beside it, else all.
+    pub(super) fn start_shift(&mut self) {
         self.count_from_here();
         let is_served = self.app.desired == Desired::Running && self.app.live_placement().is_some();
         match self.release.spec.strategy.canary().cloned() {
-            Some(canary) if self.deployment.kind == Kind::Deploy && is_served => self.begin_canary(&canary),
+            Some(canary) if self.deployment.kind == Kind::Deploy && is_served => self.start_canary(&canary),
             _ => self.cutover(),
         }
     }
 
-    /// From here on requests with the token go to the new slot, and no others.
+    /// Routes requests with the deployment's token, and no others, to the new slot.
     fn open_preview(&mut self) {
         let token = self.deployment.preview_token.clone();
         self.with_placement(|placement| {
@@ -210,7 +215,7 @@ impl Transition<'_> {
     }
 
     fn testing(&mut self) {
-        if self.is_ended_while_it_waits() {
+        if self.ends_while_waiting() {
             return;
         }
         let gates = &self.release.spec.gates;
@@ -230,7 +235,7 @@ impl Transition<'_> {
             }
         }
         if let Some(report) = gate::failed(gates, &self.deployment.gates) {
-            let mut message = format!("the gate {} failed: {}", report.name, report.result.summary);
+            let mut message = format!("gate {} failed: {}", report.name, report.result.summary);
             if !report.result.lines.is_empty() {
                 message.push_str("; its last lines:");
                 report.result.lines.iter().for_each(|line| {
@@ -241,20 +246,20 @@ impl Transition<'_> {
             return self.fail(Cause::Gate, message);
         }
         if gate::all_passed(gates, &self.deployment.gates) {
-            self.towards_cutover();
+            self.proceed_to_cutover();
         }
     }
 
     fn approving(&mut self) {
-        if self.is_ended_while_it_waits() {
+        if self.ends_while_waiting() {
             return;
         }
-        let Some(rule) = self.release.spec.approval.clone() else { return self.towards_cutover() };
+        let Some(rule) = self.release.spec.approval.clone() else { return self.proceed_to_cutover() };
         if let Some(rejection) = &self.deployment.rejection {
-            let message = format!("{} refused it: {}", rejection.by, rejection.reason);
+            let message = format!("{} refused the deployment: {}", rejection.by, rejection.reason);
             self.fail(Cause::Rejected, message);
         } else if rule.is_met(self.deployment) {
-            self.towards_cutover();
+            self.proceed_to_cutover();
         } else if self.is_late(rule.expires) && !planted::never_expires_approvals() {
             let (given, needed) = (self.deployment.approvals.len(), rule.people);
             let message = format!("{given} of {needed} people approved it within {} (approval.expires)", rule.expires);
@@ -262,32 +267,33 @@ impl Transition<'_> {
         }
     }
 
-    /// Ends a deployment whose release is ready, where a person wants that or the release does not stay ready.
-    pub(super) fn is_ended_while_it_waits(&mut self) -> bool {
+    /// Ends a deployment that waits with its release ready, if a person requested the end or an instance has failed.
+    /// Returns true if it has ended.
+    pub(super) fn ends_while_waiting(&mut self) -> bool {
         if let Some(reason) = self.abort_reason() {
             self.end_before_cutover(Outcome::Cancelled(reason));
             return true;
         }
-        let sign = self.placement().and_then(|placement| self.bad_sign(placement, true));
-        let is_bad = sign.is_some();
-        if let Some(Reason { cause, message }) = sign {
+        let failure = self.placement().and_then(|placement| self.instance_failure(placement, true));
+        let has_failed = failure.is_some();
+        if let Some(Reason { cause, message }) = failure {
             self.fail(cause, message);
         }
-        is_bad
+        has_failed
     }
 
-    /// **The cutover.** One change of the record, committed in one transaction: from here on new requests belong to
-    /// the other slot. Everything that follows only makes the data planes go by it.
+    /// **The cutover.** A single change of the record, committed in one transaction: from here on new requests belong
+    /// to the other slot. Everything afterwards only makes the data planes apply it.
     pub(super) fn cutover(&mut self) {
         let Some(slot) = self.deployment.slot else { return };
         let now = self.facts.now;
-        let old_is_kept_as = match self.deployment.kind {
+        let old_slot_becomes = match self.deployment.kind {
             Kind::Deploy => Idle::Fallback,
-            // A person left that release: no request goes back to it.
+            // A person left that release, so it is no fallback for requests.
             Kind::Rollback => self.standby(),
         };
         if let Some(old) = self.app.live.and_then(|live| self.app.slots.get_mut(&live)) {
-            old.idle = old_is_kept_as;
+            old.idle = old_slot_becomes;
         }
         self.with_placement(|new| {
             new.was_routed = true;
@@ -302,7 +308,7 @@ impl Transition<'_> {
     }
 
     fn shifting(&mut self) {
-        if let Some(reason) = self.abort_reason().or_else(|| self.judgement()) {
+        if let Some(reason) = self.abort_reason().or_else(|| self.verdict()) {
             return self.revert(reason);
         }
         let behind = self.planes_behind();
@@ -315,24 +321,24 @@ impl Transition<'_> {
             }
         } else if self.is_late(self.release.spec.timing.shift_timeout) {
             let message = format!(
-                "{} did not apply the cutover within {} (deploy.shift_timeout)",
+                "data plane {} did not apply the cutover within {} (deploy.shift_timeout)",
                 behind.join(", "),
                 self.release.spec.timing.shift_timeout
             );
             match self.deployment.kind {
                 Kind::Deploy => self.revert(Reason::new(Cause::Shift, message)),
-                // What a person decided stands; the data plane is told again until it goes by it.
+                // A person's decision stands; the syncer retries until the data plane applies it.
                 Kind::Rollback => self.succeed(Some(message)),
             }
         }
     }
 
     fn observing(&mut self) {
-        if let Some(reason) = self.abort_reason().or_else(|| self.judgement()) {
+        if let Some(reason) = self.abort_reason().or_else(|| self.verdict()) {
             return self.revert(reason);
         }
         match self.hooks(HookPoint::AfterCutover) {
-            Hooks::UnderWay => return,
+            Hooks::Running => return,
             Hooks::Failed(reason) => return self.revert(reason),
             Hooks::Done => {}
         }
@@ -347,7 +353,7 @@ impl Transition<'_> {
         }
     }
 
-    /// How what was live stays ready, as the release wants it that took its place.
+    /// The standby of the old slot, with the timing of the release that replaced it.
     fn standby(&self) -> Idle {
         let timing = &self.release.spec.timing;
         Idle::Standby { until: self.facts.now.after(timing.keep_warm), park: timing.park }
@@ -355,7 +361,7 @@ impl Transition<'_> {
 
     fn retiring(&mut self) {
         let warning = match self.hooks(HookPoint::AfterSuccess) {
-            Hooks::UnderWay => return,
+            Hooks::Running => return,
             Hooks::Failed(reason) => Some(reason.message),
             Hooks::Done => None,
         };
@@ -364,7 +370,7 @@ impl Transition<'_> {
             self.succeed(warning);
         } else if self.is_late(self.release.spec.timing.drain_timeout) {
             let behind = behind.join(", ");
-            let late = format!("{behind} still has the old slot in its routes; it is stopped once that ends");
+            let late = format!("data plane {behind} still routes to the old slot, which is stopped once that ends");
             self.succeed(Some(warning.map_or_else(|| late.clone(), |warning| format!("{warning}; {late}"))));
         }
     }
@@ -375,7 +381,7 @@ impl Transition<'_> {
             if !self.is_late(self.release.spec.timing.drain_timeout) {
                 return;
             }
-            reason.message.push_str(&format!(" ({} has not gone back yet)", behind.join(", ")));
+            reason.message.push_str(&format!(" (data plane {} has not applied the revert yet)", behind.join(", ")));
         }
         self.end(Outcome::Reverted(reason));
     }

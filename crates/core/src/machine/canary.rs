@@ -6,17 +6,17 @@ use crate::strategy::Canary;
 
 impl Transition<'_> {
     /// Sends the first share of the requests to the new slot.
-    pub(super) fn begin_canary(&mut self, canary: &Canary) {
+    pub(super) fn start_canary(&mut self, canary: &Canary) {
         let weight = canary.steps.first().map_or(1, |step| step.weight);
         let since = self.facts.now;
         self.deployment.canary =
-            Some(CanaryProgress { step: 0, weight, since, paused_by: None, by_hand: false, goes_on: false });
+            Some(CanaryProgress { step: 0, weight, since, paused_by: None, by_hand: false, advance_requested: false });
         self.share(weight);
         self.enter(Phase::Canary);
     }
 
     pub(super) fn canary(&mut self) {
-        if let Some(reason) = self.abort_reason().or_else(|| self.judgement()) {
+        if let Some(reason) = self.abort_reason().or_else(|| self.verdict()) {
             return self.revert(reason);
         }
         let Some(canary) = self.release.spec.strategy.canary().cloned() else { return self.cutover() };
@@ -26,8 +26,8 @@ impl Transition<'_> {
         let is_over = step.and_then(|step| step.pause).is_some_and(|pause| {
             progress.paused_by.is_none() && behind.is_empty() && self.facts.now >= progress.since.after(pause)
         });
-        if progress.goes_on || is_over {
-            // What was set by hand is not moved back: the next step is one that sends more than that.
+        if progress.advance_requested || is_over {
+            // A manual weight never decreases by itself: the next step is the first one with a larger weight.
             let next = canary.steps.iter().enumerate().skip(usize::from(progress.step) + 1);
             let mut next = next.filter(|(_, step)| !progress.by_hand || step.weight > progress.weight);
             let Some((index, step)) = next.next() else { return self.cutover() };
@@ -37,15 +37,15 @@ impl Transition<'_> {
                 since: self.facts.now,
                 paused_by: None,
                 by_hand: false,
-                goes_on: false,
+                advance_requested: false,
             };
         } else if self.facts.now >= progress.since.after(canary.expires) {
             let limit = canary.expires;
-            let message = format!("nobody said how to go on within {limit} (strategy.expires)");
+            let message = format!("nobody continued the canary within {limit} (strategy.expires)");
             return self.revert(Reason::new(Cause::Expired, message));
         } else if !behind.is_empty() && self.facts.now >= progress.since.after(self.release.spec.timing.shift_timeout) {
             let (behind, limit) = (behind.join(", "), self.release.spec.timing.shift_timeout);
-            let message = format!("{behind} did not apply the step within {limit} (deploy.shift_timeout)");
+            let message = format!("data plane {behind} did not apply the step within {limit} (deploy.shift_timeout)");
             return self.revert(Reason::new(Cause::Shift, message));
         }
         self.share(progress.weight);

@@ -1,5 +1,5 @@
-//! Hooks in a deployment: begun once each, in their order, and recorded before and after; migrations; and holding
-//! requests for those that need it.
+//! Hooks in a deployment, migrations among them: each runs once, in order, and is recorded before its start and after
+//! its end. Also holds requests for the hooks that need it.
 
 use super::transition::Transition;
 use crate::Timestamp;
@@ -8,35 +8,35 @@ use crate::gate::GateResult;
 use crate::hook::{Hook, HookPoint, HookReport, Migrated};
 use crate::planted;
 
-/// How many migrations are remembered.
+/// The largest number of completed migrations that the application's record keeps.
 const MIGRATIONS_KEPT: usize = 100;
 
-/// How far the hooks of a point are.
+/// The progress of the hooks of a point.
 pub(super) enum Hooks {
     /// All of them have succeeded.
     Done,
-    /// One is being done, or is about to be.
-    UnderWay,
-    /// One has failed.
+    /// A hook runs, or is about to start.
+    Running,
+    /// A hook has failed.
     Failed(Reason),
 }
 
 impl Transition<'_> {
-    /// Goes on with the hooks of a point, one after the other.
+    /// Advances the hooks of a point, one after the other.
     pub(super) fn hooks(&mut self, at: HookPoint) -> Hooks {
         for hook in self.hooks_at(at) {
             let Some(report) = self.deployment.hooks.iter_mut().find(|report| report.name == hook.name) else {
-                let (begun_by, since) = (self.facts.server.clone(), self.facts.now);
-                let report = HookReport { name: hook.name, at, begun_by, since, until: None, result: None };
+                let (started_by, since) = (self.facts.server.clone(), self.facts.now);
+                let report = HookReport { name: hook.name, at, started_by, since, until: None, result: None };
                 self.deployment.hooks.push(report);
-                return Hooks::UnderWay;
+                return Hooks::Running;
             };
-            if report.begun_by != self.facts.server && report.result.is_none() && planted::repeats_hooks() {
-                report.begun_by.clone_from(&self.facts.server);
+            if report.started_by != self.facts.server && report.result.is_none() && planted::repeats_hooks() {
+                report.started_by.clone_from(&self.facts.server);
             }
             if report.result.is_none() {
-                let Some(result) = end_of(report, &self.facts.hooks, &self.facts.server) else {
-                    return Hooks::UnderWay;
+                let Some(result) = result_of(report, &self.facts.hooks, &self.facts.server) else {
+                    return Hooks::Running;
                 };
                 let has_passed = result.passed;
                 (report.until, report.result) = (Some(self.facts.now), Some(result));
@@ -46,7 +46,7 @@ impl Transition<'_> {
                 return self.hooks(at);
             }
             if let Some(result) = report.result.as_ref().filter(|result| !result.passed) {
-                return Hooks::Failed(Reason::new(Cause::Hook, told(&hook, result)));
+                return Hooks::Failed(Reason::new(Cause::Hook, failure_message(&hook, result)));
             }
         }
         Hooks::Done
@@ -59,41 +59,41 @@ impl Transition<'_> {
             let surplus = self.app.migrations.len().saturating_sub(MIGRATIONS_KEPT);
             self.app.migrations.drain(..surplus);
         }
-        // The way back of a migration was gone.
+        // In a rollback the hook was the `back` of a migration, which is now undone.
         if self.deployment.kind == Kind::Rollback {
             self.app.migrations.retain(|done| done.hook.back().is_none_or(|back| back.name != hook.name));
         }
     }
 
-    /// The hooks of a point: those of the release, and of a rollback those that undo migrations.
+    /// The hooks of a point: those of the release, or in a rollback those that undo migrations.
     fn hooks_at(&self, at: HookPoint) -> Vec<Hook> {
         let all = match self.deployment.kind {
             Kind::Deploy => &self.release.spec.hooks,
             Kind::Rollback => &self.deployment.undo_hooks,
         };
         let mut hooks: Vec<_> = all.iter().filter(|hook| hook.at == at).cloned().collect();
-        // Migrations stand before the other hooks of their point; otherwise the order is the user's.
+        // Migrations run before the other hooks of their point; otherwise the order is that of the configuration.
         hooks.sort_by_key(|hook| hook.migration.is_none());
         hooks
     }
 
-    /// Whether something has to be done between the tests and the cutover.
+    /// A hook or migration is due between the tests and the cutover.
     pub(super) fn has_hooks_before_cutover(&self) -> bool {
         !self.hooks_at(HookPoint::BeforeCutover).is_empty() || !self.hooks_at(HookPoint::Held).is_empty()
     }
 
-    /// The hooks before the cutover; then, with requests held, those that need that.
+    /// Runs the hooks before the cutover; then holds requests and runs the hooks that need a hold.
     pub(super) fn migrating(&mut self) {
-        if self.is_ended_while_it_waits() {
+        if self.ends_while_waiting() {
             return;
         }
         match self.hooks(HookPoint::BeforeCutover) {
-            Hooks::UnderWay => return,
+            Hooks::Running => return,
             Hooks::Failed(reason) => return self.fail(reason.cause, reason.message),
             Hooks::Done => {}
         }
         if self.hooks_at(HookPoint::Held).is_empty() {
-            return self.shift();
+            return self.start_shift();
         }
         let hold = self.release.spec.hold.clone();
         let since = match self.app.hold.as_ref() {
@@ -106,15 +106,16 @@ impl Transition<'_> {
             }
         };
         if self.facts.now >= since.after(hold.timeout) {
-            let message = format!("not done while requests could be held, for {} (hold.timeout)", hold.timeout);
+            let message =
+                format!("the migrations were not done within {}, the longest hold (hold.timeout)", hold.timeout);
             return self.fail(Cause::Hook, message);
         }
-        let has_begun = self.deployment.hooks.iter().any(|report| report.at == HookPoint::Held);
-        if !has_begun && !self.is_quiet(since) {
+        let has_started = self.deployment.hooks.iter().any(|report| report.at == HookPoint::Held);
+        if !has_started && !self.is_quiet(since) {
             return;
         }
         match self.hooks(HookPoint::Held) {
-            Hooks::UnderWay => {}
+            Hooks::Running => {}
             Hooks::Failed(reason) => self.fail(reason.cause, reason.message),
             Hooks::Done => {
                 self.count_from_here();
@@ -123,7 +124,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Whether every data plane holds requests and those before are finished, or had their time.
+    /// Every data plane holds requests, and the earlier ones have finished or used up `hold.drain`.
     fn is_quiet(&self, since: Timestamp) -> bool {
         let is_held = self.planes_behind().is_empty();
         let live = self.app.live_placement().map(|live| &live.id);
@@ -131,16 +132,16 @@ impl Transition<'_> {
         is_held && (is_finished || self.facts.now >= since.after(self.release.spec.hold.drain))
     }
 
-    /// What is to be done after the failure, before it is over.
+    /// Runs the hooks on failure, then ends the deployment with `outcome`.
     pub(super) fn failing(&mut self, outcome: Outcome) {
         match self.hooks(HookPoint::OnFailure) {
-            Hooks::UnderWay => {}
-            // The deployment has failed for another reason, which is the one to be told.
+            Hooks::Running => {}
+            // A failed hook does not replace the reason for which the deployment has failed.
             Hooks::Done | Hooks::Failed(_) => self.end_now(outcome),
         }
     }
 
-    /// Ends the deployment, after what is to be done on a failure.
+    /// Ends the deployment, after the hooks on failure if it has failed.
     pub(super) fn end(&mut self, outcome: Outcome) {
         self.app.hold = None;
         let is_failure = matches!(outcome, Outcome::Failed(_) | Outcome::Reverted(_));
@@ -155,7 +156,7 @@ impl Transition<'_> {
         self.enter(Phase::Ended(outcome));
     }
 
-    /// The migrations of this release that stay although it goes.
+    /// The names of this release's completed migrations, which a revert does not undo.
     pub(super) fn migrations_that_stay(&self) -> Option<String> {
         let names: Vec<_> = self
             .deployment
@@ -172,14 +173,14 @@ impl Transition<'_> {
     }
 }
 
-/// What came of a hook that was begun.
-fn end_of(
+/// The result of a hook that was started; `None` while it runs.
+fn result_of(
     report: &HookReport,
     ends: &std::collections::BTreeMap<String, GateResult>,
     server: &str,
 ) -> Option<GateResult> {
-    if report.begun_by != server {
-        let summary = "the server ended while it ran, and whether it was done is not known; it is not begun twice";
+    if report.started_by != server {
+        let summary = "the server ended while the hook ran, so its result is not known; the hook is not started again";
         return Some(GateResult {
             passed: false,
             summary: summary.to_owned(),
@@ -191,9 +192,9 @@ fn end_of(
     ends.get(&report.name).cloned()
 }
 
-fn told(hook: &Hook, result: &GateResult) -> String {
+fn failure_message(hook: &Hook, result: &GateResult) -> String {
     let kind = if hook.migration.is_some() { "migration" } else { "hook" };
-    let mut message = format!("the {kind} {} ({}) failed: {}", hook.name, hook.at.as_str(), result.summary);
+    let mut message = format!("{kind} {} ({}) failed: {}", hook.name, hook.at.as_str(), result.summary);
     if !result.lines.is_empty() {
         message.push_str("; its last lines:");
         result.lines.iter().for_each(|line| {

@@ -1,8 +1,9 @@
-//! The state machine: from the record and the facts to the next record, or, where the record is as it should be, to
-//! the actions that bring the world nearer to it.
+//! The state machine of an application: from the records and the facts to the next records, or, once the records are
+//! complete, to the actions that make the world match them.
 //!
-//! A step that changes the record has no actions: the change is committed first, then the machine is asked again. So an
-//! intent is always durable before its effect, and after a crash the same question has the same answer.
+//! A step either changes the records or asks for actions, never both. The change is committed, then the machine is
+//! asked again. So an intent is always durable before its effect, and after a crash the same question has the same
+//! answer.
 
 mod actions;
 mod advance;
@@ -21,32 +22,33 @@ use crate::deployment::Deployment;
 use crate::facts::Facts;
 use crate::{Action, Application, Release, Timestamp};
 
-/// The record that a step goes by.
+/// The records of an application that a step reads and changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// The application.
     pub app: Application,
-    /// Its active deployment or, where none is active, the next one in the queue.
+    /// The active deployment, or the next one in the queue if none is active.
     pub deployment: Option<Deployment>,
-    /// That deployment's release.
+    /// The release of that deployment.
     pub release: Option<Release>,
 }
 
-/// What is to happen.
+/// The decision of the state machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// The record changes to this. Commit it, comparing what was read, and ask again.
+    /// The next records. Commit them if the records that were read are unchanged, then ask again.
     Commit(Box<State>),
-    /// The record is as it should be.
+    /// The records stay as they are.
     Rest {
-        /// What to do.
+        /// The effects to carry out.
         actions: Vec<Action>,
-        /// When to ask again at the latest, whatever happens or does not; `None` while only facts can change anything.
+        /// The latest instant at which to ask again, even without an event; `None` while only new facts can change the
+        /// decision.
         wake_at: Option<Timestamp>,
     },
 }
 
-/// Decides the next step.
+/// Decides the next step of an application: a pure function of its records and the facts.
 #[must_use]
 pub fn step(state: &State, facts: &Facts) -> Step {
     let mut next = state.clone();

@@ -1,4 +1,4 @@
-//! How a deployment ends: it fails before its cutover, is taken back after it, or succeeds; and what stays of it.
+//! The ends of a deployment: it fails before its cutover, is reverted after it, or succeeds.
 
 use super::transition::Transition;
 use crate::application::{KeptRelease, Promotion};
@@ -17,11 +17,11 @@ impl Transition<'_> {
         self.end(outcome);
     }
 
-    /// Takes the cutover back: what was live is live again, in the same one change of the record.
+    /// Reverts the cutover: a single change of the record makes the previous slot live again.
     pub(super) fn revert(&mut self, mut reason: Reason) {
         let Some(slot) = self.deployment.slot else { return };
         if let Some(names) = self.migrations_that_stay() {
-            reason.message.push_str(&format!(" (migrations that stay carried out: {names})"));
+            reason.message.push_str(&format!(" (migrations that are not undone: {names})"));
         }
         self.count_traffic();
         self.app.vacate(slot);
@@ -44,7 +44,7 @@ impl Transition<'_> {
         self.end(Outcome::Succeeded { warning });
     }
 
-    /// It goes on by itself to where that is wanted.
+    /// Records the automatic promotions of the release to other environments.
     fn note_promotions(&mut self) {
         if self.deployment.kind == Kind::Deploy {
             let here = &self.app.key.env;
@@ -54,7 +54,7 @@ impl Transition<'_> {
         }
     }
 
-    /// What has become live stays on the host, and so do some releases before it.
+    /// Retains the release on the host, with the most recent ones before it.
     fn keep_release(&mut self) {
         let Some(artifacts) = self.release.artifacts.clone() else { return };
         let (release, spec) = (self.release.number, &self.release.spec);

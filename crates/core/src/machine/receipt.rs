@@ -1,4 +1,4 @@
-//! What a deployment's receipt says of requests: counted at the end of each phase.
+//! The request counts of a deployment's receipt, taken at the end of each phase.
 
 use super::transition::Transition;
 use crate::PlacementId;
@@ -6,7 +6,7 @@ use crate::deployment::{Kind, Phase, Traffic};
 use crate::hook::HookPoint;
 
 impl Transition<'_> {
-    /// What was live when this began.
+    /// The placement that was live at the start of the deployment.
     fn previous_placement(&self) -> Option<PlacementId> {
         let previous = self.deployment.previous?;
         Some(PlacementId { key: self.app.key.clone(), slot: previous.slot, deployment: previous.deployment })
@@ -22,7 +22,7 @@ impl Transition<'_> {
         id.and_then(|id| self.facts.traffic.get(id).copied()).unwrap_or_default()
     }
 
-    /// The requests of a new release so far were its tests', from here on they are its users'.
+    /// Starts the count of users' requests: the earlier requests of a new release came from its tests.
     pub(super) fn count_from_here(&mut self) {
         if self.deployment.kind == Kind::Deploy {
             self.deployment.receipt.baseline_new = self.traffic_of_new();
@@ -51,7 +51,7 @@ impl Transition<'_> {
             receipt.held = held.count - receipt.baseline_held;
             (receipt.held_longest_us, receipt.held_release_us) = (held.longest_us, held.release_us);
         }
-        // Counts begin anew when a data plane does: what was seen before stays.
+        // The counts restart with their data plane; the receipt then keeps its last numbers.
         if old != Traffic::default() {
             receipt.old = old.since(receipt.baseline_old);
         }

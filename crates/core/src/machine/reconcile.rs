@@ -1,5 +1,5 @@
-//! What is kept up whether or not a deployment is under way: the rotation of the live slot, the end of a standby, and
-//! the farewell of what has left.
+//! The upkeep of the record with or without a deployment: the rotation of instances, the end of standbys, and the
+//! removal of placements that are gone.
 
 use super::{State, actions};
 use crate::application::{Application, Desired, Idle, Placement};
@@ -7,7 +7,7 @@ use crate::facts::{Facts, InstanceSeen};
 use crate::spec::Service;
 use crate::{ServiceName, Slot, Timestamp};
 
-/// Brings the record up to what is seen.
+/// Updates the record from the facts.
 pub(super) fn reconcile(state: &mut State, facts: &Facts) {
     let app = &mut state.app;
     end_standby(app, facts.now);
@@ -49,7 +49,7 @@ fn note_parked(app: &mut Application, facts: &Facts) {
     }
 }
 
-/// Drops a leaving placement from the record once nothing of it exists any more.
+/// Removes leaving placements from the record once all of their instances are gone.
 fn forget_stopped(app: &mut Application, facts: &Facts) {
     let is_gone = |placement: &Placement| {
         actions::may_stop(app, placement, facts)
@@ -61,8 +61,8 @@ fn forget_stopped(app: &mut Application, facts: &Facts) {
     app.leaving.retain(|placement| !gone.contains(&placement.id));
 }
 
-/// Takes instances out of rotation that do not run or fail their checks, and back in once they pass. The last one of a
-/// service that runs is never taken out for its checks: a doubtful answer is better than none.
+/// Takes instances out of rotation that do not run or fail their checks, and back in once they pass. The last running
+/// instance of a service stays in rotation whatever its checks say: a doubtful answer is better than none.
 fn rotate(placement: &mut Placement, facts: &Facts) {
     let spec = placement.spec.clone();
     for (name, service) in &spec.services {
@@ -80,7 +80,7 @@ fn rotate_service(placement: &mut Placement, name: &ServiceName, service: &Servi
     for (replica, fact) in replicas.iter_mut().zip(&seen) {
         let (address, run) = match &fact.state {
             InstanceSeen::Running { address, run } => (address, run),
-            // It goes on in a moment: where all are, requests wait for that.
+            // Resumes in a moment: if all are frozen, requests wait for that.
             InstanceSeen::Frozen { run } if replica.run.as_ref() == Some(run) => {
                 replica.in_rotation = false;
                 continue;

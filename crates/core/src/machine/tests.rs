@@ -1,8 +1,8 @@
-//! The machine's phases one by one, in a small world of its own.
+//! The phases of the machine one by one, in a small simulated world.
 
 use super::{State, Step, step};
 use crate::application::{Application, Desired, Idle};
-use crate::command::{self, HandedIn, Requester};
+use crate::command::{self, Requester, Submission};
 use crate::deployment::{Cause, Deployment, Outcome, Phase, RollbackPath};
 use crate::facts::{Facts, GateEnd, Health, InstanceFact, InstanceSeen, PlaneFact, PlaneView};
 use crate::gate::{Gate, GateResult};
@@ -28,7 +28,7 @@ fn spec(replicas: u16) -> Arc<Spec> {
     let workload = Workload::Process(Process { command, directory: "/".into(), user: None });
     let web = Service { replicas: replicas.min(2), ..Service::new(workload.clone(), 9000) };
     let mut services = BTreeMap::from([(ServiceName::default(), web)]);
-    // From the third instance on it is a worker's, which answers no requests.
+    // From the third instance on, instances belong to a worker, which answers no requests.
     if let Some(replicas) = replicas.checked_sub(2).filter(|replicas| *replicas > 0) {
         let health = HealthCheck { path: None, ..HealthCheck::default() };
         services.insert(worker(), Service { replicas, health, ..Service::new(workload.clone(), 0) });
@@ -50,22 +50,22 @@ fn worker() -> ServiceName {
     "worker".parse().unwrap()
 }
 
-/// A world small enough to hold in the head: facts, records, and a machine that is stepped until it rests.
+/// A small simulated world: records, facts, and a machine that is stepped until it rests.
 struct World {
     app: Application,
     releases: BTreeMap<u64, Release>,
     deployments: BTreeMap<u64, Deployment>,
     facts: Facts,
-    /// What releases have to pass from now on.
+    /// The gates of the next releases.
     gates: Vec<Gate>,
     approval: Option<ApprovalRule>,
     do_gates_pass: bool,
     strategy: Rollout,
     hooks: Vec<Hook>,
     do_hooks_pass: bool,
-    /// The hooks that were carried out.
+    /// The hooks that ran.
     hooks_run: Vec<String>,
-    /// Whether deployments are carried out although the very same is live.
+    /// Deployments are carried out even if the same release is live.
     is_forced: bool,
 }
 
@@ -93,11 +93,11 @@ impl World {
         }
     }
 
-    /// One in which a release of so many instances is live.
+    /// A world in which a release with `replicas` instances is live.
     fn live(replicas: u16) -> Self {
         let mut world = World::new();
         world.deploy(replicas);
-        world.go_on_until_over();
+        world.run_until_done();
         world
     }
 
@@ -115,7 +115,7 @@ impl World {
             hooks: self.hooks.clone(),
             ..(*spec(replicas)).clone()
         });
-        let HandedIn { release, deployment, superseded } =
+        let Submission { release, deployment, superseded } =
             command::deploy(&mut self.app, spec, Vec::new(), self.is_forced, &by).unwrap();
         for number in superseded {
             let old = self.deployments.get_mut(&number).unwrap();
@@ -151,7 +151,7 @@ impl World {
         State { app: self.app.clone(), deployment, release }
     }
 
-    /// Steps until the record rests; the actions that it then asks for. Panics where an invariant does not hold.
+    /// Steps until the record rests, and returns the actions that it then asks for. Panics if an invariant is broken.
     fn settle(&mut self) -> Vec<Action> {
         for _ in 0..50 {
             let before = self.state();
@@ -169,7 +169,7 @@ impl World {
                 }
                 Step::Rest { actions, wake_at } => {
                     self.check_actions(&actions);
-                    assert!(wake_at.is_none_or(|at| at > self.facts.now), "asks to be woken in the past");
+                    assert!(wake_at.is_none_or(|at| at > self.facts.now), "the wake-up time is in the past");
                     return actions;
                 }
             }
@@ -182,7 +182,8 @@ impl World {
             let (Action::Stop { name, .. } | Action::Freeze(name)) = action else { continue };
             let Some(placement) = self.app.placement_of(name) else { continue };
             for plane in self.facts.planes.iter().filter(|_| placement.was_routed) {
-                let view = plane.view.as_ref().expect("stopped what a data plane that is away may route to");
+                let view =
+                    plane.view.as_ref().expect("stopped an instance to which an unreachable data plane may route");
                 let mut routes = view.group.iter().flat_map(|group| group.placements());
                 assert!(!routes.any(|slot| slot.placement == placement.id), "stopped a routed instance: {name}");
                 let in_flight = view.in_flight.as_ref().and_then(|counts| counts.get(&placement.id)).unwrap_or(&0);
@@ -192,8 +193,8 @@ impl World {
         }
     }
 
-    /// The world does what it is asked, as a healthy one does.
-    fn obey(&mut self, actions: &[Action]) {
+    /// Carries out the actions, as a healthy world does.
+    fn carry_out(&mut self, actions: &[Action]) {
         let now = self.facts.now;
         for action in actions {
             match action {
@@ -270,11 +271,11 @@ impl World {
         }
     }
 
-    /// A healthy world goes on until nothing is under way.
-    fn go_on_until_over(&mut self) {
+    /// Runs a healthy world until no deployment is active or queued.
+    fn run_until_done(&mut self) {
         for _ in 0..400 {
             let actions = self.settle();
-            self.obey(&actions);
+            self.carry_out(&actions);
             self.approve();
             if self.app.active.is_none() && self.app.queue.is_empty() {
                 return;
@@ -284,7 +285,7 @@ impl World {
         panic!("a deployment never ends: {:?}", self.state().deployment);
     }
 
-    /// Somebody approves what waits for it.
+    /// Approves the active deployment if it waits for an approval.
     fn approve(&mut self) {
         let Some(claim) = &self.app.active else { return };
         let (number, by) = (claim.deployment, self.by());
@@ -295,7 +296,7 @@ impl World {
 
     fn exit(&mut self, name: &InstanceName) {
         if let Some(fact) = self.facts.instances.as_mut().and_then(|all| all.get_mut(name)) {
-            fact.state = InstanceSeen::Exited { out_of_memory: false, story: "exited with code 3".into() };
+            fact.state = InstanceSeen::Exited { out_of_memory: false, details: "exited with code 3".into() };
         }
     }
 
@@ -306,13 +307,13 @@ impl World {
         }
     }
 
-    fn go_on_until_phase(&mut self, number: u64, phase: &str) {
+    fn run_until_phase(&mut self, number: u64, phase: &str) {
         for _ in 0..1000 {
             let actions = self.settle();
             if self.deployments[&number].phase.name() == phase {
                 return;
             }
-            self.obey(&actions);
+            self.carry_out(&actions);
             self.facts.now = self.facts.now.after(Millis(5));
         }
         panic!("deployment {number} is {:?}, never {phase}", self.deployments[&number].phase);
@@ -321,30 +322,31 @@ impl World {
 
 fn check_record(app: &Application) {
     if let Some(live) = app.live {
-        let placement = app.slots.get(&live).expect("an empty slot is live");
-        assert!(placement.checked, "a slot that has not passed its checks is live");
+        let placement = app.slots.get(&live).expect("the live slot is empty");
+        assert!(placement.checked, "the live slot has not passed its checks");
         assert!(placement.was_routed);
     }
     for slot in RouteGroup::derive(app).iter().flat_map(|group| group.placements()) {
-        let placement = app.slots.values().find(|placement| placement.id == slot.placement).expect("routes to nothing");
-        assert!(placement.checked, "a slot that has not passed its checks is routed");
+        let placement =
+            app.slots.values().find(|placement| placement.id == slot.placement).expect("a route without slot");
+        assert!(placement.checked, "a routed slot has not passed its checks");
     }
     let weights = |group: RouteGroup| group.slots.iter().map(|slot| slot.weight).filter(|w| *w > 0).collect::<Vec<_>>();
     let weights = RouteGroup::derive(app).map(weights).unwrap_or_default();
     let is_canary = app.slots.values().any(|placement| placement.share.is_some());
-    assert!(weights.len() <= if is_canary { 2 } else { 1 }, "more live slots than there may be");
+    assert!(weights.len() <= if is_canary { 2 } else { 1 }, "too many live slots: {weights:?}");
     assert!(weights.is_empty() || weights.iter().sum::<u32>() == 100);
     assert!(app.leaving.iter().all(|leaving| !app.slots.values().any(|placement| placement.id == leaving.id)));
 }
 
 #[test]
-fn a_first_and_a_second_deployment_succeed_and_the_old_slot_stands_by() {
+fn second_deployment_succeeds_and_old_slot_stands_by() {
     let mut world = World::new();
     let first = world.deploy(2);
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&first].phase, Phase::Ended(Outcome::Succeeded { warning: None }));
     let second = world.deploy(2);
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&second].phase.name(), "succeeded");
     assert_eq!(world.app.live, Some(crate::Slot::Green));
     assert!(matches!(world.app.slots[&crate::Slot::Blue].idle, Idle::Standby { .. }));
@@ -352,13 +354,13 @@ fn a_first_and_a_second_deployment_succeed_and_the_old_slot_stands_by() {
     world.facts.now = world.facts.now.after(Millis::from_secs(100));
     let actions = world.settle();
     assert!(matches!(actions[..], [.., Action::Stop { .. }, Action::Stop { .. }]), "{actions:?}");
-    world.obey(&actions);
+    world.carry_out(&actions);
     world.settle();
     assert!(world.app.leaving.is_empty() && world.app.slots.len() == 1);
 }
 
 #[test]
-fn a_deployment_that_is_asked_about_while_another_one_is_active_is_not_begun() {
+fn deployment_does_not_start_while_another_is_active() {
     let mut world = World::new();
     let first = world.deploy(1);
     world.settle();
@@ -372,15 +374,15 @@ fn a_deployment_that_is_asked_about_while_another_one_is_active_is_not_begun() {
 }
 
 #[test]
-fn a_rollback_to_a_slot_that_still_runs_starts_nothing() {
+fn rollback_to_running_slot_starts_no_instance() {
     let mut world = World::new();
     for _ in 0..2 {
         world.deploy(1);
-        world.go_on_until_over();
+        world.run_until_done();
     }
     world.rollback();
     let before = world.facts.instances.clone();
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.app.live, Some(crate::Slot::Blue));
     assert_eq!(world.app.live_placement().unwrap().release, 1);
     let names = |facts: Option<BTreeMap<InstanceName, InstanceFact>>| facts.unwrap().into_keys().collect::<Vec<_>>();
@@ -389,62 +391,62 @@ fn a_rollback_to_a_slot_that_still_runs_starts_nothing() {
 }
 
 #[test]
-fn a_rollback_to_a_release_that_no_slot_has_any_more_starts_it_anew() {
+fn rollback_to_release_without_slot_starts_it_again() {
     let mut world = World::new();
     for _ in 0..3 {
         world.deploy(1);
-        world.go_on_until_over();
+        world.run_until_done();
     }
-    assert_eq!(world.app.slots[&world.app.idle_slot()].release, 2, "another one stands by");
+    assert_eq!(world.app.slots[&world.app.idle_slot()].release, 2, "the standby has another release");
     let by = world.by();
     let deployment = command::redeploy(&mut world.app, &world.releases[&1], &by).unwrap();
     let number = deployment.number;
     world.deployments.insert(number, deployment);
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&number].rollback_path, Some(RollbackPath::Started));
     assert_eq!(world.app.live_placement().map(|live| (live.release, live.id.deployment)), Some((1, number)));
 }
 
 #[test]
-fn an_exit_while_observed_reverts_and_routes_the_old_slot_in_the_same_change() {
+fn exit_under_observation_reverts_and_routes_old_slot_in_one_change() {
     let mut world = World::new();
     world.deploy(1);
-    world.go_on_until_over();
+    world.run_until_done();
     let second = world.deploy(1);
-    world.go_on_until_phase(second, "observing");
+    world.run_until_phase(second, "observing");
     let new = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.exit(&new);
-    let Step::Commit(next) = step(&world.state(), &world.facts) else { panic!("nothing happens") };
+    let Step::Commit(next) = step(&world.state(), &world.facts) else { panic!("the exit has no effect") };
     assert_eq!(next.app.live_placement().unwrap().release, 1);
     assert!(matches!(next.deployment.unwrap().phase, Phase::Reverting(reason) if reason.cause == Cause::Exited));
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&second].phase.name(), "reverted");
 }
 
-/// A restart of Docker ends what runs: no reason to go back, and no reason not to go back for what comes after it.
+/// A restart of Docker ends the instances. That alone reverts nothing, and does not prevent a revert for a later exit.
 #[test]
-fn an_instance_that_its_runtime_ended_is_started_again_and_still_judged() {
+fn interrupted_instance_restarts_and_stays_under_observation() {
     let mut world = World::new();
     world.deploy(1);
-    world.go_on_until_over();
+    world.run_until_done();
     world.deploy(1);
-    world.go_on_until_phase(2, "observing");
+    world.run_until_phase(2, "observing");
     let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.interrupt(&name);
     let actions = world.settle();
     assert_eq!(world.deployments[&2].phase.name(), "observing");
     assert!(actions.contains(&Action::Start(name.clone())), "{actions:?}");
-    // Given up by a data plane while nothing of it was there.
+    // The data plane sends no more requests, while no instance exists.
     let id = world.app.live_placement().unwrap().id.clone();
     world.apply_routes();
-    world.facts.planes[0].view.as_mut().unwrap().given_up.insert(id, 15);
+    world.facts.planes[0].view.as_mut().unwrap().circuit_open.insert(id, 15);
     world.settle();
     assert_eq!(world.deployments[&2].phase.name(), "observing");
-    world.facts.planes[0].view.as_mut().unwrap().given_up.clear();
+    world.facts.planes[0].view.as_mut().unwrap().circuit_open.clear();
     world.facts.now = world.facts.now.after(Millis(1));
-    world.obey(&actions);
+    world.carry_out(&actions);
     let actions = world.settle();
-    world.obey(&actions);
+    world.carry_out(&actions);
     world.settle();
     assert_eq!(world.deployments[&2].phase.name(), "observing");
     world.exit(&name);
@@ -453,13 +455,13 @@ fn an_instance_that_its_runtime_ended_is_started_again_and_still_judged() {
 }
 
 #[test]
-fn a_candidate_that_its_runtime_ended_fails_at_once_and_what_is_live_stays() {
+fn interrupted_candidate_fails_and_live_slot_stays() {
     let mut world = World::new();
     world.deploy(1);
-    world.go_on_until_over();
+    world.run_until_done();
     let live = world.app.live;
     world.deploy(1);
-    world.go_on_until_phase(2, "checking");
+    world.run_until_phase(2, "checking");
     let idle = world.app.idle_slot();
     let name = world.app.slots[&idle].instances().next().unwrap();
     world.interrupt(&name);
@@ -468,24 +470,24 @@ fn a_candidate_that_its_runtime_ended_fails_at_once_and_what_is_live_stays() {
 }
 
 #[test]
-fn nothing_is_decided_while_the_runtime_does_not_answer() {
+fn machine_waits_while_runtime_does_not_answer() {
     let mut world = World::new();
     world.deploy(1);
-    world.go_on_until_over();
+    world.run_until_done();
     let second = world.deploy(1);
-    world.go_on_until_phase(second, "observing");
+    world.run_until_phase(second, "observing");
     world.facts.instances = None;
     assert_eq!(world.settle(), []);
     assert_eq!(world.deployments[&second].phase.name(), "observing");
 }
 
 #[test]
-fn a_data_plane_that_is_away_keeps_the_old_slot_running() {
+fn old_slot_keeps_running_while_data_plane_is_away() {
     let mut world = World::new();
     world.deploy(1);
-    world.go_on_until_over();
+    world.run_until_done();
     let second = world.deploy(1);
-    world.go_on_until_phase(second, "shifting");
+    world.run_until_phase(second, "shifting");
     world.facts.planes[0].view = None;
     world.facts.now = world.facts.now.after(Millis::from_secs(3600));
     let actions = world.settle();
@@ -496,10 +498,10 @@ fn a_data_plane_that_is_away_keeps_the_old_slot_running() {
 }
 
 #[test]
-fn the_last_instance_that_runs_is_never_taken_out_for_its_checks() {
+fn last_running_instance_stays_in_rotation_whatever_its_checks() {
     let mut world = World::new();
     world.deploy(2);
-    world.go_on_until_over();
+    world.run_until_done();
     let names: Vec<_> = world.app.live_placement().unwrap().instances().collect();
     let in_rotation = |world: &World| {
         let replicas = &world.app.live_placement().unwrap().replicas;

@@ -1,11 +1,11 @@
-//! A deployment in one step of the state machine, and the questions and changes that all phases share.
+//! A deployment in a step of the state machine, with the queries and changes that all phases share.
 
 use crate::application::{Application, Desired, Placement};
 use crate::deployment::{Cause, Deployment, Kind, Phase, Reason, RollbackPath};
 use crate::facts::{Facts, InstanceSeen};
 use crate::{Artifacts, Millis, Release, RouteGroup, Slot};
 
-/// A deployment with everything that a step reads or changes.
+/// A deployment and everything that a step reads or changes.
 pub(super) struct Transition<'a> {
     pub(super) app: &'a mut Application,
     pub(super) deployment: &'a mut Deployment,
@@ -43,7 +43,7 @@ impl Transition<'_> {
         self.facts.planes_behind(wanted.as_ref()).into_iter().map(str::to_owned).collect()
     }
 
-    /// How a rollback comes to its release: whether its instances still run, or are frozen, beside the live one.
+    /// The path of a rollback to its release: by whether the release's instances still run, or are frozen, in `slot`.
     pub(super) fn rollback_path(&self, slot: Slot) -> Option<RollbackPath> {
         if self.deployment.kind != Kind::Rollback {
             return None;
@@ -64,7 +64,7 @@ impl Transition<'_> {
         Some(way)
     }
 
-    /// The number of the live release, if it is the very same as this one and nobody insists.
+    /// The number of the live release, if it equals this one and the deployment is neither forced nor a rollback.
     pub(super) fn is_live_already(&self, artifacts: &Artifacts) -> Option<u64> {
         let live = self.app.live_placement().filter(|_| self.app.desired == Desired::Running)?;
         let is_same = live.artifacts == *artifacts && live.spec == self.release.spec;

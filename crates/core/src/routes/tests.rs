@@ -1,4 +1,4 @@
-//! What the record of an application says of its routes, case by case.
+//! The derivation of routes from the record of an application, case by case.
 
 use super::*;
 use crate::application::{Held, Maintenance};
@@ -21,7 +21,7 @@ fn spec() -> Spec {
     spec
 }
 
-/// A placement that runs, has passed its checks and is in rotation.
+/// A running placement that has passed its checks and is in rotation.
 fn placement(slot: Slot, deployment: u64) -> Placement {
     let id = PlacementId { key: "shop/production".parse().unwrap(), slot, deployment };
     let mut placement = Placement::candidate(id, deployment, Arc::new(spec()), Artifacts::only("sha"));
@@ -41,7 +41,7 @@ fn app() -> Application {
     app
 }
 
-/// The same with a canary of that share, chosen so, in its green slot.
+/// An application with a canary of this share in its green slot.
 fn with_canary(share: u8, choose: Choose) -> Application {
     let mut app = app();
     let mut green = placement(Slot::Green, 2);
@@ -60,17 +60,17 @@ fn slots(app: &Application) -> Vec<(u64, SlotRole, u32)> {
 }
 
 #[test]
-fn all_requests_go_to_the_live_slot() {
+fn derive_routes_all_requests_to_live_slot() {
     let group = RouteGroup::derive(&app()).unwrap();
     assert_eq!(slots(&app()), [(1, SlotRole::Live, 100)]);
     assert_eq!(group.routes, spec().routes);
     assert_eq!((group.split, group.hold, group.maintenance, group.preview), (None, None, None, None));
-    let [slot] = &group.slots[..] else { panic!("one slot") };
+    let [slot] = &group.slots[..] else { panic!("not one slot: {:?}", group.slots) };
     assert_eq!((slot.release, slot.drain_timeout), (1, spec().timing.drain_timeout));
 }
 
 #[test]
-fn only_instances_in_rotation_of_services_with_routes_get_requests() {
+fn derive_lists_only_instances_in_rotation_of_routed_services() {
     let instances = |change: fn(&mut Replica)| {
         let mut app = app();
         app.slots.get_mut(&Slot::Blue).unwrap().replicas.iter_mut().for_each(change);
@@ -83,7 +83,7 @@ fn only_instances_in_rotation_of_services_with_routes_get_requests() {
 }
 
 #[test]
-fn what_was_never_live_has_no_routes() {
+fn derive_is_none_without_live_slot() {
     assert_eq!(RouteGroup::derive(&Application::new("shop/production".parse().unwrap())), None);
     let mut first = app();
     first.live = None;
@@ -91,7 +91,7 @@ fn what_was_never_live_has_no_routes() {
 }
 
 #[test]
-fn what_is_stopped_keeps_its_routes_and_sends_nobody_anywhere() {
+fn derive_keeps_routes_without_slots_when_stopped() {
     for desired in [Desired::Stopped, Desired::Removed] {
         let group = RouteGroup::derive(&Application { desired, ..with_canary(20, Choose::Sticky) }).unwrap();
         assert_eq!((group.routes, group.slots, group.split), (spec().routes, vec![], None));
@@ -99,10 +99,10 @@ fn what_is_stopped_keeps_its_routes_and_sends_nobody_anywhere() {
 }
 
 #[test]
-fn a_canary_has_its_share_and_the_live_slot_the_rest() {
+fn derive_splits_weight_between_live_slot_and_canary() {
     let canary = with_canary(20, Choose::Random);
     assert_eq!(slots(&canary), [(1, SlotRole::Live, 80), (2, SlotRole::Live, 20)]);
-    assert_eq!(RouteGroup::derive(&canary).unwrap().split, None, "weights say it all");
+    assert_eq!(RouteGroup::derive(&canary).unwrap().split, None, "a random choice needs no split");
     assert_eq!(slots(&with_canary(200, Choose::Random)), [(1, SlotRole::Live, 0), (2, SlotRole::Live, 100)]);
     let mut unchecked = canary;
     unchecked.slots.get_mut(&Slot::Green).unwrap().checked = false;
@@ -110,14 +110,14 @@ fn a_canary_has_its_share_and_the_live_slot_the_rest() {
 }
 
 #[test]
-fn visitors_of_a_canary_are_chosen_by_its_rule_and_known_by_its_key() {
+fn derive_splits_by_rule_and_key_of_canary() {
     let split = RouteGroup::derive(&with_canary(20, Choose::Sticky)).unwrap().split;
     let to = "shop/production/green/2".parse().unwrap();
     assert_eq!(split, Some(Split { to, by: Choose::Sticky, key: "key".into() }));
 }
 
 #[test]
-fn the_old_slot_is_there_as_fallback_and_gets_nothing_of_its_own() {
+fn derive_adds_old_slot_as_fallback_without_weight() {
     let with = |idle, checked| {
         let mut app = app();
         app.slots.insert(Slot::Green, Placement { idle, checked, ..placement(Slot::Green, 2) });
@@ -135,7 +135,7 @@ fn the_old_slot_is_there_as_fallback_and_gets_nothing_of_its_own() {
 }
 
 #[test]
-fn a_candidate_that_has_passed_its_checks_is_tested_by_its_token() {
+fn derive_adds_checked_candidate_as_preview() {
     let with = |live, checked| {
         let mut app = app();
         app.live = live;
@@ -146,10 +146,10 @@ fn a_candidate_that_has_passed_its_checks_is_tested_by_its_token() {
     let group = with(Some(Slot::Blue), true).unwrap();
     let preview = group.preview.as_ref().unwrap();
     assert_eq!((preview.token.as_str(), preview.slot.placement.deployment), ("token", 2));
-    assert_eq!(group.slots.len(), 1, "nobody else is sent there");
+    assert_eq!(group.slots.len(), 1, "only requests with the token reach it");
     assert_eq!(group.placements().map(|slot| slot.placement.deployment).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(with(Some(Slot::Blue), false).unwrap().preview, None);
-    assert_eq!(with(Some(Slot::Green), true).unwrap().preview, None, "what is live needs no token");
+    assert_eq!(with(Some(Slot::Green), true).unwrap().preview, None, "the live slot needs no token");
     // The first release of an application.
     let first = with(None, true).unwrap();
     assert_eq!((first.routes, first.slots), (spec().routes, vec![]));
@@ -158,7 +158,7 @@ fn a_candidate_that_has_passed_its_checks_is_tested_by_its_token() {
 }
 
 #[test]
-fn requests_are_held_and_answered_by_a_page_where_the_record_says_so() {
+fn derive_adds_hold_and_maintenance_of_record() {
     let settings = spec().hold;
     let held = Some(Held { since: Timestamp(1), settings: settings.clone() });
     let page =
@@ -167,7 +167,7 @@ fn requests_are_held_and_answered_by_a_page_where_the_record_says_so() {
     assert_eq!(group.hold, Some(settings));
     let maintenance = group.maintenance.unwrap();
     assert_eq!(maintenance.page.as_deref(), Some("own"));
-    // The worker has no path to be checked at.
+    // The worker has no health check path.
     let path = spec().services[&ServiceName::default()].health.path.clone().unwrap();
     assert_eq!(maintenance.health_paths, [path]);
     let mut app = Application { maintenance: page(None), ..app() };
@@ -178,7 +178,7 @@ fn requests_are_held_and_answered_by_a_page_where_the_record_says_so() {
 }
 
 #[test]
-fn a_difference_makes_one_table_of_another() {
+fn table_change_applies_difference() {
     let key = |name: &str| -> AppKey { format!("{name}/production").parse().unwrap() };
     let group = Arc::new(RouteGroup::derive(&app()).unwrap());
     let other = Arc::new(RouteGroup::derive(&with_canary(20, Choose::Random)).unwrap());
@@ -189,7 +189,7 @@ fn a_difference_makes_one_table_of_another() {
 }
 
 #[test]
-fn an_application_owns_the_hosts_of_what_stands_in_its_slots_and_of_what_is_to_come() {
+fn application_owns_hosts_of_placements_and_claims() {
     let claim =
         |deployment, host: &str| crate::application::Claim { deployment, hosts: [host.parse().unwrap()].into() };
     let app = Application { active: Some(claim(2, "new.test")), queue: vec![claim(3, "next.test")], ..app() };
@@ -198,7 +198,7 @@ fn an_application_owns_the_hosts_of_what_stands_in_its_slots_and_of_what_is_to_c
 }
 
 #[test]
-fn an_instance_is_found_by_its_name_wherever_its_placement_stands() {
+fn placement_of_finds_placements_in_slots_and_leaving() {
     let mut app = app();
     app.leaving.push(placement(Slot::Green, 0));
     for id in ["shop/production/blue/1", "shop/production/green/0"] {
@@ -215,10 +215,10 @@ fn an_instance_is_found_by_its_name_wherever_its_placement_stands() {
 }
 
 #[test]
-fn what_is_vacated_leaves_and_what_is_live_is_so_no_more() {
+fn vacate_moves_placement_to_leaving_and_clears_live() {
     let mut app = app();
     app.vacate(Slot::Green);
-    assert_eq!((app.live, app.leaving.len()), (Some(Slot::Blue), 0), "nothing stood there");
+    assert_eq!((app.live, app.leaving.len()), (Some(Slot::Blue), 0), "the slot was empty");
     assert_eq!(app.idle_slot(), Slot::Green);
     app.vacate(Slot::Blue);
     assert_eq!((app.live, app.leaving.len(), app.slots.len()), (None, 1, 0));

@@ -4,18 +4,18 @@ use crate::Millis;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// How requests are held while a migration wants that: new ones wait in the data planes, and nothing of their bodies is
-/// read meanwhile.
+/// The bounds of a hold on requests during a migration: new requests wait in the data planes, which read nothing of
+/// their bodies meanwhile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HoldSettings {
-    /// How long a request waits at most; then it is answered 503. The migration has to be done by then.
+    /// The longest wait of a request; then it is answered 503. The migration must be done by then.
     pub timeout: Millis,
-    /// How long those that came before have to be finished, before the migration begins without that.
+    /// The time that earlier requests have to finish; then the migration starts without waiting for them.
     pub drain: Millis,
-    /// How many requests a data plane holds; further ones are answered 503.
+    /// The number of requests that a data plane holds; it answers further ones 503.
     pub requests_max: u32,
-    /// How many bytes their heads may have together in a data plane.
+    /// The total size of the held requests' heads in a data plane, in bytes.
     pub bytes_max: u64,
 }
 
@@ -30,25 +30,25 @@ impl Default for HoldSettings {
     }
 }
 
-/// How requests are forwarded, and what is answered when they cannot be.
+/// The settings for forwarding requests, and the answers to requests that cannot be forwarded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ForwardSettings {
-    /// How long connecting to an instance may take.
+    /// The time limit for connecting to an instance.
     pub connect_timeout: Millis,
-    /// How long an instance may take from the end of the request to the head of its answer.
+    /// The time limit from the end of a request to the head of its answer.
     pub first_byte_timeout: Millis,
-    /// How long a body may rest, in either direction, without a byte moving.
+    /// The longest time without progress of a body, in either direction.
     pub idle_body_timeout: Millis,
-    /// Whether `X-Forwarded-*`, `Forwarded` and `X-Request-Id` of the client are believed and extended, because
-    /// another proxy of ours stands in front. Otherwise they are replaced.
+    /// The client's `X-Forwarded-*`, `Forwarded` and `X-Request-Id` are trusted and extended, because another trusted
+    /// proxy stands in front. Otherwise they are replaced.
     pub trust_forwarded: bool,
     /// The seconds in `Retry-After` of an answer 503.
     pub retry_after_s: u32,
-    /// The HTML of the answers while the application is under maintenance; a short page of gapless's own without it.
+    /// The HTML of the answers in maintenance mode; `None` uses gapless's own short page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance_page: Option<String>,
-    /// The HTML of the answers 502, 503 and 504; a short page of gapless's own without it.
+    /// The HTML of the answers 502, 503 and 504; `None` uses gapless's own short page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_page: Option<String>,
 }

@@ -1,18 +1,18 @@
-//! A route: which requests belong to a service.
+//! A route: the host and path of the requests that belong to a service.
 
 use crate::{HostPattern, PathPrefix, ServiceName};
 use serde::{Deserialize, Serialize};
 
-/// Requests for one host, under one path.
+/// A route of requests by host and path prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
-    /// The host or hosts. An exact one goes before a wildcard, a longer wildcard before a shorter, `*` comes last.
+    /// The host or hosts. An exact host precedes a wildcard, a longer wildcard a shorter one, and `*` comes last.
     pub host: HostPattern,
-    /// The path prefix; of the routes of a host the longest that matches is taken.
+    /// The path prefix; of the routes of a host the longest matching one applies.
     #[serde(default)]
     pub path: PathPrefix,
-    /// Whether the prefix is cut off the path before the request is forwarded.
+    /// The prefix is removed from the path before the request is forwarded.
     #[serde(default)]
     pub strip: bool,
     /// The service whose instances answer.

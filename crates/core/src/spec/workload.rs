@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What runs.
+/// The program of a service and its runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum Workload {
@@ -16,7 +16,7 @@ pub enum Workload {
 }
 
 impl Workload {
-    /// The name of the runtime that runs it, as it is written in `gapless.toml`.
+    /// The name of the runtime, as written in `gapless.toml`.
     #[must_use]
     pub const fn runtime(&self) -> &'static str {
         match self {
@@ -31,7 +31,7 @@ impl Workload {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Container {
-    /// The image as the user wrote it: `shop:42`, `registry.example.com/shop@sha256:…`. Resolved once, when prepared.
+    /// The image as the user wrote it: `shop:42`, `registry.example.com/shop@sha256:…`. Resolved in preparation.
     pub image: String,
     /// Replaces the image's command.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,10 +42,10 @@ pub struct Container {
     /// The user in the container, `name` or `uid[:gid]`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// What is mounted.
+    /// The mounts.
     #[serde(default)]
     pub volumes: Vec<Volume>,
-    /// Whether a small init runs as process 1, for images whose own ignores signals.
+    /// A small init runs as process 1, for images whose own process 1 ignores signals.
     #[serde(default)]
     pub init: bool,
 }
@@ -58,7 +58,7 @@ pub struct Volume {
     pub source: String,
     /// An absolute path in the container.
     pub path: String,
-    /// Whether the container may not write there.
+    /// The mount is read-only.
     #[serde(default)]
     pub read_only: bool,
 }
@@ -69,9 +69,9 @@ pub struct Volume {
 pub struct Process {
     /// The program (an absolute path) and its arguments. `{port}` in an argument is replaced by the instance's port.
     pub command: Vec<String>,
-    /// The folder that it runs in, absolute.
+    /// The working directory, absolute.
     pub directory: String,
-    /// The name of the user that it runs as; the server's own without it.
+    /// The name of the user that it runs as; by default the server's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
 }
@@ -80,7 +80,7 @@ pub struct Process {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Resources {
-    /// Memory in bytes; an instance that takes more is killed.
+    /// Memory in bytes; an instance that exceeds it is killed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
     /// Processor time in thousandths of a core.
@@ -88,13 +88,13 @@ pub struct Resources {
     pub cpu_millis: Option<u64>,
 }
 
-/// What the output of an instance may take on disk: `file_count` files of `file_bytes` each.
+/// The limits of an instance's log on disk: `file_count` files of `file_bytes` each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogRotation {
-    /// Bytes of one file.
+    /// The size of a file in bytes.
     pub file_bytes: u64,
-    /// How many files are kept.
+    /// The number of files.
     pub file_count: u16,
 }
 
@@ -104,7 +104,7 @@ impl Default for LogRotation {
     }
 }
 
-/// Fixed ports on the host, one a slot.
+/// Fixed ports on the host, one for each slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HostPorts {
@@ -115,7 +115,7 @@ pub struct HostPorts {
 }
 
 impl HostPorts {
-    /// The port of that slot.
+    /// The port of `slot`.
     #[must_use]
     pub const fn of(self, slot: crate::Slot) -> u16 {
         match slot {

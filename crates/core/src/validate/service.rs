@@ -1,4 +1,4 @@
-//! What each service of a spec must be, and what they must be together.
+//! The rules of each service of a spec, and of all services together.
 
 use super::{Findings, HOUR, MINUTE, REPLICAS_MAX, SERVICES_MAX, VARIABLE_BYTES_MAX, VARIABLES_BYTES_MAX};
 use crate::image::check_image;
@@ -6,10 +6,10 @@ use crate::spec::{Container, HealthCheck, Process, Service, Volume, Workload};
 use crate::{Millis, Spec};
 use std::collections::BTreeSet;
 
-/// The least memory of an instance: Docker refuses less.
+/// The least memory of an instance: Docker rejects less.
 const MEMORY_BYTES_MIN: u64 = 6 << 20;
 
-/// Checks each service, with its path in front of what is found, and then all of them together.
+/// Checks each service, with its path in front of each broken rule, and then all services together.
 pub(super) fn check_services(spec: &Spec, found: &mut Findings) {
     for (name, service) in &spec.services {
         let mut its = Findings::default();
@@ -21,19 +21,19 @@ pub(super) fn check_services(spec: &Spec, found: &mut Findings) {
     found.within("services", spec.services.len(), 1..=SERVICES_MAX);
     let instances: u32 = spec.services.values().map(|service| u32::from(service.replicas)).sum();
     if spec.services.len() > 1 && instances > u32::from(REPLICAS_MAX) {
-        found.add("services", format!("have {instances} instances together; the most is {REPLICAS_MAX}"));
+        found.add("services", format!("have {instances} instances together; the limit is {REPLICAS_MAX}"));
     }
     let runtimes: BTreeSet<_> = spec.services.values().map(|service| service.workload.runtime()).collect();
     if runtimes.len() > 1 {
         let runtimes = runtimes.into_iter().collect::<Vec<_>>().join(" and ");
-        let message = format!("run by {runtimes}; all services of an application need the same runtime");
+        let message = format!("use {runtimes}; all services of an application must use the same runtime");
         found.add("services", message);
     }
     let mut ports = BTreeSet::new();
     for (name, service) in &spec.services {
         let both = service.host_ports.iter().flat_map(|ports| BTreeSet::from([ports.blue, ports.green]));
         for port in both.filter(|port| !ports.insert(*port)) {
-            found.add(format!("services.{name}.host_ports"), format!("have {port}, as another service does"));
+            found.add(format!("services.{name}.host_ports"), format!("contains {port}, which another service uses"));
         }
     }
 }
@@ -43,8 +43,7 @@ fn check_service(service: &Service, found: &mut Findings) {
     match &service.workload {
         Workload::Docker(container) => {
             if service.port == 0 && service.health.path.is_some() {
-                found
-                    .add("port", "is not from 1 to 65535: it is the port that the service listens on in its container");
+                found.add("port", "must be from 1 to 65535: the port that the service listens on in its container");
             }
             check_container(container, found);
         }
@@ -90,9 +89,9 @@ fn check_volume(volume: &Volume, field: &str, found: &mut Findings) {
     if path.trim_end_matches('/').is_empty() && path.starts_with('/') {
         found.add(field, "mounts over the whole container; name a folder in it");
     }
-    // Such a colon would move the border between source, path and options.
+    // A colon in a path would shift the border between source, path and options.
     if path.contains(':') || source.contains(':') {
-        found.add(field, "holds a colon in a path");
+        found.add(field, "contains a colon in a path");
     }
     if source.starts_with('/') {
         found.absolute(field, source);
@@ -121,9 +120,9 @@ fn check_process(process: &Process, found: &mut Findings) {
     }
     found.absolute("workload.process.directory", &process.directory);
     if process.user.is_some() {
-        // The kept copy of the program is below the state folder, which is root's alone.
-        let why =
-            "is for containers: a process runs as the user of the server, since no other one may reach its program";
+        // The retained copy of the program is below the state folder, which only the server's user can read.
+        let why = "is for containers only: a process runs as the user of the server, because no other user can read \
+                   its program";
         found.add("workload.process.user", why);
     }
 }
@@ -136,14 +135,14 @@ fn check_variables(service: &Service, found: &mut Findings) {
             found.add(&field, "is not a variable name: letters, digits and `_`, not beginning with a digit");
         }
         if name.starts_with("GAPLESS_") {
-            found.add(&field, "is one of those that gapless sets itself; choose a name without GAPLESS_ in front");
+            found.add(&field, "is set by gapless itself; choose a name without GAPLESS_ in front");
         }
         if name == "PORT" && matches!(service.workload, Workload::Process(_) | Workload::Systemd(_)) {
             found.add(&field, "is set by gapless to the port of each instance; use [host_ports] for fixed ones");
         }
         found.text(&field, value);
         if value.len() > VARIABLE_BYTES_MAX {
-            found.add(&field, format!("has {} bytes; the most is {VARIABLE_BYTES_MAX}", value.len()));
+            found.add(&field, format!("has {} bytes; the limit is {VARIABLE_BYTES_MAX}", value.len()));
         }
         bytes += name.len() + value.len();
     }
@@ -151,11 +150,11 @@ fn check_variables(service: &Service, found: &mut Findings) {
         found.add("secrets", format!("has {name}, which has no value"));
     }
     if bytes > VARIABLES_BYTES_MAX {
-        found.add("variables", format!("have {bytes} bytes together; the most is {VARIABLES_BYTES_MAX}"));
+        found.add("variables", format!("have {bytes} bytes together; the limit is {VARIABLES_BYTES_MAX}"));
     }
 }
 
-/// Whether `name` can be the name of an environment variable: `[A-Za-z_][A-Za-z0-9_]*`.
+/// Checks that `name` can be the name of an environment variable: `[A-Za-z_][A-Za-z0-9_]*`.
 #[must_use]
 pub fn is_variable_name(name: &str) -> bool {
     !name.is_empty()
@@ -166,7 +165,7 @@ pub fn is_variable_name(name: &str) -> bool {
 fn check_resources(service: &Service, found: &mut Findings) {
     if let Some(bytes) = service.resources.memory_bytes {
         if bytes < MEMORY_BYTES_MIN {
-            found.add("resources.memory_bytes", format!("is {bytes} bytes; the least is 6 MiB"));
+            found.add("resources.memory_bytes", format!("is {bytes} bytes; the minimum is 6 MiB"));
         } else if i64::try_from(bytes).is_err() {
             found.add("resources.memory_bytes", "is more than any machine has");
         }
@@ -185,10 +184,10 @@ fn check_host_ports(service: &Service, found: &mut Findings) {
         found.add("host_ports", "must be from 1 to 65535");
     }
     if ports.blue == ports.green {
-        found.add("host_ports", format!("are both {}; the two slots run side by side", ports.blue));
+        found.add("host_ports", format!("are both {}; the two slots run at the same time", ports.blue));
     }
     if service.replicas > 1 {
-        found.add("host_ports", "need `replicas = 1`: two instances cannot have one port of the host");
+        found.add("host_ports", "needs `replicas = 1`: two instances cannot share a port of the host");
     }
 }
 
@@ -207,15 +206,15 @@ fn check_health(health: &HealthCheck, found: &mut Findings) {
         found.add("health.port", "must be from 1 to 65535");
     }
     if health.statuses.is_empty() {
-        found.add("health.statuses", "is empty, so that nothing would ever be healthy");
+        found.add("health.statuses", "is empty: no instance would ever be healthy");
     }
     if let Some(status) = health.statuses.iter().find(|status| !(200..=599).contains(*status)) {
-        found.add("health.statuses", format!("has {status}; possible is from 200 to 599"));
+        found.add("health.statuses", format!("has {status}; a status is from 200 to 599"));
     }
     if let Some(host) = &health.host
         && (host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b)))
     {
-        found.add("health.host", format!("{host:?} is not a host"));
+        found.add("health.host", format!("{host:?} is not a host name"));
     }
     found.within("health.interval", health.interval, Millis(1)..=MINUTE);
     found.within("health.timeout", health.timeout, Millis(1)..=Millis(300_000));

@@ -150,8 +150,10 @@ impl Controller {
 
     async fn observe(&mut self, loaded: &Loaded) -> Facts {
         let facts = self.look(loaded).await;
-        let is_given_up = |plane: &PlaneFact| plane.view.as_ref().is_some_and(|view| !view.given_up.is_empty());
-        if facts.planes.iter().any(is_given_up) || facts.judged.as_ref().is_some_and(|judged| judged.breach.is_some()) {
+        let is_circuit_open = |plane: &PlaneFact| plane.view.as_ref().is_some_and(|view| !view.circuit_open.is_empty());
+        if facts.planes.iter().any(is_circuit_open)
+            || facts.judged.as_ref().is_some_and(|judged| judged.breach.is_some())
+        {
             // Requests meet the end of an instance before its runtime tells of it, and whose doing that is.
             self.observer.look_again();
             return self.look(loaded).await;

@@ -266,7 +266,7 @@ impl Observer {
             InstanceState::Exited(exit) => {
                 self.count_end(name, &run, now);
                 let story = self.stories.get(name).map(|story| story.text.clone()).unwrap_or_default();
-                InstanceSeen::Exited { out_of_memory: exit.out_of_memory, story }
+                InstanceSeen::Exited { out_of_memory: exit.out_of_memory, details: story }
             }
         };
         InstanceFact {
@@ -300,7 +300,7 @@ impl Observer {
                 .and_then(|placement| placement.replicas.iter().find(|replica| placement.name_of(replica) == *name));
             // What is to be stopped may be gone.
             let (Some(replica), Some(fact)) = (replica, facts.get_mut(name)) else { return false };
-            let is_back = fact.state.is_there_to_stay() && replica.run.as_ref() != Some(run);
+            let is_back = fact.state.is_running_or_frozen() && replica.run.as_ref() != Some(run);
             if !is_back {
                 fact.state = InstanceSeen::Interrupted;
             }

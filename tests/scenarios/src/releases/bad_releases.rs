@@ -107,7 +107,7 @@ fn releases() -> Vec<Bad> {
         bad("flaps", "flap=2", unhealthy, &["health checks in a row"]),
         Bad {
             tables: "[strategy]\nsteps = [{ weight = \"20%\", pause = \"1m\" }]\n",
-            ..bad("fails in its canary", "errors-share=50", JUDGED, &["of the old release 0 of"])
+            ..bad("fails in its canary", "errors-share=50", JUDGED, &["on the old release, 0 of"])
         },
         Bad {
             tables: "[strategy]\nsteps = [{ weight = \"20%\", pause = \"1m\" }]\n[resources]\nmemory = \"48m\"\n",

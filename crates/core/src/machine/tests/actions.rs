@@ -1,4 +1,4 @@
-//! What a record at rest asks for, instance by instance, and when it asks to be looked at again.
+//! The actions and wake-up times of a record at rest, instance by instance.
 
 use super::*;
 use crate::Pace;
@@ -10,10 +10,10 @@ use crate::machine::tests::hooks::hook;
 use crate::spec::HostPorts;
 
 impl World {
-    /// What is asked for once the record rests, and when it is to be looked at again.
+    /// The actions and the wake-up time of the record at rest.
     fn at_rest(&mut self) -> (Vec<Action>, Option<Timestamp>) {
         let actions = self.settle();
-        let Step::Rest { wake_at, .. } = step(&self.state(), &self.facts) else { panic!("it rests") };
+        let Step::Rest { wake_at, .. } = step(&self.state(), &self.facts) else { panic!("the record does not rest") };
         (actions, wake_at)
     }
 
@@ -26,7 +26,7 @@ impl World {
     }
 }
 
-/// Two releases: the first stands by, the second is live.
+/// A world with two releases: the first stands by, the second is live.
 fn two(park: bool) -> World {
     let mut world = World::new();
     for _ in 0..2 {
@@ -36,7 +36,7 @@ fn two(park: bool) -> World {
             spec.timing.park = park;
             release.spec = Arc::new(spec);
         }
-        world.go_on_until_over();
+        world.run_until_done();
     }
     world
 }
@@ -46,7 +46,7 @@ fn starts(actions: &[Action], name: &InstanceName) -> bool {
 }
 
 #[test]
-fn what_is_live_and_exited_is_started_again_when_it_is_time() {
+fn exited_live_instance_restarts_at_restart_time() {
     let mut world = two(false);
     let live = world.first_of(Green);
     world.exit(&live);
@@ -60,10 +60,10 @@ fn what_is_live_and_exited_is_started_again_when_it_is_time() {
 }
 
 #[test]
-fn a_standby_that_exited_is_left_alone() {
+fn exited_standby_is_not_restarted() {
     let mut world = two(false);
     let standby = world.first_of(Blue);
-    for state in [InstanceSeen::Exited { out_of_memory: false, story: "x".into() }, InstanceSeen::Missing] {
+    for state in [InstanceSeen::Exited { out_of_memory: false, details: "x".into() }, InstanceSeen::Missing] {
         world.fact(&standby).state = state;
         world.fact(&standby).restart_at = world.facts.now;
         assert!(!starts(&world.settle(), &standby));
@@ -71,10 +71,10 @@ fn a_standby_that_exited_is_left_alone() {
 }
 
 #[test]
-fn a_candidate_is_started_and_one_that_could_not_be_is_not_tried_again() {
+fn candidate_start_is_not_retried_after_start_error() {
     let mut world = two(false);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "starting");
+    world.run_until_phase(number, "starting");
     let candidate = world.first_of(Blue);
     world.run(&candidate, world.facts.now);
     world.fact(&candidate).state = InstanceSeen::Missing;
@@ -87,7 +87,7 @@ fn a_candidate_is_started_and_one_that_could_not_be_is_not_tried_again() {
 }
 
 #[test]
-fn after_a_reboot_the_live_slot_alone_comes_back_and_while_it_is_judged_nothing_does() {
+fn restart_policy_is_set_for_live_slot_only_and_not_under_judgement() {
     let comes_back = |actions: &[Action]| -> BTreeMap<InstanceName, bool> {
         let set = actions.iter().filter_map(|action| match action {
             Action::SetRestart { name, comes_back } => Some((name.clone(), *comes_back)),
@@ -100,21 +100,21 @@ fn after_a_reboot_the_live_slot_alone_comes_back_and_while_it_is_judged_nothing_
     let actions = world.settle();
     let expected = BTreeMap::from([(blue.clone(), false), (green, true)]);
     assert_eq!(comes_back(&actions), expected);
-    assert!(matches!(world.fact(&blue).state, InstanceSeen::Frozen { .. }), "what is frozen, too");
+    assert!(matches!(world.fact(&blue).state, InstanceSeen::Frozen { .. }), "frozen instances have a policy, too");
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "checking");
+    world.run_until_phase(number, "checking");
     assert!(
         comes_back(&world.settle()).keys().all(|name| name.placement.slot == Green),
         "a candidate is no such thing"
     );
     for phase in ["shifting", "observing"] {
-        world.go_on_until_phase(number, phase);
+        world.run_until_phase(number, phase);
         assert_eq!(comes_back(&world.settle()), BTreeMap::new(), "{phase}");
     }
 }
 
 #[test]
-fn health_is_asked_for_more_often_where_more_depends_on_it() {
+fn probes_are_faster_where_more_depends_on_them() {
     let paces = |world: &mut World| -> Vec<(crate::Slot, Pace)> {
         let actions = world.settle();
         let paces = actions.iter().filter_map(|action| match action {
@@ -126,30 +126,30 @@ fn health_is_asked_for_more_often_where_more_depends_on_it() {
     let mut world = two(false);
     world.strategy = in_steps(&[(10, Some(20))], 3600);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "canary");
+    world.run_until_phase(number, "canary");
     assert_eq!(paces(&mut world), [(Blue, Pace::Close), (Green, Pace::Steady)]);
 
     let mut world = two(false);
     assert_eq!(paces(&mut world), [(Blue, Pace::Steady), (Green, Pace::Steady)]);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "checking");
+    world.run_until_phase(number, "checking");
     assert_eq!(paces(&mut world), [(Blue, Pace::Eager), (Green, Pace::Steady)]);
     for phase in ["shifting", "observing"] {
-        world.go_on_until_phase(number, phase);
+        world.run_until_phase(number, phase);
         assert_eq!(paces(&mut world), [(Blue, Pace::Close), (Green, Pace::Steady)], "{phase}");
     }
-    world.go_on_until_over();
-    // With a worker, which has nothing to ask.
+    world.run_until_done();
+    // With a worker, which has no health check path.
     world.deploy(3);
-    world.go_on_until_over();
-    assert_eq!(paces(&mut world), [(Green, Pace::Close), (Green, Pace::Close)], "what is frozen answers nobody");
+    world.run_until_done();
+    assert_eq!(paces(&mut world), [(Green, Pace::Close), (Green, Pace::Close)], "frozen instances get no probe");
     let one = world.first_of(Green);
     world.fact(&one).health = Health { failures: 99, ..Health::default() };
     assert_eq!(paces(&mut world), [(Green, Pace::Eager), (Green, Pace::Eager)]);
 }
 
 #[test]
-fn a_fixed_port_is_free_before_the_next_release_of_its_slot_is_started() {
+fn fixed_port_is_free_before_next_release_starts() {
     let with = |ports: [bool; 2], slot| {
         let spec = |has_ports: bool| {
             let mut spec = (*spec(1)).clone();
@@ -177,7 +177,7 @@ fn a_fixed_port_is_free_before_the_next_release_of_its_slot_is_started() {
 }
 
 #[test]
-fn what_nothing_names_is_stopped_and_what_is_gone_is_not() {
+fn unrecorded_instances_are_stopped_unless_missing() {
     let mut world = two(false);
     let id: crate::PlacementId = "shop/production/green/77".parse().unwrap();
     let orphan = id.instance(&ServiceName::default(), 1);
@@ -189,7 +189,7 @@ fn what_nothing_names_is_stopped_and_what_is_gone_is_not() {
 }
 
 #[test]
-fn what_is_in_a_slot_and_what_was_live_last_stays_on_the_host() {
+fn releases_in_slots_and_last_live_ones_are_kept() {
     let mut world = two(false);
     let kept = |actions: &[Action]| -> Vec<u64> {
         let kept = actions.iter().filter_map(|action| match action {
@@ -201,14 +201,14 @@ fn what_is_in_a_slot_and_what_was_live_last_stays_on_the_host() {
     assert_eq!(kept(&world.settle()), [1, 2]);
     world.facts.now = world.facts.now.after(Millis::from_secs(3600));
     let actions = world.settle();
-    world.obey(&actions);
-    assert_eq!(kept(&world.settle()), [1, 2], "its standby is over, and a rollback needs no registry");
+    world.carry_out(&actions);
+    assert_eq!(kept(&world.settle()), [1, 2], "the standby has ended, and a rollback needs no registry");
     world.app.desired = Desired::Removed;
     assert_eq!(kept(&world.settle()), [0; 0]);
 }
 
 #[test]
-fn an_application_that_is_removed_is_forgotten_when_nothing_of_it_is_left() {
+fn removed_application_is_forgotten_when_its_instances_are_gone() {
     let mut world = two(false);
     world.app.desired = Desired::Removed;
     world.app.queue.push(Claim { deployment: 99, hosts: [].into() });
@@ -217,19 +217,19 @@ fn an_application_that_is_removed_is_forgotten_when_nothing_of_it_is_left() {
         world.app.queue.clear();
         let actions = world.settle();
         assert!(!actions.contains(&Action::Forget) || world.app.leaving.is_empty());
-        world.obey(&actions);
+        world.carry_out(&actions);
         for fact in world.app.leaving.iter().flat_map(|placement| placement.instances()).collect::<Vec<_>>() {
             world.run(&fact, Timestamp(0));
             world.fact(&fact).state = InstanceSeen::Missing;
         }
         number += 1;
-        assert!(number < 20, "it never ends");
+        assert!(number < 20, "the removal never ends");
     }
     assert_eq!(world.settle(), [Action::Forget]);
 }
 
 #[test]
-fn it_is_looked_at_again_when_each_phase_may_end() {
+fn wake_at_is_end_of_each_phase() {
     let timing = spec(1).timing.clone();
     for (phase, limit) in [
         ("starting", timing.start_timeout),
@@ -238,15 +238,15 @@ fn it_is_looked_at_again_when_each_phase_may_end() {
         ("observing", timing.observe),
     ] {
         let mut world = two(false);
-        // The standby's end is later than all of them.
+        // Moves the standby's end behind all of the deadlines.
         let until = world.facts.now.after(Millis::from_secs(9999));
         world.app.slots.get_mut(&Blue).unwrap().idle = Idle::Standby { until, park: false };
         world.facts.now = world.facts.now.after(Millis::from_secs(100));
         let number = world.deploy(1);
-        world.go_on_until_phase(number, phase);
+        world.run_until_phase(number, phase);
         let since = world.deployments[&number].phase_since;
         if phase == "checking" {
-            // Before that a drain ends.
+            // A drain ends earlier.
             world.facts.now = Timestamp(since.after(limit).0 - 1);
         }
         assert_eq!(world.at_rest().1, Some(since.after(limit)), "{phase}");
@@ -257,28 +257,28 @@ fn it_is_looked_at_again_when_each_phase_may_end() {
 }
 
 #[test]
-fn it_is_looked_at_again_when_a_standby_ends_and_when_a_step_of_a_canary_does() {
+fn wake_at_is_end_of_standby_and_of_canary_step() {
     let mut world = two(false);
-    let Idle::Standby { until, .. } = world.app.slots[&Blue].idle else { panic!("it stands by") };
+    let Idle::Standby { until, .. } = world.app.slots[&Blue].idle else { panic!("not a standby") };
     world.facts.now = Timestamp(until.0 - 20_000);
     assert_eq!(world.at_rest().1, Some(until));
     world.strategy = in_steps(&[(10, Some(20))], 3600);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "canary");
+    world.run_until_phase(number, "canary");
     let since = world.deployments[&number].canary.as_ref().unwrap().since;
     assert_eq!(world.at_rest().1, Some(since.after(Millis::from_secs(20))));
     let by = world.by();
     command::steer(world.deployments.get_mut(&number).unwrap(), command::Steer::Pause, &by).unwrap();
-    assert_ne!(world.at_rest().1, Some(since.after(Millis::from_secs(20))), "it goes on when a person says so");
+    assert_ne!(world.at_rest().1, Some(since.after(Millis::from_secs(20))), "a paused step has no end");
 }
 
 #[test]
-fn what_stood_by_and_is_live_again_has_no_end() {
+fn standby_that_is_live_again_has_no_end() {
     let mut world = two(false);
-    let Idle::Standby { until, .. } = world.app.slots[&Blue].idle else { panic!("it stands by") };
+    let Idle::Standby { until, .. } = world.app.slots[&Blue].idle else { panic!("not a standby") };
     world.facts.now = Timestamp(until.0 - 20_000);
     world.rollback();
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.app.live, Some(Blue));
     assert!(world.facts.now < until && world.at_rest().1 > Some(until));
     world.facts.now = until;
@@ -287,20 +287,20 @@ fn what_stood_by_and_is_live_again_has_no_end() {
 }
 
 #[test]
-fn a_slot_that_was_kept_is_checked_anew_before_it_is_live_again() {
+fn kept_slot_is_checked_again_before_rollback() {
     let mut world = two(false);
     world.facts.now = world.facts.now.after(Millis::from_secs(1));
     world.rollback();
     let actions = world.settle();
     let rollback = world.deployments.values().next_back().unwrap();
-    assert_eq!((rollback.phase.name(), world.app.live), ("checking", Some(Green)), "its checks are of before that");
-    world.obey(&actions);
+    assert_eq!((rollback.phase.name(), world.app.live), ("checking", Some(Green)), "the earlier checks do not count");
+    world.carry_out(&actions);
     world.settle();
     assert_eq!(world.app.live, Some(Blue));
 }
 
 #[test]
-fn a_release_is_fetched_for_a_deployment_and_at_no_other_time() {
+fn release_is_prepared_only_in_phase_preparing() {
     let mut world = two(false);
     world.facts.prepared = None;
     assert!(!world.settle().contains(&Action::Prepare));
@@ -308,20 +308,20 @@ fn a_release_is_fetched_for_a_deployment_and_at_no_other_time() {
     world.deploy(1);
     let actions = world.settle();
     assert!(actions.contains(&Action::Prepare));
-    world.obey(&actions);
+    world.carry_out(&actions);
     world.settle();
-    // It is recorded, so another server need not know of it.
+    // The record has the artifacts, so another server needs no facts of the preparation.
     world.facts.prepared = None;
     let actions = world.settle();
     assert!(actions.contains(&Action::RunHook("start".into())) && !actions.contains(&Action::Prepare), "{actions:?}");
 }
 
 #[test]
-fn a_canary_that_no_data_plane_applies_in_time_is_taken_back() {
+fn canary_reverts_when_data_plane_does_not_apply_step_in_time() {
     let mut world = two(false);
     world.strategy = in_steps(&[(10, Some(3600))], 7200);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "canary");
+    world.run_until_phase(number, "canary");
     let since = world.deployments[&number].canary.as_ref().unwrap().since;
     for (early, phase) in [(1, "canary"), (0, "reverted")] {
         world.facts.now = Timestamp(since.after(spec(1).timing.shift_timeout).0 - early);
@@ -331,16 +331,16 @@ fn a_canary_that_no_data_plane_applies_in_time_is_taken_back() {
 }
 
 #[test]
-fn a_rollback_says_how_its_release_came_back() {
+fn rollback_records_its_path() {
     use crate::deployment::RollbackPath;
     let way = |park, change: fn(&mut InstanceFact)| {
         let mut world = two(park);
         let actions = world.settle();
-        world.obey(&actions);
+        world.carry_out(&actions);
         let blue = world.first_of(Blue);
         change(world.fact(&blue));
         world.rollback();
-        world.go_on_until_over();
+        world.run_until_done();
         let rollback = world.deployments.values().next_back().unwrap();
         assert_eq!((rollback.phase.name(), world.app.live), ("succeeded", Some(Blue)));
         rollback.rollback_path

@@ -1,4 +1,4 @@
-//! Hooks and migrations: once each, in their order, and what a rollback makes of them; maintenance.
+//! Hooks and migrations: each runs once, in order, and a rollback undoes migrations; maintenance mode.
 
 use super::*;
 use crate::command::CommandError;
@@ -22,7 +22,7 @@ pub(super) fn every_point() -> Vec<Hook> {
     ]
 }
 
-/// A world in which release 1 is live, and what comes has those hooks.
+/// A world in which release 1 is live, and the next releases have these hooks.
 fn world(hooks: Vec<Hook>) -> World {
     let mut world = World::live(1);
     world.hooks = hooks;
@@ -30,10 +30,10 @@ fn world(hooks: Vec<Hook>) -> World {
 }
 
 #[test]
-fn hooks_are_done_once_each_at_their_points_and_in_their_order() {
+fn hooks_run_once_at_their_points_in_order() {
     let mut world = world(every_point());
     let number = world.deploy(1);
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&number].phase.name(), "succeeded");
     assert_eq!(world.hooks_run, ["start", "cut-one", "cut-two", "held", "over", "done"]);
     let reports = &world.deployments[&number].hooks;
@@ -41,7 +41,7 @@ fn hooks_are_done_once_each_at_their_points_and_in_their_order() {
 }
 
 #[test]
-fn a_hook_that_fails_ends_the_deployment_and_what_is_for_failures_is_done() {
+fn failed_hook_ends_deployment_and_runs_hooks_on_failure() {
     for (at, phase) in [
         (HookPoint::BeforeStart, "failed"),
         (HookPoint::BeforeCutover, "failed"),
@@ -52,7 +52,7 @@ fn a_hook_that_fails_ends_the_deployment_and_what_is_for_failures_is_done() {
         let mut world = world(vec![hook("bad", at, None), hook("clean-up", HookPoint::OnFailure, None)]);
         world.do_hooks_pass = false;
         let number = world.deploy(1);
-        world.go_on_until_over();
+        world.run_until_done();
         let deployment = &world.deployments[&number];
         assert_eq!(deployment.phase.name(), phase, "{at:?}");
         assert_eq!(world.app.hold, None);
@@ -71,135 +71,135 @@ fn a_hook_that_fails_ends_the_deployment_and_what_is_for_failures_is_done() {
 }
 
 #[test]
-fn a_hook_that_ran_when_the_server_died_is_not_begun_again() {
+fn interrupted_hook_is_not_started_again() {
     let mut world = world(vec![hook("once", HookPoint::BeforeCutover, None)]);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "migrating");
+    world.run_until_phase(number, "migrating");
     let actions = world.settle();
     assert!(actions.contains(&Action::RunHook("once".into())), "{actions:?}");
     world.facts.server = "another run".into();
-    world.go_on_until_over();
-    let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it goes on") };
+    world.run_until_done();
+    let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("not failed") };
     assert!(reason.message.contains("not known"), "{reason:?}");
     assert_eq!(world.hooks_run, Vec::<String>::new());
 }
 
 #[test]
-fn a_hook_whose_point_is_past_is_ended_and_what_is_for_failures_is_done() {
+fn hook_is_stopped_when_its_phase_is_over() {
     let mut world = world(vec![hook("slow", HookPoint::AfterCutover, None), hook("tell", HookPoint::OnFailure, None)]);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "observing");
+    world.run_until_phase(number, "observing");
     assert!(world.settle().contains(&Action::RunHook("slow".into())));
     let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.exit(&name);
-    assert!(!world.settle().contains(&Action::RunHook("slow".into())), "it would run on");
-    world.go_on_until_over();
+    assert!(!world.settle().contains(&Action::RunHook("slow".into())), "the hook keeps running");
+    world.run_until_done();
     assert_eq!((world.deployments[&number].phase.name(), world.hooks_run.join(" ")), ("reverted", "tell".into()));
 }
 
 #[test]
-fn requests_are_held_until_those_before_are_finished_and_let_go_with_the_cutover() {
+fn hold_waits_for_earlier_requests_and_ends_with_cutover() {
     let before = hook("before", HookPoint::BeforeCutover, None);
     let mut world = world(vec![before, hook("schema", HookPoint::Held, Some(Migration::default()))]);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "migrating");
+    world.run_until_phase(number, "migrating");
     let actions = world.settle();
-    assert!(RouteGroup::derive(&world.app).unwrap().hold.is_none(), "not for what needs no hold");
-    world.obey(&actions);
+    assert!(RouteGroup::derive(&world.app).unwrap().hold.is_none(), "the first hook needs no hold");
+    world.carry_out(&actions);
     world.settle();
     world.apply_routes();
     assert!(RouteGroup::derive(&world.app).unwrap().hold.is_some());
     let old = world.app.live_placement().unwrap().id.clone();
     world.facts.planes[0].view.as_mut().unwrap().in_flight = Some([(old, 1)].into());
     let actions = world.settle();
-    assert!(!actions.iter().any(|action| matches!(action, Action::RunHook(_))), "one is in flight: {actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::RunHook(_))), "a request is in flight: {actions:?}");
     world.apply_routes();
     let actions = world.settle();
     assert!(actions.contains(&Action::RunHook("schema".into())), "{actions:?}");
-    world.obey(&actions);
-    let Step::Commit(next) = step(&world.state(), &world.facts) else { panic!("nothing happens") };
+    world.carry_out(&actions);
+    let Step::Commit(next) = step(&world.state(), &world.facts) else { panic!("the end of the hook has no effect") };
     let group = RouteGroup::derive(&next.app).unwrap();
-    assert!(group.hold.is_none() && group.slots[0].release == 2, "let go and cut over in one change: {group:?}");
-    world.go_on_until_over();
+    assert!(group.hold.is_none() && group.slots[0].release == 2, "the cutover lifts the hold: {group:?}");
+    world.run_until_done();
     assert_eq!(world.deployments[&number].phase.name(), "succeeded");
 }
 
 #[test]
-fn a_hold_does_not_last_longer_than_it_may() {
+fn hold_ends_at_its_timeout() {
     let mut world = world(vec![hook("schema", HookPoint::Held, None)]);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "migrating");
+    world.run_until_phase(number, "migrating");
     world.settle();
     world.apply_routes();
     world.settle();
     world.facts.now = world.facts.now.after(Millis::from_secs(30));
     world.settle();
     assert!(RouteGroup::derive(&world.app).unwrap().hold.is_none());
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&number].phase.name(), "failed");
 }
 
 #[test]
-fn a_rollback_past_a_migration_undoes_it_or_has_to_be_forced() {
+fn rollback_past_migration_undoes_it_or_needs_force() {
     let back =
         Migration { back: Some(HookRun::Command(GateCommand { command: vec!["/bin/back".into()], user: None })) };
-    let mut with_a_way = world(vec![hook("schema", HookPoint::BeforeCutover, Some(back))]);
-    with_a_way.deploy(1);
-    with_a_way.go_on_until_over();
-    assert!(command::rollback(&with_a_way.app, None, None, false).is_ok());
-    with_a_way.hooks_run.clear();
-    with_a_way.facts.hooks.clear();
-    with_a_way.rollback();
-    with_a_way.go_on_until_over();
-    assert_eq!(with_a_way.hooks_run, ["back-schema"]);
-    assert_eq!(with_a_way.app.live_placement().unwrap().release, 1);
-    assert!(with_a_way.app.migrations.is_empty(), "it is undone");
+    let mut undoable = world(vec![hook("schema", HookPoint::BeforeCutover, Some(back))]);
+    undoable.deploy(1);
+    undoable.run_until_done();
+    assert!(command::rollback(&undoable.app, None, None, false).is_ok());
+    undoable.hooks_run.clear();
+    undoable.facts.hooks.clear();
+    undoable.rollback();
+    undoable.run_until_done();
+    assert_eq!(undoable.hooks_run, ["back-schema"]);
+    assert_eq!(undoable.app.live_placement().unwrap().release, 1);
+    assert!(undoable.app.migrations.is_empty(), "the migration is undone");
 
     let mut without = world(vec![hook("schema", HookPoint::BeforeCutover, Some(Migration::default()))]);
     without.deploy(1);
-    without.go_on_until_over();
+    without.run_until_done();
     let refused = command::rollback(&without.app, None, None, false);
     assert!(matches!(&refused, Err(CommandError::PastMigration { migrations, .. }) if migrations == &["schema"]));
     assert!(command::rollback(&without.app, None, None, true).is_ok());
 }
 
 #[test]
-fn a_revert_past_a_migration_says_that_it_stays() {
+fn revert_past_migration_reports_it_as_not_undone() {
     let mut world = world(vec![hook("schema", HookPoint::BeforeCutover, Some(Migration::default()))]);
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "observing");
+    world.run_until_phase(number, "observing");
     let name = world.app.live_placement().unwrap().id.instance(&ServiceName::default(), 1);
     world.exit(&name);
-    world.go_on_until_over();
+    world.run_until_done();
     let Phase::Ended(Outcome::Reverted(reason)) = &world.deployments[&number].phase else { panic!("not reverted") };
-    assert!(reason.message.contains("migrations that stay carried out: schema"), "{reason:?}");
+    assert!(reason.message.contains("migrations that are not undone: schema"), "{reason:?}");
 }
 
 #[test]
-fn a_migration_that_failed_and_a_hook_that_is_none_are_not_said_to_stay() {
+fn failed_migration_and_plain_hook_are_not_reported_as_not_undone() {
     let hooks = vec![hook("tell", HookPoint::BeforeStart, None), hook("schema", HookPoint::BeforeCutover, None)];
     for (schema, do_hooks_pass) in [(Some(Migration::default()), false), (None, true)] {
         let mut hooks = hooks.clone();
         hooks[1].migration = schema;
         let mut world = world(hooks);
         let number = world.deploy(1);
-        world.go_on_until_phase(number, "migrating");
+        world.run_until_phase(number, "migrating");
         world.do_hooks_pass = do_hooks_pass;
         for _ in 0..3 {
             let actions = world.settle();
-            world.obey(&actions);
+            world.carry_out(&actions);
         }
         let by = world.by();
-        // Too late where it has failed.
+        // Refused if the deployment has failed already.
         let _ = command::abort(world.deployments.get_mut(&number).unwrap(), "aborted", &by);
-        world.go_on_until_over();
-        let told = format!("{:?}", world.deployments[&number].phase);
-        assert!(!told.contains("stay carried out"), "{told}");
+        world.run_until_done();
+        let phase = format!("{:?}", world.deployments[&number].phase);
+        assert!(!phase.contains("not undone"), "{phase}");
     }
 }
 
 #[test]
-fn maintenance_is_in_the_routes_and_stops_nothing() {
+fn maintenance_changes_routes_and_stops_no_instance() {
     let mut world = world(Vec::new());
     let by = world.by();
     command::begin_maintenance(&mut world.app, Some("<h1>Soon</h1>".into()), &by).unwrap();

@@ -1,4 +1,4 @@
-//! The machine's invariants, whatever happens in whatever order.
+//! The machine's invariants under random events in random order.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,8 +11,8 @@ enum Event {
     Stop,
     Start,
     Remove,
-    Obey,
-    PartlyObey(usize),
+    CarryOut,
+    CarryOutFirst(usize),
     Exit(usize),
     Unhealthy(usize),
     RuntimeAway,
@@ -38,8 +38,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Stop),
         1 => Just(Event::Start),
         1 => Just(Event::Remove),
-        10 => Just(Event::Obey),
-        3 => (0usize..4).prop_map(Event::PartlyObey),
+        10 => Just(Event::CarryOut),
+        3 => (0usize..4).prop_map(Event::CarryOutFirst),
         1 => (0usize..4).prop_map(Event::Exit),
         1 => (0usize..4).prop_map(Event::Unhealthy),
         1 => Just(Event::RuntimeAway),
@@ -99,13 +99,13 @@ impl World {
             Event::Remove => {
                 let _ = command::remove(&mut self.app, active.map(|n| &self.deployments[&n]));
             }
-            Event::Obey => {
+            Event::CarryOut => {
                 let actions = self.settle();
-                self.obey(&actions);
+                self.carry_out(&actions);
             }
-            Event::PartlyObey(count) => {
+            Event::CarryOutFirst(count) => {
                 let actions = self.settle();
-                self.obey(&actions[..count.min(actions.len())]);
+                self.carry_out(&actions[..count.min(actions.len())]);
             }
             Event::Exit(n) => {
                 if let Some(name) = self.nth_instance(n) {
@@ -163,28 +163,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn whatever_happens_the_invariants_hold_and_everything_ends(events in proptest::collection::vec(event(), 1..80)) {
+    fn invariants_hold_and_every_deployment_ends(events in proptest::collection::vec(event(), 1..80)) {
         let mut world = World::new();
         for event in events {
             world.happen(event);
         }
-        // The faults end: now everything must come to its end, and nothing may be left over.
+        // The faults end: now every deployment must end, and no instance may be left over.
         world.facts.instances.get_or_insert_default();
         world.facts.prepared = None;
         world.do_gates_pass = true;
         world.apply_routes();
-        world.go_on_until_over();
+        world.run_until_done();
         for _ in 0..200 {
             world.facts.now = world.facts.now.after(Millis::from_secs(5));
             let actions = world.settle();
-            world.obey(&actions);
+            world.carry_out(&actions);
         }
         prop_assert!(world.deployments.values().all(|deployment| deployment.phase.is_end()));
         prop_assert!(world.app.leaving.is_empty());
         let instances = world.facts.instances.as_ref().unwrap();
         prop_assert!(instances.keys().all(|name| world.app.placement_of(name).is_some()), "left over: {instances:?}");
         if let (Some(live), Desired::Running) = (world.app.live_placement(), world.app.desired) {
-            prop_assert!(live.replicas.iter().all(|replica| replica.in_rotation), "the live slot does not heal");
+            prop_assert!(live.replicas.iter().all(|replica| replica.in_rotation), "the live slot does not recover");
         }
     }
 }

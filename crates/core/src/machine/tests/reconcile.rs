@@ -1,4 +1,4 @@
-//! Which instances get requests, as they come and go.
+//! The rotation of instances.
 
 use super::*;
 use crate::Slot::{self, Blue};
@@ -24,21 +24,21 @@ impl World {
 }
 
 #[test]
-fn an_instance_that_failed_its_checks_is_back_when_it_has_passed_them_and_not_before() {
+fn instance_returns_to_rotation_after_enough_passes() {
     let mut world = World::live(2);
     let name = world.names(Blue).remove(0);
     world.seen_with(&name, Health { failures: 3, ..Health::default() });
     assert_eq!(world.rotation(Blue), [false, true]);
     world.seen_with(&name, Health::default());
-    assert_eq!(world.rotation(Blue), [false, true], "nothing is known of it");
+    assert_eq!(world.rotation(Blue), [false, true], "an unknown instance changes nothing");
     world.seen_with(&name, Health { passes: 1, ..Health::default() });
     assert_eq!(world.rotation(Blue), [true, true]);
     world.seen_with(&name, Health { failures: 2, ..Health::default() });
-    assert_eq!(world.rotation(Blue), [true, true], "it may fail that often");
+    assert_eq!(world.rotation(Blue), [true, true], "fewer failures than the limit");
 }
 
 #[test]
-fn another_run_of_an_instance_passes_its_checks_before_it_gets_requests() {
+fn restarted_instance_passes_checks_before_rotation() {
     let mut world = World::live(2);
     let name = world.names(Blue).remove(0);
     world.run(&name, world.facts.now.after(Millis(1)));
@@ -49,7 +49,7 @@ fn another_run_of_an_instance_passes_its_checks_before_it_gets_requests() {
 }
 
 #[test]
-fn what_is_frozen_is_known_when_it_goes_on_and_another_run_that_is_frozen_is_not() {
+fn frozen_instance_keeps_its_run_unless_restarted() {
     let mut world = World::live(2);
     let name = world.names(Blue).remove(0);
     let before = world.first().clone();
@@ -64,10 +64,10 @@ fn what_is_frozen_is_known_when_it_goes_on_and_another_run_that_is_frozen_is_not
 }
 
 #[test]
-fn the_old_slot_loses_what_exits_while_it_is_the_fallback() {
+fn fallback_slot_loses_exited_instance() {
     let mut world = World::live(2);
     let number = world.deploy(2);
-    world.go_on_until_phase(number, "observing");
+    world.run_until_phase(number, "observing");
     assert_eq!(world.app.slots[&Blue].idle, Idle::Fallback);
     let name = world.names(Blue).remove(0);
     world.exit(&name);
@@ -77,14 +77,14 @@ fn the_old_slot_loses_what_exits_while_it_is_the_fallback() {
 }
 
 #[test]
-fn what_stands_by_stays_as_it_was_when_it_was_live() {
+fn standby_rotation_does_not_change() {
     let mut world = World::live(2);
     world.deploy(2);
-    world.go_on_until_over();
-    // One alone: the last of a service stays in rotation anyway.
+    world.run_until_done();
+    // Only one of them exits: the last instance of a service stays in rotation in any case.
     world.exit(&world.names(Blue)[0]);
     world.settle();
-    assert_eq!(world.rotation(Blue), [true, true], "it is not kept up");
+    assert_eq!(world.rotation(Blue), [true, true], "a standby is not reconciled");
 }
 
 fn stops(actions: Vec<Action>) -> Vec<InstanceName> {
@@ -96,18 +96,18 @@ fn stops(actions: Vec<Action>) -> Vec<InstanceName> {
 }
 
 #[test]
-fn what_is_stopped_ends_when_nobody_is_sent_there_and_has_finished_or_had_its_time() {
+fn stopped_application_stops_instances_after_drain_or_deadline() {
     for is_slow in [false, true] {
         let mut world = World::live(2);
         let live = world.app.live_placement().unwrap().id.clone();
         world.app.desired = Desired::Stopped;
-        assert_eq!(stops(world.settle()), [], "it is routed");
+        assert_eq!(stops(world.settle()), [], "the slot is routed");
         world.apply_routes();
         if is_slow {
             world.facts.planes[0].view.as_mut().unwrap().in_flight = Some(BTreeMap::from([(live, 1)]));
             let deadline = world.facts.now.after(spec(2).timing.drain_timeout);
             world.facts.now = Timestamp(deadline.0 - 1);
-            assert_eq!(stops(world.settle()), [], "a request is under way");
+            assert_eq!(stops(world.settle()), [], "a request is in flight");
             world.facts.now = deadline;
         }
         assert_eq!(stops(world.settle()), world.names(Blue));

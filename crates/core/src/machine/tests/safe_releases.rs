@@ -1,6 +1,6 @@
-//! What stands between a release and its users: gates, approvals, promotions.
+//! Gates, approvals and promotions.
 
-use super::HandedIn;
+use super::Submission;
 use super::{World, spec};
 use crate::Spec;
 use crate::application::Application;
@@ -16,7 +16,7 @@ fn gate(name: &str, parallel: bool, retries: u16) -> Gate {
     Gate { name: name.to_owned(), kind, timeout: Millis::from_secs(1), retries, parallel }
 }
 
-/// Two gates beside each other, one after them, and one person's approval.
+/// Two gates in parallel, a gate after them, and one approval.
 pub(super) fn demanding() -> (Vec<Gate>, Option<ApprovalRule>) {
     let gates = vec![gate("a", false, 0), gate("b", true, 1), gate("c", false, 0)];
     (gates, Some(ApprovalRule { people: 1, by_others: false, expires: Millis::from_secs(60) }))
@@ -31,25 +31,25 @@ fn gates_asked_for(actions: &[Action]) -> Vec<(&str, u16)> {
 }
 
 #[test]
-fn gates_run_group_by_group_against_the_preview_and_then_people_decide() {
+fn gates_run_in_groups_against_preview_before_approval() {
     let mut world = World::new();
     world.deploy(1);
-    world.go_on_until_over();
+    world.run_until_done();
     (world.gates, world.approval) = demanding();
     let second = world.deploy(1);
-    world.go_on_until_phase(second, "testing");
-    // Not before the token leads to it everywhere: a test would see what is live.
+    world.run_until_phase(second, "testing");
+    // No gate runs until every data plane routes the token: a test would reach the live slot.
     assert_eq!(gates_asked_for(&world.settle()), []);
     world.apply_routes();
     let actions = world.settle();
     assert_eq!(gates_asked_for(&actions), [("a", 1), ("b", 1)]);
     let group = RouteGroup::derive(&world.app).unwrap();
     assert_eq!(group.preview.as_ref().map(|preview| preview.token.as_str()), Some("token"));
-    assert_eq!(group.slots.len(), 1, "nobody else is sent to it");
-    world.obey(&actions);
+    assert_eq!(group.slots.len(), 1, "only requests with the token reach it");
+    world.carry_out(&actions);
     let actions = world.settle();
     assert_eq!(gates_asked_for(&actions), [("c", 1)]);
-    world.obey(&actions);
+    world.carry_out(&actions);
     world.settle();
     assert_eq!(world.deployments[&second].phase, Phase::Approving);
     assert_eq!(world.app.live, Some(crate::Slot::Blue));
@@ -58,13 +58,13 @@ fn gates_run_group_by_group_against_the_preview_and_then_people_decide() {
     let rule = world.approval.clone();
     let deployment = world.deployments.get_mut(&second).unwrap();
     command::approve(deployment, rule.as_ref(), &by).unwrap();
-    assert!(command::approve(deployment, rule.as_ref(), &by).is_err(), "nobody counts twice");
+    assert!(command::approve(deployment, rule.as_ref(), &by).is_err(), "a second approval by the same person");
     world.settle();
     assert_eq!(world.app.live, Some(crate::Slot::Green));
     assert_eq!(RouteGroup::derive(&world.app).unwrap().preview, None);
 }
 
-/// A deployment that waits: for its gates, or for people.
+/// A deployment that waits for its gates or for approvals.
 fn waiting(phase: &str) -> (World, u64) {
     let mut world = World::live(1);
     match phase {
@@ -72,17 +72,17 @@ fn waiting(phase: &str) -> (World, u64) {
         _ => world.approval = demanding().1,
     }
     let number = world.deploy(1);
-    world.go_on_until_phase(number, phase);
+    world.run_until_phase(number, phase);
     world.apply_routes();
     (world, number)
 }
 
 #[test]
-fn a_gate_that_has_passed_does_not_stand_for_the_others() {
+fn passed_gate_does_not_pass_others() {
     let (mut world, number) = waiting("testing");
     let actions = world.settle();
     assert_eq!(gates_asked_for(&actions), [("a", 1), ("b", 1)]);
-    world.obey(&actions[..1]);
+    world.carry_out(&actions[..1]);
     assert_eq!(gates_asked_for(&actions[..1]), [("a", 1)]);
     world.settle();
     assert_eq!(world.deployments[&number].phase.name(), "testing");
@@ -90,7 +90,7 @@ fn a_gate_that_has_passed_does_not_stand_for_the_others() {
 }
 
 #[test]
-fn what_waits_for_tests_or_people_ends_when_somebody_wants_that_or_it_does_not_stay_well() {
+fn waiting_deployment_ends_when_aborted_or_instance_exits() {
     for phase in ["testing", "approving"] {
         let (mut world, number) = waiting(phase);
         let by = world.by();
@@ -102,37 +102,37 @@ fn what_waits_for_tests_or_people_ends_when_somebody_wants_that_or_it_does_not_s
         let candidate = world.app.slots[&world.app.idle_slot()].instances().next().unwrap();
         world.exit(&candidate);
         world.settle();
-        let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it waits") };
+        let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("not failed") };
         assert_eq!((reason.cause, world.app.live), (Cause::Exited, Some(crate::Slot::Blue)));
     }
 }
 
 #[test]
-fn a_gate_that_fails_as_often_as_it_may_fails_the_deployment() {
+fn gate_fails_deployment_after_its_last_retry() {
     let mut world = World::new();
     world.gates = vec![gate("flaky", false, 1)];
     world.do_gates_pass = false;
     let number = world.deploy(1);
-    world.go_on_until_phase(number, "testing");
+    world.run_until_phase(number, "testing");
     world.apply_routes();
     let actions = world.settle();
-    world.obey(&actions);
+    world.carry_out(&actions);
     let actions = world.settle();
     assert_eq!(gates_asked_for(&actions), [("flaky", 2)]);
-    world.obey(&actions);
+    world.carry_out(&actions);
     world.settle();
-    let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it goes on") };
+    let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("not failed") };
     assert!(reason.cause == Cause::Gate && reason.message.contains("flaky"), "{reason:?}");
     assert_eq!(world.app.live, None);
 }
 
 #[test]
-fn what_nobody_approves_in_time_or_somebody_refuses_never_goes_live() {
+fn deployment_fails_when_approval_expires_or_is_refused() {
     for is_refused in [true, false] {
         let mut world = World::new();
         world.approval = demanding().1;
         let number = world.deploy(1);
-        world.go_on_until_phase(number, "approving");
+        world.run_until_phase(number, "approving");
         world.apply_routes();
         if is_refused {
             let by = world.by();
@@ -141,7 +141,7 @@ fn what_nobody_approves_in_time_or_somebody_refuses_never_goes_live() {
             world.facts.now = world.facts.now.after(Millis::from_secs(61));
         }
         world.settle();
-        let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("it waits") };
+        let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!("not failed") };
         let expected = if is_refused { Cause::Rejected } else { Cause::Expired };
         assert_eq!((reason.cause, world.app.live), (expected, None));
         let by = world.by();
@@ -150,14 +150,14 @@ fn what_nobody_approves_in_time_or_somebody_refuses_never_goes_live() {
 }
 
 #[test]
-fn only_what_has_succeeded_elsewhere_is_promoted() {
+fn promote_requires_success_in_other_environments() {
     let mut test = World::new();
     let by = test.by();
     let number = test.deploy(1);
-    test.go_on_until_phase(number, "observing");
+    test.run_until_phase(number, "observing");
     let proven = |world: &World| command::proven(&world.app, world.deployments.get(&number));
-    assert!(proven(&test).is_err(), "it may still be taken back");
-    test.go_on_until_over();
+    assert!(proven(&test).is_err(), "the deployment may still be reverted");
+    test.run_until_done();
     let proven = proven(&test).unwrap();
 
     let key: AppKey = "shop/live".parse().unwrap();
@@ -166,8 +166,8 @@ fn only_what_has_succeeded_elsewhere_is_promoted() {
     let mut app = Application::new(key.clone());
     let alone = command::deploy(&mut app, Arc::new(wanted.clone()), Vec::new(), false, &by).unwrap_err();
     assert!(alone.to_string().contains("gapless promote --from production --to live"), "{alone}");
-    let handed_in = command::promote(&mut app, &wanted, Vec::new(), std::slice::from_ref(&proven), &by).unwrap();
-    assert_eq!(handed_in.release.artifacts, Some(Artifacts::only("sha256:1")));
+    let submission = command::promote(&mut app, &wanted, Vec::new(), std::slice::from_ref(&proven), &by).unwrap();
+    assert_eq!(submission.release.artifacts, Some(Artifacts::only("sha256:1")));
 
     wanted.requires.push("staging".parse().unwrap());
     let other = command::Proven { artifacts: Artifacts::only("sha256:2"), ..proven.clone() };
@@ -175,12 +175,12 @@ fn only_what_has_succeeded_elsewhere_is_promoted() {
         command::Proven { origin: crate::release::Origin { env: "staging".parse().unwrap(), release: 9 }, ..other };
     assert!(
         command::promote(&mut app, &wanted, Vec::new(), &[proven, other], &by).is_err(),
-        "something else is live in staging"
+        "another release is live in staging"
     );
 }
 
 #[test]
-fn a_release_that_has_succeeded_goes_on_to_where_it_is_wanted_until_that_is_done() {
+fn successful_release_asks_for_promotion_until_done() {
     let mut world = World::new();
     let here = world.app.key.env.clone();
     let next = |env: &str, requires: Vec<crate::EnvName>| {
@@ -188,10 +188,10 @@ fn a_release_that_has_succeeded_goes_on_to_where_it_is_wanted_until_that_is_done
     };
     let then = vec![next("staging", vec![here]), next("later", vec!["staging".parse().unwrap()])];
     let by = world.by();
-    let HandedIn { release, deployment, .. } = command::deploy(&mut world.app, spec(1), then, true, &by).unwrap();
+    let Submission { release, deployment, .. } = command::deploy(&mut world.app, spec(1), then, true, &by).unwrap();
     world.releases.insert(1, release);
     world.deployments.insert(1, deployment);
-    world.go_on_until_over();
+    world.run_until_done();
     let asked: Vec<_> = world.settle().into_iter().filter(|action| matches!(action, Action::Promote(_))).collect();
     let [Action::Promote(promotion)] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!((promotion.to.as_str(), promotion.release), ("staging", 1));

@@ -1,9 +1,9 @@
-//! Several services in one application: they start, pass their checks, change over and go back together.
+//! Several services in one application: they start, pass their checks, change over and revert together.
 
 use super::*;
 use crate::PlacementId;
 
-/// Two instances of the service that has routes and one of the worker that has none.
+/// Two instances of the service with routes, and one of the worker without.
 const WITH_WORKER: u16 = 3;
 
 fn worker_of(id: &PlacementId) -> InstanceName {
@@ -11,40 +11,40 @@ fn worker_of(id: &PlacementId) -> InstanceName {
 }
 
 #[test]
-fn a_worker_has_to_run_for_a_while_and_no_request_goes_to_it() {
+fn worker_must_run_for_settle_time_and_gets_no_request() {
     let mut world = World::new();
     let number = world.deploy(WITH_WORKER);
-    world.go_on_until_phase(number, "checking");
+    world.run_until_phase(number, "checking");
     let began = world.facts.now;
-    world.go_on_until_phase(number, "shifting");
-    assert!(world.facts.now.since(began) >= HealthCheck::default().settle, "it ran for {:?}", world.facts.now);
+    world.run_until_phase(number, "shifting");
+    assert!(world.facts.now.since(began) >= HealthCheck::default().settle, "checked at {:?}", world.facts.now);
     let group = RouteGroup::derive(&world.app).unwrap();
     let services: Vec<_> = group.slots[0].instances.iter().map(|backend| backend.service.as_str()).collect();
     assert_eq!(services, ["web", "web"]);
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&number].phase.name(), "succeeded");
 }
 
 #[test]
-fn a_worker_that_exits_while_it_is_checked_fails_the_whole_release() {
+fn worker_exit_during_checks_fails_release() {
     let mut world = World::new();
     let number = world.deploy(WITH_WORKER);
-    world.go_on_until_phase(number, "checking");
+    world.run_until_phase(number, "checking");
     let id = world.app.slots[&crate::Slot::Blue].id.clone();
     world.exit(&worker_of(&id));
-    world.go_on_until_over();
+    world.run_until_done();
     let Phase::Ended(Outcome::Failed(reason)) = &world.deployments[&number].phase else { panic!() };
     assert_eq!(reason.cause, Cause::Exited);
     assert!(world.app.live.is_none());
 }
 
 #[test]
-fn a_service_that_never_answers_is_named() {
+fn failed_health_check_names_service() {
     let mut world = World::new();
     let number = world.deploy(WITH_WORKER);
-    world.go_on_until_phase(number, "checking");
+    world.run_until_phase(number, "checking");
     for _ in 0..100 {
-        // Nothing is obeyed: no check ever passes.
+        // No action is carried out, so no check ever passes.
         world.settle();
         world.facts.now = world.facts.now.after(Millis(500));
     }
@@ -53,24 +53,24 @@ fn a_service_that_never_answers_is_named() {
 }
 
 #[test]
-fn a_worker_that_exits_under_observation_takes_all_services_back() {
+fn worker_exit_under_observation_reverts_all_services() {
     let mut world = World::new();
     world.deploy(WITH_WORKER);
-    world.go_on_until_over();
+    world.run_until_done();
     let number = world.deploy(WITH_WORKER);
-    world.go_on_until_phase(number, "observing");
+    world.run_until_phase(number, "observing");
     let id = world.app.live_placement().unwrap().id.clone();
     world.exit(&worker_of(&id));
-    world.go_on_until_over();
+    world.run_until_done();
     assert_eq!(world.deployments[&number].phase.name(), "reverted");
     assert_eq!(world.app.live, Some(crate::Slot::Blue));
 }
 
 #[test]
-fn a_worker_that_was_started_again_has_nothing_to_prove() {
+fn restarted_worker_returns_to_rotation_without_checks() {
     let mut world = World::new();
     world.deploy(WITH_WORKER);
-    world.go_on_until_over();
+    world.run_until_done();
     let name = worker_of(&world.app.live_placement().unwrap().id);
     let is_in = |world: &World| {
         let live = world.app.live_placement().unwrap();
@@ -85,10 +85,10 @@ fn a_worker_that_was_started_again_has_nothing_to_prove() {
 }
 
 #[test]
-fn the_last_instance_of_a_service_stays_in_rotation_whatever_other_services_do() {
+fn last_instance_of_service_stays_in_rotation() {
     let mut world = World::new();
     world.deploy(WITH_WORKER);
-    world.go_on_until_over();
+    world.run_until_done();
     let id = world.app.live_placement().unwrap().id.clone();
     for number in 1..=2 {
         let name = id.instance(&ServiceName::default(), number);

@@ -1,14 +1,14 @@
-//! What the command line says, word for word: help, mistakes, and what is wrong with a configuration. After a change on
-//! purpose, `INSTA_UPDATE=always cargo test -p gapless` takes the new words over.
+//! The exact output of the command line: help, usage errors and configuration errors. After an intended change,
+//! `INSTA_UPDATE=always cargo test -p gapless` updates the snapshots.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::fmt::Write;
 use std::path::Path;
 use std::process::Command;
 
-/// What a command prints and how it exits.
-fn said(folder: &Path, arguments: &[&str]) -> String {
+/// The output and the exit code of a command.
+fn output_of(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_gapless"))
         .args(arguments)
         .current_dir(folder)
@@ -24,18 +24,18 @@ fn said(folder: &Path, arguments: &[&str]) -> String {
 }
 
 #[test]
-fn help() {
+fn help_matches_snapshot() {
     let folder = tempfile::tempdir().unwrap();
-    let whole = said(folder.path(), &["--help"]);
+    let whole = output_of(folder.path(), &["--help"]);
     let commands = whole.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    // A longer description goes on in the next line, further in.
+    // A longer description continues on the next line, indented further.
     let names = commands.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
-    let texts = names.map(|name| said(folder.path(), &[name, "--help"]));
+    let texts = names.map(|name| output_of(folder.path(), &[name, "--help"]));
     insta::assert_snapshot!(format!("{whole}{}", texts.collect::<String>()));
 }
 
 #[test]
-fn mistakes() {
+fn usage_errors_match_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let lines: [&[&str]; 10] = [
         &["dploy"],
@@ -49,11 +49,11 @@ fn mistakes() {
         &["init", "--name", "../shop", "--force"],
         &["validate"],
     ];
-    insta::assert_snapshot!(lines.map(|line| said(folder.path(), line)).concat());
+    insta::assert_snapshot!(lines.map(|line| output_of(folder.path(), line)).concat());
 }
 
 #[test]
-fn wrong_configurations() {
+fn configuration_errors_match_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     let texts = [
         "nmae = \"shop\"\nimage = \"shop:1\"\n",
@@ -67,7 +67,7 @@ fn wrong_configurations() {
     let mut all = String::new();
     for text in texts {
         std::fs::write(folder.path().join("gapless.toml"), text).unwrap();
-        all.push_str(&said(folder.path(), &["validate"]));
+        all.push_str(&output_of(folder.path(), &["validate"]));
     }
     insta::assert_snapshot!(all);
 }

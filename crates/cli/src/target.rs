@@ -1,4 +1,4 @@
-//! Which file, and which application, a command is about.
+//! The flags that name a configuration file or an application.
 
 use crate::exit::Failure;
 use clap::Args;
@@ -15,11 +15,11 @@ pub struct File {
     pub path: PathBuf,
 }
 
-/// What is given beside the configuration file, and goes before it.
+/// Flags that override values of the configuration file.
 #[derive(Debug, Args)]
-pub struct Wanted {
-    /// The image to run, in place of the one in the file; of several services with the name of one in front, such as
-    /// api=shop-api:2, and then as often as needed
+pub struct Overrides {
+    /// The image to run, in place of the one in the file. For one of several services put its name in front, such as
+    /// api=shop-api:2, and repeat the flag for others
     #[arg(long, value_name = "[SERVICE=]IMAGE")]
     image: Vec<String>,
     /// The environment to deploy into [default: production]
@@ -27,12 +27,12 @@ pub struct Wanted {
     env: Option<EnvName>,
 }
 
-impl Wanted {
-    /// The same, for reading the file.
+impl Overrides {
+    /// The options for loading the file.
     pub fn into_options(self) -> Result<LoadOptions, Failure> {
         let mut options = LoadOptions { environment: self.env, ..LoadOptions::default() };
         for given in self.image {
-            // No reference to an image has such a sign in it.
+            // No image reference contains `=`.
             let before = match given.split_once('=') {
                 Some((service, image)) => {
                     let service =
@@ -42,30 +42,32 @@ impl Wanted {
                 None => options.image.replace(given.clone()),
             };
             if let Some(before) = before {
-                return Err(Failure::usage(format!("--image {given}: {before} was given already")));
+                return Err(Failure::usage(format!(
+                    "--image {given} conflicts with an earlier --image {before}; give one of them"
+                )));
             }
         }
         Ok(options)
     }
 }
 
-/// The application: by its name, or by the configuration file's.
+/// The application, named by a flag or by the configuration file.
 #[derive(Debug, Args)]
 pub struct App {
     /// The application [default: the one that the configuration file names]
     #[arg(short = 'a', long, env = "GAPLESS_APP", value_name = "NAME")]
     app: Option<AppName>,
-    /// Its environment
+    /// The environment
     #[arg(short = 'e', long, value_name = "NAME", default_value_t)]
     env: EnvName,
     #[command(flatten)]
     file: File,
 }
 
-/// The application as a first argument, too, for commands that take no other.
+/// The application as a positional argument or a flag, for commands without other positional arguments.
 #[derive(Debug, Args)]
 pub struct NamedApp {
-    /// The application, as --app names it
+    /// The application, as with --app
     #[arg(value_name = "APP")]
     name: Option<AppName>,
     #[command(flatten)]
@@ -73,7 +75,7 @@ pub struct NamedApp {
 }
 
 impl NamedApp {
-    /// The application that is meant.
+    /// The application's key.
     pub fn key(&self) -> Result<AppKey, Failure> {
         match &self.name {
             Some(name) => Ok(AppKey::new(name.clone(), self.app.env.clone())),
@@ -82,14 +84,14 @@ impl NamedApp {
     }
 }
 
-/// Only the name: an application can be rolled back whatever else is wrong with the file.
+/// The name of the application alone, so that a rollback works whatever else is wrong in the file.
 #[derive(Deserialize)]
 struct Named {
     name: AppName,
 }
 
 impl App {
-    /// The application that is meant.
+    /// The application's key.
     pub fn key(&self) -> Result<AppKey, Failure> {
         let app = match &self.app {
             Some(app) => app.clone(),
@@ -106,10 +108,15 @@ impl App {
     fn name_in_file(&self) -> Result<AppName, Failure> {
         let path = self.file.path.display();
         let text = std::fs::read_to_string(&self.file.path).map_err(|error| {
-            Failure::usage(format!("which application? {path} cannot be read ({error}); name it with --app"))
+            Failure::usage(format!(
+                "which application? {path} cannot be read ({error}); name the application with --app"
+            ))
         })?;
         let named: Named = toml::from_str(&text).map_err(|error| {
-            Failure::usage(format!("which application? {path} does not say: {}; name it with --app", error.message()))
+            Failure::usage(format!(
+                "which application? {path} has no usable name: {}; name the application with --app",
+                error.message()
+            ))
         })?;
         Ok(named.name)
     }
