@@ -35,7 +35,7 @@ pub trait DataPlane: Send + Sync + 'static {
     async fn status(&self) -> Result<PlaneStatus, PlaneError>;
 
     /// Waits until its status is worth reading again (something drained, an instance refused), or that time has passed.
-    async fn notice(&self, within: Duration);
+    async fn wait_for_change(&self, within: Duration);
 }
 
 /// That a data plane goes by a table, but for what it did not take of it.

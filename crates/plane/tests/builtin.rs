@@ -112,8 +112,8 @@ impl DataPlane for Hasty {
         self.0.status().await
     }
 
-    async fn notice(&self, within: Duration) {
-        self.0.notice(within).await;
+    async fn wait_for_change(&self, within: Duration) {
+        self.0.wait_for_change(within).await;
     }
 }
 

@@ -64,7 +64,7 @@ pub async fn run(
     let own = socket.path().to_owned();
     supervised::begin(move || asked(own.clone()));
     let ended = Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)?;
-    Ok((begins_anew.load(Ordering::Acquire) || ended == Ended::BeginsAnew).then_some(socket))
+    Ok((begins_anew.load(Ordering::Acquire) || ended == Ended::Restart).then_some(socket))
 }
 
 /// What the file says, and before it what was said on the command line. `inherited` is the API's socket as the process

@@ -89,7 +89,7 @@ impl DataPlane for Builtin {
         })
     }
 
-    async fn notice(&self, within: Duration) {
+    async fn wait_for_change(&self, within: Duration) {
         let seen = self.sequence.load(Ordering::Relaxed);
         if self.client.changes(seen, within).await.is_err() {
             tokio::time::sleep(AWAY_RETRY_AFTER).await;

@@ -76,7 +76,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// If an address cannot be listened on, or the proxy does not start.
-    pub async fn begin(process: ProxyProcess) -> Result<Arc<Self>, SupervisorError> {
+    pub async fn start(process: ProxyProcess) -> Result<Arc<Self>, SupervisorError> {
         let client = Client::new(&process.control_socket);
         let supervisor = Arc::new(Supervisor { process, client, sockets: Mutex::default() });
         if !supervisor.process.is_own {
@@ -108,7 +108,7 @@ impl Supervisor {
     }
 
     /// Starts the proxy again whenever it dies, for ever.
-    pub async fn go_on(self: Arc<Self>) {
+    pub async fn run(self: Arc<Self>) {
         if !self.process.is_own {
             // Who runs it starts it again, and holds its sockets.
             return;

@@ -29,5 +29,5 @@ pub(super) async fn name_the_version_of_the_table(subject: &Subject) {
 
 pub(super) async fn end_a_notice_within_its_time(subject: &Subject) {
     in_time("replace", subject.plane.replace(&table(1, []))).await.unwrap();
-    in_time("notice", subject.plane.notice(Duration::from_millis(50))).await;
+    in_time("notice", subject.plane.wait_for_change(Duration::from_millis(50))).await;
 }

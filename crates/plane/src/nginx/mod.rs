@@ -158,7 +158,7 @@ impl DataPlane for Nginx {
         })
     }
 
-    async fn notice(&self, within: Duration) {
+    async fn wait_for_change(&self, within: Duration) {
         let until = tokio::time::Instant::now() + within;
         let before = self.known.lock().await.generations.count();
         let every = if before > 0 { LOOK_EVERY } else { LOOK_STEADY };
