@@ -95,7 +95,7 @@ impl Planes {
                 given_up: acknowledged
                     .status
                     .as_ref()
-                    .map(|status| of_application(key, &status.given_up))
+                    .map(|status| of_application(key, &status.circuit_open))
                     .unwrap_or_default(),
                 left_at: left_at.filter(|(id, _)| id.key == *key).map(|(id, at)| (id.clone(), *at)).collect(),
             })
@@ -344,7 +344,7 @@ fn of_application<T: Clone>(key: &AppKey, all: &BTreeMap<PlacementId, T>) -> BTr
     all.iter().filter(|(id, _)| id.key == *key).map(|(id, value)| (id.clone(), value.clone())).collect()
 }
 
-/// The applications whose facts the new status changes: a placement of theirs drained, refused connections, was given up, or
+/// The applications whose facts the new status changes: a placement of theirs drained, refused connections, receives no more requests, or
 /// has new counts for a comparison.
 fn changed_apps(before: Option<&PlaneStatus>, after: &PlaneStatus, table: &RouteTable) -> BTreeSet<AppKey> {
     let empty = PlaneStatus::default();
@@ -353,12 +353,12 @@ fn changed_apps(before: Option<&PlaneStatus>, after: &PlaneStatus, table: &Route
         before.in_flight.iter().filter(|(id, count)| **count > 0 && after.in_flight.get(id).is_none_or(|n| *n == 0));
     let refused =
         after.refused.iter().filter(|(id, count)| before.refused.get(id).is_none_or(|before| *count > before));
-    let given_up = after.given_up.iter().filter(|(id, _)| !before.given_up.contains_key(id));
+    let opened = after.circuit_open.iter().filter(|(id, _)| !before.circuit_open.contains_key(id));
     let compared = after.traffic.iter().filter(|(id, traffic)| {
         let is_compared = table.groups.get(&id.key).is_some_and(|group| group.slots.len() > 1);
         is_compared && before.traffic.get(id) != Some(traffic)
     });
-    let keys = drained.chain(refused).chain(given_up).map(|(id, _)| id);
+    let keys = drained.chain(refused).chain(opened).map(|(id, _)| id);
     keys.chain(compared.map(|(id, _)| id)).map(|id| id.key.clone()).collect()
 }
 
