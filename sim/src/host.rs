@@ -188,7 +188,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
     let (revision, apps) = loop {
         let read = async {
             let (revision, apps) = records.applications().await?;
-            clock.not_before_records(&records, &apps).await?;
+            clock.advance_to_records(&records, &apps).await?;
             Ok::<_, RecordError>((revision, apps))
         };
         match read.await {
@@ -232,7 +232,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
     let mut tasks = JoinSet::new();
     for index in 0..planes {
         let plane = FakePlane { world: world.clone(), dice: dice.clone(), index, pause: pause.clone() };
-        tasks.spawn(shared.planes.clone().keep(Arc::new(plane), shared.tables.clone(), shared.records.clone()));
+        tasks.spawn(shared.planes.clone().sync(Arc::new(plane), shared.tables.clone(), shared.records.clone()));
     }
     tasks.spawn({
         let controllers = controllers.clone();

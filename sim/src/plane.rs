@@ -105,7 +105,7 @@ impl DataPlane for FakePlane {
         })
     }
 
-    async fn notice(&self, _: Duration) {
+    async fn wait_for_change(&self, _: Duration) {
         tokio::time::sleep(Duration::from_millis(100 + self.dice.below(800))).await;
     }
 }

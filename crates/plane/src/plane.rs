@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Something that carries requests by a route table: the builtin proxy, or nginx. Every call has a deadline of its own.
+/// A program that carries requests by a route table: the builtin proxy, or nginx. Every call has a deadline of its own.
 #[async_trait]
 pub trait DataPlane: Send + Sync + 'static {
     /// The name shown to people.
@@ -25,82 +25,80 @@ pub trait DataPlane: Send + Sync + 'static {
     /// The fault and its remedy, as a sentence.
     async fn check(&self) -> Result<String, String>;
 
-    /// Goes by `table` from now on. Answers once no request is routed by an earlier one.
+    /// Replaces the route table. Returns once no request is routed by an earlier table.
     async fn replace(&self, table: &RouteTable) -> Result<ApplyReport, PlaneError>;
 
-    /// Goes by the table changed by `change` from now on. Answers once no request is routed by an earlier one.
+    /// Applies `change` to the route table. Returns once no request is routed by an earlier table.
     async fn change(&self, change: &RouteChange) -> Result<ApplyReport, PlaneError>;
 
-    /// What it goes by, and what is in flight.
+    /// Reports the version of the applied table, and the requests in flight.
     async fn status(&self) -> Result<PlaneStatus, PlaneError>;
 
-    /// Waits until its status is worth reading again (something drained, an instance refused), or that time has passed.
-    async fn notice(&self, within: Duration);
+    /// Waits until the status is worth reading again (a slot drained, an instance refused), at most for `within`.
+    async fn wait_for_change(&self, within: Duration);
 }
 
-/// That a data plane goes by a table, but for what it did not take of it.
+/// The result of an applied table: the parts that the data plane rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ApplyReport {
-    /// The applications whose routes it did not take: one's mistake never blocks another's.
+    /// The applications whose routes were rejected: a mistake of one application never blocks another.
     pub rejected: BTreeMap<AppKey, Rejection>,
 }
 
-/// That a data plane did not take an application's routes.
+/// The rejection of an application's routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// Why, for people.
+    /// The reason, for people.
     pub why: String,
-    /// What it goes by in their stead.
+    /// The routes that the data plane applies instead.
     pub retained: Retained,
 }
 
-/// What a data plane goes by that did not take an application's routes.
+/// The routes that a data plane applies after it rejected an application's routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Retained {
-    /// It has no routes of the application's.
+    /// No routes of the application.
     Nothing,
-    /// Those of before.
+    /// The application's previous routes.
     Group(Arc<RouteGroup>),
-    /// Those that an earlier run of the server told it: which ones is not known, so that nothing is decided by them.
+    /// The routes that an earlier run of the server sent. They are unknown, so no decision is based on them.
     Unknown,
 }
 
-/// What a data plane reports.
+/// The report of a data plane.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PlaneStatus {
-    /// The version of the table that it goes by.
+    /// The version of the applied table.
     pub version: u64,
-    /// Requests in flight by placement; a placement that is not there has none.
+    /// Requests in flight by placement. A placement without an entry has none.
     pub in_flight: BTreeMap<PlacementId, u64>,
-    /// That it cannot tell what is in flight: then a drain lasts until its deadline.
+    /// True if the data plane does not know its requests in flight. A drain then lasts until its deadline.
     pub is_in_flight_unknown: bool,
-    /// Requests since it was started, by placement.
+    /// Requests since the start of the data plane, by placement.
     pub traffic: BTreeMap<PlacementId, Traffic>,
-    /// Latencies by placement, of those that are compared: upper bounds of buckets in microseconds, and counts.
+    /// Latencies of the placements that are compared: upper bounds of buckets in microseconds, and counts.
     pub latencies: BTreeMap<PlacementId, BTreeMap<u64, u64>>,
-    /// Placements that are sent nothing any more because so many requests in a row could not be sent there.
-    pub given_up: BTreeMap<PlacementId, u64>,
-    /// What was held of each application's requests.
+    /// Placements that receive no more requests, with the number of requests in a row that could not be sent there.
+    pub circuit_open: BTreeMap<PlacementId, u64>,
+    /// The requests of each application that were on hold.
     pub held: BTreeMap<AppKey, HeldSeen>,
-    /// Placements of which instances refused connections, and how often: a reason to look at them at once.
+    /// Placements whose instances refused connections, with counts. A refusal is a reason to inspect them at once.
     pub refused: BTreeMap<PlacementId, u64>,
 }
 
-/// Why a data plane did not do as asked.
+/// Why a call of a data plane failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaneError {
-    /// It has another table than the change is based on, and needs the whole one.
+    /// The change is based on another table; the data plane needs the whole table.
     #[error("the data plane has another table than the change is based on")]
     OtherBase,
-    /// It goes by a table of that version, which is newer than what it was told.
-    #[error(
-        "the data plane goes by routes of revision {0}, which is later than that of the records; an older state was restored"
-    )]
+    /// The data plane has a table of that version, which is newer than the table that it was sent.
+    #[error("the data plane has routes of revision {0}, and the records are older; an older state was restored")]
     Newer(u64),
-    /// It does not answer.
+    /// The data plane does not answer.
     #[error("the data plane does not answer: {0}")]
     Away(String),
-    /// Something is wrong with it that a person has to mend; it goes by what it had.
+    /// A person must fix a problem of the data plane; until then it applies its previous table.
     #[error("{0}")]
     Problem(String),
 }

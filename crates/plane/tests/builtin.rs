@@ -1,4 +1,4 @@
-//! The builtin proxy keeps the rules of a data plane, and the suite notices a driver that does not.
+//! The builtin proxy follows the rules of a data plane, and the suite detects a driver that does not.
 
 use async_trait::async_trait;
 use gapless_api::PlaneInfo;
@@ -79,10 +79,10 @@ async fn builtin_proxy_conforms() {
 }
 
 /// A driver with a planted bug: acknowledges each change and applies it a moment later.
-struct Hasty(Arc<dyn DataPlane>);
+struct EarlyAck(Arc<dyn DataPlane>);
 
 #[async_trait]
-impl DataPlane for Hasty {
+impl DataPlane for EarlyAck {
     fn name(&self) -> String {
         self.0.name()
     }
@@ -112,21 +112,21 @@ impl DataPlane for Hasty {
         self.0.status().await
     }
 
-    async fn notice(&self, within: Duration) {
-        self.0.notice(within).await;
+    async fn wait_for_change(&self, within: Duration) {
+        self.0.wait_for_change(within).await;
     }
 }
 
 #[test]
 fn suite_fails_when_change_is_acknowledged_before_it_is_applied() {
-    let hasty = async || {
+    let early = async || {
         let Subject { plane, address, guard } = start().await;
-        Subject { plane: Arc::new(Hasty(plane)), address, guard }
+        Subject { plane: Arc::new(EarlyAck(plane)), address, guard }
     };
     // In a thread of its own, whose panic is the result.
     let suite = move || {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(conformance::change_applies_before_it_is_acknowledged(hasty));
+        runtime.block_on(conformance::change_applies_before_it_is_acknowledged(early));
     };
     assert!(std::thread::spawn(suite).join().is_err(), "the suite did not notice the planted bug");
 }

@@ -1,4 +1,4 @@
-//! A real nginx keeps the rules of a data plane.
+//! A real nginx follows the rules of a data plane.
 
 use gapless_plane::conformance::{self, Subject};
 use gapless_plane::nginx::{Nginx, NginxConfig};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// An nginx that is ended with its workers when it is dropped.
+/// An nginx that ends with its workers when this value is dropped.
 struct Running {
     master: Child,
     _folder: TempDir,

@@ -1,5 +1,5 @@
-//! Moving everything that is recorded from one store to another: into a file and from it. What belongs to a place and
-//! not to the records (who leads, which facts were published) stays where it is.
+//! Exports everything that is recorded in a store to a file, and imports it into another store. Keys that describe the
+//! installation (who leads, which facts are published) are not moved.
 
 use crate::config::{ServerConfig, StoreConfig};
 use crate::records::{self, IMPORTING};
@@ -12,52 +12,54 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Those of them that say something of the place, not of what is deployed.
-const OF_THE_PLACE: [&str; 5] =
+/// Keys that describe the installation, not what is deployed: never exported, and never changed by an import.
+const INSTALLATION_KEYS: [&str; 5] =
     ["/gapless/leader", "/gapless/servers/", "/gapless/registry/", records::CHECKED, IMPORTING];
-/// Operations, and bytes of values, of one transaction of an import.
+/// The maximum number of operations in one transaction of an import, and of bytes of their values.
 const OPS_PER_TXN: usize = 100;
 const BYTES_PER_TXN: usize = 512 << 10;
 
-/// Why a store could not be moved.
+/// Why an export or an import failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// The store did not do as asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The file is none that can be read.
-    #[error("{} is no good export: {error}", file.display())]
+    /// The file cannot be read as an export.
+    #[error("{} cannot be read as an export: {error}", file.display())]
     File {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The reason.
         error: ExportError,
     },
     /// The configuration names etcd, and this build has no support for it.
     #[error("this gapless was built without etcd; build it with its default features")]
     BuiltWithoutEtcd,
-    /// There is something in the store.
-    #[error("there are {0} records in the store already; `--force` replaces all of them")]
+    /// The store has records already.
+    #[error("the store already has {0} records; `gapless store import --force FILE` replaces all of them")]
     NotEmpty(usize),
-    /// A server uses the store.
-    #[error("a server leads with this store; stop all servers of it before an import")]
+    /// A server leads with the store.
+    #[error("a server is running with this store; stop all servers of this store, then import again")]
     InUse,
-    /// Somebody else writes there, too.
-    #[error("another program changed the records meanwhile; stop it, and import again with `--force`")]
+    /// Another program changed the records during the import.
+    #[error(
+        "another program changed the records during the import; stop that program, and import again with `--force`"
+    )]
     Changed,
 }
 
-/// What an import did.
+/// The counts of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Imported {
-    /// The entries that were written.
+    /// Entries that were written.
     pub entries: u64,
-    /// Keys of the user's own that were there already, and stayed as they were.
+    /// Keys of users that existed already and were not overwritten.
     pub left: u64,
 }
 
-/// The lines of an export through a running server: the records, and the keys of the user's own below `kv`.
+/// Exports through a running server: the lines of all records, and of the keys of users below the prefixes `kv`.
 pub(crate) async fn export_keys(
     keys: &UserKeys,
     is_shared: bool,
@@ -68,8 +70,8 @@ pub(crate) async fn export_keys(
     Ok(export(keys.store.as_ref(), prefix, is_shared, kv).await?)
 }
 
-/// The lines of an export of everything that is recorded there, all of one revision; and of the keys of the user's own:
-/// all of them in an embedded store, those below `kv` in etcd, where they are other programs', too.
+/// Exports all records of one revision, and keys of users: all keys of users of an embedded store, or in etcd, where other
+/// programs have keys too, only the keys below the prefixes `kv`. Returns the lines.
 ///
 /// # Errors
 /// If the store cannot be read.
@@ -86,7 +88,7 @@ pub async fn export(
         .filter(|entry| entry.key.starts_with("/gapless/registry/"))
         .flat_map(|entry| crate::registry::owned_keys(&entry.value))
         .collect();
-    let is_recorded = |key: &str| !OF_THE_PLACE.iter().any(|place| key.starts_with(place));
+    let is_recorded = |key: &str| !INSTALLATION_KEYS.iter().any(|place| key.starts_with(place));
     let mut entries: Vec<_> = records
         .entries
         .into_iter()
@@ -109,10 +111,10 @@ pub async fn export(
     Ok(export::lines(records.revision, entries))
 }
 
-/// The store of that configuration, while no server uses it.
+/// Opens the configured store. No server may use it.
 ///
 /// # Errors
-/// If it cannot be opened, as because a server uses it.
+/// If the store cannot be opened, for example because a server uses it.
 pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>, BackupError> {
     Ok(match &config.store {
         StoreConfig::Sqlite => Arc::new(SqliteStore::open(&config.state_dir.join("state.db"))?),
@@ -123,10 +125,10 @@ pub async fn open(config: &ServerConfig) -> Result<Arc<dyn Store>, BackupError> 
     })
 }
 
-/// The lines of an export of the store of that configuration.
+/// Opens the configured store and exports it.
 ///
 /// # Errors
-/// If it cannot be opened or read.
+/// If the store cannot be opened or read.
 pub async fn export_of(
     config: &ServerConfig,
     kv: &[String],
@@ -136,21 +138,21 @@ pub async fn export_of(
     Ok(export(store.as_ref(), config.prefix(), is_shared, kv).await?)
 }
 
-/// Reads an export to its end; how many entries it has.
+/// Reads an export to its end and returns the number of entries.
 ///
 /// # Errors
-/// If it cannot be read, or is not whole.
+/// If the file cannot be read, or is incomplete.
 pub fn check(file: &Path) -> Result<u64, BackupError> {
     let unreadable = |error: ExportError| BackupError::File { file: file.to_owned(), error };
     let reader = File::open(file).map(BufReader::new).map_err(|error| unreadable(error.into()))?;
     export::read(reader, |_, _| Ok::<_, ExportError>(())).map_err(unreadable)
 }
 
-/// Fills `store` from the export `file`, which is read once before anything is changed. With `force` everything that is
-/// recorded there is replaced; keys of the user's own are replaced only with it.
+/// Imports `file` into `store`. Reads the whole file before the first change. With `force`, replaces all records, and
+/// overwrites keys of users that exist already.
 ///
 /// # Errors
-/// [`BackupError`]. Broken off, it leaves a store that no server uses until an import has ended.
+/// [`BackupError`]. After an interrupted import, no server starts with the store until an import has finished.
 pub async fn import(store: Arc<dyn Store>, prefix: &str, file: &Path, force: bool) -> Result<Imported, BackupError> {
     let unreadable = |error: ExportError| BackupError::File { file: file.to_owned(), error };
     let open = || File::open(file).map(BufReader::new).map_err(|error| unreadable(error.into()));
@@ -164,21 +166,21 @@ pub async fn import(store: Arc<dyn Store>, prefix: &str, file: &Path, force: boo
     if store.get("/gapless/leader").await?.is_some() {
         return Err(BackupError::InUse);
     }
-    let there: Vec<String> = store.range(records::ALL).await?.entries.into_iter().map(|entry| entry.key).collect();
-    let old = || there.iter().filter(|key| !OF_THE_PLACE.iter().any(|place| key.starts_with(place)));
+    let existing: Vec<String> = store.range(records::ALL).await?.entries.into_iter().map(|entry| entry.key).collect();
+    let old = || existing.iter().filter(|key| !INSTALLATION_KEYS.iter().any(|place| key.starts_with(place)));
     if old().next().is_some() && !force {
         return Err(BackupError::NotEmpty(old().count()));
     }
-    done(store.commit(Txn::new().put(IMPORTING, "an import was begun")).await?)?;
+    committed(store.commit(Txn::new().put(IMPORTING, "an import has started")).await?)?;
     for keys in old().collect::<Vec<_>>().chunks(OPS_PER_TXN) {
-        done(store.commit(keys.iter().fold(Txn::new(), |txn, key| txn.delete(key.as_str()))).await?)?;
+        committed(store.commit(keys.iter().fold(Txn::new(), |txn, key| txn.delete(key.as_str()))).await?)?;
     }
     let keys = UserKeys::new(store.clone(), prefix);
     let mut imported = Imported { entries: 0, left: 0 };
     let (mut txn, mut bytes) = (Txn::new(), 0);
     for (key, value) in entries {
         let is_record = key.starts_with(records::ALL);
-        if OF_THE_PLACE.iter().any(|place| key.starts_with(place)) || keys.is_reserved(&key) {
+        if INSTALLATION_KEYS.iter().any(|place| key.starts_with(place)) || keys.is_reserved(&key) {
             continue;
         }
         if !is_record && !force && store.get(&key).await?.is_some() {
@@ -186,19 +188,19 @@ pub async fn import(store: Arc<dyn Store>, prefix: &str, file: &Path, force: boo
             continue;
         }
         if txn.ops.len() >= OPS_PER_TXN || bytes + value.len() > BYTES_PER_TXN {
-            done(store.commit(std::mem::take(&mut txn)).await?)?;
+            committed(store.commit(std::mem::take(&mut txn)).await?)?;
             bytes = 0;
         }
         bytes += value.len();
         imported.entries += 1;
         txn = if is_record { txn.expect(&key, 0).put(&key, value) } else { txn.put(&key, value) };
     }
-    done(store.commit(txn).await?)?;
-    done(store.commit(Txn::new().delete(IMPORTING)).await?)?;
+    committed(store.commit(txn).await?)?;
+    committed(store.commit(Txn::new().delete(IMPORTING)).await?)?;
     Ok(imported)
 }
 
-fn done(outcome: Outcome) -> Result<(), BackupError> {
+fn committed(outcome: Outcome) -> Result<(), BackupError> {
     match outcome {
         Outcome::Committed { .. } => Ok(()),
         Outcome::Conflict => Err(BackupError::Changed),
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn everything_recorded_moves_and_what_belongs_to_the_place_stays() {
+    async fn import_moves_records_and_keeps_keys_of_the_installation() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (MemoryStore::new(), Arc::new(MemoryStore::new()));
         for n in 0..250 {
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_changes_nothing() {
+    async fn import_changes_nothing_when_file_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let (from, to) = (MemoryStore::new(), Arc::new(MemoryStore::new()));
         from.commit(Txn::new().put("/gapless/apps/a", "a")).await.unwrap();

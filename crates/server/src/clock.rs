@@ -1,4 +1,4 @@
-//! The only place of the control plane that reads the wall clock.
+//! The clock of the control plane, and the only reader of the wall clock.
 
 use crate::records::{RecordError, Records};
 use gapless_core::planted;
@@ -7,27 +7,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// How much faster or slower than time it goes until it is right again: by one part in so many.
-const CATCHES_UP_BY: u64 = 50;
+/// The divisor of a correction: the clock runs faster or slower by 1/50 until it agrees with the wall clock.
+const CORRECTION_DIVISOR: u64 = 50;
 
-/// Tells the time, steadily: it begins with the wall clock's and goes on by the steady one, so that no deadline of a
-/// deployment, and no drain, is over an hour early or late because somebody set the clock. Where the wall clock jumps, it
-/// comes nearer to that by a fiftieth of the time that passes, so that a host that slept shows the right time again.
+/// A steady clock. Starts at the time of the wall clock and then follows the monotonic clock, so that no deadline and no
+/// drain ends an hour early or late because somebody set the wall clock. After a jump of the wall clock, approaches it by
+/// 1/50 of the elapsed time, so that a host that slept shows the right time again.
 #[derive(Clone)]
-pub struct Clock(Arc<Ticking>);
+pub struct Clock(Arc<ClockState>);
 
-struct Ticking {
+struct ClockState {
     wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
-    /// When it was read last, and what it told then, in microseconds: read often, in whole milliseconds each small step of
-    /// catching up would be a large one.
-    told: Mutex<(Instant, u64)>,
+    /// The last reading: when, and the time that it returned, in microseconds. With whole milliseconds, frequent readings
+    /// would round each small correction up to a large one.
+    last: Mutex<(Instant, u64)>,
 }
 
 impl Clock {
-    /// A clock that begins with what `wall` says.
+    /// A clock that starts at the time of `wall`.
     pub fn new(wall: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        let told = Mutex::new((Instant::now(), micros(wall())));
-        Clock(Arc::new(Ticking { wall: Box::new(wall), told }))
+        let last = Mutex::new((Instant::now(), micros(wall())));
+        Clock(Arc::new(ClockState { wall: Box::new(wall), last }))
     }
 
     /// The system's clock.
@@ -39,46 +39,46 @@ impl Clock {
         })
     }
 
-    /// What time it is.
+    /// The current time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let wall = (self.0.wall)();
         if planted::follows_wall_clock() {
             return wall;
         }
-        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, last) = *told;
+        let mut reading = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, last) = *reading;
         let passed = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let catches_up = passed / CATCHES_UP_BY;
-        if catches_up > 0 {
+        let correction_max = passed / CORRECTION_DIVISOR;
+        if correction_max > 0 {
             let steady = last.saturating_add(passed);
-            let now = micros(wall).clamp(steady - catches_up, steady.saturating_add(catches_up));
-            // What is less than a microsecond is not lost: the next reading counts from where this one did.
-            *told = (at + std::time::Duration::from_micros(passed), now);
+            let now = micros(wall).clamp(steady - correction_max, steady.saturating_add(correction_max));
+            // Fractions of a microsecond are not lost: the next reading counts from this sum.
+            *reading = (at + std::time::Duration::from_micros(passed), now);
             return Timestamp(now / 1000);
         }
         Timestamp(last.saturating_add(passed) / 1000)
     }
 
-    /// It is not earlier than that. The records say so where the clock was set back while no server ran: a deadline that
-    /// was recorded would be waited for until the clock is where it was.
-    pub fn not_before(&self, at: Timestamp) {
-        let mut told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.1 < micros(at) {
+    /// Moves the clock forward to at least `at`. Needed if the wall clock was set back while no server ran: recorded
+    /// deadlines would otherwise wait until the wall clock has caught up.
+    pub fn advance_to(&self, at: Timestamp) {
+        let mut reading = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if reading.1 < micros(at) {
             tracing::warn!(
-                clock = told.1 / 1000,
+                clock = reading.1 / 1000,
                 records = at.0,
-                "the clock is behind what is recorded; going by that"
+                "the clock is behind the records: the wall clock was set back; continuing from the recorded time"
             );
-            *told = (Instant::now(), micros(at));
+            *reading = (Instant::now(), micros(at));
         }
     }
 
-    /// It is not earlier than what is under way in those applications began.
+    /// Moves the clock forward to the start of each hold, canary and phase that is in progress in `apps`.
     ///
     /// # Errors
     /// If the records cannot be read.
-    pub async fn not_before_records(&self, records: &Records, apps: &[Application]) -> Result<(), RecordError> {
+    pub async fn advance_to_records(&self, records: &Records, apps: &[Application]) -> Result<(), RecordError> {
         for app in apps {
             let held = app.hold.as_ref().map(|held| held.since);
             let active = match &app.active {
@@ -87,7 +87,7 @@ impl Clock {
             };
             let canary = active.as_ref().and_then(|active| active.record.canary.as_ref()).map(|canary| canary.since);
             let phase = active.map(|active| active.record.phase_since);
-            held.into_iter().chain(canary).chain(phase).for_each(|at| self.not_before(at));
+            held.into_iter().chain(canary).chain(phase).for_each(|at| self.advance_to(at));
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ mod tests {
     const BEGAN_MS: u64 = 10 * HOUR_MS;
 
     #[tokio::test(start_paused = true)]
-    async fn a_20_a_clock_that_is_set_moves_no_deadline() {
+    async fn deadlines_do_not_move_when_wall_clock_is_set() {
         let (wall, began) = (Arc::new(AtomicU64::new(BEGAN_MS)), tokio::time::Instant::now());
         let clock = Clock::new({
             let wall = wall.clone();
@@ -122,7 +122,7 @@ mod tests {
             let passed = clock.now().since(before).0;
             assert!((58_800..=61_200).contains(&passed), "{passed} ms");
         }
-        // However often it is read.
+        // The number of readings makes no difference.
         wall.store(BEGAN_MS + HOUR_MS, Ordering::Relaxed);
         let before = clock.now();
         for _ in 0..10_000 {
@@ -131,15 +131,15 @@ mod tests {
         }
         let passed = clock.now().since(before).0;
         assert!((9_800..=10_200).contains(&passed), "{passed} ms");
-        // After long enough it is right again.
+        // After enough time, the clock agrees with the wall clock.
         tokio::time::advance(Duration::from_secs(1_100 * 3600)).await;
         assert_eq!(clock.now().0, wall.load(Ordering::Relaxed) + u64::try_from(began.elapsed().as_millis()).unwrap());
     }
 
     #[test]
-    fn what_is_recorded_was_before() {
+    fn clock_advances_when_records_are_newer() {
         let clock = Clock::new(|| Timestamp(BEGAN_MS));
-        clock.not_before(Timestamp(BEGAN_MS + HOUR_MS));
+        clock.advance_to(Timestamp(BEGAN_MS + HOUR_MS));
         assert!(clock.now() >= Timestamp(BEGAN_MS + HOUR_MS));
     }
 }

@@ -9,35 +9,35 @@ use gapless_store::EtcdConfig;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What a server needs to know.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Its name among several.
+    /// The server's name, unique among the servers of a store.
     pub name: String,
-    /// Where everything is kept that must survive.
+    /// The folder of everything that must survive a restart.
     pub state_dir: PathBuf,
-    /// Where the host's proxy and processes are; the state folder without it. Servers of one host share it.
+    /// The folder of the host's proxy and processes; without it, the state folder. Servers of one host share it.
     pub host_dir: Option<PathBuf>,
     /// The socket of the API.
     pub socket: ApiSocket,
-    /// What the proxy listens on.
+    /// The addresses on which the proxy listens.
     pub listen: Vec<SocketAddr>,
-    /// The nginx that is the data plane, where it is not gapless's own proxy.
+    /// The nginx that is the data plane; without it, gapless's own proxy is.
     pub nginx: Option<NginxConfig>,
-    /// The control socket of a proxy that something else keeps running, such as systemd; the server starts none then.
+    /// The control socket of a proxy that something else runs, such as systemd. The server then starts no proxy.
     pub proxy_socket: Option<PathBuf>,
-    /// The program that runs a proxy (`proxy`) and a shim (`shim`): gapless itself.
+    /// The gapless binary, which is started as a proxy (`proxy`) and as a shim (`shim`).
     pub program: PathBuf,
-    /// Where the records are.
+    /// The store of the records.
     pub store: StoreConfig,
-    /// How servers of one store reach each other.
+    /// The connections between servers of one store.
     pub peers: Option<PeersConfig>,
-    /// Which facts are published.
+    /// The facts that are published.
     pub registry: RegistryConfig,
 }
 
 impl ServerConfig {
-    /// What stands before gapless's own keys.
+    /// The prefix of gapless's own keys.
     #[must_use]
     pub fn prefix(&self) -> &str {
         match &self.store {
@@ -47,27 +47,27 @@ impl ServerConfig {
     }
 }
 
-/// Where the records are.
+/// The store of the records.
 #[derive(Debug, Clone)]
 pub enum StoreConfig {
-    /// In a file in the state folder.
+    /// A file in the state folder.
     Sqlite,
-    /// In an etcd, shared with other servers.
+    /// An etcd, shared with other servers.
     Etcd(Box<EtcdConfig>),
 }
 
-/// How servers of one store reach each other: by TLS, each showing a certificate that the same authority signed.
+/// The connections between servers of one store: TLS, and both sides show a certificate that the same CA signed.
 #[derive(Clone)]
 pub struct PeersConfig {
-    /// Where this server listens for the others.
+    /// The address on which this server listens for the others.
     pub listen: SocketAddr,
-    /// The name or address, and port, that others reach it by.
+    /// The host name or address, and port, at which other servers reach this one.
     pub address: String,
-    /// The authority's certificate, as PEM.
+    /// The certificate of the CA, as PEM.
     pub ca: Vec<u8>,
-    /// The own certificate, as PEM.
+    /// The certificate of this server, as PEM.
     pub cert: Vec<u8>,
-    /// Its key, as PEM.
+    /// The private key of that certificate, as PEM.
     pub key: Vec<u8>,
 }
 
@@ -80,7 +80,7 @@ impl std::fmt::Debug for PeersConfig {
     }
 }
 
-/// Where a server has its things, as they really are.
+/// The folders of a server, as absolute paths without links, and the time of its start.
 #[derive(Debug, Clone)]
 pub(crate) struct Paths {
     pub(crate) state_dir: PathBuf,
@@ -89,7 +89,7 @@ pub(crate) struct Paths {
 }
 
 impl Paths {
-    /// How the host's proxy is started, or where it is found if something else does that.
+    /// The host's proxy: how it is started, or where it answers if something else runs it.
     pub(crate) fn proxy(&self, config: &ServerConfig) -> ProxyProcess {
         let elsewhere = config.proxy_socket.clone();
         ProxyProcess {

@@ -1,5 +1,5 @@
-//! The control plane at work: the controllers, what drives the data planes, and the API of it. Only a server that leads
-//! has one; a server with a store of its own always leads.
+//! The control plane: the controllers, the syncers of the data planes, and the API. Only a server that leads runs one; a
+//! server with a store of its own always leads.
 
 use crate::clock::Clock;
 use crate::controller::{Controllers, Shared, Wakers};
@@ -34,20 +34,20 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 
-/// Changes that a follower may be behind before it reads everything again.
+/// The changes that a client that follows them may lag behind before it reads everything again.
 const CHANGES_WAITING_MAX: usize = 1024;
-/// Lines of gates that a follower may be behind before it misses some.
+/// The output lines of gates that a client that follows them may lag behind before it misses some.
 const LINES_WAITING_MAX: usize = 4096;
-/// How long an instance that nothing in the records names has from SIGTERM to SIGKILL.
+/// The time from SIGTERM to SIGKILL of an instance that no record names.
 const LEFT_OVER_GRACE: Millis = Millis::from_secs(10);
-/// Names this installation, so that its instances are told from another's on the same host.
+/// The key of this installation's name, which distinguishes its instances from those of another installation on the host.
 const OWNER_KEY: &str = "/gapless/owner";
 
-/// A control plane at work. What it does ends when it is dropped; what runs goes on.
+/// A running control plane. Dropping it ends its tasks; the proxy and all instances keep running.
 pub(crate) struct ControlPlane {
-    /// Its API.
+    /// The API.
     pub(crate) router: Router,
-    /// How many applications there were when it began.
+    /// The number of applications at the start.
     pub(crate) applications: usize,
     controllers: Arc<Controllers>,
     _tasks: JoinSet<()>,
@@ -55,39 +55,39 @@ pub(crate) struct ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        // Answers that are still being given hold on to the controllers.
+        // Responses in progress own references to the controllers.
         self.controllers.end();
     }
 }
 
-/// What is built before anything is done: the parts that a server that only reads needs, too.
-pub(crate) struct Parts {
+/// The parts of a control plane before any task runs. A follower, which only reads, uses them too.
+pub(crate) struct Components {
     shared: Arc<Shared>,
     controllers: Arc<Controllers>,
     operations: Operations,
     apps: Vec<Application>,
     keys: UserKeys,
     docker: Arc<DockerRuntime>,
-    promotions_asked:
+    promotion_requests:
         tokio::sync::mpsc::UnboundedReceiver<(gapless_core::AppKey, gapless_core::application::Promotion)>,
 }
 
-impl Parts {
+impl Components {
     pub(crate) async fn new(
         config: &ServerConfig,
         paths: &Paths,
         store: Arc<dyn Store>,
         owner: &str,
-    ) -> Result<Parts, ServerError> {
+    ) -> Result<Components, ServerError> {
         let keys = UserKeys::new(store.clone(), config.prefix());
         let records = Records::new(store);
         let (revision, apps) = records.applications().await?;
         let (runtimes, docker) = runtimes(config, paths, owner)?;
         let runtimes = failpoints::runtimes(runtimes);
-        let (promotions, promotions_asked) = tokio::sync::mpsc::unbounded_channel();
+        let (promotions, promotion_requests) = tokio::sync::mpsc::unbounded_channel();
         let wakers = Wakers::default();
         let clock = Clock::system();
-        clock.not_before_records(&records, &apps).await?;
+        clock.advance_to_records(&records, &apps).await?;
         let wake = {
             let wakers = wakers.clone();
             move |key: Option<&_>| wakers.wake(key)
@@ -108,16 +108,16 @@ impl Parts {
         });
         let controllers = Arc::new(Controllers::new(shared.clone(), wakers));
         let operations = Operations::new(shared.clone(), controllers.clone());
-        let operations = if config.nginx.is_some() { operations.refusing("nginx", unsupported) } else { operations };
-        Ok(Parts { shared, controllers, operations, apps, keys, docker, promotions_asked })
+        let operations = if config.nginx.is_some() { operations.rejecting("nginx", unsupported) } else { operations };
+        Ok(Components { shared, controllers, operations, apps, keys, docker, promotion_requests })
     }
 
-    /// The driver of that nginx.
+    /// The driver of the configured nginx.
     pub(crate) fn nginx(&self, config: &NginxConfig) -> Arc<dyn DataPlane> {
         Arc::new(Nginx::new(config.clone(), self.docker.clone()))
     }
 
-    /// An API on them.
+    /// The API of these components.
     pub(crate) fn api(&self, paths: &Paths, plane: Arc<dyn DataPlane>, about: About) -> Router {
         let api = Api {
             shared: self.shared.clone(),
@@ -134,11 +134,11 @@ impl Parts {
 }
 
 impl ControlPlane {
-    /// Begins to control everything that is recorded.
+    /// Starts the control of all recorded applications.
     ///
     /// # Errors
-    /// If the records cannot be read, or the runtimes or the proxy cannot be had.
-    pub(crate) async fn begin(
+    /// If the records cannot be read, or a runtime or the proxy cannot be set up.
+    pub(crate) async fn start(
         config: &ServerConfig,
         paths: &Paths,
         store: Arc<dyn Store>,
@@ -146,29 +146,29 @@ impl ControlPlane {
         about: About,
     ) -> Result<ControlPlane, ServerError> {
         if store.get(IMPORTING).await?.is_some() {
-            return Err(ServerError::HalfImported);
+            return Err(ServerError::ImportIncomplete);
         }
         let owner = owner(store.as_ref()).await?;
         let store = failpoints::store(store);
-        let parts = Parts::new(config, paths, store.clone(), &owner).await?;
-        let registry = Registry::new(store.clone(), parts.keys.clone(), config.registry.clone());
+        let components = Components::new(config, paths, store.clone(), &owner).await?;
+        let registry = Registry::new(store.clone(), components.keys.clone(), config.registry.clone());
         let mut tasks = JoinSet::new();
         let plane = match &config.nginx {
-            Some(nginx) => parts.nginx(nginx),
+            Some(nginx) => components.nginx(nginx),
             None => {
                 let supervisor = match supervisor {
                     Some(supervisor) => supervisor,
-                    None => Supervisor::begin(paths.proxy(config)).await?,
+                    None => Supervisor::start(paths.proxy(config)).await?,
                 };
-                tasks.spawn(supervisor.clone().go_on());
+                tasks.spawn(supervisor.clone().run());
                 Arc::new(Builtin::new(supervisor))
             }
         };
-        let router = parts.api(paths, plane.clone(), about);
-        let Parts { shared, controllers, operations, apps, docker, promotions_asked, .. } = parts;
+        let router = components.api(paths, plane.clone(), about);
+        let Components { shared, controllers, operations, apps, docker, promotion_requests, .. } = components;
 
-        let keeper = shared.planes.clone();
-        tasks.spawn(keeper.keep(failpoints::plane(plane), shared.tables.clone(), shared.records.clone()));
+        let planes = shared.planes.clone();
+        tasks.spawn(planes.sync(failpoints::plane(plane), shared.tables.clone(), shared.records.clone()));
         for (name, runtime) in shared.runtimes.all() {
             let (controllers, runtime) = (controllers.clone(), runtime.clone());
             tasks.spawn(async move { controllers.follow_events(name, runtime).await });
@@ -179,19 +179,19 @@ impl ControlPlane {
         });
         tasks.spawn(stop_left_over(shared.clone()));
         tasks.spawn(async move { docker.remove_leftover_jobs().await });
-        tasks.spawn(registry.keep(shared.changes.subscribe()));
+        tasks.spawn(registry.run(shared.changes.subscribe()));
         apps.iter().for_each(|app| controllers.wake(&app.key));
         let by = {
             let clock = shared.clock.clone();
             let name = "gapless (promote = auto)";
             move || Requester { name: name.to_owned(), at: clock.now(), secret: crate::secret::secret() }
         };
-        tasks.spawn(crate::promotions::carry_out(operations, promotions_asked, by));
+        tasks.spawn(crate::promotions::carry_out(operations, promotion_requests, by));
         Ok(ControlPlane { router, applications: apps.len(), controllers, _tasks: tasks })
     }
 }
 
-/// Where users' requests come in.
+/// The addresses on which users' requests arrive.
 fn served_on(config: &ServerConfig) -> &[SocketAddr] {
     config.nginx.as_ref().map_or(&config.listen, |nginx| &nginx.listen)
 }
@@ -218,7 +218,7 @@ fn runtimes(config: &ServerConfig, paths: &Paths, owner: &str) -> Result<(Runtim
     Ok((runtimes, docker))
 }
 
-/// The name of this installation, drawn at its first start.
+/// The name of this installation: random, drawn at the first start.
 async fn owner(store: &dyn Store) -> Result<String, ServerError> {
     loop {
         if let Some(entry) = store.get(OWNER_KEY).await? {
@@ -228,20 +228,20 @@ async fn owner(store: &dyn Store) -> Result<String, ServerError> {
         let drawn = std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
         drawn.map_err(|error| ServerError::StateDir { path: "/dev/urandom".into(), error })?;
         let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        // Drawn by another server at the same time, it is that one's: read again.
+        // If another server drew a name at the same time, the next read returns that name.
         store.commit(Txn::new().expect(OWNER_KEY, 0).put(OWNER_KEY, name)).await?;
     }
 }
 
-/// Stops what runs and no record names, such as what was just being started when the server was killed.
+/// Stops instances that run and that no record names, such as one whose start was interrupted by a kill of the server.
 async fn stop_left_over(shared: Arc<Shared>) {
     for (runtime_name, runtime) in shared.runtimes.all() {
         let Ok(instances) = runtime.list_all().await else { continue };
         for name in instances.iter().map(|instance| &instance.name) {
-            // Read after it was listed: a record comes before the instances that it names.
+            // Read after the listing: a record is written before the instances that it names start.
             let Ok(app) = shared.records.application(&name.placement.key).await else { continue };
             if app.is_none_or(|app| app.record.placement_of(name).is_none()) {
-                tracing::warn!(instance = %name, runtime = runtime_name, "stopping what was left over");
+                tracing::warn!(instance = %name, runtime = runtime_name, "found a leftover instance: no record names it; stopping");
                 let _ = runtime.stop(name, LEFT_OVER_GRACE).await;
             }
         }

@@ -1,4 +1,4 @@
-//! Why a server ends, and why it cannot start.
+//! Why a server ended, and why a server cannot start.
 
 use crate::http::ListenError;
 use crate::records::RecordError;
@@ -10,11 +10,11 @@ use std::path::PathBuf;
 /// Why a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// It was told to.
+    /// The server was asked to stop.
     Stopped,
-    /// Whoever runs it begins it anew, in a process image of its own, so that nothing that was under way goes on: it does
-    /// not lead any more, or cannot know whether it does.
-    BeginsAnew,
+    /// The server lost the lead, or cannot know whether it still leads. The caller restarts the server in a new process
+    /// image, so that nothing that was in progress continues.
+    Restart,
 }
 
 /// Why the server cannot run.
@@ -26,7 +26,7 @@ pub enum ServerError {
     StateDir {
         /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: std::io::Error,
     },
     /// Another server uses the state folder.
@@ -40,18 +40,18 @@ pub enum ServerError {
     SameName {
         /// The name.
         name: String,
-        /// The other's process.
+        /// The process id of the other server.
         pid: u32,
-        /// The other's host.
+        /// The host of the other server.
         host: String,
     },
-    /// The store was not filled to its end.
-    #[error("an import into the store was broken off; import again, with `gapless store import --force FILE`")]
-    HalfImported,
+    /// An import into the store was interrupted.
+    #[error("an import into the store was interrupted; import again, with `gapless store import --force FILE`")]
+    ImportIncomplete,
     /// The configuration names etcd, and this build has no support for it.
     #[error("this gapless was built without etcd; build it with its default features, or use SQLite in server.toml")]
     BuiltWithoutEtcd,
-    /// The state cannot be used.
+    /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The records cannot be read.
@@ -60,7 +60,7 @@ pub enum ServerError {
     /// A runtime cannot be set up.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
-    /// The proxy cannot be had.
+    /// The proxy cannot be started or reached.
     #[error(transparent)]
     Proxy(#[from] SupervisorError),
     /// The API's socket cannot be opened.
@@ -71,10 +71,10 @@ pub enum ServerError {
     Peers {
         /// The address.
         address: String,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         why: String,
     },
-    /// The API broke.
-    #[error("the API ended: {0}")]
+    /// Serving the API failed.
+    #[error("the API stopped: {0}")]
     Api(std::io::Error),
 }

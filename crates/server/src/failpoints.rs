@@ -1,7 +1,6 @@
-//! Everything that the control plane writes and does outside of itself, made to fail where a test asks for it: the
-//! drivers, each behind one of the same trait that goes by the points of `gapless_effect`. A method that is new in one of
-//! the traits does not compile here until it has its point. Without the feature `failpoints` the drivers are left as they
-//! are.
+//! Wraps every driver of the control plane, so that tests can make each write and each outside effect fail at the points
+//! of `gapless_effect`. A new method of one of the traits does not compile here until it has its point. Without the feature
+//! `failpoints`, the drivers stay as they are.
 
 use crate::gates::GateRunner;
 use crate::runtimes::Runtimes;
@@ -9,14 +8,14 @@ use gapless_plane::DataPlane;
 use gapless_store::Store;
 use std::sync::Arc;
 
-/// The store, made to fail.
+/// The store, with failpoints.
 pub(crate) fn store(store: Arc<dyn Store>) -> Arc<dyn Store> {
     #[cfg(feature = "failpoints")]
     let store = Arc::new(drivers::Failing(store));
     store
 }
 
-/// The runtimes, made to fail.
+/// The runtimes, with failpoints.
 pub(crate) fn runtimes(runtimes: Runtimes) -> Runtimes {
     #[cfg(feature = "failpoints")]
     let runtimes = Runtimes {
@@ -28,14 +27,14 @@ pub(crate) fn runtimes(runtimes: Runtimes) -> Runtimes {
     runtimes
 }
 
-/// The data plane, made to fail.
+/// The data plane, with failpoints.
 pub(crate) fn plane(plane: Arc<dyn DataPlane>) -> Arc<dyn DataPlane> {
     #[cfg(feature = "failpoints")]
     let plane = Arc::new(drivers::Failing(plane));
     plane
 }
 
-/// What carries out gates and hooks, made to fail.
+/// The runner of gates and hooks, with failpoints.
 pub(crate) fn gates(runner: GateRunner) -> GateRunner {
     #[cfg(feature = "failpoints")]
     let runner = drivers::gates(runner);
@@ -149,7 +148,7 @@ mod drivers {
             around(Point::RuntimeSetRestart, runtime, self.0.set_restart(name, comes_back)).await
         }
 
-        // What only looks, for people: nothing is decided by it.
+        // Read-only methods that only people use: they decide nothing.
 
         async fn look_up(&self, workload: &Workload) -> Result<Option<String>, RuntimeError> {
             self.0.look_up(workload).await
@@ -202,8 +201,8 @@ mod drivers {
             around(Point::PlaneStatus, plane, self.0.status()).await
         }
 
-        async fn notice(&self, within: Duration) {
-            self.0.notice(within).await;
+        async fn wait_for_change(&self, within: Duration) {
+            self.0.wait_for_change(within).await;
         }
     }
 

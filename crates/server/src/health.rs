@@ -1,4 +1,4 @@
-//! Health checks: a GET straight to the instance, and what was seen when it did not pass.
+//! Health checks: a GET straight to the instance, and the error message of a failed check.
 
 use futures_util::future::BoxFuture;
 use gapless_core::Millis;
@@ -14,29 +14,29 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Checks an instance once. A value and not a trait: the simulator passes another one.
+/// Checks an instance once. A function and not a trait, so that the simulator can pass its own.
 pub type Prober =
     Arc<dyn Fn(SocketAddr, Arc<HealthCheck>) -> BoxFuture<'static, Result<(), ProbeFailure>> + Send + Sync>;
 
-/// What a check that did not pass saw.
+/// A failed health check.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ProbeFailure {
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub kind: ProbeFailureKind,
-    /// What was seen, and the remedy where it is plain.
+    /// The observation, and the remedy where it is known.
     pub message: String,
 }
 
-/// What a check that did not pass says of the instance.
+/// The conclusion about the instance from a failed check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbeFailureKind {
-    /// Nothing listened on the port, so it is worth telling what is listened on.
+    /// Nothing listened on the port, so the message should say on which ports the instance listens.
     Refused,
-    /// It did not answer as it should.
-    Unwell,
-    /// Nothing: this host is short of something that the check needs, such as open files or ports of its own.
-    Unasked,
+    /// The instance did not answer as expected.
+    Unhealthy,
+    /// Nothing about the instance: this host lacks something that the check needs, such as open files or local ports.
+    NotSent,
 }
 
 /// The prober of real instances.
@@ -48,10 +48,10 @@ pub fn http_prober() -> Prober {
 /// Gets the check's path once.
 ///
 /// # Errors
-/// What was seen instead of one of the expected statuses.
+/// If the answer did not have one of the expected statuses.
 pub async fn probe(address: SocketAddr, check: &HealthCheck) -> Result<(), ProbeFailure> {
     let address = SocketAddr::new(address.ip(), check.port.unwrap_or(address.port()));
-    // Without a path it is well as long as it runs, which is not seen here.
+    // Without a path, an instance is healthy while it runs, and the runtime reports that.
     let Some(path) = check.path.as_deref() else { return Ok(()) };
     let answer = get(address, path, check).await?;
     if check.statuses.contains(&answer.status) {
@@ -88,7 +88,7 @@ async fn get_without_deadline(address: SocketAddr, path: &str, host: Option<&str
         .header(header::CONNECTION, "close")
         .body(Empty::<bytes::Bytes>::new())
         .map_err(|error| failure(format!("the health check is not a request: {error}")))?;
-    // The connection is dropped with this future: a body that never ends costs nothing.
+    // The connection is dropped with this future, so a body without an end costs nothing.
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let answer = sender.send_request(request).await.map_err(broke)?;
     let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -102,24 +102,24 @@ fn not_connected(address: SocketAddr, error: &io::Error) -> ProbeFailure {
             message: format!("connection refused on port {}", address.port()),
         },
         Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::ADDRNOTAVAIL) => ProbeFailure {
-            kind: ProbeFailureKind::Unasked,
-            message: format!("{address} was not asked, for want of something of this host's own: {error}"),
+            kind: ProbeFailureKind::NotSent,
+            message: format!("{address} was not checked: this host lacks a resource for it: {error}"),
         },
         _ => failure(format!("cannot connect to {address}: {error}")),
     }
 }
 
-/// The remedy, where what was seen is a well-known mistake.
+/// The remedy, where the answer shows a well-known mistake.
 async fn hint(answer: &Answer, path: &str, address: SocketAddr, check: &HealthCheck) -> String {
     match answer {
         Answer { status: 301 | 302 | 307 | 308, location: Some(to) } if to.starts_with("https:") => {
-            format!(" to {to}: it insists on TLS; exempt the path, or have it trust X-Forwarded-Proto")
+            format!(" to {to}: the application insists on TLS; exempt the path, or let it trust X-Forwarded-Proto")
         }
         Answer { status: 300..=399, location: Some(to) } => {
-            format!(" to {to}: redirects are not followed; set health.path to a page that answers itself")
+            format!(" to {to}: redirects are not followed; set health.path to a path that answers without a redirect")
         }
         Answer { status: 400 | 403 | 421, .. } if check.host.is_none() => {
-            ": it may not know the host name; set health.host to one that it serves".to_owned()
+            ": the application may not know the host name; set health.host to a name that it serves".to_owned()
         }
         Answer { status: 404, .. } if path != "/" => match get(address, "/", check).await {
             Ok(root) if check.statuses.contains(&root.status) => {
@@ -132,10 +132,10 @@ async fn hint(answer: &Answer, path: &str, address: SocketAddr, check: &HealthCh
 }
 
 fn failure(message: String) -> ProbeFailure {
-    ProbeFailure { kind: ProbeFailureKind::Unwell, message }
+    ProbeFailure { kind: ProbeFailureKind::Unhealthy, message }
 }
 
-/// The wait before the next eager check: 2 ms at first, growing by half to the check's interval.
+/// The wait before the next eager check: 2 ms at first, then half as long again each time, up to the check's interval.
 #[must_use]
 pub fn next_eager(last: Millis, check: &HealthCheck) -> Millis {
     Millis((last.0 + last.0.div_ceil(2)).clamp(2, check.interval.0.max(2)))
@@ -146,12 +146,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_this_host_is_short_of_says_nothing_of_the_instance() {
+    fn lack_of_host_resources_is_no_failure_of_the_instance() {
         let kinds = [
             (Errno::CONNREFUSED, ProbeFailureKind::Refused),
-            (Errno::HOSTUNREACH, ProbeFailureKind::Unwell),
-            (Errno::MFILE, ProbeFailureKind::Unasked),
-            (Errno::ADDRNOTAVAIL, ProbeFailureKind::Unasked),
+            (Errno::HOSTUNREACH, ProbeFailureKind::Unhealthy),
+            (Errno::MFILE, ProbeFailureKind::NotSent),
+            (Errno::ADDRNOTAVAIL, ProbeFailureKind::NotSent),
         ];
         for (error, kind) in kinds {
             assert_eq!(not_connected(([127, 0, 0, 1], 80).into(), &error.into()).kind, kind, "{error}");

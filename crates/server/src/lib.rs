@@ -1,8 +1,9 @@
-//! The control plane: records, decides by the core, drives the runtimes and the data planes, and answers the API.
+//! The control plane: keeps the records, asks the core for decisions, drives the runtimes and data planes, and serves the
+//! API.
 //!
-//! **Architecture Invariant:** killing it, at any moment, stops nothing that serves and loses nothing that was decided.
+//! **Architecture Invariant:** killing the control plane, at any moment, stops nothing that serves and loses no decision.
 
-// A follower, and whatever reaches other servers, exists only with etcd.
+// The follower and the connections to other servers exist only with etcd.
 #![cfg_attr(not(feature = "etcd"), allow(dead_code, unused_imports))]
 
 pub mod backup;

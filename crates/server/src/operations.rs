@@ -1,83 +1,84 @@
-//! What people ask for, recorded: each is one transaction, repeated if somebody else changed the record meanwhile. The
-//! controller does the rest.
+//! Operations: what people request, each recorded in one transaction, which is repeated if the record changed meanwhile.
+//! The controller does the rest.
+
+mod queries;
 
 use crate::controller::{Controllers, Shared};
 use crate::records::{RecordError, Versioned};
 use gapless_core::application::{Application, Promotion};
 use gapless_core::command::{self, CommandError, Requester, Rollback, Steer, Submission};
 use gapless_core::deployment::{Cause, Outcome, Reason};
-use gapless_core::plan::Plan;
 use gapless_core::release::Origin;
-use gapless_core::{AppKey, Artifacts, Deployment, EnvName, Phase, Release, Spec};
+use gapless_core::{AppKey, Deployment, EnvName, Phase, Release, Spec};
 use std::sync::Arc;
 
-/// How many of the last deployments a plan is made from.
+/// The number of latest deployments that a plan is made from.
 const PLANNED_FROM: usize = 20;
 
-/// Why something that was asked for was not recorded.
+/// Why an operation was not recorded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
-    /// It makes no sense as things stand.
+    /// The state of the application does not allow the operation.
     #[error(transparent)]
     Command(#[from] CommandError),
     /// The record could not be read or changed.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// The data plane cannot do what the configuration wants.
-    #[error("{plane}, the data plane of this server, cannot do what the configuration wants: {}; change that, or let gapless's own proxy serve (`[proxy] kind = \"gapless\"` in server.toml)", .reasons.join("; "))]
+    /// The data plane does not support a part of the configuration.
+    #[error("{plane}, the data plane of this server, does not support this configuration: {}; change it, or use gapless's own proxy (`[proxy] kind = \"gapless\"` in server.toml)", .reasons.join("; "))]
     Unsupported {
-        /// Which data plane.
+        /// The name of the data plane.
         plane: &'static str,
-        /// What it cannot do, and why.
+        /// The unsupported parts, and why.
         reasons: Vec<String>,
     },
-    /// There is no such application.
-    #[error("there is no application {} in the environment {}; `gapless status` lists those there are", .0.app, .0.env)]
+    /// The application does not exist.
+    #[error("there is no application {} in the environment {}; `gapless status` lists all applications", .0.app, .0.env)]
     NoApplication(AppKey),
-    /// The application has no such deployment.
-    #[error("{0} has no deployment {1}; `gapless history` lists those there are")]
+    /// The application has no deployment of that number.
+    #[error("{0} has no deployment {1}; `gapless history` lists its deployments")]
     NoDeployment(AppKey, u64),
-    /// The application has no such release.
-    #[error("{0} has no release {1}; `gapless history` lists those there are")]
+    /// The application has no release of that number.
+    #[error("{0} has no release {1}; `gapless history` lists its releases")]
     NoRelease(AppKey, u64),
 }
 
-/// Records what people ask for.
+/// Records the operations that people request.
 #[derive(Clone)]
 pub struct Operations {
     shared: Arc<Shared>,
     controllers: Arc<Controllers>,
-    /// The data plane, and what of a configuration it cannot do.
-    refused_by: Option<(&'static str, Refusals)>,
+    /// The name of the data plane, and its check of a configuration.
+    unsupported: Option<(&'static str, Unsupported)>,
 }
 
-/// What of a configuration a data plane cannot do, and why, for people.
-pub type Refusals = fn(&Spec) -> Vec<String>;
+/// The parts of a configuration that a data plane does not support, with reasons, for people.
+pub type Unsupported = fn(&Spec) -> Vec<String>;
 
 impl Operations {
-    /// Operations on those records, for those controllers to carry on.
+    /// Operations on the records of `shared`, for `controllers` to carry out.
     #[must_use]
     pub fn new(shared: Arc<Shared>, controllers: Arc<Controllers>) -> Self {
-        Operations { shared, controllers, refused_by: None }
+        Operations { shared, controllers, unsupported: None }
     }
 
-    /// The same, refusing what the data plane of that name cannot do.
+    /// Adds a check that rejects configurations that the data plane of that name does not support.
     #[must_use]
-    pub fn refusing(self, plane: &'static str, refusals: Refusals) -> Self {
-        Operations { refused_by: Some((plane, refusals)), ..self }
+    pub fn rejecting(self, plane: &'static str, unsupported: Unsupported) -> Self {
+        Operations { unsupported: Some((plane, unsupported)), ..self }
     }
 
     fn check(&self, spec: &Spec) -> Result<(), OperationError> {
-        let Some((plane, refusals)) = self.refused_by else { return Ok(()) };
-        let reasons = refusals(spec);
+        let Some((plane, unsupported)) = self.unsupported else { return Ok(()) };
+        let reasons = unsupported(spec);
         if reasons.is_empty() { Ok(()) } else { Err(OperationError::Unsupported { plane, reasons }) }
     }
 
-    /// Queues a deployment of a new release; deployments that wait already are superseded.
+    /// Queues a deployment of a new release; deployments that are queued already are superseded.
     ///
     /// # Errors
-    /// If a host belongs to another application, the application is being removed, the data plane cannot do what the
-    /// specification wants, or the store does not answer.
+    /// If a host belongs to another application, the application is being removed, the data plane does not support the
+    /// specification, or the store does not answer.
     pub async fn deploy(
         &self,
         key: &AppKey,
@@ -89,13 +90,13 @@ impl Operations {
         self.check(&spec)?;
         let spec = Arc::new(spec);
         let then: Vec<_> = then.into_iter().map(Arc::new).collect();
-        self.hand_in(key, by, |app| command::deploy(app, spec.clone(), then.clone(), force, by)).await
+        self.submit(key, by, |app| command::deploy(app, spec.clone(), then.clone(), force, by)).await
     }
 
-    /// Queues a deployment of what has succeeded in the environment `from`, with the configuration of this one.
+    /// Queues a deployment of the release that succeeded in the environment `from`, with the configuration of this one.
     ///
     /// # Errors
-    /// If nothing has succeeded there, or this environment requires more; as for [`Operations::deploy`] otherwise.
+    /// If no release has succeeded there, or this environment requires more; otherwise as for [`Operations::deploy`].
     pub async fn promote(
         &self,
         key: &AppKey,
@@ -115,10 +116,10 @@ impl Operations {
             };
             proven.push(command::proven(&there, deployment.as_ref().map(|found| &found.record))?);
         }
-        self.hand_in(key, by, |app| command::promote(app, &spec, then.clone(), &proven, by)).await
+        self.submit(key, by, |app| command::promote(app, &spec, then.clone(), &proven, by)).await
     }
 
-    async fn hand_in(
+    async fn submit(
         &self,
         key: &AppKey,
         by: &Requester,
@@ -141,18 +142,18 @@ impl Operations {
                     deployments.push(old);
                 }
             }
-            if self.recorded(&before, &app, Some(&release), &deployments).await? {
+            if self.commit(&before, &app, Some(&release), &deployments).await? {
                 return Ok(deployment);
             }
         }
     }
 
-    /// Has a release that has succeeded in an environment deployed into the next one, once. That it is not what is live
-    /// there any more, or that the next one requires more, makes it pointless.
+    /// Deploys a release that has succeeded in an environment into the next one, once. A promotion that has become
+    /// pointless is dropped: the release is no longer live there, or the next environment requires more.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn promote_by_itself(
+    pub async fn promote_automatically(
         &self,
         from: &AppKey,
         promotion: &Promotion,
@@ -174,7 +175,9 @@ impl Operations {
                     tracing::info!(application = %to, deployment = deployment.number, from = %from.env, "promoted")
                 }
                 Err(error @ OperationError::Record(_)) => return Err(error),
-                Err(error) => tracing::warn!(application = %to, from = %from.env, %error, "is not promoted"),
+                Err(error) => {
+                    tracing::warn!(application = %to, from = %from.env, %error, "promotion failed: not possible; skipped");
+                }
             }
         }
         self.change(from, |app, _| {
@@ -190,32 +193,12 @@ impl Operations {
         self.controllers.wake(key);
     }
 
-    /// What deploying `spec` would change and do.
+    /// Rolls back to `release`, or without one to the release that was live before: reverts the active deployment, or
+    /// deploys the earlier release again. Returns the deployment to follow.
     ///
     /// # Errors
-    /// If the data plane cannot do what it wants, or the store does not answer.
-    pub async fn plan(&self, key: &AppKey, spec: &Spec) -> Result<Plan, OperationError> {
-        self.check(spec)?;
-        let app = self.shared.records.application(key).await?.map(|app| app.record);
-        let history = self.shared.records.deployments(key, u64::MAX, PLANNED_FROM).await?;
-        // What cannot be looked up is not known: the deployment will say why.
-        let runtime = self.shared.runtimes.of(spec);
-        let mut artifacts = Some(Artifacts::default());
-        for (name, service) in &spec.services {
-            let artifact = runtime.look_up(&service.workload).await.ok().flatten();
-            artifacts = artifacts.zip(artifact).map(|(mut artifacts, artifact)| {
-                artifacts.0.insert(name.clone(), artifact);
-                artifacts
-            });
-        }
-        Ok(Plan::new(app.as_ref(), spec, artifacts, &history))
-    }
-
-    /// Goes back to `release`, or without one to the release that was live before: by taking back the active
-    /// deployment, or by one that deploys that release again. The answer is the deployment to follow.
-    ///
-    /// # Errors
-    /// If there is nothing to go back to, a deployment before its cutover is in the way, or, without `force`, a migration.
+    /// If there is no earlier release, a deployment before its cutover is active, or, without `force`, a migration prevents
+    /// the rollback.
     pub async fn rollback(
         &self,
         key: &AppKey,
@@ -232,40 +215,40 @@ impl Operations {
             let mut app = before.clone();
             let deployment = command::redeploy(&mut app, &release, by)?;
             let before = Versioned { record: Some(before), revision };
-            if self.recorded(&before, &app, None, &[Versioned { record: deployment.clone(), revision: 0 }]).await? {
+            if self.commit(&before, &app, None, &[Versioned { record: deployment.clone(), revision: 0 }]).await? {
                 return Ok(deployment);
             }
         }
     }
 
-    /// Ends the deployment that is under way: cancelled before its cutover, taken back after it.
+    /// Ends the active deployment: cancels it before its cutover, reverts it after its cutover.
     ///
     /// # Errors
-    /// If none is under way, or it is so far that nothing is left to take back.
+    /// If no deployment is active, or the active one is too far to be reverted.
     pub async fn abort(&self, key: &AppKey, by: &Requester) -> Result<Deployment, OperationError> {
         self.end_active(key, "aborted", by).await
     }
 
-    /// Lets the application rest.
+    /// Stops the application.
     ///
     /// # Errors
-    /// If a deployment is under way, or nothing is live.
+    /// If a deployment is active, or nothing is live.
     pub async fn stop(&self, key: &AppKey) -> Result<Application, OperationError> {
         self.change(key, command::stop).await
     }
 
-    /// Lets a stopped application serve again.
+    /// Starts a stopped application.
     ///
     /// # Errors
-    /// If nothing of it was live.
+    /// If the application has no release that was live.
     pub async fn start(&self, key: &AppKey) -> Result<Application, OperationError> {
         self.change(key, |app, _| command::start(app)).await
     }
 
-    /// Has the application's requests answered by a page.
+    /// Turns maintenance mode on: a page answers all requests of the application.
     ///
     /// # Errors
-    /// If they are already, or nothing is live.
+    /// If maintenance mode is on already, or nothing is live.
     pub async fn begin_maintenance(
         &self,
         key: &AppKey,
@@ -275,10 +258,10 @@ impl Operations {
         self.change(key, |app, _| command::begin_maintenance(app, page.clone(), by)).await
     }
 
-    /// Has the application answer again.
+    /// Turns maintenance mode off.
     ///
     /// # Errors
-    /// If it does already.
+    /// If maintenance mode is off already.
     pub async fn end_maintenance(&self, key: &AppKey) -> Result<Application, OperationError> {
         self.change(key, |app, _| command::end_maintenance(app)).await
     }
@@ -286,91 +269,25 @@ impl Operations {
     /// Removes the application.
     ///
     /// # Errors
-    /// If a deployment is under way.
+    /// If a deployment is active.
     pub async fn remove(&self, key: &AppKey) -> Result<Application, OperationError> {
         self.change(key, command::remove).await
     }
 
-    /// The application's record.
+    /// Approves deployment `number`, which waits for an approval.
     ///
     /// # Errors
-    /// If there is none.
-    pub async fn application(&self, key: &AppKey) -> Result<Versioned<Application>, OperationError> {
-        let found = self.shared.records.application(key).await?;
-        found.ok_or_else(|| OperationError::NoApplication(key.clone()))
-    }
-
-    /// One of its deployments.
-    ///
-    /// # Errors
-    /// If there is none of that number.
-    pub async fn deployment(&self, key: &AppKey, number: u64) -> Result<Versioned<Deployment>, OperationError> {
-        let found = self.shared.records.deployment(key, number).await?;
-        match found {
-            Some(deployment) => Ok(deployment),
-            None => {
-                self.application(key).await?;
-                Err(OperationError::NoDeployment(key.clone(), number))
-            }
-        }
-    }
-
-    /// One of its releases.
-    ///
-    /// # Errors
-    /// If there is none of that number.
-    pub async fn release(&self, key: &AppKey, number: u64) -> Result<Release, OperationError> {
-        let found = self.shared.records.release(key, number).await?;
-        match found {
-            Some(release) => Ok(release.record),
-            None => {
-                self.application(key).await?;
-                Err(OperationError::NoRelease(key.clone(), number))
-            }
-        }
-    }
-
-    /// The deployment that is under way.
-    ///
-    /// # Errors
-    /// If the store does not answer.
-    pub async fn active(&self, app: &Application) -> Result<Option<Deployment>, OperationError> {
-        let Some(claim) = &app.active else { return Ok(None) };
-        Ok(self.shared.records.deployment(&app.key, claim.deployment).await?.map(|found| found.record))
-    }
-
-    /// An application and the deployment that is under way in it, at one moment. They are read one after the other: one
-    /// that has ended meanwhile has given its claim up in the same transaction, so both are read again.
-    ///
-    /// # Errors
-    /// If there is no such application, or the store does not answer.
-    pub async fn application_and_active(
-        &self,
-        key: &AppKey,
-    ) -> Result<(Versioned<Application>, Option<Deployment>), OperationError> {
-        loop {
-            let app = self.application(key).await?;
-            let active = self.active(&app.record).await?;
-            if active.as_ref().is_none_or(|active| !active.phase.is_end()) {
-                return Ok((app, active));
-            }
-        }
-    }
-
-    /// Approves deployment `number`, which waits for it.
-    ///
-    /// # Errors
-    /// If it does not wait, or this person's approval does not count.
+    /// If the deployment does not wait for an approval, or this person's approval does not count.
     pub async fn approve(&self, key: &AppKey, number: u64, by: &Requester) -> Result<Deployment, OperationError> {
         let release = self.deployment(key, number).await?.record.release;
         let rule = self.release(key, release).await?.spec.approval.clone();
         self.change_deployment(key, number, |deployment| command::approve(deployment, rule.as_ref(), by)).await
     }
 
-    /// Refuses deployment `number`, which waits for an approval.
+    /// Rejects deployment `number`, which waits for an approval.
     ///
     /// # Errors
-    /// If it does not wait for one.
+    /// If the deployment does not wait for an approval.
     pub async fn reject(
         &self,
         key: &AppKey,
@@ -381,10 +298,10 @@ impl Operations {
         self.change_deployment(key, number, |deployment| command::reject(deployment, reason, by)).await
     }
 
-    /// Steers the canary that is under way.
+    /// Steers the active canary.
     ///
     /// # Errors
-    /// If none is, or it is so already.
+    /// If no canary is active, or it is in that state already.
     pub async fn steer(&self, key: &AppKey, steer: Steer, by: &Requester) -> Result<Deployment, OperationError> {
         let app = self.application(key).await?.record;
         let Some(claim) = &app.active else {
@@ -417,7 +334,7 @@ impl Operations {
                     return Err(error.into());
                 }
                 Ok(_) => {
-                    self.tell(key);
+                    self.notify(key);
                     return Ok(deployment.record);
                 }
             }
@@ -433,14 +350,14 @@ impl Operations {
             let (Versioned { record: before, revision }, active) = self.application_and_active(key).await?;
             let mut app = before.clone();
             command(&mut app, active.as_ref())?;
-            if self.recorded(&Versioned { record: Some(before), revision }, &app, None, &[]).await? {
+            if self.commit(&Versioned { record: Some(before), revision }, &app, None, &[]).await? {
                 return Ok(app);
             }
         }
     }
 
-    /// Records a change; false if somebody else changed the record meanwhile.
-    async fn recorded(
+    /// Commits a change; false if the record changed meanwhile.
+    async fn commit(
         &self,
         before: &Versioned<Option<Application>>,
         app: &Application,
@@ -450,19 +367,20 @@ impl Operations {
         match self.shared.records.submit(before, app, release, deployments).await {
             Err(RecordError::Conflict) => Ok(false),
             Err(error) => {
-                // It may have been recorded all the same, with only the answer lost.
+                // The change may have been committed although its answer was lost.
                 self.controllers.wake(&app.key);
                 Err(error.into())
             }
             Ok(revision) => {
                 self.shared.tables.set(app, revision);
-                self.tell(&app.key);
+                self.notify(&app.key);
                 Ok(true)
             }
         }
     }
 
-    fn tell(&self, key: &AppKey) {
+    /// Notifies clients that follow the application, and its controller.
+    fn notify(&self, key: &AppKey) {
         let _ = self.shared.changes.send(key.clone());
         self.controllers.wake(key);
     }

@@ -1,5 +1,5 @@
-//! One keeper a data plane: tells it the wanted table until it acknowledges it, and publishes what it acknowledged and
-//! reports.
+//! Syncers: one for each data plane. A syncer sends the wanted table until the data plane acknowledges it, and publishes
+//! the acknowledgements and reports.
 
 use crate::clock::Clock;
 use crate::records::Records;
@@ -17,74 +17,74 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// Counts of requests by placement, over all data planes.
-pub type TrafficSeen = BTreeMap<PlacementId, Traffic>;
+pub type TrafficCounts = BTreeMap<PlacementId, Traffic>;
 
-/// How soon an unanswered call is repeated, growing to the second one.
+/// The wait before a failed call is repeated: the first one, doubling to the maximum.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(500);
-/// How long one wait for news lasts at most: counts are never older. Shorter while releases are compared.
-const NOTICE_STEADY: Duration = Duration::from_secs(5);
-const NOTICE_CLOSE: Duration = Duration::from_millis(200);
-/// How soon a data plane is told again what it did not take.
+/// The maximum wait for a change of a data plane, and so the maximum age of its counts. Shorter while releases are compared.
+const POLL_STEADY: Duration = Duration::from_secs(5);
+const POLL_CLOSE: Duration = Duration::from_millis(200);
+/// The wait before a data plane is sent again the routes that it rejected.
 const REJECTED_RETRY_AFTER: Duration = Duration::from_secs(5);
-/// A drain deadline is never longer than this.
-const LEFT_REMEMBERED: Millis = Millis::from_secs(24 * 3600);
+/// How long departures of placements are remembered: a drain deadline is never longer.
+const DEPARTURES_KEPT: Millis = Millis::from_secs(24 * 3600);
 
-/// Told whose facts changed: an application's, or any's.
+/// Called with the application whose facts changed, or `None` if those of any application may have changed.
 type Wake = dyn Fn(Option<&AppKey>) + Send + Sync;
 
-/// All registered data planes, as they are known.
+/// All registered data planes, with their last known state.
 #[derive(Clone)]
 pub struct Planes {
-    known: Arc<Mutex<Vec<Known>>>,
+    states: Arc<Mutex<Vec<PlaneState>>>,
     wake: Arc<Wake>,
-    /// Told of each acknowledgement.
+    /// Notified of each acknowledgement.
     acknowledgements: Arc<Notify>,
     clock: Clock,
 }
 
-struct Known {
+struct PlaneState {
     name: String,
     acknowledged: Option<Acknowledged>,
-    /// What it is being told and has not acknowledged.
+    /// The table that was sent and is not acknowledged yet.
     sending: Option<Arc<RouteTable>>,
-    /// What a person has to mend, while it is away.
+    /// The problem that a person must fix, while the data plane is away.
     problem: Option<String>,
 }
 
 struct Acknowledged {
-    /// The table that it was told.
-    told: Arc<RouteTable>,
-    /// The table that it goes by: the same, but for what it did not take.
+    /// The table that was sent.
+    sent: Arc<RouteTable>,
+    /// The table that the data plane applies: the sent one, except for the routes that it rejected.
     table: Arc<RouteTable>,
     rejected: BTreeMap<AppKey, Rejection>,
     at: Instant,
-    /// What it reported after it had acknowledged the table.
+    /// The report that followed the acknowledgement of the table.
     status: Option<PlaneStatus>,
-    /// When it first acknowledged a table to this keeper.
+    /// The time of the first acknowledgement to this syncer.
     since: Timestamp,
-    /// When placements left its routes after that, for as long as a drain can last.
+    /// The times at which placements left the routes after that, for as long as a drain can last.
     left_at: BTreeMap<PlacementId, Timestamp>,
 }
 
 impl Planes {
-    /// No data plane yet; `wake` is told which application has news, or that any may have some.
+    /// No data plane yet. `wake` is called with the application whose facts changed, or `None` for any.
     pub fn new(clock: Clock, wake: impl Fn(Option<&AppKey>) + Send + Sync + 'static) -> Self {
-        Planes { known: Arc::default(), wake: Arc::new(wake), acknowledgements: Arc::default(), clock }
+        Planes { states: Arc::default(), wake: Arc::new(wake), acknowledgements: Arc::default(), clock }
     }
 
-    /// What is known of each data plane, as far as it concerns one application.
+    /// The facts of each data plane that concern one application.
     #[must_use]
     pub fn facts(&self, key: &AppKey) -> Vec<PlaneFact> {
-        let known = self.lock();
-        let view = |plane: &Known| {
+        let states = self.lock();
+        let view = |plane: &PlaneState| {
             let acknowledged = plane.acknowledged.as_ref()?;
             if acknowledged.rejected.get(key).is_some_and(|rejected| rejected.retained == Retained::Unknown) {
                 return None;
             }
-            // It may go by what it is just being told at any time, also after that is not wanted any more.
-            let told = acknowledged.told.groups.get(key);
-            if plane.sending.as_ref().is_some_and(|sending| sending.groups.get(key) != told) {
+            // A data plane may apply a table at any time after it was sent, even when the table is no longer wanted.
+            let sent = acknowledged.sent.groups.get(key);
+            if plane.sending.as_ref().is_some_and(|sending| sending.groups.get(key) != sent) {
                 return None;
             }
             let left_at = acknowledged.left_at.iter();
@@ -92,38 +92,42 @@ impl Planes {
                 group: acknowledged.table.groups.get(key).cloned(),
                 in_flight: acknowledged.status.as_ref().and_then(in_flight),
                 since: acknowledged.since,
-                circuit_open: acknowledged.status.as_ref().map(|status| of(key, &status.given_up)).unwrap_or_default(),
+                circuit_open: acknowledged
+                    .status
+                    .as_ref()
+                    .map(|status| of_application(key, &status.circuit_open))
+                    .unwrap_or_default(),
                 left_at: left_at.filter(|(id, _)| id.key == *key).map(|(id, at)| (id.clone(), *at)).collect(),
             })
         };
-        known.iter().map(|plane| PlaneFact { name: plane.shown(key), view: view(plane) }).collect()
+        states.iter().map(|plane| PlaneFact { name: plane.display_name(key), view: view(plane) }).collect()
     }
 
-    /// Requests of an application's placements, over all data planes.
+    /// Counts of requests of an application's placements, over all data planes.
     #[must_use]
-    pub fn traffic(&self, key: &AppKey) -> TrafficSeen {
-        let mut sum = TrafficSeen::new();
-        let known = self.lock();
-        let statuses = known.iter().filter_map(|plane| plane.acknowledged.as_ref()?.status.as_ref());
+    pub fn traffic(&self, key: &AppKey) -> TrafficCounts {
+        let mut sum = TrafficCounts::new();
+        let states = self.lock();
+        let statuses = states.iter().filter_map(|plane| plane.acknowledged.as_ref()?.status.as_ref());
         for (id, traffic) in statuses.flat_map(|status| &status.traffic).filter(|(id, _)| id.key == *key) {
             sum.entry(id.clone()).or_default().add(*traffic);
         }
         sum
     }
 
-    /// What an application's placements have answered, over all data planes; `None` while one of them has not told
-    /// since its last table.
+    /// The answers of an application's placements, over all data planes; `None` while a data plane has not reported since
+    /// its last table.
     #[must_use]
     pub fn figures(&self, key: &AppKey) -> Option<BTreeMap<PlacementId, Figures>> {
         let mut sum = BTreeMap::<_, Figures>::new();
-        let known = self.lock();
-        for plane in known.iter() {
+        let states = self.lock();
+        for plane in states.iter() {
             let status = plane.acknowledged.as_ref()?.status.as_ref()?;
             for (id, traffic) in status.traffic.iter().filter(|(id, _)| id.key == *key) {
                 let in_flight = status.in_flight.get(id).copied().unwrap_or(0);
                 let seen = Figures {
                     requests: traffic.requests.saturating_sub(in_flight),
-                    // Also those that another slot answered in its stead: it could not.
+                    // Includes the requests that another slot answered because this one could not.
                     errors: traffic.errors + traffic.refused + traffic.reset + traffic.timed_out,
                     latencies: status.latencies.get(id).cloned().unwrap_or_default(),
                 };
@@ -133,11 +137,11 @@ impl Planes {
         Some(sum)
     }
 
-    /// What was held of an application's requests, over all data planes.
+    /// The requests of an application that were on hold, over all data planes.
     #[must_use]
     pub fn held(&self, key: &AppKey) -> HeldSeen {
-        let known = self.lock();
-        let statuses = known.iter().filter_map(|plane| plane.acknowledged.as_ref()?.status.as_ref());
+        let states = self.lock();
+        let statuses = states.iter().filter_map(|plane| plane.acknowledged.as_ref()?.status.as_ref());
         let held = statuses.filter_map(|status| status.held.get(key));
         held.fold(HeldSeen::default(), |all, one| HeldSeen {
             count: all.count + one.count,
@@ -146,21 +150,21 @@ impl Planes {
         })
     }
 
-    /// When the last data plane acknowledged the table that it goes by.
+    /// The time of the latest acknowledgement among the data planes.
     #[must_use]
     pub fn acknowledged_at(&self) -> Option<Instant> {
         self.lock().iter().filter_map(|plane| Some(plane.acknowledged.as_ref()?.at)).max()
     }
 
-    /// Waits until all data planes go by an application's wanted routes.
-    pub async fn go_by(&self, key: &AppKey, tables: &Tables) {
+    /// Waits until all data planes apply the wanted routes of an application.
+    pub async fn wait_until_applied(&self, key: &AppKey, tables: &Tables) {
         loop {
             let next = self.acknowledgements.notified();
             let wanted = tables.current();
             let wanted = wanted.groups.get(key);
-            let goes_by =
-                |plane: &Known| plane.acknowledged.as_ref().is_some_and(|it| it.table.groups.get(key) == wanted);
-            if self.lock().iter().all(goes_by) {
+            let has_applied =
+                |plane: &PlaneState| plane.acknowledged.as_ref().is_some_and(|it| it.table.groups.get(key) == wanted);
+            if self.lock().iter().all(has_applied) {
                 return;
             }
             next.await;
@@ -168,26 +172,26 @@ impl Planes {
     }
 
     /// Registers a data plane and keeps it up to date, until the task is dropped.
-    pub async fn keep(self, plane: Arc<dyn DataPlane>, tables: Tables, records: Records) {
+    pub async fn sync(self, plane: Arc<dyn DataPlane>, tables: Tables, records: Records) {
         let index = {
-            let mut known = self.lock();
-            known.push(Known { name: plane.name(), acknowledged: None, sending: None, problem: None });
-            known.len() - 1
+            let mut states = self.lock();
+            states.push(PlaneState { name: plane.name(), acknowledged: None, sending: None, problem: None });
+            states.len() - 1
         };
         let mut retry_after = RETRY_FIRST;
         loop {
             let changed = tables.changed();
             let table = tables.current();
-            match self.bring_up_to(index, plane.as_ref(), &table).await {
+            match self.update(index, plane.as_ref(), &table).await {
                 Ok(()) => retry_after = RETRY_FIRST,
                 Err(error) => {
-                    tracing::warn!(plane = plane.name(), %error, "the data plane is not up to date");
-                    self.lose(index, &error);
-                    // Who may act has the newest records that there are: these were restored, and are to be gone by.
+                    tracing::warn!(plane = plane.name(), "data plane is not up to date: {error}; retrying");
+                    self.mark_lost(index, &error);
+                    // We hold the lease, so our records are authoritative: the store was restored from a backup.
                     if let PlaneError::Newer(version) = error
                         && records.allowed().is_ok()
                     {
-                        tables.not_before(version);
+                        tables.raise_version(version);
                     }
                     tokio::time::sleep(retry_after).await;
                     retry_after = (retry_after * 2).min(RETRY_MAX);
@@ -197,23 +201,19 @@ impl Planes {
             tokio::select! {
                 biased;
                 () = changed => {}
-                () = plane.notice(if is_watched(&table) { NOTICE_CLOSE } else { NOTICE_STEADY }) => {}
+                () = plane.wait_for_change(if is_watched(&table) { POLL_CLOSE } else { POLL_STEADY }) => {}
             }
         }
     }
 
-    async fn bring_up_to(
-        &self,
-        index: usize,
-        plane: &dyn DataPlane,
-        wanted: &Arc<RouteTable>,
-    ) -> Result<(), PlaneError> {
+    /// Brings a data plane to the wanted table, and reads its status.
+    async fn update(&self, index: usize, plane: &dyn DataPlane, wanted: &Arc<RouteTable>) -> Result<(), PlaneError> {
         let has = self.lock()[index].acknowledged.as_ref().map(|acknowledged| {
-            let is_told = Arc::ptr_eq(&acknowledged.told, wanted);
+            let is_sent = Arc::ptr_eq(&acknowledged.sent, wanted);
             let is_settled = acknowledged.rejected.is_empty() || acknowledged.at.elapsed() < REJECTED_RETRY_AFTER;
-            (acknowledged.table.clone(), is_told && is_settled)
+            (acknowledged.table.clone(), is_sent && is_settled)
         });
-        if !has.as_ref().is_some_and(|(_, is_told)| *is_told) {
+        if !has.as_ref().is_some_and(|(_, is_current)| *is_current) {
             self.lock()[index].sending = Some(wanted.clone());
         }
         let applied = match &has {
@@ -227,46 +227,47 @@ impl Planes {
         let has = has.map(|(has, _)| has);
         let is_new = applied.is_some();
         if let Some(applied) = applied {
-            // Its counts of before say nothing about what is in flight now.
+            // The counts from before the table say nothing about requests in flight now.
             self.acknowledge(index, wanted, applied);
             self.wake_changed(has.as_deref(), wanted);
         }
-        // Applications whose routes changed wait for the first report since, whatever it says.
+        // Applications whose routes changed wait for the first report after the change, even if nothing else is new.
         let status = plane.status().await?;
         if status.version != wanted.version {
-            // It was started anew, and goes by what it had on disk.
-            return Err(PlaneError::Away(format!("it goes by version {} again", status.version)));
+            // The data plane restarted, and applies the table that it had on disk.
+            return Err(PlaneError::Away(format!("restarted with version {} of the routes", status.version)));
         }
-        let news = {
-            let mut known = self.lock();
-            let acknowledged = known[index].acknowledged.as_mut();
-            acknowledged.map(|acknowledged| news(acknowledged.status.replace(status.clone()).as_ref(), &status, wanted))
+        let changed = {
+            let mut states = self.lock();
+            let acknowledged = states[index].acknowledged.as_mut();
+            acknowledged
+                .map(|acknowledged| changed_apps(acknowledged.status.replace(status.clone()).as_ref(), &status, wanted))
         };
-        news.into_iter().flatten().for_each(|key| (self.wake)(Some(&key)));
+        changed.into_iter().flatten().for_each(|key| (self.wake)(Some(&key)));
         if is_new {
             self.wake_changed(has.as_deref(), wanted);
         }
         Ok(())
     }
 
-    fn acknowledge(&self, index: usize, told: &Arc<RouteTable>, applied: ApplyReport) {
+    fn acknowledge(&self, index: usize, sent: &Arc<RouteTable>, applied: ApplyReport) {
         let now = self.clock.now();
-        let table = &effective(told, &applied.rejected);
-        let mut known = self.lock();
-        let before = known[index].acknowledged.take();
+        let table = &effective(sent, &applied.rejected);
+        let mut states = self.lock();
+        let before = states[index].acknowledged.take();
         let (since, mut left_at) = match &before {
             Some(before) => (before.since, before.left_at.clone()),
             None => (now, BTreeMap::new()),
         };
         let (routed_before, routed) = (before.as_ref().map(|before| routed(&before.table)), routed(table));
-        left_at.retain(|id, at| !routed.contains(id) && now.since(*at) < LEFT_REMEMBERED);
+        left_at.retain(|id, at| !routed.contains(id) && now.since(*at) < DEPARTURES_KEPT);
         for gone in routed_before.iter().flatten().filter(|id| !routed.contains(*id)) {
             left_at.insert((*gone).clone(), now);
         }
-        known[index].problem = None;
-        known[index].sending = None;
-        known[index].acknowledged = Some(Acknowledged {
-            told: told.clone(),
+        states[index].problem = None;
+        states[index].sending = None;
+        states[index].acknowledged = Some(Acknowledged {
+            sent: sent.clone(),
             table: table.clone(),
             rejected: applied.rejected,
             at: Instant::now(),
@@ -274,36 +275,36 @@ impl Planes {
             since,
             left_at,
         });
-        drop(known);
+        drop(states);
         self.acknowledgements.notify_waiters();
     }
 
     fn wake_changed(&self, before: Option<&RouteTable>, after: &RouteTable) {
         match before {
             Some(before) => difference(before, after).groups.keys().for_each(|key| (self.wake)(Some(key))),
-            // Also those that have no routes any more: they wait for their instances to be drained.
+            // Includes applications without routes: they wait until their instances are drained.
             None => (self.wake)(None),
         }
     }
 
-    fn lose(&self, index: usize, error: &PlaneError) {
-        let mut known = self.lock();
-        known[index].acknowledged = None;
-        known[index].sending = None;
-        known[index].problem = match error {
+    fn mark_lost(&self, index: usize, error: &PlaneError) {
+        let mut states = self.lock();
+        states[index].acknowledged = None;
+        states[index].sending = None;
+        states[index].problem = match error {
             PlaneError::Problem(why) => Some(why.clone()),
             PlaneError::OtherBase | PlaneError::Newer(_) | PlaneError::Away(_) => None,
         };
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<PlaneState>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Known {
-    /// Its name, with what is wrong with it as far as that concerns an application.
-    fn shown(&self, key: &AppKey) -> String {
+impl PlaneState {
+    /// The name, with the problem of the data plane that concerns the application.
+    fn display_name(&self, key: &AppKey) -> String {
         let rejected = self.acknowledged.as_ref().and_then(|acknowledged| acknowledged.rejected.get(key));
         match rejected.map(|rejected| &rejected.why).or(self.problem.as_ref()) {
             Some(why) => format!("{} ({why})", self.name),
@@ -312,14 +313,14 @@ impl Known {
     }
 }
 
-/// What is in flight, where that is known.
+/// The requests in flight, where the data plane knows them.
 fn in_flight(status: &PlaneStatus) -> Option<BTreeMap<PlacementId, u64>> {
     (!status.is_in_flight_unknown).then(|| status.in_flight.clone())
 }
 
-/// The table that a data plane goes by that did not take all of `told`.
-fn effective(told: &Arc<RouteTable>, rejected: &BTreeMap<AppKey, Rejection>) -> Arc<RouteTable> {
-    let mut table = told.clone();
+/// The table that a data plane applies if it rejected parts of `sent`.
+fn effective(sent: &Arc<RouteTable>, rejected: &BTreeMap<AppKey, Rejection>) -> Arc<RouteTable> {
+    let mut table = sent.clone();
     for (key, rejected) in rejected {
         let groups = &mut Arc::make_mut(&mut table).groups;
         match &rejected.retained {
@@ -334,30 +335,30 @@ fn routed(table: &RouteTable) -> BTreeSet<&PlacementId> {
     table.groups.values().flat_map(|group| group.placements()).map(|slot| &slot.placement).collect()
 }
 
-/// Whether something in the table is compared or tested, so that counts must be new.
+/// True if a release in the table is compared or tested, so that counts must be recent.
 fn is_watched(table: &RouteTable) -> bool {
     table.groups.values().any(|group| group.slots.len() > 1 || group.preview.is_some())
 }
 
-fn of<T: Clone>(key: &AppKey, all: &BTreeMap<PlacementId, T>) -> BTreeMap<PlacementId, T> {
+fn of_application<T: Clone>(key: &AppKey, all: &BTreeMap<PlacementId, T>) -> BTreeMap<PlacementId, T> {
     all.iter().filter(|(id, _)| id.key == *key).map(|(id, value)| (id.clone(), value.clone())).collect()
 }
 
-/// The applications for which the new status matters: something of theirs drained, refused connections or was given up,
-/// or has new counts to be compared.
-fn news(before: Option<&PlaneStatus>, after: &PlaneStatus, table: &RouteTable) -> BTreeSet<AppKey> {
+/// The applications whose facts the new status changes: a placement of theirs drained, refused connections, receives no more requests, or
+/// has new counts for a comparison.
+fn changed_apps(before: Option<&PlaneStatus>, after: &PlaneStatus, table: &RouteTable) -> BTreeSet<AppKey> {
     let empty = PlaneStatus::default();
     let before = before.unwrap_or(&empty);
     let drained =
         before.in_flight.iter().filter(|(id, count)| **count > 0 && after.in_flight.get(id).is_none_or(|n| *n == 0));
     let refused =
         after.refused.iter().filter(|(id, count)| before.refused.get(id).is_none_or(|before| *count > before));
-    let given_up = after.given_up.iter().filter(|(id, _)| !before.given_up.contains_key(id));
+    let opened = after.circuit_open.iter().filter(|(id, _)| !before.circuit_open.contains_key(id));
     let compared = after.traffic.iter().filter(|(id, traffic)| {
         let is_compared = table.groups.get(&id.key).is_some_and(|group| group.slots.len() > 1);
         is_compared && before.traffic.get(id) != Some(traffic)
     });
-    let keys = drained.chain(refused).chain(given_up).map(|(id, _)| id);
+    let keys = drained.chain(refused).chain(opened).map(|(id, _)| id);
     keys.chain(compared.map(|(id, _)| id)).map(|id| id.key.clone()).collect()
 }
 

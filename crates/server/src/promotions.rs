@@ -1,4 +1,4 @@
-//! Promotions that nobody has to ask for: a release that has succeeded in one environment goes on to the next.
+//! Automatic promotions: a release that has succeeded in one environment is deployed into the next.
 
 use crate::operations::{OperationError, Operations};
 use crate::records::RecordError;
@@ -8,11 +8,11 @@ use gapless_core::command::Requester;
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
-/// How soon a promotion that the store did not take is tried again.
+/// The wait before the retry of a promotion that the store did not accept.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Carries out what controllers ask for, for ever. A promotion is asked for until the record says that it was carried
-/// out, so each may come many times.
+/// Carries out the promotions that controllers request, until the channel closes. A controller repeats a request until the
+/// record says that the promotion was carried out, so each may arrive many times.
 pub async fn carry_out(
     operations: Operations,
     mut asked: mpsc::UnboundedReceiver<(AppKey, Promotion)>,
@@ -24,17 +24,19 @@ pub async fn carry_out(
         if done.contains(&id) {
             continue;
         }
-        match operations.promote_by_itself(&from, &promotion, &by()).await {
+        match operations.promote_automatically(&from, &promotion, &by()).await {
             Ok(()) => {
                 done.retain(|(key, to, _)| *key != from || *to != promotion.to);
                 done.insert(id);
             }
             Err(OperationError::Record(RecordError::Store(error))) => {
-                tracing::warn!(application = %from, to = %promotion.to, %error, "cannot be promoted yet");
+                tracing::warn!(application = %from, to = %promotion.to, %error, "promotion failed: the store did not answer; retrying");
                 tokio::time::sleep(RETRY_AFTER).await;
                 operations.wake(&from);
             }
-            Err(error) => tracing::warn!(application = %from, to = %promotion.to, %error, "is not promoted"),
+            Err(error) => {
+                tracing::warn!(application = %from, to = %promotion.to, %error, "promotion failed: not possible; skipped")
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! gapless's records in the store: which key holds what, and the one transaction by which they change.
+//! The records in the store: the key of each record, and the transactions that change them.
 
 use gapless_core::machine::State;
 use gapless_core::planted;
@@ -9,36 +9,36 @@ use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// What all of gapless's own keys begin with.
+/// The prefix of all of gapless's own keys.
 pub const ALL: &str = "/gapless/";
-/// What the keys of applications begin with.
+/// The prefix of the keys of applications.
 pub const APPLICATIONS: &str = "/gapless/apps/";
-/// What the keys of deployments begin with.
+/// The prefix of the keys of deployments.
 pub const DEPLOYMENTS: &str = "/gapless/deployments/";
-/// Exists while an import fills the store.
+/// A key that exists while an import fills the store.
 pub(crate) const IMPORTING: &str = "/gapless/importing";
-/// What is written to see whether anything can be.
+/// A key that is written to test that the store accepts writes.
 pub(crate) const CHECKED: &str = "/gapless/checked";
 const RELEASES: &str = "/gapless/releases/";
-/// How many deployments are remembered per application and environment.
+/// The number of deployments that are kept for each application and environment.
 pub const DEPLOYMENTS_KEPT: u64 = 500;
-/// How many releases are remembered per application and environment, beside those in a slot.
+/// The number of releases that are kept for each application and environment, beside the releases in a slot.
 pub const RELEASES_KEPT: u64 = 100;
-/// Operations in one transaction when records are removed: etcd takes 128.
+/// The maximum number of operations in one transaction that removes records: etcd accepts 128.
 const OPS_PER_TXN: usize = 100;
 
 /// Why records could not be read or changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// The store did not do as asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record is not one of gapless's.
-    #[error("the record {key} cannot be read: {why}; it was written by another version of gapless, or damaged")]
+    /// The value of a key is not a record of this version.
+    #[error("the record {key} cannot be read: {why}; another version of gapless wrote it, or it is damaged")]
     Unreadable {
-        /// Its key.
+        /// The key of the record.
         key: String,
-        /// Why.
+        /// The reason.
         why: String,
     },
     /// A host belongs to another application.
@@ -46,15 +46,15 @@ pub enum RecordError {
     HostTaken {
         /// The host.
         host: HostPattern,
-        /// Whose it is.
+        /// The owning application.
         owner: String,
     },
-    /// Somebody else changed the record meanwhile: read again and decide again.
+    /// The record changed meanwhile: read and decide again.
     #[error("the record changed meanwhile")]
     Conflict,
 }
 
-/// A record, and the revision that it was last changed at (0: it does not exist yet).
+/// A record, and the revision of its last change (0: the record does not exist yet).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versioned<T> {
     /// The record.
@@ -63,7 +63,7 @@ pub struct Versioned<T> {
     pub revision: u64,
 }
 
-/// What a step of the state machine goes by, as read.
+/// The records that one step of the state machine uses, as read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The records.
@@ -71,8 +71,8 @@ pub struct Loaded {
     revisions: Revisions,
 }
 
-/// What was loaded, each with its revision.
-type Parts = (Option<Versioned<Application>>, Option<Versioned<Deployment>>, Option<Versioned<Release>>);
+/// The loaded records, each with its revision.
+type VersionedRecords = (Option<Versioned<Application>>, Option<Versioned<Deployment>>, Option<Versioned<Release>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Revisions {
@@ -94,10 +94,10 @@ impl Records {
         Records { store }
     }
 
-    /// Whether what was read may still be acted on: not by a server that was paused until another one may lead.
+    /// Permission to act on what was read. A server that was paused until another may lead has none.
     ///
     /// # Errors
-    /// [`StoreError::Deposed`] if not.
+    /// [`StoreError::Deposed`] without the permission.
     pub fn allowed(&self) -> Result<(), RecordError> {
         Ok(self.store.allowed()?)
     }
@@ -112,10 +112,10 @@ impl Records {
         Ok((range.revision, apps))
     }
 
-    /// Whether changes can be recorded: one is, that says nothing.
+    /// Write probe: commits an empty record.
     ///
     /// # Errors
-    /// If none can be.
+    /// If the store accepts no write.
     pub async fn check(&self) -> Result<u64, RecordError> {
         self.done(Txn::new().put(CHECKED, "")).await
     }
@@ -144,7 +144,7 @@ impl Records {
         self.get(&release_key(key, number)).await
     }
 
-    /// The deployments of an application, the newest first: at most `limit` of those below `before`.
+    /// The deployments of an application, newest first: at most `limit` with a number below `before`.
     ///
     /// # Errors
     /// If the store cannot be read, or a record is unreadable.
@@ -155,9 +155,9 @@ impl Records {
         wanted.take(limit).collect()
     }
 
-    /// What a step of the application's state machine goes by; `None` where there is no such application. Records that are
-    /// as they were in what was loaded `before` are taken from there: most have not changed from one step to the next, and
-    /// decoding them would be most of what a step costs.
+    /// The records that a step of the application's state machine uses; `None` if there is no such application. Records
+    /// that have not changed since `before` are taken from there: most do not change from one step to the next, and decoding
+    /// would be most of the cost of a step.
     ///
     /// # Errors
     /// If the store cannot be read, or a record is unreadable.
@@ -182,11 +182,11 @@ impl Records {
         Ok(Some(Loaded::of(app, deployment, release)))
     }
 
-    /// Changes what was loaded to `next`, if nobody changed it meanwhile; the revision of the change. Hosts that the
-    /// application needs no more are given back in the same transaction.
+    /// Changes the loaded records to `next`, unless they changed meanwhile; returns the revision of the change. Hosts that
+    /// the application no longer uses are released in the same transaction.
     ///
     /// # Errors
-    /// [`RecordError::Conflict`] if somebody did, [`RecordError::HostTaken`], or the store's own.
+    /// [`RecordError::Conflict`] if they changed, [`RecordError::HostTaken`], or an error of the store.
     pub async fn commit(&self, loaded: &Loaded, next: &State) -> Result<u64, RecordError> {
         let key = &next.app.key;
         let mut txn = Txn::new().put(app_key(key), encode(&next.app));
@@ -209,8 +209,8 @@ impl Records {
         self.done(txn).await
     }
 
-    /// Records a new deployment, its release if that is new too, and the application as it is with them. Deployments
-    /// that it supersedes are ended in the same transaction.
+    /// Records a new deployment, its release if that is new too, and the changed application. Deployments that it supersedes
+    /// end in the same transaction.
     ///
     /// # Errors
     /// As [`Records::commit`].
@@ -243,7 +243,7 @@ impl Records {
         self.done(txn).await
     }
 
-    /// Changes a deployment, if nobody did meanwhile.
+    /// Changes a deployment, unless it changed meanwhile.
     ///
     /// # Errors
     /// As [`Records::commit`].
@@ -252,7 +252,7 @@ impl Records {
         self.done(Txn::new().expect(&at, deployment.revision).put(&at, encode(&deployment.record))).await
     }
 
-    /// Removes everything that is recorded of an application, its own record last, so that it can be repeated.
+    /// Removes all records of an application, the application's own last, so that the removal can be repeated.
     ///
     /// # Errors
     /// As [`Records::commit`].
@@ -296,7 +296,7 @@ impl Records {
         self.get_again(key, None).await
     }
 
-    /// The record of that key; the very one that was read `before` if it has not changed since.
+    /// The record of that key; `before` itself if the record has not changed since.
     async fn get_again<T: DeserializeOwned>(
         &self,
         key: &str,
@@ -332,21 +332,21 @@ impl Loaded {
         Loaded { state: State { app: app.record, deployment, release }, revisions }
     }
 
-    /// The records that it was made of.
-    fn parts(self) -> Parts {
+    /// The records and revisions that this value was made of.
+    fn parts(self) -> VersionedRecords {
         let Loaded { state: State { app, deployment, release }, revisions } = self;
         let deployment = deployment.map(|record| Versioned { record, revision: revisions.deployment });
         let release = release.map(|record| Versioned { record, revision: revisions.release });
         (Some(Versioned { record: app, revision: revisions.app }), deployment, release)
     }
 
-    /// The revision that the application's record was last changed at.
+    /// The revision of the last change of the application's record.
     #[must_use]
     pub const fn revision(&self) -> u64 {
         self.revisions.app
     }
 
-    /// The number of the deployment that is under way, and where it is.
+    /// The number and phase of the active deployment.
     #[must_use]
     pub fn active_phase(&self) -> Option<(u64, &Phase)> {
         let deployment = self.state.deployment.as_ref()?;
@@ -358,7 +358,7 @@ fn app_key(key: &AppKey) -> String {
     format!("{APPLICATIONS}{key}")
 }
 
-/// The key of a deployment. Numbers are padded, so that the order of keys is the order of numbers.
+/// The key of a deployment. Numbers are padded, so that keys sort by number.
 #[must_use]
 pub fn deployment_key(key: &AppKey, number: u64) -> String {
     format!("{DEPLOYMENTS}{key}/{number:012}")
@@ -372,7 +372,7 @@ fn host_key(host: &HostPattern) -> String {
     format!("/gapless/hosts/{host}")
 }
 
-/// The application whose record, or whose deployment's record, has that key.
+/// The application that a change of that key concerns: the key of an application or of one of its deployments.
 pub(crate) fn concerned(key: &str) -> Option<AppKey> {
     match key.strip_prefix(DEPLOYMENTS) {
         Some(deployment) => deployment.rsplit_once('/')?.0.parse().ok(),
@@ -386,7 +386,7 @@ fn decode<T: DeserializeOwned>(entry: &Entry) -> Result<T, RecordError> {
 }
 
 fn encode(record: &impl Serialize) -> Vec<u8> {
-    // The records hold nothing that JSON cannot: no maps with keys other than strings, no non-finite numbers.
+    // A record contains nothing that JSON cannot express: no maps with keys other than strings, no non-finite numbers.
     serde_json::to_vec(record).unwrap_or_default()
 }
 
@@ -395,7 +395,7 @@ mod tests {
     use super::concerned;
 
     #[test]
-    fn a_key_says_whom_its_change_concerns() {
+    fn changed_key_names_its_application() {
         let shop = "shop/production".parse().ok();
         assert_eq!(concerned("/gapless/apps/shop/production"), shop);
         assert_eq!(concerned("/gapless/deployments/shop/production/000000000007"), shop);

@@ -11,11 +11,11 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Runs the server until `stop` is done. The proxy and all instances go on without it. `ready` is called once it
-/// answers.
+/// Runs the server until `stop` completes. The proxy and all instances keep running after the end. `ready` is called when
+/// the API answers.
 ///
 /// # Errors
-/// If it cannot start.
+/// If the server cannot start.
 pub async fn run(
     config: ServerConfig,
     ready: impl FnOnce(),
@@ -39,17 +39,17 @@ pub async fn run(
                 role: Role::Leader,
                 leader: None,
             };
-            let plane = ControlPlane::begin(&config, &paths, store, None, about).await?;
-            let gate = ApiGate::closed("the server begins");
+            let plane = ControlPlane::start(&config, &paths, store, None, about).await?;
+            let gate = ApiGate::closed("the server is starting");
             gate.open(plane.router.clone());
-            tracing::info!(socket = %config.socket.path().display(), applications = plane.applications, "ready");
+            tracing::info!(socket = %config.socket.path().display(), applications = plane.applications, "server is ready");
             ready();
-            let told = async {
+            let stopped = async {
                 stop.await;
-                tracing::info!("ending; the proxy and all instances go on");
+                tracing::info!("server is stopping: requested; the proxy and all instances keep running");
                 Ok(Ended::Stopped)
             };
-            serve_until(told, listener, &gate).await
+            serve_until(stopped, listener, &gate).await
         }
         #[cfg(not(feature = "etcd"))]
         StoreConfig::Etcd(_) => Err(ServerError::BuiltWithoutEtcd),

@@ -1,4 +1,4 @@
-//! Which runtime runs which workload.
+//! The runtimes of the host, and the choice of a runtime for a workload.
 
 use gapless_core::Spec;
 use gapless_core::spec::Workload;
@@ -8,18 +8,18 @@ use std::sync::Arc;
 /// The runtimes of this host.
 #[derive(Clone)]
 pub struct Runtimes {
-    /// Containers.
+    /// The runtime of containers.
     pub docker: Arc<dyn Runtime>,
-    /// Processes.
+    /// The runtime of processes.
     pub process: Arc<dyn Runtime>,
-    /// Services of systemd.
+    /// The runtime of systemd services.
     pub systemd: Arc<dyn Runtime>,
-    /// Whether systemd runs this host.
+    /// True if the host was booted with systemd.
     pub has_systemd: bool,
 }
 
 impl Runtimes {
-    /// The one that runs all services of `spec`.
+    /// The runtime that runs all services of `spec`.
     #[must_use]
     pub fn of(&self, spec: &Spec) -> &Arc<dyn Runtime> {
         match spec.main_service().map(|(_, service)| &service.workload) {
@@ -29,7 +29,7 @@ impl Runtimes {
         }
     }
 
-    /// All of them that this host has, with their names.
+    /// All runtimes that this host has, with their names.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &Arc<dyn Runtime>)> {
         let systemd = self.has_systemd.then_some(("systemd", &self.systemd));
         [("docker", &self.docker), ("process", &self.process)].into_iter().chain(systemd)

@@ -1,5 +1,5 @@
-//! The route table that every data plane should go by: derived from the records, kept in memory, told to whoever
-//! watches it.
+//! The route table that every data plane should apply: derived from the records, kept in memory, with a notification of
+//! each change.
 
 use gapless_core::planted;
 use gapless_core::{AppKey, Application, RouteGroup, RouteTable};
@@ -8,84 +8,84 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// The wanted route table. The controllers set their application's group right after each commit.
+/// The wanted route table. Each controller sets its application's route group right after a commit.
 ///
-/// Not a `tokio::sync::watch`: that wakes in random order, and a simulation must replay.
+/// Not a `tokio::sync::watch`, which wakes in random order: a simulation must replay.
 #[derive(Clone)]
-pub struct Tables(Arc<Wanted>);
+pub struct Tables(Arc<Inner>);
 
-struct Wanted {
-    present: Mutex<Present>,
+struct Inner {
+    current: Mutex<Current>,
     changed: Notify,
 }
 
-struct Present {
+struct Current {
     table: Arc<RouteTable>,
-    /// The revision of each application's record that its routes are of, for those of which it was told. Whoever reads or
-    /// commits a record says so at its leisure: the one that says so last need not have the newest record.
+    /// The revision of the record that each application's routes were derived from, since the start of this server. Readers
+    /// and committers report in any order: the last report need not be of the newest record.
     revisions: BTreeMap<AppKey, u64>,
 }
 
 impl Tables {
-    /// The table of those applications, as they were at `revision`.
+    /// The table of `apps`, as they were at `revision`.
     #[must_use]
     pub fn new(revision: u64, apps: &[Application]) -> Self {
         let groups = apps.iter().filter_map(|app| Some((app.key.clone(), Arc::new(RouteGroup::derive(app)?))));
         let table = RouteTable { version: revision, groups: groups.collect() };
-        let present = Present { table: Arc::new(table), revisions: BTreeMap::new() };
-        Tables(Arc::new(Wanted { present: Mutex::new(present), changed: Notify::new() }))
+        let current = Current { table: Arc::new(table), revisions: BTreeMap::new() };
+        Tables(Arc::new(Inner { current: Mutex::new(current), changed: Notify::new() }))
     }
 
-    /// Sets the routes of one application to what its record, committed at `revision`, says, unless they are of a later one.
+    /// Sets the routes of an application from its record of `revision`, unless its routes are of a later revision.
     pub fn set(&self, app: &Application, revision: u64) {
         self.replace(&app.key, RouteGroup::derive(app), revision);
     }
 
-    /// Drops the routes of an application that was removed at `revision`.
+    /// Removes the routes of an application that was removed at `revision`.
     pub fn remove(&self, key: &AppKey, revision: u64) {
         self.replace(key, None, revision);
     }
 
     fn replace(&self, key: &AppKey, group: Option<RouteGroup>, revision: u64) {
-        let mut present = self.lock();
-        let known = present.revisions.entry(key.clone()).or_default();
+        let mut current = self.lock();
+        let known = current.revisions.entry(key.clone()).or_default();
         if revision < *known {
-            // Old routes lead to what was stopped or frozen since.
+            // Old routes lead to instances that were stopped or frozen since.
             return;
         }
         *known = revision;
-        if present.table.groups.get(key).map(AsRef::as_ref) == group.as_ref() {
+        if current.table.groups.get(key).map(AsRef::as_ref) == group.as_ref() {
             return;
         }
-        let next = Arc::make_mut(&mut present.table);
-        // Applications commit side by side, so a later revision can arrive first.
+        let next = Arc::make_mut(&mut current.table);
+        // Applications commit concurrently, so a later revision can arrive first.
         next.version = if planted::lowers_table_version() { revision } else { next.version.max(revision) };
         match group {
             Some(group) => next.groups.insert(key.clone(), Arc::new(group)),
             None => next.groups.remove(key),
         };
-        drop(present);
+        drop(current);
         self.0.changed.notify_waiters();
     }
 
-    /// Gives the table that version at least, because a data plane never goes back to an older one.
-    pub fn not_before(&self, version: u64) {
-        let mut present = self.lock();
-        if present.table.version < version {
-            Arc::make_mut(&mut present.table).version = version;
-            drop(present);
+    /// Raises the version of the table to at least `version`, because a data plane never goes back to an older version.
+    pub fn raise_version(&self, version: u64) {
+        let mut current = self.lock();
+        if current.table.version < version {
+            Arc::make_mut(&mut current.table).version = version;
+            drop(current);
             self.0.changed.notify_waiters();
         }
     }
 
-    /// The table as it is now.
+    /// The current table.
     #[must_use]
     pub fn current(&self) -> Arc<RouteTable> {
         self.lock().table.clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Present> {
-        self.0.present.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.0.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the next change after this call.
@@ -101,7 +101,7 @@ mod tests {
     use gapless_core::spec::ForwardSettings;
 
     #[test]
-    fn routes_of_an_older_record_that_is_told_of_late_change_nothing() {
+    fn late_report_of_older_record_changes_no_routes() {
         let key: AppKey = "shop/production".parse().unwrap();
         let group = |name: &str| RouteGroup {
             routes: Vec::new(),
@@ -116,15 +116,15 @@ mod tests {
         let tables = Tables::new(5, &[]);
         tables.replace(&key, Some(old.clone()), 6);
         tables.replace(&key, Some(new.clone()), 8);
-        // The answer to the commit of revision 7 took its time.
+        // The answer to the commit of revision 7 arrives late.
         tables.replace(&key, Some(old.clone()), 7);
         assert_eq!(tables.current().groups.get(&key).map(AsRef::as_ref), Some(&new));
         tables.replace(&key, Some(old), 9);
         assert_eq!(tables.current().version, 9);
-        // Records that were restored are older than what data planes go by.
-        tables.not_before(40);
+        // Records that were restored from a backup are older than the table that data planes apply.
+        tables.raise_version(40);
         tables.replace(&key, Some(new), 10);
-        tables.not_before(30);
+        tables.raise_version(30);
         assert_eq!(tables.current().version, 40);
     }
 }

@@ -139,7 +139,7 @@ fn unsupported_feature_is_refused_with_reason() {
     let ran = written(&host, &App { tables, ..app("shop") }).run(["deploy"]);
     assert_ne!(ran.code, 0, "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-    for part in ["nginx, the data plane of this server, cannot do", "signed cookie", "false_alarms = 0"] {
+    for part in ["nginx, the data plane of this server, does not support", "signed cookie", "false_alarms = 0"] {
         assert!(said.contains(part), "{part:?} is not in {said}");
     }
 }

@@ -51,7 +51,7 @@ fn deploys_and_rollback_fail_no_request() {
     let report = load.stop();
     assert_eq!(report.failed, 0, "of {} requests: {:#?}", report.requests, report.failures);
     assert!(report.by_release.len() >= 4, "{:?}", report.by_release);
-    doctor_reports(&host, &["goes by the routes of version"]);
+    doctor_reports(&host, &["applies the routes of version"]);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn docker_outage_is_reported_and_harms_nothing() {
     host.kill_server();
     std::fs::remove_file(&socket).unwrap();
     host.start_server();
-    doctor_reports(&host, &["only Docker can tell of", "Docker cannot be reached", "systemctl start docker"]);
+    doctor_reports(&host, &["cannot inspect nginx's container", "Docker cannot be reached", "systemctl start docker"]);
     let ran = gapless.run(["deploy", "--force", "--detach"]);
     assert_eq!(release(nginx.address(), "shop.test"), before, "{ran:?}");
     link();

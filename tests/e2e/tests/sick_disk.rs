@@ -117,9 +117,11 @@ fn running_deployment_waits_for_failing_disk_and_finishes() {
     });
     let failing = FailingSyscalls::start(&pids(&test_host), "pwrite64,fsync,fdatasync,ftruncate", "EIO");
     let says = |text: &str| test_host.host.log().contains(text).then_some(());
-    wait_for("the server reports the failure", DEADLINE, || says("cannot go on until the state can be used"));
+    wait_for("the server reports the failure", DEADLINE, || says("application is not controlled: "));
     drop(failing);
-    wait_for("the server reports the recovery", DEADLINE, || says("the state can be used again"));
+    wait_for("the server reports the recovery", DEADLINE, || {
+        says("application is controlled again: the state can be used")
+    });
     wait_for("the deployment has ended", DEADLINE, || {
         history(&test_host).first().filter(|it| it.phase.is_end()).map(drop)
     });

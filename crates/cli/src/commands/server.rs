@@ -67,7 +67,7 @@ pub async fn run(
     let own = socket.path().to_owned();
     supervised::start(move || own_status(own.clone()));
     let ended = Box::pin(gapless_server::run(config, || {}, stop)).await.map_err(Failure::other)?;
-    Ok((restarts.load(Ordering::Acquire) || ended == Ended::BeginsAnew).then_some(socket))
+    Ok((restarts.load(Ordering::Acquire) || ended == Ended::Restart).then_some(socket))
 }
 
 /// The configuration from the file, with the values of the command line in front. `inherited` is the API's socket that

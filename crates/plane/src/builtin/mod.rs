@@ -1,4 +1,4 @@
-//! gapless's own proxy as a data plane, spoken to over its control socket.
+//! gapless's own proxy as a data plane, reached over its control socket.
 
 use crate::plane::{ApplyReport, DataPlane, PlaneError, PlaneStatus};
 mod supervisor;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// How soon a proxy that does not answer is asked again.
+/// The wait before a proxy that does not answer is asked again.
 const AWAY_RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// gapless's own proxy.
@@ -27,7 +27,7 @@ pub struct Builtin {
 }
 
 impl Builtin {
-    /// The proxy of that supervisor, reached at its control socket.
+    /// The proxy that `supervisor` runs.
     #[must_use]
     pub fn new(supervisor: Arc<Supervisor>) -> Self {
         Builtin { client: Client::new(supervisor.control_socket()), supervisor, sequence: AtomicU64::new(0) }
@@ -84,12 +84,12 @@ impl DataPlane for Builtin {
                 .map(|(id, t)| (id, t.latencies.iter().copied().collect()))
                 .collect(),
             held: status.groups.iter().map(|(key, own)| (key.clone(), held(own))).collect(),
-            given_up: placements().filter_map(|(id, t)| Some((id, u64::from(t.given_up?)))).collect(),
+            circuit_open: placements().filter_map(|(id, t)| Some((id, u64::from(t.given_up?)))).collect(),
             refused: placements().map(|(id, t)| (id, refused(t))).filter(|(_, count)| *count > 0).collect(),
         })
     }
 
-    async fn notice(&self, within: Duration) {
+    async fn wait_for_change(&self, within: Duration) {
         let seen = self.sequence.load(Ordering::Relaxed);
         if self.client.changes(seen, within).await.is_err() {
             tokio::time::sleep(AWAY_RETRY_AFTER).await;
@@ -97,7 +97,7 @@ impl DataPlane for Builtin {
     }
 }
 
-/// A request is lost if an attempt failed and none was made in its stead.
+/// The counts of a placement. A request is lost if an attempt failed and no other attempt followed.
 fn traffic(seen: &PlacementTraffic) -> Traffic {
     let attempts_failed = seen.failures.connect + seen.failures.reset + seen.failures.timeout;
     Traffic {
@@ -126,6 +126,9 @@ fn away(error: ControlError) -> PlaneError {
 
 fn warn_unless_persisted(applied: &control::Acknowledgement) {
     if let Some(error) = &applied.error {
-        tracing::error!(error, version = applied.version, "the proxy goes by the table but could not write it to disk");
+        tracing::error!(
+            version = applied.version,
+            "the proxy did not write its routes to disk: {error}; a restarted proxy would start with old ones"
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! Keeps the builtin proxy running: starts it if none answers, adopts it if one does, starts it again if it dies. The
-//! listening sockets are held here, too, so that connections wait in them while there is no proxy. Where something else
-//! runs the proxy, such as systemd, all of that is left to it.
+//! Keeps the builtin proxy running: adopts a running proxy or starts one, and restarts it after its death. Owns the
+//! listening sockets too, so that connections wait in them while there is no proxy. If something else runs the proxy, such
+//! as systemd, does none of this.
 
 use gapless_api::PlaneInfo;
 use gapless_effect::{Point, step_async};
@@ -16,51 +16,51 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-/// How long a started proxy has until it answers.
+/// How long a started proxy may take until it answers.
 const START_DEADLINE: Duration = Duration::from_secs(5);
 const START_POLL: Duration = Duration::from_millis(2);
-/// How soon a proxy that cannot be started is started again.
+/// The wait before the next attempt to start a proxy.
 const START_RETRY_AFTER: Duration = Duration::from_millis(500);
-/// How often is looked whether the same proxy answers.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often a proxy of which the process cannot be watched is asked.
+/// How often the supervisor checks that the same proxy answers.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// How often a process is checked if it cannot be watched by a pidfd.
 const POLL_EVERY: Duration = Duration::from_millis(250);
 
-/// Why the proxy cannot be had.
+/// Why there is no proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// An address cannot be listened on.
+    /// The proxy cannot listen on an address.
     #[error("cannot listen on {address}: {why}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         why: String,
     },
     /// The proxy does not start.
     #[error("the proxy does not start: {why}; its output is in {}", log.display())]
     Start {
-        /// What was seen.
+        /// The observed failure.
         why: String,
-        /// Its log.
+        /// The proxy's log file.
         log: PathBuf,
     },
 }
 
-/// How the proxy is started.
+/// The proxy process: how it is started, and its files and addresses.
 #[derive(Debug, Clone)]
 pub struct ProxyProcess {
-    /// The program and arguments that run a proxy; what follows is added.
+    /// The program and arguments that run a proxy; the supervisor appends options.
     pub command: Vec<PathBuf>,
-    /// Whether the server starts it, and holds its listening sockets. Otherwise something else does, such as systemd.
+    /// True if the server starts the proxy and owns its listening sockets. Otherwise something else does, such as systemd.
     pub is_own: bool,
-    /// Its control socket.
+    /// The control socket.
     pub control_socket: PathBuf,
-    /// Where it keeps its last good table.
+    /// The file in which the proxy keeps its last good table.
     pub table_file: PathBuf,
-    /// Where its output goes.
+    /// The file that receives the proxy's output.
     pub log: PathBuf,
-    /// What it listens on.
+    /// The addresses on which the proxy listens.
     pub listen: Vec<SocketAddr>,
 }
 
@@ -72,11 +72,11 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Adopts the proxy that runs, or starts one. It serves by its last good table at once, whatever comes next.
+    /// Adopts the running proxy, or starts one. A started proxy serves its last good table at once.
     ///
     /// # Errors
-    /// If an address cannot be listened on, or the proxy does not start.
-    pub async fn begin(process: ProxyProcess) -> Result<Arc<Self>, SupervisorError> {
+    /// If an address is unusable, or the proxy does not start.
+    pub async fn start(process: ProxyProcess) -> Result<Arc<Self>, SupervisorError> {
         let client = Client::new(&process.control_socket);
         let supervisor = Arc::new(Supervisor { process, client, sockets: Mutex::default() });
         if !supervisor.process.is_own {
@@ -85,17 +85,17 @@ impl Supervisor {
         if supervisor.client.status().await.is_ok() {
             let taken = supervisor.handover(|socket| handover::take(&socket)).await;
             match taken {
-                Ok(sockets) => supervisor.hold(sockets),
-                Err(error) => tracing::warn!(%error, "the running proxy's listening sockets could not be taken over"),
+                Ok(sockets) => supervisor.add_sockets(sockets),
+                Err(error) => tracing::warn!("cannot take over the listening sockets of the running proxy: {error}"),
             }
-            tracing::info!("adopted the proxy that runs");
+            tracing::info!("adopted the running proxy");
         }
         supervisor.listen()?;
         supervisor.ensure().await?;
         Ok(supervisor)
     }
 
-    /// One that starts nothing and holds nothing: for a server that only looks.
+    /// A supervisor that starts nothing and owns no socket: for a server that only reads.
     #[must_use]
     pub fn idle(process: ProxyProcess) -> Arc<Self> {
         let client = Client::new(&process.control_socket);
@@ -107,87 +107,87 @@ impl Supervisor {
         &self.process.control_socket
     }
 
-    /// Starts the proxy again whenever it dies, for ever.
-    pub async fn go_on(self: Arc<Self>) {
+    /// Restarts the proxy after each death, without end.
+    pub async fn run(self: Arc<Self>) {
         if !self.process.is_own {
-            // Who runs it starts it again, and holds its sockets.
+            // The program that runs the proxy restarts it, and owns its sockets.
             return;
         }
         loop {
             match self.client.status().await {
-                // It was started, and then something failed before it had them.
-                Ok(status) if self.lacks_sockets(&status) => tracing::warn!("the proxy has no listening sockets yet"),
+                // An earlier attempt started the proxy, and failed before it passed the sockets.
+                Ok(status) if self.lacks_sockets(&status) => {
+                    tracing::warn!("the proxy has no listening sockets yet; passing them");
+                }
                 Ok(status) => {
-                    // One that is replaced ends later than another one answers.
-                    let ended = tokio::time::timeout(LOOK_EVERY, wait_for_end(status.pid)).await;
+                    // A proxy that is replaced ends later than its successor answers.
+                    let ended = tokio::time::timeout(CHECK_EVERY, wait_for_end(status.pid)).await;
                     if ended.is_err() || self.is_replaced(status.pid).await {
                         continue;
                     }
-                    tracing::error!(pid = status.pid, "the proxy died; starting it again");
+                    tracing::error!(pid = status.pid, "the proxy died; restarting it");
                 }
-                Err(error) => tracing::warn!(%error, "no proxy answers"),
+                Err(error) => tracing::warn!("no proxy answers: {error}; starting one"),
             }
             if let Err(error) = self.ensure().await {
-                tracing::error!(%error, "trying again");
+                tracing::error!("{error}; retrying");
                 tokio::time::sleep(START_RETRY_AFTER).await;
             }
         }
     }
 
-    /// The proxy as it is.
+    /// Describes the proxy for the API.
     pub(super) async fn info(&self) -> PlaneInfo {
         let status = self.client.status().await.ok();
-        let held = || self.held().iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        let own = || self.sockets().iter().filter_map(|socket| socket.local_addr().ok()).collect();
         PlaneInfo {
             name: "proxy".to_owned(),
             pid: status.as_ref().map(|status| status.pid),
             is_up: status.is_some(),
-            listen: status.map_or_else(held, |status| status.listen),
+            listen: status.map_or_else(own, |status| status.listen),
         }
     }
 
-    /// Whether it answers.
+    /// Checks that the proxy answers.
     pub(super) async fn check(&self) -> Result<String, String> {
         let proxy = self.info().await;
         let listen: Vec<_> = proxy.listen.iter().map(ToString::to_string).collect();
         match (proxy.is_up, proxy.pid) {
             (true, Some(pid)) => Ok(format!("process {pid} listens on {}", listen.join(", "))),
-            _ => {
-                Err("the proxy does not answer; the server starts it again, see its log in the state folder".to_owned())
-            }
+            _ => Err("the proxy does not answer; the server restarts it, see its log in the state folder".to_owned()),
         }
     }
 
-    /// Whether it does not listen on what is held for it.
+    /// True if the proxy does not listen on a socket that this supervisor owns.
     fn lacks_sockets(&self, status: &ProxyStatus) -> bool {
-        let mut held = self.held().into_iter().filter_map(|socket| socket.local_addr().ok());
-        !status.stopping && held.any(|address| !status.listen.contains(&address))
+        let mut own = self.sockets().into_iter().filter_map(|socket| socket.local_addr().ok());
+        !status.stopping && own.any(|address| !status.listen.contains(&address))
     }
 
-    /// Whether another process than that one answers.
+    /// True if another process than `pid` answers.
     async fn is_replaced(&self, pid: u32) -> bool {
         self.client.status().await.is_ok_and(|status| status.pid != pid)
     }
 
-    /// Opens those of the wanted addresses that are not held yet.
+    /// Opens the sockets of the configured addresses, except for those that exist already.
     fn listen(&self) -> Result<(), SupervisorError> {
-        let held: Vec<_> = self.held().iter().filter_map(|socket| socket.local_addr().ok()).collect();
-        for address in self.process.listen.iter().filter(|address| !held.contains(address)) {
+        let open: Vec<_> = self.sockets().iter().filter_map(|socket| socket.local_addr().ok()).collect();
+        for address in self.process.listen.iter().filter(|address| !open.contains(address)) {
             let socket = handover::bind(*address)
                 .map_err(|error| SupervisorError::Listen { address: *address, why: explain(&error, *address) })?;
-            self.hold(vec![socket]);
+            self.add_sockets(vec![socket]);
         }
         Ok(())
     }
 
-    /// Sees to it that a proxy answers and has the sockets.
+    /// Starts a proxy if none answers, and passes it the sockets.
     async fn ensure(&self) -> Result<(), SupervisorError> {
         if self.client.status().await.is_err() {
             let started = step_async(Point::ProxyStart, identity, async { self.spawn() }).await;
             let child = started.map_err(|error| self.cannot_start(error.to_string()))?;
             self.wait_until_it_answers(child).await?;
         }
-        let sockets = self.held().iter().map(|socket| socket.try_clone()).collect::<io::Result<Vec<_>>>();
+        let sockets = self.sockets().iter().map(|socket| socket.try_clone()).collect::<io::Result<Vec<_>>>();
         let given = match sockets {
             Ok(sockets) => {
                 let give = self.handover(move |socket| handover::give(&socket, &sockets));
@@ -195,23 +195,23 @@ impl Supervisor {
             }
             Err(error) => Err(error),
         };
-        given.map_err(|error| self.cannot_start(format!("it does not take its listening sockets: {error}")))
+        given.map_err(|error| self.cannot_start(format!("it did not receive its listening sockets: {error}")))
     }
 
     fn spawn(&self) -> io::Result<Child> {
         let ProxyProcess { command, control_socket, table_file, log, .. } = &self.process;
         let (program, arguments) = command.split_first().ok_or_else(|| io::Error::other("no program is configured"))?;
         let log = OpenOptions::new().create(true).append(true).open(log)?;
-        // In a group of its own, so that a Ctrl-C for the server does not reach it.
+        // In a process group of its own, so that a Ctrl-C for the server does not reach it.
         Command::new(program)
             .args(arguments)
             .arg("--control-socket")
             .arg(control_socket)
             .arg("--table-file")
             .arg(table_file)
-            // Where the kernel gives huge pages to everybody it refuses them: they are half of its memory at rest.
+            // Refuses huge pages where the kernel gives them to every process: they would be half of its memory at rest.
             .env("MIMALLOC_ALLOW_THP", "0")
-            // What systemd is told is for the server to say.
+            // Only the server notifies systemd.
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -227,11 +227,11 @@ impl Supervisor {
                 return Err(self.cannot_start(format!("it ended with {status}")));
             }
             if tokio::time::Instant::now() >= give_up_at {
-                return Err(self.cannot_start(format!("it does not answer within {} s", START_DEADLINE.as_secs())));
+                return Err(self.cannot_start(format!("it did not answer within {} s", START_DEADLINE.as_secs())));
             }
             tokio::time::sleep(START_POLL).await;
         }
-        // Reaped when it dies; it is no child of the next server.
+        // Reaps the process when it dies. After a restart of the server, the process is not a child of the server.
         tokio::spawn(async move { child.wait().await });
         Ok(())
     }
@@ -248,17 +248,17 @@ impl Supervisor {
         SupervisorError::Start { why, log: self.process.log.clone() }
     }
 
-    fn hold(&self, sockets: Vec<TcpListener>) {
-        let mut held = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend(sockets.into_iter().map(Arc::new));
+    fn add_sockets(&self, sockets: Vec<TcpListener>) {
+        let mut own = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        own.extend(sockets.into_iter().map(Arc::new));
     }
 
-    fn held(&self) -> Vec<Arc<TcpListener>> {
+    fn sockets(&self) -> Vec<Arc<TcpListener>> {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// Waits until that process has ended.
+/// Waits until the process has ended.
 async fn wait_for_end(pid: u32) {
     let opened = i32::try_from(pid)
         .ok()
@@ -277,7 +277,7 @@ async fn wait_for_end(pid: u32) {
 fn explain(error: &io::Error, address: SocketAddr) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => match gapless_runtime::port_owner(address.port()) {
-            Some(holder) => format!("{holder} listens there already; stop it, or choose another --listen"),
+            Some(owner) => format!("{owner} listens there already; stop it, or choose another --listen"),
             None => "something listens there already; stop it, or choose another --listen".to_owned(),
         },
         io::ErrorKind::PermissionDenied => {

@@ -8,7 +8,7 @@ use gapless_core::routes::SlotRole;
 use std::time::Duration;
 
 const HOST: &str = "shop.example.com";
-/// The pause between two looks at a status.
+/// The pause between two reads of a status.
 const POLL_EVERY: Duration = Duration::from_millis(20);
 
 /// Starts a slow request on blue, then moves all routes to green.

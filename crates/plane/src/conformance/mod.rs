@@ -1,5 +1,5 @@
-//! The rules that every [`DataPlane`] must keep, as tests on real sockets that any driver runs: [`all`] panics at the first
-//! rule that a driver breaks.
+//! The rules that every [`DataPlane`] must follow, as tests on real sockets that any driver can run: [`all`] panics at the
+//! first rule that a driver breaks.
 //!
 //! Only routing, versions and draining are rules for all. Held requests, counts and the fallback are promises of the
 //! builtin proxy alone and have tests of their own.
@@ -26,11 +26,11 @@ use std::time::Duration;
 /// The longest that any step of a test may take. Far above what any data plane needs.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A data plane that runs, with no routes yet.
+/// A running data plane, without routes.
 pub struct Subject {
     /// The driver under test.
     pub plane: Arc<dyn DataPlane>,
-    /// An address that the data plane accepts requests on.
+    /// An address on which the data plane accepts requests.
     pub address: SocketAddr,
     /// The process, thread or folder behind the driver: dropped when the test ends.
     pub guard: Box<dyn Any + Send>,
@@ -56,11 +56,10 @@ pub async fn all(make: impl AsyncFn() -> Subject) {
 
     reports::describe_the_data_plane(&make().await).await;
     reports::name_the_version_of_the_table(&make().await).await;
-    reports::end_a_notice_within_its_time(&make().await).await;
+    reports::wait_for_change_ends_in_time(&make().await).await;
 }
 
-/// Runs the one test that a driver fails which acknowledges a change before it applies it. For proving that the suite can
-/// fail.
+/// Runs only the test that a driver fails if it acknowledges a change before it applies it. Proves that the suite can fail.
 ///
 /// # Panics
 /// If the data plane breaks the rule.

@@ -1,4 +1,4 @@
-//! What a data plane says of itself.
+//! The reports of a data plane about itself.
 
 use super::origin::Origin;
 use super::{Subject, change, group, in_time, placement, slot, table};
@@ -27,7 +27,7 @@ pub(super) async fn name_the_version_of_the_table(subject: &Subject) {
     assert_eq!(version().await, 9);
 }
 
-pub(super) async fn end_a_notice_within_its_time(subject: &Subject) {
+pub(super) async fn wait_for_change_ends_in_time(subject: &Subject) {
     in_time("replace", subject.plane.replace(&table(1, []))).await.unwrap();
-    in_time("notice", subject.plane.notice(Duration::from_millis(50))).await;
+    in_time("wait_for_change", subject.plane.wait_for_change(Duration::from_millis(50))).await;
 }

@@ -1,4 +1,4 @@
-//! Which slot a request reaches, and from when on.
+//! Routing: the slot that a request reaches, and the time from which a change applies.
 
 use super::client::{get, send};
 use super::origin::Origin;

@@ -1,29 +1,29 @@
-//! How a request's slot is chosen: a constant where there is one slot; otherwise a variable, from `split_clients` for
-//! shares and `map` for what requests say.
+//! The choice of a request's slot: a constant if there is one slot; otherwise a variable, from `split_clients` for shares
+//! and `map` for headers, cookies and paths.
 
 use super::syntax::{Directive, Word, block, line, literal, set};
 use gapless_core::routes::{PREVIEW_COOKIE, Split};
 use gapless_core::strategy::{Choose, Matcher};
 use gapless_core::{PlacementId, RouteGroup, SlotRole, SlotRoute};
 
-/// The slot of a preview that there is not.
+/// The slot of a preview that does not exist.
 pub(super) const NONE: &str = "none";
-/// The slot where there is none that serves.
+/// The slot where no slot serves.
 pub(super) const UNAVAILABLE: &str = "unavailable";
 
-/// How the slot is chosen.
+/// The result of the choice.
 pub(super) struct Chosen {
-    /// A slot's label, or the variable that has it.
+    /// A slot's label, or the variable that contains the label.
     pub(super) slot: String,
-    /// Whether it can be [`NONE`].
+    /// True if the variable can be [`NONE`].
     pub(super) may_be_none: bool,
-    /// Whether it can be [`UNAVAILABLE`].
+    /// True if the variable can be [`UNAVAILABLE`].
     pub(super) may_be_unavailable: bool,
-    /// Whether there is nothing to choose, so that no request can be forwarded.
+    /// True if no slot serves, so that no request can be forwarded.
     pub(super) is_never: bool,
 }
 
-/// What a placement is called in nginx's configuration.
+/// The name of a placement in nginx's configuration.
 pub(super) fn label(slot: &SlotRoute) -> String {
     label_of(&slot.placement)
 }
@@ -32,7 +32,7 @@ fn label_of(id: &PlacementId) -> String {
     format!("{}-{}", id.slot, id.deployment)
 }
 
-/// The directives that choose, and what they choose.
+/// The directives that choose a slot, and their result.
 pub(super) fn directives(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, Chosen) {
     let (mut all, live) = live(group, prefix);
     let Some(preview) = &group.preview else {
@@ -44,9 +44,9 @@ pub(super) fn directives(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, C
     all.push(map("$http_cookie", &by_cookie, &live, vec![(cookie(PREVIEW_COOKIE, &preview.token), to.clone())]));
     let slot = format!("${prefix}_slot");
     let by_header = vec![
-        // A token that leads nowhere is never answered by the live slot.
+        // A request with an unknown token never reaches the live slot.
         set("default", NONE),
-        line([Word::Theirs(String::new()), by_cookie.into()]),
+        line([Word::Untrusted(String::new()), by_cookie.into()]),
         line([format!("~^{}$", literal(&preview.token)).into(), to.into()]),
     ];
     all.push(block(["map".into(), "$http_x_gapless_preview".into(), slot.clone().into()], by_header));
@@ -54,7 +54,7 @@ pub(super) fn directives(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, C
     (all, Chosen { slot, may_be_none: true, may_be_unavailable, is_never: false })
 }
 
-/// The slots that requests are shared among: those with instances, if any has one.
+/// The slots that share the requests: the ones with instances, or all of them if none has an instance.
 pub(super) fn weighted(group: &RouteGroup) -> Vec<&SlotRoute> {
     let weighted = group.slots.iter().filter(|slot| slot.role == SlotRole::Live && slot.weight > 0);
     let weighted: Vec<_> = weighted.collect();
@@ -62,13 +62,13 @@ pub(super) fn weighted(group: &RouteGroup) -> Vec<&SlotRoute> {
     if can_answer.is_empty() { weighted } else { can_answer }
 }
 
-/// A share as nginx takes it: to a hundredth of a percent.
+/// A share in nginx's notation: to a hundredth of a percent.
 pub(super) fn percent(weight: u32, total: u64) -> String {
     let hundredths = u64::from(weight) * 10_000 / total.max(1);
     format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
-/// Where requests go that ask for nothing.
+/// The slot of requests without a preview token.
 fn live(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, String) {
     let slots = weighted(group);
     match (slots.as_slice(), &group.split) {
@@ -89,7 +89,7 @@ fn by_split(slots: &[&SlotRoute], split: &Split, prefix: &str) -> (Vec<Directive
         return (Vec::new(), slots.first().map_or_else(|| UNAVAILABLE.to_owned(), |slot| label(slot)));
     };
     match &split.by {
-        // Sticky visitors are refused before anything is deployed.
+        // Sticky visitors are rejected before a deployment starts.
         Choose::Random | Choose::Sticky => {
             let variable = format!("${prefix}_drawn");
             (vec![shares("$request_id", &variable, &[new], old)], variable)
@@ -97,7 +97,7 @@ fn by_split(slots: &[&SlotRoute], split: &Split, prefix: &str) -> (Vec<Directive
         Choose::Hash { header } => {
             let source = header_variable(header);
             let (hashed, variable) = (format!("${prefix}_hashed"), format!("${prefix}_by_hash"));
-            let inner = vec![set("default", hashed.clone()), line([Word::Theirs(String::new()), label(old).into()])];
+            let inner = vec![set("default", hashed.clone()), line([Word::Untrusted(String::new()), label(old).into()])];
             let by_header = block(["map".into(), source.clone().into(), variable.clone().into()], inner);
             (vec![shares(&source, &hashed, &[new], old), by_header], variable)
         }
@@ -120,7 +120,7 @@ fn by_split(slots: &[&SlotRoute], split: &Split, prefix: &str) -> (Vec<Directive
     }
 }
 
-/// `split_clients`: shares of what `source` says, the rest to `last`.
+/// `split_clients`: shares by the hash of `source`, the rest to `last`.
 fn shares(source: &str, variable: &str, others: &[&SlotRoute], last: &SlotRoute) -> Directive {
     let total: u64 = others.iter().map(|slot| u64::from(slot.weight)).sum::<u64>() + u64::from(last.weight);
     let mut inner: Vec<_> = others
@@ -137,7 +137,7 @@ fn map(source: &str, variable: &str, default: &str, patterns: Vec<(String, Strin
     block(["map".into(), source.into(), variable.into()], inner)
 }
 
-/// A pattern of the header Cookie: nginx's own variables allow no hyphen in a cookie's name.
+/// A pattern for the Cookie header: nginx's own cookie variables allow no hyphen in a cookie's name.
 fn cookie(name: &str, value: &str) -> String {
     format!("~(?:^|;\\s*){}={}(?:;|$)", literal(name), literal(value))
 }

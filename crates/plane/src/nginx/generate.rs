@@ -1,8 +1,8 @@
-//! An application's routes as a file of nginx's: upstreams, how a slot is chosen, and a server for its hosts. It stands
-//! for itself, so that it can be tested apart.
+//! Generates an application's file for nginx: upstreams, the choice of a slot, and a server for each host. The file is
+//! complete, so that it can be tested alone.
 
 use super::choice::{self, Chosen};
-use super::files::{self, Files, OWN};
+use super::files::{self, Files, HEADER_LINE};
 use super::settings::NginxConfig;
 use super::syntax::{Directive, Word, block, line, literal, render, set};
 use gapless_core::routes::PREVIEW_HEADER;
@@ -11,16 +11,16 @@ use gapless_core::spec::Route;
 use gapless_core::{AppKey, HostPattern, Millis, RouteGroup, ServiceName, SlotRole, SlotRoute};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Connections to an upstream that a worker keeps. In a burst, what goes beyond is connected anew for each request: that
-/// fills the instance's queue of connections, and the kernel lets those wait that do not fit, longer than
-/// `connect_timeout`.
+/// The idle connections to an upstream that a worker keeps. In a burst, requests beyond that number connect for each
+/// request: that fills the instance's queue of connections, and the kernel makes connections that do not fit wait longer
+/// than `connect_timeout`.
 const KEPT_CONNECTIONS: &str = "128";
-/// How long they are kept: less than servers usually keep an idle one (Node 5 s), or a request could meet its end.
+/// How long they are kept: shorter than servers usually keep an idle connection (Node 5 s), or a request could meet its end.
 const KEPT_FOR: &str = "4s";
-/// Where error pages are within a server. nginx answers there only for itself.
+/// The path of error pages within a server. Only nginx itself can request it.
 const PAGES: &str = "/.gapless-pages/";
 
-/// The files of an application that is routed like that.
+/// The files of an application with the routes of `group`.
 pub(super) fn application(key: &AppKey, group: &RouteGroup, settings: &NginxConfig) -> Files {
     let prefix = variable(key);
     let mut directives = Vec::new();
@@ -32,7 +32,7 @@ pub(super) fn application(key: &AppKey, group: &RouteGroup, settings: &NginxConf
     }
     directives.push(block(
         ["map".into(), "$http_upgrade".into(), format!("${prefix}_connection").into()],
-        vec![line([Word::Theirs(String::new()), Word::Theirs(String::new())]), set("default", "upgrade")],
+        vec![line([Word::Untrusted(String::new()), Word::Untrusted(String::new())]), set("default", "upgrade")],
     ));
     directives.extend(forwarded_maps(&prefix, &group.forward));
     let (maps, chosen) = choice::directives(group, &prefix);
@@ -49,7 +49,7 @@ pub(super) fn application(key: &AppKey, group: &RouteGroup, settings: &NginxConf
         directives.push(server.directive(host, &routes));
     }
     let mut all = pages(key, group);
-    all.insert(files::file_of(key), format!("{OWN}{}", render(&directives)));
+    all.insert(files::file_of(key), format!("{HEADER_LINE}{}", render(&directives)));
     all
 }
 
@@ -61,12 +61,12 @@ pub(super) fn pages(key: &AppKey, group: &RouteGroup) -> Files {
     written.collect()
 }
 
-/// How long the name may be that an application's variables begin with, in bytes. With what follows it (`_stripped_999`) a
-/// name has 46 of them at most: more do not fit into nginx's `variables_hash_bucket_size` as it is without being set.
+/// The maximum length of the prefix of an application's variables, in bytes. With a suffix (`_stripped_999`) a name has at
+/// most 46 bytes: longer names do not fit into nginx's default `variables_hash_bucket_size`.
 const VARIABLE_BYTES_MAX: usize = 33;
 
-/// The name that an application's variables begin with. No two applications have the same one: names have no
-/// underscores, and a long one is told apart by its hash.
+/// The prefix of an application's variables, unique for each application: names have no underscores, and a long name is
+/// replaced by its hash.
 pub(super) fn variable(key: &AppKey) -> String {
     let part = |text: &str| text.replace('-', "_d");
     let name = format!("gapless_{}_s{}", part(key.app.as_str()), part(key.env.as_str()));
@@ -80,12 +80,12 @@ pub(super) fn upstream_name(key: &AppKey, slot: &str, service: &ServiceName) -> 
 
 fn upstream(key: &AppKey, slot: &SlotRoute, service: &ServiceName) -> Directive {
     let instances = slot.instances.iter().filter(|instance| instance.service == *service);
-    // Which instances are well is for gapless to say; nginx would take the only one out for seconds.
+    // gapless decides which instances are healthy; by its own count nginx would stop using even the only one for seconds.
     let servers =
         instances.map(|instance| line(["server".into(), instance.address.to_string().into(), "max_fails=0".into()]));
     let mut inner: Vec<_> = servers.collect();
     if inner.is_empty() {
-        // nginx takes no upstream without a server. It answers 502 for this one.
+        // nginx requires a server in each upstream, and answers 502 for this one.
         inner.push(line(["server".into(), "127.0.0.1:1".into(), "down".into()]));
     }
     inner.push(set("keepalive", KEPT_CONNECTIONS));
@@ -93,13 +93,13 @@ fn upstream(key: &AppKey, slot: &SlotRoute, service: &ServiceName) -> Directive 
     block(["upstream".into(), upstream_name(key, &choice::label(slot), service).into()], inner)
 }
 
-/// What instances are told of the client: what its proxies say where they are trusted, otherwise what nginx sees.
+/// The forwarded headers: the client's data as a trusted proxy sent them, or otherwise as nginx sees them.
 fn forwarded_maps(prefix: &str, forward: &ForwardSettings) -> Vec<Directive> {
     if !forward.trust_forwarded {
         return Vec::new();
     }
     let or = |header: &str, name: &str, otherwise: &str| {
-        let inner = vec![line([Word::Theirs(String::new()), otherwise.into()]), set("default", header)];
+        let inner = vec![line([Word::Untrusted(String::new()), otherwise.into()]), set("default", header)];
         block(["map".into(), header.into(), format!("${prefix}_{name}").into()], inner)
     };
     vec![
@@ -109,7 +109,7 @@ fn forwarded_maps(prefix: &str, forward: &ForwardSettings) -> Vec<Directive> {
     ]
 }
 
-/// For each prefix that is cut off, a variable with what is left of the request's target, as it was sent.
+/// For each prefix that is stripped, a variable with the rest of the request's target, as it was sent.
 fn strips(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, BTreeMap<String, String>) {
     let paths: BTreeSet<&str> = group
         .routes
@@ -147,14 +147,14 @@ impl Server<'_> {
         let forward = &self.group.forward;
         let mut inner: Vec<_> = self.settings.listen.iter().map(|address| set("listen", address.to_string())).collect();
         inner.push(match host {
-            host if host.is_any() => line(["server_name".into(), Word::Theirs(String::new()), "~^".into()]),
-            host => set("server_name", Word::Theirs(host.as_str().to_owned())),
+            host if host.is_any() => line(["server_name".into(), Word::Untrusted(String::new()), "~^".into()]),
+            host => set("server_name", Word::Untrusted(host.as_str().to_owned())),
         });
         if let Some(suffix) = host.wildcard_suffix() {
-            // nginx's wildcard stands for several labels, too.
+            // nginx's wildcard also matches several labels.
             let several = format!("^[^.]+\\.{}$", literal(suffix));
             inner.push(block(
-                ["if".into(), Word::Ours("($host".into()), "!~".into(), Word::Theirs(several), ")".into()],
+                ["if".into(), Word::Trusted("($host".into()), "!~".into(), Word::Untrusted(several), ")".into()],
                 vec![set("return", "404")],
             ));
         }
@@ -166,7 +166,7 @@ impl Server<'_> {
                 for path in maintenance.health_paths.iter().filter(|path| done.insert(path.as_str())) {
                     let best = routes.iter().filter(|route| route.path.matches(path));
                     if let Some(route) = best.max_by_key(|route| route.path.as_str().len()) {
-                        let words = ["location".into(), "=".into(), Word::Theirs(path.clone())];
+                        let words = ["location".into(), "=".into(), Word::Untrusted(path.clone())];
                         inner.push(block(words, self.forwarding(route)));
                     }
                 }
@@ -184,14 +184,14 @@ impl Server<'_> {
         block(["server".into()], inner)
     }
 
-    /// How requests are forwarded, whichever service they go to.
+    /// The directives for forwarding, the same for all services.
     fn proxying(&self, forward: &ForwardSettings) -> Vec<Directive> {
         let (first_byte, idle) = (forward.first_byte_timeout, forward.idle_body_timeout);
         let prefix = self.prefix;
         let header = |name: &str, value: Word| line(["proxy_set_header".into(), name.into(), value]);
         let ours = |trusted: String, otherwise: &str| match forward.trust_forwarded {
-            true => Word::Ours(trusted),
-            false => Word::Ours(otherwise.to_owned()),
+            true => Word::Trusted(trusted),
+            false => Word::Trusted(otherwise.to_owned()),
         };
         let mut all = vec![
             set("client_max_body_size", "0"),
@@ -199,13 +199,13 @@ impl Server<'_> {
             set("send_timeout", time(idle)),
             set("proxy_http_version", "1.1"),
             set("proxy_connect_timeout", time(forward.connect_timeout)),
-            // nginx has one time for the wait for the head and for each part of the body.
+            // nginx has one timeout for the wait for the head and for each part of the body.
             set("proxy_read_timeout", time(first_byte.max(idle))),
             set("proxy_send_timeout", time(idle)),
             set("proxy_buffering", "off"),
             set("proxy_request_buffering", "off"),
             set("proxy_redirect", "off"),
-            // Never again what may have been done already, and never to another slot.
+            // A request that may have been processed is never sent again, and none is ever sent to another slot.
             set("proxy_next_upstream", "error"),
             header("Host", "$http_host".into()),
             header("Connection", format!("${prefix}_connection").into()),
@@ -215,15 +215,15 @@ impl Server<'_> {
             header("X-Forwarded-Proto", ours(format!("${prefix}_proto"), "$scheme")),
             header("X-Forwarded-Host", ours(format!("${prefix}_host"), "$http_host")),
             header("X-Request-Id", ours(format!("${prefix}_request_id"), "$request_id")),
-            header(PREVIEW_HEADER, Word::Theirs(String::new())),
+            header(PREVIEW_HEADER, Word::Untrusted(String::new())),
         ];
         if !forward.trust_forwarded {
-            all.push(header("Forwarded", Word::Theirs(String::new())));
+            all.push(header("Forwarded", Word::Untrusted(String::new())));
         }
         all
     }
 
-    /// The pages that are answered where no instance does.
+    /// The pages that nginx serves when no instance answers.
     fn pages(&self) -> Vec<Directive> {
         let mut all = Vec::new();
         let is_maintained = self.group.maintenance.is_some();
@@ -236,9 +236,9 @@ impl Server<'_> {
             let file = self.settings.seen_dir().join(files::page_of(self.key, name));
             let inner = vec![
                 line(["internal".into()]),
-                // Only `types` empties the list that would else say what the file's name means.
+                // An empty `types` is the only way to disable the content type that the file's name implies.
                 block(["types".into()], Vec::new()),
-                set("default_type", Word::Theirs("text/html; charset=utf-8".into())),
+                set("default_type", Word::Untrusted("text/html; charset=utf-8".into())),
                 line([
                     "add_header".into(),
                     "Retry-After".into(),
@@ -246,7 +246,7 @@ impl Server<'_> {
                     "always".into(),
                 ]),
                 line(["add_header".into(), "Cache-Control".into(), "no-store".into(), "always".into()]),
-                set("alias", Word::Theirs(file.display().to_string())),
+                set("alias", Word::Untrusted(file.display().to_string())),
             ];
             all.push(block(["location".into(), "=".into(), location.into()], inner));
         };
@@ -259,14 +259,14 @@ impl Server<'_> {
         all
     }
 
-    /// The locations of a route: its path, and everything below it.
+    /// The locations of a route: its path, and all paths below it.
     fn locations(&self, route: &Route) -> Vec<Directive> {
         let forwarding = self.forwarding(route);
         match route.path.as_str() {
             "/" => vec![block(["location".into(), "/".into()], forwarding)],
             path => vec![
-                block(["location".into(), "=".into(), Word::Theirs(path.to_owned())], forwarding.clone()),
-                block(["location".into(), "^~".into(), Word::Theirs(format!("{path}/"))], forwarding),
+                block(["location".into(), "=".into(), Word::Untrusted(path.to_owned())], forwarding.clone()),
+                block(["location".into(), "^~".into(), Word::Untrusted(format!("{path}/"))], forwarding),
             ],
         }
     }
@@ -285,7 +285,13 @@ impl Server<'_> {
         let mut all = Vec::new();
         if self.group.preview.is_none() {
             let is_asked = block(
-                ["if".into(), "($http_x_gapless_preview".into(), "!=".into(), Word::Theirs(String::new()), ")".into()],
+                [
+                    "if".into(),
+                    "($http_x_gapless_preview".into(),
+                    "!=".into(),
+                    Word::Untrusted(String::new()),
+                    ")".into(),
+                ],
                 vec![set("return", "404")],
             );
             all.push(is_asked);

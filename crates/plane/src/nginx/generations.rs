@@ -1,11 +1,11 @@
-//! Generations of workers: each reload leaves one behind that finishes what it has. What is in flight there nobody
-//! tells, so a placement has something in flight as long as a worker lives that knew it.
+//! Generations of workers: each reload leaves one behind that finishes its requests. nginx does not report them, so a
+//! placement counts as in flight while a worker lives that had it in its configuration.
 
-use super::master::{Seen, Worker};
+use super::master::{Worker, WorkerStatus};
 use gapless_core::{PlacementId, RouteTable, SlotRole};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The workers that are ending, by what they knew.
+/// The workers that are ending, grouped by their configuration.
 #[derive(Debug, Default)]
 pub(super) struct Generations {
     old: Vec<Generation>,
@@ -14,44 +14,44 @@ pub(super) struct Generations {
 #[derive(Debug)]
 struct Generation {
     workers: BTreeSet<Worker>,
-    /// The placements that they send requests to; `None` if another run of the server made them.
-    knew: Option<BTreeSet<PlacementId>>,
+    /// The placements in the workers' configuration; `None` if an earlier run of the server wrote it.
+    placements: Option<BTreeSet<PlacementId>>,
 }
 
 impl Generations {
-    /// The workers `seen` have been replaced by others; those that were not old yet knew those placements.
-    pub(super) fn replaced(&mut self, seen: &[Seen], knew: Option<BTreeSet<PlacementId>>) {
+    /// Records that `workers` were replaced. Those that are in no generation yet form a new one, with `placements`.
+    pub(super) fn retire(&mut self, workers: &[WorkerStatus], placements: Option<BTreeSet<PlacementId>>) {
         let is_old = |worker: &Worker| self.old.iter().any(|generation| generation.workers.contains(worker));
-        let workers: BTreeSet<_> = seen.iter().map(|seen| seen.worker).filter(|worker| !is_old(worker)).collect();
+        let workers: BTreeSet<_> = workers.iter().map(|it| it.worker).filter(|worker| !is_old(worker)).collect();
         if !workers.is_empty() {
-            self.old.push(Generation { workers, knew });
+            self.old.push(Generation { workers, placements });
         }
     }
 
-    /// Forgets those that are gone.
-    pub(super) fn look(&mut self, seen: &[Seen]) {
+    /// Removes workers that are not among the `running` ones, and generations without workers.
+    pub(super) fn remove_ended(&mut self, running: &[WorkerStatus]) {
         for generation in &mut self.old {
-            generation.workers.retain(|worker| seen.iter().any(|seen| seen.worker == *worker));
+            generation.workers.retain(|worker| running.iter().any(|it| it.worker == *worker));
         }
         self.old.retain(|generation| !generation.workers.is_empty());
     }
 
-    /// Whether all their workers are among those.
-    pub(super) fn all_in(&self, ending: &[Seen]) -> bool {
+    /// True if all workers of all generations are among `ending`.
+    pub(super) fn are_all_in(&self, ending: &[WorkerStatus]) -> bool {
         let mut workers = self.old.iter().flat_map(|generation| &generation.workers);
-        workers.all(|worker| ending.iter().any(|seen| seen.worker == *worker))
+        workers.all(|worker| ending.iter().any(|it| it.worker == *worker))
     }
 
-    /// How many there are.
+    /// The number of generations.
     pub(super) fn count(&self) -> usize {
         self.old.len()
     }
 
-    /// How many workers live that knew each of the placements; `None` while some live of which that is not known.
+    /// The number of old workers by placement; `None` while the placements of an old worker are unknown.
     pub(super) fn in_flight(&self) -> Option<BTreeMap<PlacementId, u64>> {
         let mut counts = BTreeMap::new();
         for generation in &self.old {
-            for id in generation.knew.as_ref()? {
+            for id in generation.placements.as_ref()? {
                 *counts.entry(id.clone()).or_default() += u64::try_from(generation.workers.len()).unwrap_or(u64::MAX);
             }
         }
@@ -59,8 +59,8 @@ impl Generations {
     }
 }
 
-/// The placements that nginx sends requests to by that table. A fallback is none of them, unless a template of the
-/// user's own may have made it one.
+/// The placements to which nginx sends requests with that table. A fallback is not among them, unless a user's template may
+/// use it.
 pub(super) fn routed(table: &RouteTable, may_be_any: bool) -> BTreeSet<PlacementId> {
     let groups = || table.groups.values();
     if may_be_any {

@@ -1,5 +1,4 @@
-//! nginx's processes: the master that is told to reload, and its workers, of which old ones say in their title that they
-//! are ending.
+//! nginx's processes: the master, which reloads, and its workers. The title of an old worker says that it is shutting down.
 
 use gapless_effect::{Point, step};
 use gapless_runtime::proc;
@@ -7,29 +6,27 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// What a master process calls itself.
+/// A part of the title of a master process.
 const TITLE: &str = "nginx: master process";
-/// How often the list of a process's children is read until it has said the same twice.
+/// The maximum number of reads of a process's children until two reads in a row agree.
 const CHILDREN_READ_MAX: usize = 8;
 
-/// Why nginx cannot be told anything.
+/// Why nginx's processes cannot be found or signalled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum MasterError {
     #[error("nginx does not run: {} names no process; start nginx, or set `pid_file` in server.toml", .0.display())]
     NotRunning(PathBuf),
     #[error("nginx does not run: process {pid}, which {} names, is not its master; start nginx", file.display())]
     OtherProcess { pid: u32, file: PathBuf },
-    #[error(
-        "nginx (process {pid}) cannot be told to reload: {why}; run gapless as root, or as the user that runs nginx"
-    )]
+    #[error("cannot reload nginx (process {pid}): {why}; run gapless as root, or as the user that runs nginx")]
     Signal { pid: u32, why: String },
-    #[error("nginx's processes cannot be looked at: {0}")]
-    Unseen(String),
+    #[error("nginx's processes cannot be inspected: {0}")]
+    Inspect(String),
 }
 
 impl MasterError {
-    pub(super) fn unseen(error: &io::Error) -> Self {
-        MasterError::Unseen(error.to_string())
+    pub(super) fn inspect(error: &io::Error) -> Self {
+        MasterError::Inspect(error.to_string())
     }
 }
 
@@ -37,33 +34,33 @@ impl MasterError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Master(pub(super) u32);
 
-/// A worker process; ids of processes are used again, with another start.
+/// A worker process. The start time tells processes with the same id apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Worker {
     pid: u32,
     started: u64,
 }
 
-/// A worker, and whether it is ending: then it has closed its listening sockets, and finishes what it has.
+/// A worker, and true if it is ending: then it has closed its listening sockets, and finishes its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct WorkerStatus {
     pub(super) worker: Worker,
     pub(super) is_ending: bool,
 }
 
 impl Master {
-    /// The one that runs.
+    /// The running master of that pid file.
     pub(super) fn find(pid_file: &Path) -> Result<Self, MasterError> {
         let text = fs::read_to_string(pid_file).unwrap_or_default();
         let pid: u32 = text.trim().parse().map_err(|_| MasterError::NotRunning(pid_file.to_owned()))?;
-        match title(pid).map_err(|error| MasterError::unseen(&error))? {
+        match title(pid).map_err(|error| MasterError::inspect(&error))? {
             Some(title) if title.contains(TITLE) => Ok(Master(pid)),
             Some(title) if !title.is_empty() => Err(MasterError::OtherProcess { pid, file: pid_file.to_owned() }),
             _ => Err(MasterError::NotRunning(pid_file.to_owned())),
         }
     }
 
-    /// The one among a container's first process and those that it started.
+    /// The master among a container's first process and its children.
     pub(super) fn among(first: u32) -> io::Result<Option<Self>> {
         for pid in std::iter::once(first).chain(all_children(first)?) {
             if title(pid)?.is_some_and(|title| title.contains(TITLE)) {
@@ -73,56 +70,58 @@ impl Master {
         Ok(None)
     }
 
-    /// When it was started, in ticks since the host was; nothing where it has ended, or that cannot be told.
+    /// The start time, in ticks since the boot of the host; `None` if the process has ended or cannot be inspected.
     pub(super) fn started(self) -> Option<u64> {
         started(self.0).ok().flatten()
     }
 
-    /// Whether it is known to be the one that was started then, and to run.
+    /// True if the process with that start time still runs.
     pub(super) fn is_still(self, then: u64) -> bool {
         self.started() == Some(then) && matches!(title(self.0), Ok(Some(title)) if title.contains(TITLE))
     }
 
-    /// Tells it to read its configuration anew.
+    /// Signals the master to read its configuration again.
     pub(super) fn reload(self) -> Result<(), MasterError> {
         let pid = i32::try_from(self.0).ok().and_then(Pid::from_raw);
-        let tell = || Ok(kill_process(pid.ok_or(rustix::io::Errno::SRCH)?, Signal::HUP)?);
-        step(Point::NginxReload, tell).map_err(|error| MasterError::Signal { pid: self.0, why: error.to_string() })
+        let signal = || Ok(kill_process(pid.ok_or(rustix::io::Errno::SRCH)?, Signal::HUP)?);
+        step(Point::NginxReload, signal).map_err(|error| MasterError::Signal { pid: self.0, why: error.to_string() })
     }
 
-    /// Its workers.
-    pub(super) fn workers(self) -> Result<Vec<Seen>, MasterError> {
-        self.look_at_workers().map_err(|error| MasterError::unseen(&error))
+    /// The workers of the master.
+    pub(super) fn workers(self) -> Result<Vec<WorkerStatus>, MasterError> {
+        self.list_workers().map_err(|error| MasterError::inspect(&error))
     }
 
-    fn look_at_workers(self) -> io::Result<Vec<Seen>> {
-        let mut seen = Vec::new();
+    fn list_workers(self) -> io::Result<Vec<WorkerStatus>> {
+        let mut workers = Vec::new();
         for pid in children(self.0)? {
-            // In this order: nginx sets the title right before it closes its sockets.
+            // Title before start time: nginx sets the title right before it closes its sockets.
             if let (Some(title), Some(started)) = (title(pid)?, started(pid)?)
                 && title.contains("nginx: worker process")
             {
-                seen.push(Seen { worker: Worker { pid, started }, is_ending: title.contains("is shutting down") });
+                workers.push(WorkerStatus {
+                    worker: Worker { pid, started },
+                    is_ending: title.contains("is shutting down"),
+                });
             }
         }
-        Ok(seen)
+        Ok(workers)
     }
 }
 
-/// What a process calls itself.
+/// The title of a process.
 fn title(pid: u32) -> io::Result<Option<String>> {
     let bytes = proc::read(pid, "cmdline")?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()))
 }
 
-/// When it was started, in ticks since the host was.
+/// The start time of a process, in ticks since the boot of the host.
 fn started(pid: u32) -> io::Result<Option<u64>> {
     Ok(proc::stat(pid)?.map(|stat| stat.began))
 }
 
-/// The processes that the first thread of one started. The kernel's list of them may lack some where others end while it is
-/// read ("some children might be skipped", the kernel's `filesystems/proc.rst`, 3.7), and old workers end together: so it
-/// has to say the same twice.
+/// The children of a process's first thread. The kernel's list may lack some while other children end ("some children might
+/// be skipped", the kernel's `filesystems/proc.rst`, 3.7), and old workers end together: so two reads in a row must agree.
 fn children(parent: u32) -> io::Result<Vec<u32>> {
     let mut before = None;
     for _ in 0..CHILDREN_READ_MAX {
@@ -133,11 +132,11 @@ fn children(parent: u32) -> io::Result<Vec<u32>> {
         }
         before = Some(listed);
     }
-    // It changes all the time, or the kernel has no such list.
+    // The list changes all the time, or the kernel has no such list.
     all_children(parent)
 }
 
-/// The processes that one started, whatever thread of it did.
+/// The children of a process, of any of its threads.
 fn all_children(parent: u32) -> io::Result<Vec<u32>> {
     let mut children = Vec::new();
     for pid in proc::pids()? {
@@ -154,7 +153,7 @@ mod tests {
     use std::os::unix::process::CommandExt;
 
     #[test]
-    fn a_master_is_found_whichever_thread_of_the_containers_first_process_started_it() {
+    fn master_is_found_when_another_thread_started_it() {
         let start = || std::process::Command::new("sleep").arg0(TITLE).arg("600").spawn().unwrap();
         let mut master = std::thread::spawn(start).join().unwrap();
         let found = Master::among(std::process::id()).unwrap();
@@ -164,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_nginx_is_not_told_to_reload() {
+    fn master_is_not_found_when_pid_file_names_another_process() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("nginx.pid");
         assert_eq!(Master::find(&file), Err(MasterError::NotRunning(file.clone())));

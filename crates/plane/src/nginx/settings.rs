@@ -1,43 +1,43 @@
-//! How the driver is told where nginx is.
+//! The settings of the driver: nginx's files, addresses and container.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Where nginx is, and what gapless may do with it.
+/// The settings of the driver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NginxConfig {
-    /// The folder that gapless writes to, one file an application. nginx has to include `*.conf` of it.
+    /// The folder to which gapless writes one file for each application. nginx must include its `*.conf`.
     pub config_dir: PathBuf,
     /// nginx's program, which tests configurations.
     pub binary: PathBuf,
     /// nginx's main configuration.
     pub config: PathBuf,
-    /// Where nginx writes the id of its master process.
+    /// The file with the id of nginx's master process.
     pub pid_file: PathBuf,
-    /// A loopback address that a server of gapless's own answers at: which configuration nginx goes by.
+    /// A loopback address at which gapless's own server in nginx reports the applied configuration.
     pub status: SocketAddr,
-    /// What applications are served on.
+    /// The addresses on which nginx serves applications.
     pub listen: Vec<SocketAddr>,
-    /// How many generations of workers may be ending at a time; further reloads wait.
+    /// The maximum number of generations of workers that are ending; further reloads wait.
     pub worker_generations_max: usize,
-    /// The container that nginx runs in; without it, it runs on this host. `binary` and `config` are in there then, and
-    /// `pid_file` is of no use.
+    /// The container in which nginx runs; without it, nginx runs on this host. `binary` and `config` are then paths inside
+    /// the container, and `pid_file` is unused.
     pub container: Option<NginxContainer>,
-    /// A template of the user's own, in the stead of what gapless generates for an application.
+    /// A user's template, which replaces the configuration that gapless generates for an application.
     pub template: Option<PathBuf>,
 }
 
-/// The container that nginx runs in.
+/// The container in which nginx runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NginxContainer {
-    /// Its name.
+    /// The name of the container.
     pub name: String,
-    /// Where the folder that gapless writes to is mounted in it.
+    /// The mount point, inside the container, of the folder to which gapless writes.
     pub config_dir: PathBuf,
 }
 
 impl NginxConfig {
-    /// The folder that gapless writes to, as nginx sees it.
+    /// The folder to which gapless writes, as nginx sees it.
     #[must_use]
     pub fn seen_dir(&self) -> &Path {
         self.container.as_ref().map_or(&self.config_dir, |container| &container.config_dir)

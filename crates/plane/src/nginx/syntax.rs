@@ -1,9 +1,9 @@
-//! nginx's configuration as values: what is written out is quoted here and nowhere else, so nothing that comes from a
-//! specification can end a directive or begin another.
+//! nginx's configuration as values. All text is quoted here and nowhere else, so no value of a specification can end a
+//! directive or start another one.
 
 use std::fmt::{self, Write};
 
-/// A directive, with a block where it has one.
+/// A directive, with or without a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Directive {
     words: Vec<Word>,
@@ -13,21 +13,21 @@ pub(super) struct Directive {
 /// An argument of a directive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Word {
-    /// Text of ours, with nginx's variables where it has some.
-    Ours(String),
-    /// Text of somebody else's.
-    Theirs(String),
+    /// Text of gapless, which may contain nginx's variables.
+    Trusted(String),
+    /// Text of a specification or a configuration: always quoted.
+    Untrusted(String),
 }
 
 impl From<&str> for Word {
     fn from(text: &str) -> Self {
-        Word::Ours(text.to_owned())
+        Word::Trusted(text.to_owned())
     }
 }
 
 impl From<String> for Word {
     fn from(text: String) -> Self {
-        Word::Ours(text)
+        Word::Trusted(text)
     }
 }
 
@@ -36,7 +36,7 @@ pub(super) fn line<const N: usize>(words: [Word; N]) -> Directive {
     Directive { words: words.into(), block: None }
 }
 
-/// A directive of a name and one argument of ours, which is most of them.
+/// A directive with one argument.
 pub(super) fn set(name: &str, value: impl Into<Word>) -> Directive {
     line([name.into(), value.into()])
 }
@@ -46,7 +46,7 @@ pub(super) fn block<const N: usize>(words: [Word; N], block: Vec<Directive>) -> 
     Directive { words: words.into(), block: Some(block) }
 }
 
-/// A regular expression that matches just that text: nothing in it means anything to PCRE.
+/// A regular expression that matches exactly `text`: every character that PCRE could interpret is escaped.
 pub(super) fn literal(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
@@ -58,7 +58,7 @@ pub(super) fn literal(text: &str) -> String {
     escaped
 }
 
-/// The directives as nginx reads them.
+/// The directives in nginx's syntax.
 pub(super) fn render(directives: &[Directive]) -> String {
     let mut text = String::new();
     for directive in directives {
@@ -94,9 +94,9 @@ impl Directive {
 
 impl Word {
     fn write(&self, text: &mut String) {
-        let (Word::Ours(word) | Word::Theirs(word)) = self;
+        let (Word::Trusted(word) | Word::Untrusted(word)) = self;
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=$*@%+[]?".contains(c);
-        if matches!(self, Word::Ours(_)) && !word.is_empty() && word.chars().all(is_plain) {
+        if matches!(self, Word::Trusted(_)) && !word.is_empty() && word.chars().all(is_plain) {
             text.push_str(word);
             return;
         }
@@ -104,7 +104,7 @@ impl Word {
     }
 }
 
-/// A text in double quotes, within which nginx knows \" and \\ ; a line feed is only itself.
+/// Text in double quotes, in which nginx knows only the escapes \" and \\ ; a line feed is literal.
 pub(super) fn quoted(word: &str) -> String {
     let mut text = String::with_capacity(word.len() + 2);
     text.push('"');
@@ -123,14 +123,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_from_somebody_else_cannot_end_a_directive() {
+    fn untrusted_text_cannot_end_a_directive() {
         let hostile = "x\"; } server { listen 1; \\";
-        let text = render(&[set("root", Word::Theirs(hostile.to_owned()))]);
+        let text = render(&[set("root", Word::Untrusted(hostile.to_owned()))]);
         assert_eq!(text, "root \"x\\\"; } server { listen 1; \\\\\";\n");
     }
 
     #[test]
-    fn a_literal_means_nothing_to_a_regular_expression() {
+    fn literal_escapes_regular_expression_syntax() {
         assert_eq!(literal("a.b(c)|$1"), "a\\.b\\(c\\)\\|\\$1");
     }
 }

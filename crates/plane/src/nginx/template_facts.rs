@@ -1,4 +1,5 @@
-//! What a template is told of an application. Each fact is from its routes alone, so a file changes only when they do.
+//! The facts of an application that a template receives. Each is derived from the routes alone, so a file changes only when
+//! they do.
 
 use super::choice;
 use super::files;
@@ -103,7 +104,7 @@ fn slot(key: &AppKey, group: &RouteGroup, slot: &SlotRoute, total: u64) -> Value
     Value::object("Slot", fields)
 }
 
-/// How the new one of two slots is chosen, where it is not by chance.
+/// The rule that chooses between two slots.
 fn split(split: &Split) -> Value {
     let matcher = |matcher: &Matcher| {
         let (kind, name, value) = match matcher {

@@ -1,7 +1,7 @@
-//! A user's own template: the example of the documentation, whatever is routed; and what is told of one that is wrong.
+//! A user's template: the example of the documentation with all kinds of routes, and the messages for wrong templates.
 
 use super::files;
-use super::place::Place;
+use super::location::Location;
 use super::program;
 use super::template::{Custom, CustomError};
 use super::tests::{canary, group, key, maintained, previewed, route, settings};
@@ -24,12 +24,12 @@ fn printed(custom: &Custom, group: &RouteGroup) -> Result<String, CustomError> {
 }
 
 #[test]
-fn what_the_example_prints() {
+fn example_prints_configuration() {
     insta::assert_snapshot!(printed(&Custom::read(&example()).unwrap(), &previewed()).unwrap());
 }
 
 #[tokio::test]
-async fn nginx_takes_the_example_whatever_is_routed() {
+async fn nginx_accepts_example_with_all_kinds_of_routes() {
     let example = Custom::read(&example()).unwrap();
     let mut empty = group();
     empty.slots[0].instances.clear();
@@ -39,20 +39,20 @@ async fn nginx_takes_the_example_whatever_is_routed() {
     groups.push(RouteGroup { routes: vec![route("a.b", "/x$y'(1)~;", false, "web")], ..group() });
     for group in groups {
         let files = example.application(&key(), &group, &settings()).unwrap();
-        let tested = program::test_apart(&Place::Host, &settings(), &files).await;
+        let tested = program::test_alone(&Location::Host, &settings(), &files).await;
         assert_eq!(tested, Ok(()), "{}", files[&files::file_of(&key())]);
     }
 }
 
 #[test]
-fn a_mistake_is_told_with_its_line() {
+fn template_error_names_its_line() {
     for (text, expected) in [
         ("\n{{ .Live ", ":2:"),
         ("\n\n{{ shell \"x\" }}", "\"shell\" is not defined"),
         ("{{ getenv \"HOME\" }}", "\"getenv\" is not defined"),
     ] {
         let error = custom(text).err().unwrap().to_string();
-        assert!(error.contains(expected) && error.contains("goes on by itself"), "{error}");
+        assert!(error.contains(expected) && error.contains("continues by itself"), "{error}");
     }
     let error = printed(&custom("x\n{{ .Colour }}").unwrap(), &group()).unwrap_err().to_string();
     assert!(error.contains(":2:") && error.contains("Colour"), "{error}");
@@ -61,18 +61,18 @@ fn a_mistake_is_told_with_its_line() {
 }
 
 #[test]
-fn what_a_cutover_needs_is_looked_for() {
+fn output_without_live_addresses_or_token_is_rejected() {
     let live = "{{ range .Live }}{{ range .Services }}{{ .Addresses }}{{ end }}{{ end }}";
     let nothing = custom("# nothing").unwrap();
     assert!(matches!(printed(&nothing, &group()), Err(CustomError::NotRouted { slot, .. }) if slot == "green-7"));
-    assert!(printed(&nothing, &maintained()).is_ok(), "under maintenance nothing is forwarded");
+    assert!(printed(&nothing, &maintained()).is_ok(), "under maintenance no request is forwarded");
     let live = custom(live).unwrap();
     assert!(printed(&live, &group()).is_ok());
     assert!(matches!(printed(&live, &previewed()), Err(CustomError::NotPreviewed { .. })));
 }
 
 #[test]
-fn what_nginx_says_is_told_with_the_line_that_was_printed() {
+fn nginx_error_is_shown_with_the_printed_line() {
     let custom = custom("# one\nnonsense {{ (index .Live 0).Services }};\n").unwrap();
     let files = custom.application(&key(), &group(), &settings()).unwrap();
     let why = custom.explain("unknown directive in app-shop.production.conf:3", &key(), &files);

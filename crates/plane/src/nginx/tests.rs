@@ -1,9 +1,9 @@
-//! What is generated, as a person reads it; and that the real nginx takes all of it.
+//! Snapshots of the generated configuration, and tests of it with a real nginx.
 
 use super::choice;
 use super::files::{self, Files};
 use super::generate;
-use super::place::Place;
+use super::location::Location;
 use super::program;
 use super::settings::NginxConfig;
 use super::syntax::render;
@@ -91,12 +91,12 @@ pub(super) fn previewed() -> RouteGroup {
 }
 
 #[test]
-fn a_live_slot_with_two_services() {
+fn live_slot_with_two_services() {
     insta::assert_snapshot!(conf(&group()));
 }
 
 #[test]
-fn a_preview_by_header_or_cookie() {
+fn preview_by_header_or_cookie() {
     insta::assert_snapshot!(conf(&previewed()));
 }
 
@@ -109,7 +109,7 @@ fn maintenance_with_pages() {
 }
 
 #[test]
-fn how_a_canarys_slot_is_chosen() {
+fn canary_slot_choice() {
     let matchers = vec![
         Matcher::Header { name: "X-Beta".into(), value: "a\"; }".into() },
         Matcher::Cookie { name: "beta-user".into(), value: "1".into() },
@@ -123,7 +123,7 @@ fn how_a_canarys_slot_is_chosen() {
 }
 
 #[tokio::test]
-async fn nginx_takes_everything_that_is_generated() {
+async fn nginx_accepts_generated_configuration() {
     let mut groups = vec![group(), previewed(), maintained(), canary(Choose::Random)];
     groups.push(canary(Choose::Hash { header: "X-User".into() }));
     groups.push(canary(Choose::Match(vec![
@@ -131,7 +131,7 @@ async fn nginx_takes_everything_that_is_generated() {
         Matcher::Cookie { name: "beta-user".into(), value: "1;2".into() },
         Matcher::Path("/beta(x)$'*".parse().unwrap()),
     ])));
-    // Nothing runs, nothing is live, and odd paths.
+    // No instance runs, nothing is live, and unusual paths.
     let mut empty = group();
     empty.slots[0].instances.clear();
     groups.push(empty);
@@ -140,39 +140,39 @@ async fn nginx_takes_everything_that_is_generated() {
     groups.push(RouteGroup { routes: vec![route("a.b", "/x$y'(1)~;", true, "web")], ..group() });
     for group in groups {
         let files = of(&group);
-        let tested = program::test_apart(&Place::Host, &settings(), &files).await;
+        let tested = program::test_alone(&Location::Host, &settings(), &files).await;
         assert_eq!(tested, Ok(()), "{}", conf(&group));
     }
 }
 
 #[tokio::test]
-async fn what_nginx_does_not_take_is_told_with_file_and_line() {
+async fn nginx_error_names_file_and_line() {
     let broken =
         Files::from([(files::file_of(&key()), "server {\n    listen 127.0.0.1:8080;\n    nonsense;\n}\n".into())]);
-    let why = program::test_apart(&Place::Host, &settings(), &broken).await.unwrap_err();
+    let why = program::test_alone(&Location::Host, &settings(), &broken).await.unwrap_err();
     assert!(why.contains("unknown directive \"nonsense\" in app-shop.production.conf:3"), "{why}");
     let missing = NginxConfig { binary: "/nowhere/nginx".into(), ..settings() };
-    let why = program::test_apart(&Place::Host, &missing, &broken).await.unwrap_err();
+    let why = program::test_alone(&Location::Host, &missing, &broken).await.unwrap_err();
     assert!(why.contains("install nginx, or set `binary`"), "{why}");
 }
 
 #[test]
-fn services_have_upstreams_of_their_own() {
+fn services_have_their_own_upstreams() {
     let text = conf(&group());
     for service in ["web", "api"] {
         let service: ServiceName = service.parse().unwrap();
         assert!(text.contains(&format!("upstream shop.production.green-7.{service}.gapless")), "{text}");
     }
-    assert!(!text.contains("blue-6"), "a fallback gets nothing: {text}");
+    assert!(!text.contains("blue-6"), "a fallback has no upstream: {text}");
 }
 
 #[tokio::test]
-async fn an_application_with_a_long_name_is_taken() {
+async fn nginx_accepts_application_with_long_name() {
     let key: AppKey = "the-shop-of-the-north/production-of-europe".parse().unwrap();
     let other: AppKey = "the-shop-of-the-south/production-of-europe".parse().unwrap();
     assert_ne!(generate::variable(&key), generate::variable(&other));
     for group in [group(), maintained(), canary(Choose::Hash { header: "X-User".into() })] {
         let files = generate::application(&key, &group, &settings());
-        program::test_apart(&Place::Host, &settings(), &files).await.unwrap();
+        program::test_alone(&Location::Host, &settings(), &files).await.unwrap();
     }
 }

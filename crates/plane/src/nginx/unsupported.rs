@@ -1,16 +1,16 @@
-//! What a specification wants that nginx cannot do: said before anything is deployed.
+//! The parts of a specification that nginx does not support, reported before a deployment starts.
 
 use gapless_core::hook::HookPoint;
 use gapless_core::strategy::{Choose, Matcher};
 use gapless_core::{Millis, Spec};
 
-/// What of `spec` nginx cannot do, and why, for people. Nothing if it can do everything.
+/// The parts of `spec` that nginx does not support, with reasons, for people. Empty if nginx supports everything.
 #[must_use]
 pub fn unsupported(spec: &Spec) -> Vec<String> {
     let mut all = Vec::new();
     for hook in spec.hooks.iter().filter(|hook| hook.at == HookPoint::Held) {
         all.push(format!(
-            "the hook {:?} wants requests held (`when = \"held\"`), and nginx cannot let them wait",
+            "the hook {:?} needs requests on hold (`when = \"held\"`), and nginx cannot hold requests",
             hook.name
         ));
     }
@@ -51,11 +51,11 @@ fn choice(choose: &Choose) -> Vec<String> {
     }
 }
 
-/// nginx has headers as variables, in which a hyphen is an underscore, and nothing else is allowed.
+/// Checks a header's name. nginx has headers as variables, in which a hyphen becomes an underscore; besides hyphens, only
+/// letters and digits are allowed.
 fn header_name(name: &str) -> Option<String> {
     let is_good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    (!is_good)
-        .then(|| format!("the header {name:?} cannot be told from others in nginx: letters, digits and hyphens can"))
+    (!is_good).then(|| format!("nginx cannot distinguish the header {name:?}: use only letters, digits and hyphens"))
 }
 
 #[cfg(test)]
@@ -77,14 +77,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_release_needs_nothing_that_nginx_cannot_do() {
+    fn plain_release_is_supported() {
         assert_eq!(unsupported(&spec()), Vec::<String>::new());
         assert_eq!(unsupported(&canary(Choose::Random)), Vec::<String>::new());
         assert_eq!(unsupported(&canary(Choose::Hash { header: "x-user".into() })), Vec::<String>::new());
     }
 
     #[test]
-    fn each_refusal_says_what_and_why() {
+    fn each_unsupported_part_has_a_reason() {
         let mut judged = canary(Choose::Sticky);
         judged.judge.false_alarms = 100;
         judged.judge.errors_max_permille = Some(10);

@@ -1,5 +1,4 @@
-//! The API of a server that does not lead: it answers reads from the store, and forwards everything else to the one
-//! that does.
+//! The API of a follower: answers reads from the store, and forwards all other requests to the leader.
 
 use super::member::Member;
 use super::peers::Outgoing;
@@ -21,10 +20,10 @@ use tower_service::Service;
 
 /// How long the leader may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
-/// How long it may take to begin its answer: longer than clients wait, except for what is polled.
+/// How long the leader may take to start its answer: longer than clients wait, except for polled requests.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(75);
 
-/// What a follower knows of whom it follows.
+/// The state of a follower's API.
 #[derive(Clone)]
 pub(super) struct Follower {
     local: Router,
@@ -33,7 +32,7 @@ pub(super) struct Follower {
     outgoing: Option<Outgoing>,
 }
 
-/// The API of a follower: `local` answers what can be answered from the store.
+/// The API of a follower: `local` answers the requests that need only the store.
 pub(super) fn router(local: Router, leader: Member, host: &str, outgoing: Option<Outgoing>) -> Router {
     let follower = Follower { local, leader: Arc::new(leader), host: host.into(), outgoing };
     Router::new().fallback(answer).with_state(follower)
@@ -49,9 +48,9 @@ async fn answer(State(mut follower): State<Follower>, request: Request) -> Respo
     }
 }
 
-/// Whether the store has all that there is to say.
+/// True if the store has everything that the answer needs.
 fn is_answered_here(method: &Method, path: &str) -> bool {
-    // What runs and what it says is known where it runs.
+    // Instances, and their output, are known only where they run.
     method == Method::GET && !path.ends_with("/events") && !path.ends_with("/logs")
 }
 
@@ -59,7 +58,7 @@ impl Follower {
     async fn forward(&self, mut request: Request) -> Result<Response, String> {
         let name = &self.leader.name;
         if request.headers().contains_key(FORWARDED_BY) {
-            return Err(format!("this server does not lead any more; {name} does: ask again"));
+            return Err(format!("this server no longer leads; {name} leads: send the request again"));
         }
         let by = match request.extensions().get::<ConnectInfo<Caller>>() {
             Some(ConnectInfo(peer)) => peer.name(),
@@ -69,8 +68,8 @@ impl Follower {
         request.headers_mut().insert(FORWARDED_BY, by);
         let away = |error: io::Error| {
             format!(
-                "{name} leads, and it cannot be reached from here: {error}. Nothing was asked of it; another server \
-                 takes over within seconds if it is gone"
+                "{name} leads, and cannot be reached from here: {error}. The request was not sent; if {name} is gone, \
+                 another server takes over within seconds"
             )
         };
         if let (Some(outgoing), Some(address)) = (&self.outgoing, &self.leader.address) {
@@ -82,7 +81,7 @@ impl Follower {
             return exchange(stream, request).await.map_err(|error| broken(name, &error));
         }
         Err(format!(
-            "{name} on {} leads, and this server has no way to it: ask there, or configure `[peers]` for both",
+            "{name} on {} leads, and this server cannot reach it: use gapless on that host, or set `[peers]` on both servers",
             self.leader.host
         ))
     }
@@ -90,7 +89,7 @@ impl Follower {
 
 fn broken(name: &str, error: &str) -> String {
     format!(
-        "{name} leads, and its answer was cut short: {error}; what was asked for may have been done: see `gapless status`"
+        "{name} leads, and its answer was cut short: {error}; the request may have been carried out: see `gapless status`"
     )
 }
 
@@ -108,6 +107,6 @@ async fn exchange(
     match tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request)).await {
         Ok(Ok(answer)) => Ok(answer.map(Body::new)),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("nothing within {} s", ANSWER_DEADLINE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_DEADLINE.as_secs())),
     }
 }

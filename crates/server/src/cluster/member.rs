@@ -1,4 +1,4 @@
-//! A server as the others know it: by name, told from all others by what its state folder says.
+//! A member of the cluster: one server as the others see it, identified by an id in its state folder.
 
 use crate::config::{Paths, ServerConfig};
 use crate::error::ServerError;
@@ -12,24 +12,24 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The lease of a server: how long it may be gone until another leads. etcd takes up to half a second more to notice.
+/// The lease of a server: how long it may be silent until another one leads. etcd takes up to half a second more to notice.
 pub(super) const LEASE_TTL: Duration = Duration::from_secs(3);
-/// How long a server that was killed may still be known: its lease, and what etcd takes to notice.
+/// The maximum time that a killed server still has its name: its lease, and the time that etcd takes to notice.
 const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(LEASE_TTL.as_secs() + 3);
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// A server as the others know it.
+/// A server as the other servers see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Member {
     pub(super) name: String,
-    /// Drawn once for its state folder, which one process at a time uses.
+    /// Random, drawn once for the state folder, which one process at a time uses.
     pub(super) id: String,
     pub(super) pid: u32,
-    /// The name of its host.
+    /// The host name.
     pub(super) host: String,
-    /// The socket of its API, for servers of the same host.
+    /// The socket of the API, for servers on the same host.
     pub(super) socket: PathBuf,
-    /// Where others reach it, where it says so.
+    /// The address for other servers, if `[peers]` is configured.
     pub(super) address: Option<String>,
     pub(super) since: Timestamp,
 }
@@ -56,18 +56,18 @@ impl Member {
         serde_json::from_slice(value).ok()
     }
 
-    /// Takes the name for as long as the session lasts.
+    /// Claims the server's name for as long as the session lasts.
     ///
     /// # Errors
     /// If another server has it, or etcd refuses.
-    pub(super) async fn take_name(&self, store: &EtcdStore, session: &Session) -> Result<(), ServerError> {
+    pub(super) async fn claim_name(&self, store: &EtcdStore, session: &Session) -> Result<(), ServerError> {
         let key = format!("/gapless/servers/{}", self.name);
         let give_up_at = Instant::now() + PREDECESSOR_GONE_WITHIN;
         loop {
             let entry = match session.acquire(&key, &self.encode()).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(entry)) => entry,
-                // It ends with the session, if it does not pass.
+                // If etcd stays unavailable, the session ends, and this call with it.
                 Err(StoreError::Unavailable { .. }) => {
                     tokio::time::sleep(RETRY_AFTER).await;
                     continue;
@@ -76,9 +76,11 @@ impl Member {
             };
             let other = Member::decode(&entry.value);
             if other.as_ref().is_some_and(|other| other.id == self.id) {
-                // This very server before it was killed: nobody else uses its state folder.
+                // An earlier process of this server owned the name: no other server uses its state folder.
                 if let Err(error) = release(store, &key, entry.mod_revision).await {
-                    tracing::warn!(%error, "cannot take over from the process that was here before");
+                    tracing::warn!(
+                        "cannot take over the name from the previous process of this server: {error}; retrying"
+                    );
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 continue;
@@ -92,12 +94,12 @@ impl Member {
     }
 }
 
-/// Removes what an earlier process of this server holds still.
+/// Removes a key that an earlier process of this server still owns.
 pub(super) async fn release(store: &EtcdStore, key: &str, mod_revision: u64) -> Result<(), StoreError> {
     store.commit(Txn::new().expect(key, mod_revision).delete(key)).await.map(drop)
 }
 
-/// Keeps the state folder from another server, for as long as the file is open.
+/// Locks the state folder against other servers, for as long as the returned file is open.
 pub(super) fn lock(state_dir: &Path) -> Result<File, ServerError> {
     let unusable = |error: std::io::Error| ServerError::StateDir { path: state_dir.to_owned(), error };
     let path = state_dir.join("server.lock");

@@ -1,17 +1,18 @@
-//! Several servers on one etcd: one leads, the others answer reads and forward the rest, and take over when it is gone.
+//! Several servers on one etcd: one leads, the others follow: they answer reads, forward all other requests, and take over
+//! when the leader is gone.
 //!
-//! Who leads is whoever holds a key by a lease. That is a hint and no exclusion: a server that was paused may believe
-//! to lead still. So each of its transactions compares that the key is still the one that it holds (the fence, in
-//! `gapless_store`), and it reads nothing, and so acts on nothing, once its own clock says that the lease may be gone.
+//! The leader owns a key with a lease. The key is a hint, not mutual exclusion: a server that was paused may believe that it
+//! still leads. Therefore each of its transactions checks that the key is still its own (the fence, in `gapless_store`), and
+//! it reads nothing, and so acts on nothing, once its own clock says that the lease may have expired.
 //!
-//! A server that does not lead any more ends its process image and begins anew: nothing that was under way goes on.
+//! A server that lost the lead restarts in a new process image, so that nothing that was in progress continues.
 
 mod follower;
 mod member;
 mod peers;
 
 use crate::config::{Paths, ServerConfig};
-use crate::control_plane::{ControlPlane, Parts};
+use crate::control_plane::{Components, ControlPlane};
 use crate::error::{Ended, ServerError};
 use crate::http::{About, ApiGate, Role, serve_until};
 use crate::records::RecordError;
@@ -27,19 +28,19 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// The key of whoever leads.
+/// The key that the leader owns.
 const LEADER_KEY: &str = "/gapless/leader";
-/// How soon something is tried again.
+/// The wait before a failed call is repeated.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
-/// How often is looked who leads, whatever the watch says or does not.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often is said that etcd is still away.
-const SAY_EVERY: Duration = Duration::from_secs(30);
+/// How often the leader key is read, in addition to the watch.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How often the log repeats that etcd is unavailable.
+const LOG_EVERY: Duration = Duration::from_secs(30);
 
-/// Runs a server on that etcd until `stop` is done, or it is deposed.
+/// Runs a server on etcd until `stop` completes, or the server loses the lead.
 ///
 /// # Errors
-/// If it cannot start: etcd refuses it for good, another server has its name, or what every server needs is missing.
+/// If the server cannot start: etcd rejects it permanently, another server has its name, or a prerequisite is missing.
 pub(crate) async fn run(
     config: &ServerConfig,
     paths: &Paths,
@@ -52,7 +53,7 @@ pub(crate) async fn run(
         config,
         paths,
         this: Member::this(config, paths)?,
-        gate: ApiGate::closed("the server begins"),
+        gate: ApiGate::closed("the server is starting"),
         outgoing: config.peers.as_ref().map(Outgoing::new).transpose()?,
     };
     let mut tasks = JoinSet::new();
@@ -60,7 +61,7 @@ pub(crate) async fn run(
         tasks.spawn(Incoming::bind(peers).await?.serve(server.gate.clone()));
     }
     let listener = config.socket.open().await?;
-    serve_until(server.live(etcd, ready, pin!(stop)), listener, &server.gate).await
+    serve_until(server.run(etcd, ready, pin!(stop)), listener, &server.gate).await
 }
 
 struct Server<'a> {
@@ -72,81 +73,81 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    async fn live(
+    async fn run(
         &self,
         etcd: &EtcdConfig,
         ready: impl FnOnce(),
         mut stop: impl Future<Output = ()> + Unpin,
     ) -> Result<Ended, ServerError> {
         let (store, session, supervisor) = tokio::select! {
-            begun = self.begin(etcd) => begun?,
+            connected = self.connect(etcd) => connected?,
             () = &mut stop => return Ok(Ended::Stopped),
         };
         let ended = tokio::select! {
-            ended = Box::pin(self.take_part(&store, &session, supervisor, ready)) => ended,
+            ended = Box::pin(self.campaign(&store, &session, supervisor, ready)) => ended,
             () = session.lost() => {
-                tracing::warn!("etcd did not answer for so long that another server may lead; beginning anew");
-                Ok(Ended::BeginsAnew)
+                tracing::warn!("server lost its lease: etcd did not answer in time, another server may lead; restarting");
+                Ok(Ended::Restart)
             }
             () = &mut stop => {
-                tracing::info!("ending; the proxy and all instances go on");
+                tracing::info!("server is stopping: requested; the proxy and all instances keep running");
                 Ok(Ended::Stopped)
             }
         };
         self.gate.end();
-        self.gate.close("this server is ending");
-        // By now nothing is done any more that a successor could meet.
+        self.gate.close("this server is stopping");
+        // Everything that could interfere with a successor has ended by now.
         session.end().await;
         ended
     }
 
-    /// Waits until etcd answers. The host's proxy is kept alive meanwhile: it serves on with what it knows.
-    async fn begin(&self, etcd: &EtcdConfig) -> Result<(EtcdStore, Session, Option<Arc<Supervisor>>), ServerError> {
+    /// Waits until etcd answers. Meanwhile the host's proxy is kept running: it serves with its last routes.
+    async fn connect(&self, etcd: &EtcdConfig) -> Result<(EtcdStore, Session, Option<Arc<Supervisor>>), ServerError> {
         let mut supervisor = None;
-        let mut keeping = JoinSet::new();
-        let mut said: Option<tokio::time::Instant> = None;
+        let mut tasks = JoinSet::new();
+        let mut logged_at: Option<tokio::time::Instant> = None;
         loop {
-            let begun = async {
+            let connected = async {
                 let store = EtcdStore::open(etcd).await?;
                 let session = Session::start(&store, LEASE_TTL).await?;
                 Ok((store, session))
             };
-            let why = match begun.await {
+            let why = match connected.await {
                 Ok((store, session)) => return Ok((store, session, supervisor)),
                 Err(error @ StoreError::Unavailable { .. }) => error.to_string(),
                 Err(error) => return Err(error.into()),
             };
-            if said.is_none_or(|said| said.elapsed() >= SAY_EVERY) {
-                tracing::error!(error = why, "waiting for the state; the proxy serves on with what it knows");
-                said = Some(tokio::time::Instant::now());
+            if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= LOG_EVERY) {
+                tracing::error!("server waits for the state: {why}; the proxy serves with its last routes");
+                logged_at = Some(tokio::time::Instant::now());
             }
             self.gate.close(why);
             if supervisor.is_none() && self.config.nginx.is_none() && self.paths.host_dir.join("routes.json").exists() {
-                let begun = Supervisor::begin(self.paths.proxy(self.config)).await?;
-                keeping.spawn(begun.clone().go_on());
-                supervisor = Some(begun);
+                let started = Supervisor::start(self.paths.proxy(self.config)).await?;
+                tasks.spawn(started.clone().run());
+                supervisor = Some(started);
             }
             tokio::time::sleep(RETRY_AFTER).await;
         }
     }
 
-    /// Follows until it can lead, then leads.
-    async fn take_part(
+    /// Follows until this server gets the lead, then leads.
+    async fn campaign(
         &self,
         store: &EtcdStore,
         session: &Session,
         supervisor: Option<Arc<Supervisor>>,
         ready: impl FnOnce(),
     ) -> Result<Ended, ServerError> {
-        self.this.take_name(store, session).await?;
+        self.this.claim_name(store, session).await?;
         let mut ready = Some(ready);
         let mut followed: Option<Member> = None;
         loop {
             let entry = match session.acquire(LEADER_KEY, &self.this.encode()).await {
-                Ok(Ok(held)) => return self.lead(store, session, &held, supervisor, ready).await,
+                Ok(Ok(leased)) => return self.lead(store, session, &leased, supervisor, ready).await,
                 Ok(Err(entry)) => entry,
                 Err(error) => {
-                    tracing::warn!(%error, "cannot see who leads");
+                    tracing::warn!("cannot read the leader from etcd: {error}; retrying");
                     tokio::time::sleep(RETRY_AFTER).await;
                     continue;
                 }
@@ -154,15 +155,17 @@ impl Server<'_> {
             let leader = Member::decode(&entry.value);
             if leader.as_ref().is_some_and(|leader| leader.id == self.this.id) {
                 if let Err(error) = member::release(store, LEADER_KEY, entry.mod_revision).await {
-                    tracing::warn!(%error, "cannot take over from the process that was here before");
+                    tracing::warn!(
+                        "cannot take over the lead from the previous process of this server: {error}; retrying"
+                    );
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 continue;
             }
             if let Some(leader) = leader.filter(|leader| followed.as_ref() != Some(leader))
-                && let Some(router) = self.following(store, &leader).await
+                && let Some(router) = self.follower_router(store, &leader).await
             {
-                tracing::info!(leader = leader.name, host = leader.host, "following");
+                tracing::info!(leader = leader.name, host = leader.host, "server follows: another server leads");
                 self.gate.open(router);
                 followed = Some(leader);
                 if let Some(ready) = ready.take() {
@@ -173,22 +176,22 @@ impl Server<'_> {
         }
     }
 
-    /// Waits until whoever leads may not lead any more.
+    /// Waits until the leader may have changed, at most [`POLL_EVERY`].
     async fn wait_for_change(&self, store: &EtcdStore, since: u64) {
         let changed = async {
             match store.watch(LEADER_KEY, since + 1).await {
                 Ok(mut changes) => drop(changes.next().await),
-                Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(_) => tokio::time::sleep(POLL_EVERY).await,
             }
         };
-        let _ = tokio::time::timeout(LOOK_EVERY, changed).await;
+        let _ = tokio::time::timeout(POLL_EVERY, changed).await;
     }
 
-    /// The API of a follower of `leader`; `None` where the records cannot be read.
-    async fn following(&self, store: &EtcdStore, leader: &Member) -> Option<axum::Router> {
-        let parts = Parts::new(self.config, self.paths, Arc::new(store.read_only()), "").await;
-        let parts = match parts {
-            Ok(parts) => parts,
+    /// The API of a follower of `leader`; `None` if the records cannot be read.
+    async fn follower_router(&self, store: &EtcdStore, leader: &Member) -> Option<axum::Router> {
+        let components = Components::new(self.config, self.paths, Arc::new(store.read_only()), "").await;
+        let components = match components {
+            Ok(components) => components,
             Err(error) => {
                 self.gate.close(error.to_string());
                 return None;
@@ -196,10 +199,10 @@ impl Server<'_> {
         };
         let about = self.about(store, Some(leader.name.clone()));
         let plane: Arc<dyn DataPlane> = match &self.config.nginx {
-            Some(nginx) => parts.nginx(nginx),
+            Some(nginx) => components.nginx(nginx),
             None => Arc::new(Builtin::new(Supervisor::idle(self.paths.proxy(self.config)))),
         };
-        let local = parts.api(self.paths, plane, about);
+        let local = components.api(self.paths, plane, about);
         Some(follower::router(local, leader.clone(), &self.this.host, self.outgoing.clone()))
     }
 
@@ -213,20 +216,20 @@ impl Server<'_> {
         }
     }
 
-    /// Leads until another one does.
+    /// Leads until another server does.
     async fn lead(
         &self,
         store: &EtcdStore,
         session: &Session,
-        held: &LeasedKey,
+        leased: &LeasedKey,
         supervisor: Option<Arc<Supervisor>>,
         ready: Option<impl FnOnce()>,
     ) -> Result<Ended, ServerError> {
-        let fenced = Arc::new(session.fenced(store, held));
+        let fenced = Arc::new(session.fenced(store, leased));
         let plane = loop {
             let about = self.about(store, None);
-            let begun = ControlPlane::begin(self.config, self.paths, fenced.clone(), supervisor.clone(), about);
-            match begun.await {
+            let started = ControlPlane::start(self.config, self.paths, fenced.clone(), supervisor.clone(), about);
+            match started.await {
                 Ok(plane) => break plane,
                 Err(
                     ServerError::Store(error @ StoreError::Unavailable { .. })
@@ -238,7 +241,7 @@ impl Server<'_> {
                 Err(
                     ServerError::Store(StoreError::Deposed)
                     | ServerError::Records(RecordError::Store(StoreError::Deposed)),
-                ) => return Ok(Ended::BeginsAnew),
+                ) => return Ok(Ended::Restart),
                 Err(error) => return Err(error),
             }
         };
@@ -247,22 +250,22 @@ impl Server<'_> {
             name = self.config.name,
             socket = %self.config.socket.path().display(),
             applications = plane.applications,
-            "leading"
+            "server leads"
         );
         if let Some(ready) = ready {
             ready();
         }
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_EVERY).await;
             let leads = match fenced.get(LEADER_KEY).await {
-                Ok(entry) => entry.is_some_and(|entry| entry.create_revision == held.create_revision),
+                Ok(entry) => entry.is_some_and(|entry| entry.create_revision == leased.create_revision),
                 Err(StoreError::Deposed) => false,
-                // Whether it still leads is for the lease to say.
+                // Without an answer, only the lease decides.
                 Err(_) => true,
             };
             if !leads {
-                tracing::warn!("another server leads; beginning anew");
-                return Ok(Ended::BeginsAnew);
+                tracing::warn!("server lost the lead: another server leads; restarting");
+                return Ok(Ended::Restart);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The way from one server to another: TLS, both showing a certificate that the same authority signed.
+//! Connections between servers: TLS, and both sides show a certificate that the same CA signed.
 
 use crate::config::PeersConfig;
 use crate::error::ServerError;
@@ -20,25 +20,25 @@ use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, server};
 
-/// How long the other side may take to show its certificate.
+/// How long the TLS handshake with another server may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
-/// Handshakes at once; who comes then waits.
+/// The maximum number of concurrent handshakes; further connections wait.
 const HANDSHAKES_MAX: usize = 32;
-/// How soon connections are accepted again after that failed, as for want of descriptors.
+/// The wait before the next accept after a failed one, for example for lack of file descriptors.
 const ACCEPT_RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// What connects to other servers.
+/// The client side: connects to other servers.
 #[derive(Clone)]
 pub(super) struct Outgoing(TlsConnector);
 
-/// Where other servers connect.
+/// The server side: accepts connections of other servers.
 pub(super) struct Incoming {
     listener: TcpListener,
     acceptor: TlsAcceptor,
 }
 
 impl Outgoing {
-    /// With the certificate and the authority of `config`.
+    /// A client with the certificate and the CA of `config`.
     pub(super) fn new(config: &PeersConfig) -> Result<Outgoing, ServerError> {
         let made = || -> Result<ClientConfig, String> {
             let (roots, chain, key) = parse(config)?;
@@ -61,7 +61,7 @@ impl Outgoing {
 }
 
 impl Incoming {
-    /// Listens where `config` says.
+    /// Listens on the address of `config`.
     pub(super) async fn bind(config: &PeersConfig) -> Result<Incoming, ServerError> {
         let made = || -> Result<ServerConfig, String> {
             let (roots, chain, key) = parse(config)?;
@@ -79,26 +79,28 @@ impl Incoming {
         Ok(Incoming { listener, acceptor: TlsAcceptor::from(Arc::new(made)) })
     }
 
-    /// Has `front` answer other servers, for ever.
+    /// Serves the API of `gate` to other servers, without end.
     pub(super) async fn serve(self, gate: ApiGate) {
         let address = self.listener.local_addr().unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)));
         let (sender, ready) = mpsc::channel(HANDSHAKES_MAX);
         let mut tasks = JoinSet::new();
-        tasks.spawn(self.shake_hands(sender));
+        tasks.spawn(self.accept_all(sender));
         let service = gate.router().into_make_service_with_connect_info::<Caller>();
         let ended = axum::serve(Ready { ready, address }, service).await;
-        tracing::error!(?ended, "other servers are not answered any more");
+        tracing::error!(
+            "stopped serving other servers: {ended:?}; they cannot forward to this server until it restarts"
+        );
     }
 
-    async fn shake_hands(self, ready: mpsc::Sender<(server::TlsStream<TcpStream>, SocketAddr)>) {
-        let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    async fn accept_all(self, ready: mpsc::Sender<(server::TlsStream<TcpStream>, SocketAddr)>) {
+        let permits = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         let mut tasks = JoinSet::new();
         loop {
-            let Ok(place) = places.clone().acquire_owned().await else { return };
+            let Ok(permit) = permits.clone().acquire_owned().await else { return };
             let (stream, address) = match self.listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    tracing::warn!(%error, "a connection of another server could not be accepted");
+                    tracing::warn!("cannot accept a connection of another server: {error}; retrying");
                     tokio::time::sleep(ACCEPT_RETRY_AFTER).await;
                     continue;
                 }
@@ -106,18 +108,20 @@ impl Incoming {
             let (acceptor, ready) = (self.acceptor.clone(), ready.clone());
             while tasks.try_join_next().is_some() {}
             tasks.spawn(async move {
-                let _place = place;
+                let _permit = permit;
                 match tokio::time::timeout(HANDSHAKE_DEADLINE, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => drop(ready.send((stream, address)).await),
-                    Ok(Err(error)) => tracing::warn!(%address, %error, "refused who is no server of ours"),
-                    Err(_) => tracing::warn!(%address, "refused who did not show a certificate in time"),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%address, %error, "rejected peer: no certificate signed by the configured CA");
+                    }
+                    Err(_) => tracing::warn!(%address, "rejected peer: no certificate within {HANDSHAKE_DEADLINE:?}"),
                 }
             });
         }
     }
 }
 
-/// Connections whose other side has shown its certificate.
+/// Connections whose peer has shown its certificate.
 struct Ready {
     ready: mpsc::Receiver<(server::TlsStream<TcpStream>, SocketAddr)>,
     address: SocketAddr,
@@ -130,7 +134,7 @@ impl Listener for Ready {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         match self.ready.recv().await {
             Some(accepted) => accepted,
-            // Whoever shakes hands is gone only with this server.
+            // The sender ends only with this server.
             None => std::future::pending().await,
         }
     }
@@ -151,14 +155,14 @@ type Parsed = (RootCertStore, Vec<CertificateDer<'static>>, PrivateKeyDer<'stati
 fn parse(config: &PeersConfig) -> Result<Parsed, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&config.ca) {
-        let certificate = certificate.map_err(|error| format!("`ca` is no certificate: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("`ca` is no certificate: {error}"))?;
+        let certificate = certificate.map_err(|error| format!("`ca` is not a certificate: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("`ca` is not a certificate: {error}"))?;
     }
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&config.cert).collect();
-    let chain = chain.map_err(|error| format!("`cert` is no certificate: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(&config.key).map_err(|error| format!("`key` is no key: {error}"))?;
+    let chain = chain.map_err(|error| format!("`cert` is not a certificate: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&config.key).map_err(|error| format!("`key` is not a key: {error}"))?;
     if roots.is_empty() || chain.is_empty() {
-        return Err("`ca` or `cert` holds no certificate".to_owned());
+        return Err("`ca` or `cert` contains no certificate".to_owned());
     }
     Ok((roots, chain, key))
 }

@@ -1,4 +1,4 @@
-//! All controllers: one an application and environment, begun when its first record is, woken by whoever has news.
+//! All controllers: one for each application and environment, started with its first record and woken by each change.
 
 use super::control;
 use super::shared::Shared;
@@ -13,13 +13,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// How soon a runtime's events are asked for again after they ended.
+/// The wait before a runtime's event stream is opened again after it ended.
 const EVENTS_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How soon the records are followed again after that ended.
+/// The wait before the watch of the records is opened again after it ended.
 const RECORDS_RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// All controllers of this server. Dropping it ends them; what they were doing goes on at the next start.
+/// All controllers of this server. Dropping it ends them; the next start resumes their work.
 pub struct Controllers {
     shared: Arc<Shared>,
     wakers: Wakers,
@@ -27,13 +27,13 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// No controller yet. `wakers` are those that [`crate::planes::Planes`] was given.
+    /// No controller yet. `wakers` are the ones that [`crate::planes::Planes`] wakes.
     #[must_use]
     pub fn new(shared: Arc<Shared>, wakers: Wakers) -> Self {
         Controllers { shared, wakers, tasks: Mutex::default() }
     }
 
-    /// Sees to it that the application has a controller, and wakes it.
+    /// Wakes the controller of the application, and starts it if it does not run.
     pub fn wake(&self, key: &AppKey) {
         let waker = {
             let mut wakers = self.wakers.lock();
@@ -50,7 +50,7 @@ impl Controllers {
         tasks.spawn(async move {
             loop {
                 control(key.clone(), shared.clone(), waker.clone()).await;
-                // An application of the same name may have been recorded just as the last one went.
+                // An application of the same name may have been recorded just as the previous one was removed.
                 let mut wakers = wakers.lock();
                 if !waker.is_woken() {
                     wakers.remove(&key);
@@ -60,18 +60,19 @@ impl Controllers {
         });
     }
 
-    /// Ends all of them. What they were doing is gone on with by whoever leads next.
+    /// Ends all controllers. The next leader resumes their work.
     pub fn end(&self) {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Follows the records and wakes whom a change concerns, for ever. Who makes a change wakes, too, but may be gone
-    /// before it is done: a client that went away, or a commit that etcd carries out only once it has a leader again.
+    /// Watches the records and wakes the controller that a change concerns, without end. The author of a change wakes the
+    /// controller too, but may be gone before the commit: a client that disconnected, or a commit that etcd executes only
+    /// after it has a leader again.
     pub async fn follow_records(&self, store: Arc<dyn Store>) {
         loop {
             match self.follow_records_once(store.as_ref()).await {
                 Ok(()) => {}
-                Err(error) => tracing::debug!(%error, "changes of the records are not told"),
+                Err(error) => tracing::debug!("watch of the records ended: {error}; retrying"),
             }
             tokio::time::sleep(RECORDS_RETRY_AFTER).await;
         }
@@ -80,7 +81,7 @@ impl Controllers {
     async fn follow_records_once(&self, store: &dyn Store) -> Result<(), StoreError> {
         let range = store.range(records::APPLICATIONS).await?;
         let mut changes = store.watch(records::ALL, range.revision + 1).await?;
-        // What changed before is seen by looking.
+        // Changes from before the watch are found by reading the records.
         range.entries.iter().filter_map(|entry| concerned(&entry.key)).for_each(|key| self.wake(&key));
         while let Some(batch) = changes.next().await {
             let changed = batch?.events;
@@ -91,20 +92,20 @@ impl Controllers {
         Ok(())
     }
 
-    /// Follows the events of a runtime and wakes whom they concern, for ever.
+    /// Follows the events of a runtime and wakes the controllers that they concern, without end.
     pub async fn follow_events(&self, name: &str, runtime: Arc<dyn Runtime>) {
         loop {
             match runtime.events().await {
                 Ok(mut events) => {
-                    // What happened before the stream began is seen by listing.
+                    // Changes from before the stream are found by listing.
                     self.wakers.wake_all_for_instances();
                     while let Some(event) = events.next().await {
-                        tracing::debug!(instance = %event.name, what = event.what, "instance");
+                        tracing::debug!(instance = %event.name, what = event.what, "instance changed");
                         self.wakers.wake_for_instances(&event.name.placement.key);
                     }
                     self.wakers.wake_all_for_instances();
                 }
-                Err(error) => tracing::debug!(runtime = name, %error, "no events"),
+                Err(error) => tracing::debug!(runtime = name, "no events of the runtime: {error}; retrying"),
             }
             tokio::time::sleep(EVENTS_RETRY_AFTER).await;
         }

@@ -1,4 +1,6 @@
-//! Carries out actions in the background, each at most once at a time, and reports what came of them.
+//! Carries out actions in the background, each at most once at a time. `results` keeps their outcomes.
+
+mod results;
 
 use super::event::Event;
 use super::shared::{GateLine, Shared};
@@ -18,17 +20,17 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// How long a runtime that is away is waited for when a release is prepared, before the deployment fails for it.
+/// How long preparing a release waits for an unavailable runtime before the deployment fails.
 const PREPARE_PATIENCE: Duration = Duration::from_secs(3);
 const PREPARE_RETRY_AFTER: Duration = Duration::from_millis(250);
-/// How often freezing an instance is tried: some hosts cannot, and nothing depends on it.
+/// The maximum number of attempts to freeze an instance: some hosts cannot, and nothing depends on it.
 const FREEZE_TRIES_MAX: u32 = 3;
-/// How long after a failed try what rollbacks need is kept again.
-const KEEP_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// How long after a failed call the next one waits.
+/// The wait after a failed attempt to keep the artifacts that rollbacks need.
+const KEEP_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// The wait after a failed call of a runtime before the next one.
 const RUNTIME_PAUSE: Duration = Duration::from_millis(200);
 
-/// What is under way, so that it is not begun twice.
+/// Work in progress, recorded so that it does not start twice.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Work {
     Prepare(u64),
@@ -46,19 +48,19 @@ pub(super) struct Effects {
     key: AppKey,
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
-    under_way: BTreeSet<Work>,
+    in_progress: BTreeSet<Work>,
     prepared: Option<(u64, Result<Artifacts, String>)>,
     restarts_set: BTreeMap<InstanceName, bool>,
-    /// How often in a row instances could not be frozen: in the end they run on.
+    /// The number of consecutive failures to freeze an instance. After [`FREEZE_TRIES_MAX`], the instance keeps running.
     unfreezable: BTreeMap<InstanceName, u32>,
-    /// What was last asked to be kept.
+    /// The releases of the last request to keep artifacts.
     kept: Vec<KeptRelease>,
-    /// What came of the gates of a deployment.
-    gate_ends: BTreeMap<String, GateEnd>,
+    /// The outcomes of the gates of the deployment `gates_of`.
+    gate_outcomes: BTreeMap<String, GateEnd>,
     gates_of: u64,
-    /// What came of the hooks of a deployment.
-    hook_ends: BTreeMap<(u64, String), GateResult>,
-    /// The gates and hooks that are under way, to be ended when nobody asks for them any more.
+    /// The outcomes of the hooks of the current deployment.
+    hook_outcomes: BTreeMap<(u64, String), GateResult>,
+    /// The gates and hooks in progress, to be aborted when no action requests them any more.
     tests: BTreeMap<Work, AbortHandle>,
     tasks: JoinSet<()>,
 }
@@ -69,52 +71,21 @@ impl Effects {
             key,
             shared,
             events,
-            under_way: BTreeSet::new(),
+            in_progress: BTreeSet::new(),
             prepared: None,
             restarts_set: BTreeMap::new(),
             unfreezable: BTreeMap::new(),
             kept: Vec::new(),
-            gate_ends: BTreeMap::new(),
+            gate_outcomes: BTreeMap::new(),
             gates_of: 0,
-            hook_ends: BTreeMap::new(),
+            hook_outcomes: BTreeMap::new(),
             tests: BTreeMap::new(),
             tasks: JoinSet::new(),
         }
     }
 
-    /// What came of preparing that deployment's release, once something did.
-    pub(super) fn prepared(&self, deployment: u64) -> Option<Result<Artifacts, String>> {
-        self.prepared.as_ref().filter(|(number, _)| *number == deployment).map(|(_, result)| result.clone())
-    }
-
-    /// Whether an instance is being started.
-    pub(super) fn is_starting(&self, name: &InstanceName) -> bool {
-        self.under_way.contains(&Work::Start(name.clone()))
-    }
-
-    /// Whether an instance is being stopped.
-    pub(super) fn is_stopping(&self, name: &InstanceName) -> bool {
-        self.under_way.contains(&Work::Stop(name.clone()))
-    }
-
-    /// Whether that instance is being frozen.
-    pub(super) fn is_freezing(&self, name: &InstanceName) -> bool {
-        self.under_way.contains(&Work::Freeze(name.clone()))
-    }
-
-    /// What came of the gates of that deployment, as far as this process has carried them out.
-    pub(super) fn gate_ends(&self, deployment: u64) -> BTreeMap<String, GateEnd> {
-        if self.gates_of == deployment { self.gate_ends.clone() } else { BTreeMap::new() }
-    }
-
-    /// What came of the hooks of that deployment that this process has begun.
-    pub(super) fn hook_ends(&self, deployment: u64) -> BTreeMap<String, GateResult> {
-        let ends = self.hook_ends.iter().filter(|((number, _), _)| *number == deployment);
-        ends.map(|((_, name), result)| (name.clone(), result.clone())).collect()
-    }
-
-    /// Ends the gates and hooks that none of `actions` asks for.
-    pub(super) fn keep_tests(&mut self, actions: &[Action]) {
+    /// Aborts the gates and hooks that none of `actions` requests.
+    pub(super) fn abort_unwanted_tests(&mut self, actions: &[Action]) {
         let is_wanted = |work: &Work| match work {
             Work::Gate { name, attempt, .. } => {
                 actions.contains(&Action::RunGate { name: name.clone(), attempt: *attempt })
@@ -122,24 +93,24 @@ impl Effects {
             Work::Hook { name, .. } => actions.contains(&Action::RunHook(name.clone())),
             _ => false,
         };
-        let under_way = &mut self.under_way;
+        let in_progress = &mut self.in_progress;
         self.tests.retain(|work, task| {
             let is_wanted = is_wanted(work);
             if !is_wanted {
                 task.abort();
-                under_way.remove(work);
+                in_progress.remove(work);
             }
             is_wanted
         });
     }
 
-    /// A deployment begins: what an earlier one prepared is nothing to it.
-    pub(super) fn begin_deployment(&mut self) {
+    /// Forgets the prepared artifacts of an earlier deployment.
+    pub(super) fn forget_prepared(&mut self) {
         self.prepared = None;
     }
 
-    /// Begins an action, unless the same is under way.
-    pub(super) fn begin(&mut self, state: &State, action: Action) {
+    /// Starts an action, unless the same one is in progress.
+    pub(super) fn carry_out(&mut self, state: &State, action: Action) {
         match action {
             Action::Prepare => self.prepare(state),
             Action::Start(name) => {
@@ -154,90 +125,18 @@ impl Effects {
             Action::SetRestart { name, comes_back } => self.set_restart(name, comes_back, state),
             Action::Freeze(name) => self.freeze(name, true, state),
             Action::Thaw(name) => self.freeze(name, false, state),
-            Action::Keep(kept) => self.keep(kept),
+            Action::Keep(kept) => self.keep_artifacts(kept),
             Action::Probe { .. } | Action::Promote(_) | Action::Forget => {}
         }
     }
 
-    /// Takes note of what came of an action.
-    pub(super) fn take(&mut self, event: &Event) {
-        match event {
-            Event::Prepared { deployment, result } => {
-                self.under_way.remove(&Work::Prepare(*deployment));
-                self.prepared = Some((*deployment, result.clone()));
-                self.shared.progress.set(&self.key, None);
-            }
-            Event::GateEnded { deployment, name, end } => {
-                let work = Work::Gate { deployment: *deployment, name: name.clone(), attempt: end.attempt };
-                self.under_way.remove(&work);
-                self.tests.remove(&work);
-                if self.gates_of == *deployment {
-                    self.gate_ends.insert(name.clone(), end.clone());
-                }
-            }
-            Event::HookEnded { deployment, name, result } => {
-                let work = Work::Hook { deployment: *deployment, name: name.clone() };
-                self.under_way.remove(&work);
-                self.tests.remove(&work);
-                // Only the present deployment's are of use.
-                self.hook_ends.retain(|(number, _), _| number == deployment);
-                self.hook_ends.insert((*deployment, name.clone()), result.clone());
-            }
-            Event::Started { name, .. } => {
-                self.under_way.remove(&Work::Start(name.clone()));
-                self.restarts_set.remove(name);
-            }
-            Event::Stopped { name, result } => {
-                self.under_way.remove(&Work::Stop(name.clone()));
-                self.restarts_set.remove(name);
-                if let Err(error) = result {
-                    tracing::warn!(instance = %name, %error, "could not be stopped; trying again");
-                }
-            }
-            Event::Frozen { name, is_frozen, result } => {
-                let work = if *is_frozen { Work::Freeze(name.clone()) } else { Work::Thaw(name.clone()) };
-                self.under_way.remove(&work);
-                match result {
-                    Err(error) if *is_frozen => {
-                        let failures = self.unfreezable.entry(name.clone()).or_default();
-                        *failures += 1;
-                        let next = if *failures < FREEZE_TRIES_MAX { "trying again" } else { "it runs on" };
-                        tracing::warn!(instance = %name, %error, "could not be frozen; {next}");
-                    }
-                    Err(error) => tracing::warn!(instance = %name, %error, "could not be thawed; trying again"),
-                    Ok(()) => {
-                        self.unfreezable.remove(name);
-                        let what = if *is_frozen { "parked" } else { "goes on" };
-                        tracing::info!(instance = %name, "{what}");
-                    }
-                }
-            }
-            Event::Kept { result } => {
-                self.under_way.remove(&Work::Keep);
-                if let Err(error) = result {
-                    tracing::warn!(application = %self.key, %error, "what rollbacks need could not be kept; trying again");
-                    self.kept.clear();
-                }
-            }
-            Event::RestartSet { name, comes_back, result } => {
-                self.under_way.remove(&Work::SetRestart(name.clone()));
-                match result {
-                    Ok(()) => drop(self.restarts_set.insert(name.clone(), *comes_back)),
-                    Err(error) => tracing::warn!(instance = %name, %error, "its restart policy could not be set"),
-                }
-            }
-            Event::Health { .. } => {}
-        }
-        while self.tasks.try_join_next().is_some() {}
-    }
-
     fn spawn(&mut self, work: Work, effect: impl Future<Output = Event> + Send + 'static) -> Option<AbortHandle> {
-        if !self.under_way.insert(work) {
+        if !self.in_progress.insert(work) {
             return None;
         }
         let events = self.events.clone();
         Some(self.tasks.spawn(async move {
-            // The receiver is gone only when the controller is.
+            // The receiver ends only with the controller.
             let _ = events.send(effect.await).await;
         }))
     }
@@ -247,10 +146,10 @@ impl Effects {
         let Some(gate) = release.spec.gates.iter().find(|gate| gate.name == name).cloned() else { return };
         let number = deployment.number;
         if self.gates_of != number {
-            (self.gates_of, self.gate_ends) = (number, BTreeMap::new());
+            (self.gates_of, self.gate_outcomes) = (number, BTreeMap::new());
         }
-        // Its end is on the way into the record.
-        if self.gate_ends.get(name).is_some_and(|end| end.attempt == attempt) {
+        // The outcome is about to be recorded.
+        if self.gate_outcomes.get(name).is_some_and(|end| end.attempt == attempt) {
             return;
         }
         let Some(run) = self.gate_run(state, gate) else { return };
@@ -264,14 +163,14 @@ impl Effects {
         self.tests.extend(task.map(|task| (work, task)));
     }
 
-    /// Begins a hook; that it is begun, and by this run of the server, is recorded.
+    /// Starts a hook. The record already says that this run of the server started it.
     fn run_hook(&mut self, state: &State, name: &str) {
         let (Some(deployment), Some(release)) = (&state.deployment, &state.release) else { return };
         let mut hooks = release.spec.hooks.iter().chain(&deployment.undo_hooks);
         let Some(gate) = hooks.find(|hook| hook.name == name).map(Hook::as_gate) else { return };
         let number = deployment.number;
-        // Its end is on the way into the record.
-        if self.hook_ends.contains_key(&(number, name.to_owned())) {
+        // The outcome is about to be recorded.
+        if self.hook_outcomes.contains_key(&(number, name.to_owned())) {
             return;
         }
         let Some(run) = self.gate_run(state, gate) else { return };
@@ -282,7 +181,7 @@ impl Effects {
         self.tests.extend(task.map(|task| (work, task)));
     }
 
-    /// How a gate, or a hook as one, is carried out for the active deployment.
+    /// The run of a gate, or of a hook as a gate, for the active deployment.
     fn gate_run(&self, state: &State, gate: Gate) -> Option<GateRun> {
         let (deployment, release) = (state.deployment.as_ref()?, state.release.as_ref()?);
         let (number, slot) = (deployment.number, deployment.slot?);
@@ -294,7 +193,7 @@ impl Effects {
             Some((replica.service.clone(), address))
         });
         let mut instances: Vec<_> = listening.collect();
-        // Those that users' requests come to first.
+        // Instances of the main service, which receive the requests of users, come first.
         instances.sort_by_key(|(service, _)| Some(service) != main);
         let target = Target {
             key: self.key.clone(),
@@ -308,7 +207,7 @@ impl Effects {
         let (outputs, line_of) = (self.shared.outputs.clone(), (self.key.clone(), number, gate.name.clone()));
         let output = Output::new(move |line| {
             let (key, deployment, gate) = line_of.clone();
-            // Nobody may be following.
+            // Without a client that follows, there is no receiver.
             let _ = outputs.send(GateLine { key, deployment, gate, line: line.to_owned() });
         });
         Some(GateRun { gate, target, output })
@@ -350,10 +249,10 @@ impl Effects {
 
     fn stop(&mut self, name: InstanceName, grace: Millis, state: &State) {
         if self.is_starting(&name) {
-            // Asked for again when that has come to its end: of two at once nobody knows which is the last.
+            // The core asks again after the start has ended: of two concurrent calls, the last one would be unknown.
             return;
         }
-        // An instance that nothing in the record names may be of any runtime; those that do not have it do nothing.
+        // An instance that no record names may be of any runtime; stopping it in another runtime does nothing.
         let runtimes: Vec<_> = match state.app.placement_of(&name) {
             Some(placement) => vec![self.shared.runtimes.of(&placement.spec).clone()],
             None => self.shared.runtimes.all().map(|(_, runtime)| runtime.clone()).collect(),
@@ -384,8 +283,8 @@ impl Effects {
             true => (Work::Freeze(name.clone()), Work::Thaw(name.clone())),
             false => (Work::Thaw(name.clone()), Work::Freeze(name.clone())),
         };
-        if self.under_way.contains(&contrary) {
-            // Asked for again when that has come to its end: of two at once nobody knows which is the last.
+        if self.in_progress.contains(&contrary) {
+            // The core asks again after that call has ended: of two concurrent calls, the last one would be unknown.
             return;
         }
         self.spawn(work, async move {
@@ -400,9 +299,9 @@ impl Effects {
         });
     }
 
-    /// Keeps what rollbacks need.
-    fn keep(&mut self, kept: Vec<KeptRelease>) {
-        if self.kept == kept || self.under_way.contains(&Work::Keep) {
+    /// Keeps the artifacts that rollbacks need, and lets go of all others.
+    fn keep_artifacts(&mut self, kept: Vec<KeptRelease>) {
+        if self.kept == kept || self.in_progress.contains(&Work::Keep) {
             return;
         }
         let runtimes: Vec<_> = self.shared.runtimes.all().map(|(name, runtime)| (name, runtime.clone())).collect();
@@ -410,15 +309,15 @@ impl Effects {
         self.spawn(Work::Keep, async move {
             let mut result = Ok(());
             for (name, runtime) in runtimes {
-                let is_its = |kept: &&KeptRelease| kept.runtime == name;
+                let is_of_runtime = |kept: &&KeptRelease| kept.runtime == name;
                 let artifacts: BTreeMap<_, _> =
-                    kept.iter().filter(is_its).map(|kept| (kept.release, kept.artifacts.clone())).collect();
-                if !artifacts.is_empty() || before.iter().any(|kept| is_its(&kept)) {
+                    kept.iter().filter(is_of_runtime).map(|kept| (kept.release, kept.artifacts.clone())).collect();
+                if !artifacts.is_empty() || before.iter().any(|kept| is_of_runtime(&kept)) {
                     result = result.and(runtime.keep(&key, &artifacts).await);
                 }
             }
             if result.is_err() {
-                tokio::time::sleep(KEEP_AGAIN_AFTER).await;
+                tokio::time::sleep(KEEP_RETRY_AFTER).await;
             }
             Event::Kept { result }
         });
@@ -440,7 +339,7 @@ impl Effects {
     }
 }
 
-/// Prepares the workload of a service. A runtime that is away is waited for a little.
+/// Prepares the workload of a service. Waits up to [`PREPARE_PATIENCE`] for an unavailable runtime.
 async fn prepare(runtime: &dyn Runtime, workload: &Workload, sink: &ProgressSink) -> Result<String, RuntimeError> {
     let give_up_at = tokio::time::Instant::now() + PREPARE_PATIENCE;
     loop {
@@ -453,7 +352,7 @@ async fn prepare(runtime: &dyn Runtime, workload: &Workload, sink: &ProgressSink
     }
 }
 
-/// The plan of an instance; nothing where its service is none of the release, which cannot be.
+/// The plan of an instance; `None` if the release has no such service, which cannot happen.
 fn plan(name: &InstanceName, placement: &Placement) -> Option<InstancePlan> {
     let service = placement.service(&name.service)?.clone();
     let peers = placement.spec.services.iter().filter(|_| placement.spec.has_several_services());

@@ -5,7 +5,7 @@ use gapless_core::gate::GateResult;
 use gapless_core::{Artifacts, InstanceName};
 use gapless_runtime::RuntimeError;
 
-/// What a controller is told by its own effects and checks.
+/// The outcome of an effect or a health check.
 pub(super) enum Event {
     Prepared { deployment: u64, result: Result<Artifacts, String> },
     GateEnded { deployment: u64, name: String, end: GateEnd },
@@ -19,9 +19,9 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// Whether the instances are to be listed again.
+    /// True if the instances must be listed again.
     pub(super) const fn concerns_instances(&self) -> bool {
-        // An instance that fails its check may be gone, with the event of it lost.
+        // An instance that fails its check may be gone although the event of its exit was lost.
         matches!(
             self,
             Event::Started { .. } | Event::Stopped { .. } | Event::Frozen { .. } | Event::Health { has_passed: false }

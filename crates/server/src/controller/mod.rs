@@ -1,5 +1,5 @@
-//! One controller an application and environment: reads the record, observes the world, lets the core decide, commits
-//! or acts, and waits for an event. It holds nothing that a restart would miss.
+//! One controller for each application and environment: reads the record, observes the world, asks the core for a decision,
+//! commits or acts, and waits for an event. A controller has no state that a restart would lose.
 
 mod all;
 mod effects;
@@ -22,7 +22,7 @@ use gapless_core::machine::{State, Step, step};
 use gapless_core::{Action, AppKey, Facts, Phase, Timestamp, planted};
 use observe::Observer;
 use probes::Probes;
-use shared::LOOK_AGAIN_AFTER;
+use shared::RECHECK_AFTER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,9 +30,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use watch::Watch;
 
-/// How soon the store is asked again after it did not answer.
+/// The wait before the store is read again after a failure.
 const STORE_RETRY_AFTER: Duration = Duration::from_millis(200);
-/// Messages of a controller's effects that may wait for it.
+/// The maximum number of events that wait for a controller.
 const EVENTS_WAITING_MAX: usize = 1024;
 
 struct Controller {
@@ -44,18 +44,18 @@ struct Controller {
     probes: Probes,
     watch: Watch,
     events: mpsc::Receiver<Event>,
-    /// What was read in the turn before.
-    read: Option<Loaded>,
+    /// The records that the previous turn read.
+    previous: Option<Loaded>,
     cutover: Option<CutoverSeen>,
 }
 
-/// When the cutover of a deployment was committed, by the steady clock.
+/// The time at which the cutover of a deployment was committed, by the monotonic clock.
 struct CutoverSeen {
     deployment: u64,
     committed_at: Instant,
 }
 
-/// Whether there is anything left to control.
+/// The result of a turn.
 enum Turn {
     Again,
     WaitUntil(Option<Timestamp>),
@@ -74,14 +74,14 @@ pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, waker: Arc<Waker>)
         shared,
         waker,
         events,
-        read: None,
+        previous: None,
         cutover: None,
     };
     let mut unusable = None;
     loop {
         let turn = controller.turn().await;
         if turn.is_ok() && unusable.take().is_some() {
-            tracing::info!(application = %controller.key, "the state can be used again");
+            tracing::info!(application = %controller.key, "application is controlled again: the state can be used");
         }
         match turn {
             Ok(Turn::Again) | Err(RecordError::Conflict) => {}
@@ -89,9 +89,9 @@ pub(crate) async fn control(key: AppKey, shared: Arc<Shared>, waker: Arc<Waker>)
             Ok(Turn::Gone) => return,
             Err(error) => {
                 let why = error.to_string();
-                // Told once, however long it lasts.
+                // Each reason is logged once, however long it lasts.
                 if unusable.as_ref() != Some(&why) {
-                    tracing::error!(application = %controller.key, why, "cannot go on until the state can be used");
+                    tracing::error!(application = %controller.key, "application is not controlled: {why}; retrying");
                     unusable = Some(why);
                 }
                 tokio::time::sleep(STORE_RETRY_AFTER).await;
@@ -104,20 +104,20 @@ impl Controller {
     /// One turn: read, observe, decide, and commit or act.
     async fn turn(&mut self) -> Result<Turn, RecordError> {
         while let Ok(event) = self.events.try_recv() {
-            self.take(event);
+            self.handle(event);
         }
         if self.waker.start_turn() {
-            self.observer.look_again();
+            self.observer.relist();
         }
-        let before = self.read.take();
-        let Some(loaded) = self.shared.records.load(&self.key, before).await? else { return Ok(Turn::Gone) };
+        let previous = self.previous.take();
+        let Some(loaded) = self.shared.records.load(&self.key, previous).await? else { return Ok(Turn::Gone) };
         let turn = self.decide(&loaded).await;
-        self.read = Some(loaded);
+        self.previous = Some(loaded);
         turn
     }
 
     async fn decide(&mut self, loaded: &Loaded) -> Result<Turn, RecordError> {
-        // A commit of which the answer was lost has changed the routes, too.
+        // A commit whose answer was lost has changed the routes too.
         self.shared.tables.set(&loaded.state.app, loaded.revision());
         let facts = self.observe(loaded).await;
         match step(&loaded.state, &facts) {
@@ -127,19 +127,19 @@ impl Controller {
             }
             Step::Rest { actions, wake_at } => {
                 if actions == [Action::Forget] {
-                    self.keep_nothing(loaded).await;
+                    self.release_artifacts(loaded).await;
                     let revision = self.shared.records.forget(loaded).await?;
                     self.shared.tables.remove(&self.key, revision);
                     let _ = self.shared.changes.send(self.key.clone());
                     return Ok(Turn::Gone);
                 }
-                // While instances were listed this server may have been paused, and another one may lead by now: what was
-                // right to stop may be live. A commit is fenced; what is done to instances has only this.
+                // While the instances were listed, this server may have been paused, and another one may lead now: an instance
+                // that the decision stops may be live. A commit is fenced; effects on instances have only this check.
                 if !planted::acts_when_deposed() {
                     self.shared.records.allowed()?;
                 }
                 self.probes.keep_only(&actions);
-                self.effects.keep_tests(&actions);
+                self.effects.abort_unwanted_tests(&actions);
                 for action in actions {
                     self.act(loaded, action);
                 }
@@ -149,33 +149,33 @@ impl Controller {
     }
 
     async fn observe(&mut self, loaded: &Loaded) -> Facts {
-        let facts = self.look(loaded).await;
+        let facts = self.collect_facts(loaded).await;
         let is_circuit_open = |plane: &PlaneFact| plane.view.as_ref().is_some_and(|view| !view.circuit_open.is_empty());
         if facts.planes.iter().any(is_circuit_open)
             || facts.judged.as_ref().is_some_and(|judged| judged.breach.is_some())
         {
-            // Requests meet the end of an instance before its runtime tells of it, and whose doing that is.
-            self.observer.look_again();
-            return self.look(loaded).await;
+            // Requests notice the end of an instance before its runtime reports it, and why it ended.
+            self.observer.relist();
+            return self.collect_facts(loaded).await;
         }
         facts
     }
 
-    async fn look(&mut self, loaded: &Loaded) -> Facts {
+    async fn collect_facts(&mut self, loaded: &Loaded) -> Facts {
         let mut facts = self.observer.facts(loaded, &self.shared, &self.probes, &self.effects).await;
         facts.cutover_us = self.cutover_us(loaded);
         let is_interrupted = |fact: &InstanceFact| matches!(fact.state, InstanceSeen::Interrupted);
         match &facts.instances {
             Some(instances) if !instances.values().any(is_interrupted) => {
-                facts.judged = self.watch.look(loaded, self.shared.planes.figures(&self.key).as_ref());
+                facts.judged = self.watch.compare(loaded, self.shared.planes.figures(&self.key).as_ref());
             }
-            // What failed while the runtime was away is not the release's.
+            // Failures while the runtime was unavailable are not failures of the release.
             _ => self.watch.forget(),
         }
         facts
     }
 
-    /// From the committed cutover to the last acknowledgement, where this process has seen both.
+    /// The microseconds from the commit of the cutover to the last acknowledgement, if this process has seen both.
     fn cutover_us(&self, loaded: &Loaded) -> Option<u64> {
         let seen = self.cutover.as_ref()?;
         let (deployment, phase) = loaded.active_phase()?;
@@ -199,10 +199,10 @@ impl Controller {
             return Ok(());
         }
         let (number, phase) = (deployment.number, deployment.phase.name());
-        tracing::info!(application = %self.key, deployment = number, release = deployment.release, phase, "deployment");
+        tracing::info!(application = %self.key, deployment = number, release = deployment.release, phase, "deployment entered phase");
         match deployment.phase {
             Phase::Shifting => self.cutover = Some(CutoverSeen { deployment: number, committed_at }),
-            Phase::Preparing => self.effects.begin_deployment(),
+            Phase::Preparing => self.effects.forget_prepared(),
             _ if deployment.phase.is_end() => self.shared.progress.set(&self.key, None),
             _ => {}
         }
@@ -214,7 +214,7 @@ impl Controller {
             Action::Probe { name, pace } => {
                 let Some(placement) = loaded.state.app.placement_of(&name) else { return };
                 if let Some((address, run)) = self.observer.running(&name) {
-                    self.probes.keep(name, run, address, pace, placement);
+                    self.probes.ensure(name, run, address, pace, placement);
                 }
             }
             Action::Prepare
@@ -226,39 +226,42 @@ impl Controller {
             | Action::Freeze(_)
             | Action::Thaw(_)
             | Action::Keep(_) => {
-                self.effects.begin(&loaded.state, action);
+                self.effects.carry_out(&loaded.state, action);
             }
-            // Whoever carries it out is gone only with the server.
+            // The receiver ends only with the server.
             Action::Promote(promotion) => drop(self.shared.promotions.send((self.key.clone(), promotion))),
-            // Alone in its list, it was carried out before.
+            // The core requests it alone, so `decide` has carried it out.
             Action::Forget => {}
         }
     }
 
-    /// Nothing of a removed application stays on the host. What cannot be let go of now is only disk space.
-    async fn keep_nothing(&self, loaded: &Loaded) {
+    /// Lets go of all artifacts of a removed application. After a failure, only disk space is lost.
+    async fn release_artifacts(&self, loaded: &Loaded) {
         let used: BTreeSet<_> = loaded.state.app.kept.iter().map(|kept| kept.runtime.as_str()).collect();
         for (name, runtime) in self.shared.runtimes.all().filter(|(name, _)| used.contains(name)) {
             if let Err(error) = runtime.keep(&self.key, &BTreeMap::new()).await {
-                tracing::warn!(application = %self.key, runtime = name, %error, "what was kept of it stays");
+                tracing::warn!(
+                    application = %self.key, runtime = name,
+                    "artifacts of the removed application stay on disk: {error}"
+                );
             }
         }
     }
 
-    fn take(&mut self, event: Event) {
-        self.effects.take(&event);
+    fn handle(&mut self, event: Event) {
+        self.effects.record(&event);
         if event.concerns_instances() {
-            self.observer.look_again();
+            self.observer.relist();
         }
-        self.observer.take(&event, self.shared.clock.now());
+        self.observer.record(&event, self.shared.clock.now());
     }
 
     async fn wait(&mut self, until: Option<Timestamp>) {
         let now = self.shared.clock.now();
-        let wait = until.map_or(LOOK_AGAIN_AFTER, |at| at.since(now).min(LOOK_AGAIN_AFTER)).to_duration();
+        let wait = until.map_or(RECHECK_AFTER, |at| at.since(now).min(RECHECK_AFTER)).to_duration();
         tokio::select! {
             biased;
-            Some(event) = self.events.recv() => self.take(event),
+            Some(event) = self.events.recv() => self.handle(event),
             () = self.waker.woken() => {}
             () = tokio::time::sleep(wait) => {}
         }

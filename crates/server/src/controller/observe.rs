@@ -1,9 +1,9 @@
-//! Observes the world for one application: what runs, how it is, what the data planes say.
+//! Observes the world for one application: its instances, their health, and the reports of the data planes.
 
 use super::effects::Effects;
 use super::event::Event;
 use super::probes::Probes;
-use super::shared::{LOOK_AGAIN_AFTER, Shared};
+use super::shared::{RECHECK_AFTER, Shared};
 use crate::records::Loaded;
 use futures_util::StreamExt;
 use gapless_core::facts::{InstanceFact, InstanceSeen};
@@ -14,52 +14,52 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// How many of its last lines are told of an instance that exited.
-const STORY_LINES: usize = 20;
-/// How long reading them may take.
-const STORY_DEADLINE: Duration = Duration::from_secs(2);
-/// How soon a runtime that did not answer is asked again.
+/// The number of last output lines in the report of an exit.
+const EXIT_LINES: usize = 20;
+/// How long reading those lines may take.
+const EXIT_LINES_DEADLINE: Duration = Duration::from_secs(2);
+/// The wait before a runtime that did not answer is asked again.
 const RUNTIME_RETRY_AFTER: Millis = Millis(500);
-/// The wait before a second start of an instance that keeps exiting; each further one is twice as long.
+/// The wait before the second restart of an instance that keeps exiting; each further wait is twice as long.
 const BACKOFF_FIRST: Millis = Millis(1_000);
 const BACKOFF_MAX: Millis = Millis(60_000);
-/// An instance that ran this long is no longer one that keeps exiting.
-const RAN_WELL: Millis = Millis(60_000);
+/// An instance that ran this long no longer counts as one that keeps exiting.
+const STABLE_AFTER: Millis = Millis(60_000);
 
 pub(super) struct Observer {
     key: AppKey,
-    /// What the runtimes listed last; `None` if they did not answer.
+    /// The last listing of the runtimes; `None` if a runtime did not answer.
     listed: Option<Vec<InstanceStatus>>,
-    /// The runtimes that instances of the application may be in: a start may have been under way when the record let
-    /// go of its instance.
+    /// The runtimes that instances of the application may be in: a start may have been in progress when the record dropped
+    /// its instance.
     used_runtimes: BTreeSet<&'static str>,
-    /// Why they could not be listed when they were to be last.
-    unlisted: Option<String>,
+    /// The error of the last attempt to list the instances, if it failed.
+    list_error: Option<String>,
     is_stale: bool,
     listed_at: Timestamp,
     retry_at: Option<Timestamp>,
-    stories: BTreeMap<InstanceName, Story>,
+    exits: BTreeMap<InstanceName, ExitReport>,
     start_errors: BTreeMap<InstanceName, String>,
     backoffs: BTreeMap<InstanceName, Backoff>,
-    /// Which runs there were when the runtimes were listed last.
+    /// The runs at the last listing.
     runs: BTreeMap<InstanceName, String>,
-    /// Whether a runtime could not be reached since.
+    /// True if a runtime was unavailable since that listing.
     was_away: bool,
-    /// Runs that ended while their runtime was away, until other ones have taken their places.
+    /// Runs that ended while their runtime was unavailable, until other runs have taken their places.
     interrupted: BTreeMap<InstanceName, String>,
 }
 
-/// How a run ended, told once.
-struct Story {
+/// The report of a run's exit, made once.
+struct ExitReport {
     run: String,
     text: String,
 }
 
 #[derive(Default)]
 struct Backoff {
-    /// The run whose end was counted last.
+    /// The run whose exit was counted last.
     run: String,
-    ends: u32,
+    exits: u32,
     restart_at: Timestamp,
 }
 
@@ -69,11 +69,11 @@ impl Observer {
             key,
             listed: None,
             used_runtimes: BTreeSet::new(),
-            unlisted: None,
+            list_error: None,
             is_stale: true,
             listed_at: Timestamp::default(),
             retry_at: None,
-            stories: BTreeMap::new(),
+            exits: BTreeMap::new(),
             start_errors: BTreeMap::new(),
             backoffs: BTreeMap::new(),
             runs: BTreeMap::new(),
@@ -82,17 +82,17 @@ impl Observer {
         }
     }
 
-    /// What was listed may have changed.
-    pub(super) const fn look_again(&mut self) {
+    /// Makes the next turn list the instances again.
+    pub(super) const fn relist(&mut self) {
         self.is_stale = true;
     }
 
-    /// When a runtime that did not answer is to be asked again.
+    /// The time at which a runtime that did not answer must be asked again.
     pub(super) const fn retry_at(&self) -> Option<Timestamp> {
         self.retry_at
     }
 
-    /// Where an instance runs, and which run that is, as listed last.
+    /// The address and run of an instance, if the last listing shows it running.
     pub(super) fn running(&self, name: &InstanceName) -> Option<(SocketAddr, String)> {
         let status = self.listed.as_ref()?.iter().find(|status| status.name == *name)?;
         match status.state {
@@ -101,24 +101,24 @@ impl Observer {
         }
     }
 
-    /// Takes note of what came of a start.
-    pub(super) fn take(&mut self, event: &Event, now: Timestamp) {
+    /// Records the outcome of a start.
+    pub(super) fn record(&mut self, event: &Event, now: Timestamp) {
         let Event::Started { name, result } = event else { return };
         match result {
             Ok(()) => drop(self.start_errors.remove(name)),
             Err(error) => {
-                tracing::warn!(instance = %name, %error, "could not be started");
+                tracing::warn!(instance = %name, "instance did not start: {error}");
                 if !error.is_transient() {
                     self.start_errors.insert(name.clone(), error.to_string());
                 }
                 let backoff = self.backoffs.entry(name.clone()).or_default();
-                backoff.ends = backoff.ends.saturating_add(1).max(2);
-                backoff.restart_at = now.after(backoff_after(backoff.ends));
+                backoff.exits = backoff.exits.saturating_add(1).max(2);
+                backoff.restart_at = now.after(backoff_after(backoff.exits));
             }
         }
     }
 
-    /// The facts of now.
+    /// The current facts.
     pub(super) async fn facts(
         &mut self,
         loaded: &Loaded,
@@ -127,7 +127,7 @@ impl Observer {
         effects: &Effects,
     ) -> Facts {
         let now = shared.clock.now();
-        let is_due = self.retry_at.is_some_and(|at| now >= at) || now.since(self.listed_at) >= LOOK_AGAIN_AFTER;
+        let is_due = self.retry_at.is_some_and(|at| now >= at) || now.since(self.listed_at) >= RECHECK_AFTER;
         if self.is_stale || is_due {
             self.list(loaded, shared).await;
         }
@@ -136,20 +136,20 @@ impl Observer {
         let instances = listed.map(|listed| {
             let facts = listed.iter().map(|status| (status.name.clone(), self.fact(status, now, probes)));
             let mut facts: BTreeMap<_, _> = facts.collect();
-            // What is being stopped runs a little longer, and is of no use to anybody any more.
+            // An instance that is being stopped runs a little longer, but counts as unusable.
             for (_, fact) in facts.iter_mut().filter(|(name, _)| effects.is_stopping(name)) {
                 if matches!(fact.state, InstanceSeen::Running { .. }) {
                     fact.state = InstanceSeen::Created;
                 }
             }
-            // What is being frozen is about to answer nobody: a rollback that comes meanwhile has it go on first.
+            // An instance that is being frozen is about to stop answering: a rollback must thaw it first.
             for (_, fact) in facts.iter_mut().filter(|(name, _)| effects.is_freezing(name)) {
                 if let InstanceSeen::Running { run, .. } = &fact.state {
                     fact.state = InstanceSeen::Frozen { run: run.clone() };
                 }
             }
             self.add_missing(loaded, effects, &mut facts);
-            self.note_interrupted(loaded, &mut facts);
+            self.mark_interrupted(loaded, &mut facts);
             facts
         });
         Facts {
@@ -158,14 +158,14 @@ impl Observer {
                 .state
                 .deployment
                 .as_ref()
-                .map(|deployment| effects.gate_ends(deployment.number))
+                .map(|deployment| effects.gate_outcomes(deployment.number))
                 .unwrap_or_default(),
             server: shared.run.clone(),
             hooks: loaded
                 .state
                 .deployment
                 .as_ref()
-                .map(|deployment| effects.hook_ends(deployment.number))
+                .map(|deployment| effects.hook_outcomes(deployment.number))
                 .unwrap_or_default(),
             prepared: loaded.state.deployment.as_ref().and_then(|deployment| effects.prepared(deployment.number)),
             instances,
@@ -178,7 +178,7 @@ impl Observer {
     }
 
     async fn list(&mut self, loaded: &Loaded, shared: &Shared) {
-        // Noted before the call: what changes while it runs is looked at again.
+        // Set before the calls: a change during the calls makes the next turn list again.
         self.is_stale = false;
         self.listed_at = shared.clock.now();
         self.retry_at = None;
@@ -194,10 +194,10 @@ impl Observer {
                 Ok(statuses) => listed.extend(statuses),
                 Err(error) => {
                     let why = error.to_string();
-                    // Told once, however long it lasts.
-                    if self.unlisted.as_ref() != Some(&why) {
-                        tracing::warn!(application = %self.key, %error, "instances cannot be listed; waiting");
-                        self.unlisted = Some(why);
+                    // Each reason is logged once, however long it lasts.
+                    if self.list_error.as_ref() != Some(&why) {
+                        tracing::warn!(application = %self.key, "instances cannot be listed: {error}; retrying");
+                        self.list_error = Some(why);
                     }
                     self.listed = None;
                     self.was_away |= matches!(error, RuntimeError::Unavailable { .. });
@@ -206,8 +206,8 @@ impl Observer {
                 }
             }
         }
-        if self.unlisted.take().is_some() {
-            tracing::info!(application = %self.key, "instances can be listed again");
+        if self.list_error.take().is_some() {
+            tracing::info!(application = %self.key, "instances can be listed again; continuing");
         }
         let running = listed.iter().filter(|status| status.is_running());
         let running: BTreeMap<_, _> = running.map(|status| (status.name.clone(), run_of(status))).collect();
@@ -217,26 +217,26 @@ impl Observer {
         }
         for status in &listed {
             if let InstanceState::Exited(exit) = &status.state {
-                self.tell_story(status, exit, loaded, shared).await;
+                self.report_exit(status, exit, loaded, shared).await;
             }
         }
         let is_listed = |name: &InstanceName| listed.iter().any(|status| status.name == *name);
-        self.stories.retain(|name, _| is_listed(name));
+        self.exits.retain(|name, _| is_listed(name));
         let is_recorded = |name: &InstanceName| loaded.state.app.placement_of(name).is_some();
         self.backoffs.retain(|name, _| is_recorded(name));
         self.start_errors.retain(|name, _| is_recorded(name));
         self.listed = Some(listed);
     }
 
-    async fn tell_story(&mut self, status: &InstanceStatus, exit: &Exit, loaded: &Loaded, shared: &Shared) {
+    async fn report_exit(&mut self, status: &InstanceStatus, exit: &Exit, loaded: &Loaded, shared: &Shared) {
         let run = run_of(status);
-        if self.stories.get(&status.name).is_some_and(|story| story.run == run) {
+        if self.exits.get(&status.name).is_some_and(|report| report.run == run) {
             return;
         }
         let mut text = format!("{} {exit}", status.name);
         if let Some(placement) = loaded.state.app.placement_of(&status.name) {
             let runtime = shared.runtimes.of(&placement.spec);
-            let lines = tokio::time::timeout(STORY_DEADLINE, last_lines(runtime.as_ref(), &status.name)).await;
+            let lines = tokio::time::timeout(EXIT_LINES_DEADLINE, last_lines(runtime.as_ref(), &status.name)).await;
             let lines = lines.unwrap_or_default();
             if lines.is_empty() {
                 text.push_str("; it wrote nothing");
@@ -248,7 +248,7 @@ impl Observer {
                 });
             }
         }
-        self.stories.insert(status.name.clone(), Story { run, text });
+        self.exits.insert(status.name.clone(), ExitReport { run, text });
     }
 
     fn fact(&mut self, status: &InstanceStatus, now: Timestamp, probes: &Probes) -> InstanceFact {
@@ -256,7 +256,7 @@ impl Observer {
         let run = run_of(status);
         let state = match &status.state {
             InstanceState::Running { address, since } => {
-                if now.since(*since) >= RAN_WELL {
+                if now.since(*since) >= STABLE_AFTER {
                     self.backoffs.remove(name);
                 }
                 InstanceSeen::Running { address: *address, run: run.clone() }
@@ -264,8 +264,8 @@ impl Observer {
             InstanceState::Frozen { .. } => InstanceSeen::Frozen { run: run.clone() },
             InstanceState::Created => InstanceSeen::Created,
             InstanceState::Exited(exit) => {
-                self.count_end(name, &run, now);
-                let story = self.stories.get(name).map(|story| story.text.clone()).unwrap_or_default();
+                self.count_exit(name, &run, now);
+                let story = self.exits.get(name).map(|report| report.text.clone()).unwrap_or_default();
                 InstanceSeen::Exited { out_of_memory: exit.out_of_memory, details: story }
             }
         };
@@ -277,8 +277,8 @@ impl Observer {
         }
     }
 
-    /// Instances that are recorded and do not exist still have their failed starts and their back-off. One is there from the
-    /// beginning of its start on: if it was forgotten before the end of that, it would be left over.
+    /// Adds recorded instances that do not exist, with their failed starts and back-off. An instance counts as created from
+    /// the beginning of its start: if the record dropped it before the start ended, it would be left over.
     fn add_missing(&self, loaded: &Loaded, effects: &Effects, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
         for name in loaded.state.app.placements().flat_map(|placement| placement.instances()) {
             let is_starting = effects.is_starting(&name);
@@ -291,14 +291,15 @@ impl Observer {
         }
     }
 
-    /// What its runtime ended has not ended by itself, until another run of it has taken its place in the record, too.
-    fn note_interrupted(&mut self, loaded: &Loaded, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
+    /// Marks runs that their runtime ended as interrupted, not exited, until another run has taken their place in the record
+    /// too.
+    fn mark_interrupted(&mut self, loaded: &Loaded, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
         let slots = &loaded.state.app.slots;
         self.interrupted.retain(|name, run| {
             let placement = slots.values().find(|placement| placement.id == name.placement);
             let replica = placement
                 .and_then(|placement| placement.replicas.iter().find(|replica| placement.name_of(replica) == *name));
-            // What is to be stopped may be gone.
+            // An instance that no slot names any more will be stopped, and may be gone.
             let (Some(replica), Some(fact)) = (replica, facts.get_mut(name)) else { return false };
             let is_back = fact.state.is_running_or_frozen() && replica.run.as_ref() != Some(run);
             if !is_back {
@@ -308,25 +309,25 @@ impl Observer {
         });
     }
 
-    fn count_end(&mut self, name: &InstanceName, run: &str, now: Timestamp) {
+    fn count_exit(&mut self, name: &InstanceName, run: &str, now: Timestamp) {
         let backoff = self.backoffs.entry(name.clone()).or_default();
         if backoff.run != run {
             run.clone_into(&mut backoff.run);
-            backoff.ends = backoff.ends.saturating_add(1);
-            backoff.restart_at = now.after(backoff_after(backoff.ends));
+            backoff.exits = backoff.exits.saturating_add(1);
+            backoff.restart_at = now.after(backoff_after(backoff.exits));
         }
     }
 }
 
-/// The first end is answered at once, each further one after twice the wait.
-fn backoff_after(ends: u32) -> Millis {
-    match ends {
+/// The wait before a restart: none after the first exit, then twice as long after each further exit.
+fn backoff_after(exits: u32) -> Millis {
+    match exits {
         0 | 1 => Millis(0),
-        _ => Millis((BACKOFF_FIRST.0 << (ends - 2).min(10)).min(BACKOFF_MAX.0)),
+        _ => Millis((BACKOFF_FIRST.0 << (exits - 2).min(10)).min(BACKOFF_MAX.0)),
     }
 }
 
-/// Which run of an instance that is. A container keeps its id when it is started again, so the instant counts, too.
+/// The identity of a run. A container keeps its id when it is started again, so the time of the start is a part of it.
 fn run_of(status: &InstanceStatus) -> String {
     match &status.state {
         InstanceState::Running { since, .. } | InstanceState::Frozen { since } => format!("{}@{}", status.id, since.0),
@@ -342,7 +343,7 @@ fn runtime_names(loaded: &Loaded) -> impl Iterator<Item = &'static str> {
 }
 
 async fn last_lines(runtime: &dyn Runtime, name: &InstanceName) -> Vec<String> {
-    let Ok(lines) = runtime.logs(name, LogQuery { tail: STORY_LINES, follow: false }).await else { return Vec::new() };
+    let Ok(lines) = runtime.logs(name, LogQuery { tail: EXIT_LINES, follow: false }).await else { return Vec::new() };
     let lines: Vec<_> = lines.filter_map(async |line| line.ok()).map(|line| line.text).collect().await;
     lines
 }

@@ -1,4 +1,4 @@
-//! The health checks that are under way: a task for each instance that is to be checked.
+//! The health checks in progress: a task for each instance that needs checks.
 
 use super::event::Event;
 use super::shared::Shared;
@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-/// How much rarer than the configured interval a steady instance is checked.
+/// The interval of a steady instance, as a multiple of the configured interval.
 const STEADY_FACTOR: u64 = 15;
 
-/// From this wait between two checks on it is worth telling what an instance listens on instead.
-const WAITS_LONG: Millis = Millis(100);
+/// From this wait between two checks, the message of a refused connection lists the ports of the instance.
+const LIST_PORTS_FROM: Millis = Millis(100);
 
 pub(super) struct Probes {
     shared: Arc<Shared>,
@@ -37,7 +37,7 @@ impl Probes {
         Probes { shared, events, running: BTreeMap::new() }
     }
 
-    /// Ends the checks of instances that none of `actions` wants checked.
+    /// Ends the checks of instances for which none of `actions` requests checks.
     pub(super) fn keep_only(&mut self, actions: &[Action]) {
         let is_wanted = |name: &InstanceName| {
             actions.iter().any(|action| matches!(action, Action::Probe { name: wanted, .. } if wanted == name))
@@ -45,9 +45,9 @@ impl Probes {
         self.running.retain(|name, _| is_wanted(name));
     }
 
-    /// Sees to it that this run of the instance is checked at that pace. What was seen of the run stays when the pace
-    /// changes; another run begins anew.
-    pub(super) fn keep(
+    /// Starts or continues checks of this run of the instance at that pace. The observations of a run stay when the pace
+    /// changes; another run starts without any.
+    pub(super) fn ensure(
         &mut self,
         name: InstanceName,
         run: String,
@@ -61,7 +61,7 @@ impl Probes {
             return;
         }
         let health = known.map(|probe| probe.health.clone()).unwrap_or_default();
-        let checking = Checking {
+        let check_loop = CheckLoop {
             shared: self.shared.clone(),
             events: self.events.clone(),
             name: name.clone(),
@@ -71,19 +71,19 @@ impl Probes {
             spec: placement.spec.clone(),
             health: health.clone(),
         };
-        let task = AbortOnDropHandle::new(tokio::spawn(checking.go_on()));
+        let task = AbortOnDropHandle::new(tokio::spawn(check_loop.run()));
         self.running.insert(name, Probe { run, pace, health, _task: task });
     }
 
-    /// What was seen of that run of the instance.
+    /// The health of that run of the instance.
     pub(super) fn health(&self, name: &InstanceName, run: &str) -> Health {
         let probe = self.running.get(name).filter(|probe| probe.run == run);
         probe.map(|probe| probe.health.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap_or_default()
     }
 }
 
-/// One instance under check.
-struct Checking {
+/// The repeated check of one instance.
+struct CheckLoop {
     shared: Arc<Shared>,
     events: mpsc::Sender<Event>,
     name: InstanceName,
@@ -94,21 +94,21 @@ struct Checking {
     health: Arc<Mutex<Health>>,
 }
 
-impl Checking {
-    async fn go_on(self) {
+impl CheckLoop {
+    async fn run(self) {
         let check = self.check.clone();
         let mut wait = Millis(0);
         loop {
             let seen = (self.shared.prober)(self.address, check.clone()).await;
             let has_passed = seen.is_ok();
             let seen = match seen {
-                // Looking costs more than a check does, so not while an instance may be just about to listen.
-                Err(failure) if failure.kind == ProbeFailureKind::Refused && wait >= WAITS_LONG => {
+                // Listing ports costs more than a check, so not while an instance may be about to listen.
+                Err(failure) if failure.kind == ProbeFailureKind::Refused && wait >= LIST_PORTS_FROM => {
                     Err(ProbeFailure { message: self.with_listening_ports(failure.message).await, ..failure })
                 }
                 seen => seen,
             };
-            if self.note(seen) && self.events.send(Event::Health { has_passed }).await.is_err() {
+            if self.record(seen) && self.events.send(Event::Health { has_passed }).await.is_err() {
                 return;
             }
             wait = match self.pace {
@@ -120,8 +120,8 @@ impl Checking {
         }
     }
 
-    /// Notes what was seen; whether it may change a decision.
-    fn note(&self, seen: Result<(), ProbeFailure>) -> bool {
+    /// Records the result of a check. True if the result may change a decision.
+    fn record(&self, seen: Result<(), ProbeFailure>) -> bool {
         let now = self.shared.clock.now();
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         match seen {
@@ -131,8 +131,8 @@ impl Checking {
                 *health = Health { passes, passed_at: now, failures: 0, last_failure: None };
                 is_event
             }
-            // Told if the deadline passes, and nobody's failure.
-            Err(failure) if failure.kind == ProbeFailureKind::Unasked => {
+            // Shown if the deadline passes, but no failure of the instance.
+            Err(failure) if failure.kind == ProbeFailureKind::NotSent => {
                 health.last_failure = Some(failure.message);
                 false
             }
@@ -145,7 +145,7 @@ impl Checking {
         }
     }
 
-    /// The commonest mistake is a port that the application does not listen on, so say which ones it does.
+    /// Adds the ports that the application listens on: a wrong port is the most common mistake.
     async fn with_listening_ports(&self, message: String) -> String {
         let runtime = self.shared.runtimes.of(&self.spec);
         let ports = runtime.listening_ports(&self.name).await;
@@ -153,7 +153,7 @@ impl Checking {
             [] => format!("{message}; the application listens on no port yet"),
             ports => {
                 let ports: Vec<_> = ports.iter().map(u16::to_string).collect();
-                format!("{message}, but the application listens on {}: set port to that", ports.join(", "))
+                format!("{message}, but the application listens on {}: set port to one of them", ports.join(", "))
             }
         }
     }

@@ -13,40 +13,40 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{broadcast, mpsc};
 
-/// A controller looks again after that time, whatever happens or does not: hints may be lost.
-pub(super) const LOOK_AGAIN_AFTER: Millis = Millis::from_secs(30);
-/// Requests of controllers to promote a release of an application and environment.
+/// The interval at which a controller checks everything even without an event: notifications may be lost.
+pub(super) const RECHECK_AFTER: Millis = Millis::from_secs(30);
+/// The channel on which controllers request promotions of a release of an application and environment.
 pub type PromotionSender = mpsc::UnboundedSender<(AppKey, Promotion)>;
 
-/// What all controllers work with.
+/// The values that all controllers of a server use.
 pub struct Shared {
     /// The records.
     pub records: Records,
-    /// What runs instances.
+    /// The drivers that run instances.
     pub runtimes: Runtimes,
     /// The data planes.
     pub planes: Planes,
     /// The wanted route table.
     pub tables: Tables,
-    /// Where promotions are asked for.
+    /// The requests for promotions.
     pub promotions: PromotionSender,
-    /// Which run of the server this is: another one at each start.
+    /// The id of this run of the server: a new one at each start.
     pub run: String,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// How instances are checked.
+    /// The function that checks instances.
     pub prober: Prober,
-    /// How gates are carried out.
+    /// The function that carries out gates.
     pub gate_runner: GateRunner,
-    /// What gates say, for those who follow them.
+    /// The output of gates, for clients that follow.
     pub outputs: broadcast::Sender<GateLine>,
-    /// Told which application's records or progress changed, for those who follow them.
+    /// The applications whose records or progress changed, for clients that follow.
     pub changes: broadcast::Sender<AppKey>,
-    /// How far a long step is, such as a pull.
+    /// The progress of long steps, such as a pull.
     pub progress: Progress,
 }
 
-/// A line that a gate said.
+/// A line of output of a gate.
 #[derive(Debug, Clone)]
 pub struct GateLine {
     /// The application and environment.
@@ -59,12 +59,12 @@ pub struct GateLine {
     pub line: String,
 }
 
-/// How far the long step of each application's active deployment is.
+/// The progress of the long step of each application's active deployment.
 #[derive(Clone, Default)]
 pub struct Progress(Arc<Mutex<BTreeMap<AppKey, gapless_runtime::Progress>>>);
 
 impl Progress {
-    /// The long step that is under way, if one is.
+    /// The long step in progress, if there is one.
     #[must_use]
     pub fn of(&self, key: &AppKey) -> Option<gapless_runtime::Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()

@@ -1,4 +1,4 @@
-//! Wakers: how the rest of the server makes a controller look again.
+//! Wakers: how the rest of the server makes a controller take another turn.
 
 use gapless_core::AppKey;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl Waker {
     }
 }
 
-/// The wakers of all controllers. Created before the controllers, so that data planes can hold it.
+/// The wakers of all controllers. Created before the controllers, so that the syncers of data planes can own a copy.
 #[derive(Clone, Default)]
 pub struct Wakers(Arc<Mutex<BTreeMap<AppKey, Arc<Waker>>>>);
 

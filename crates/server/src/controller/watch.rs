@@ -1,5 +1,5 @@
-//! Looks at what a new release and the old one answer, for as long as requests go to the new one and the old one could
-//! have them back. What was seen is lost with the server; then it begins anew.
+//! Compares the answers of a new release and the old one, for as long as requests go to the new one and the old one could
+//! take them back. The comparison is lost with the server, and then starts from zero.
 
 use crate::records::Loaded;
 use gapless_core::deployment::Kind;
@@ -21,13 +21,13 @@ struct Watched {
 }
 
 impl Watch {
-    /// What was seen says nothing: it begins anew with the next look.
+    /// Forgets all counts: the next comparison starts from zero.
     pub(super) fn forget(&mut self) {
         self.watched = None;
     }
 
-    /// What there is to say of the active deployment, by the counts of now as far as they are known.
-    pub(super) fn look(
+    /// The comparison for the active deployment, by the current counts if they are known.
+    pub(super) fn compare(
         &mut self,
         loaded: &Loaded,
         counts: Option<&BTreeMap<PlacementId, Figures>>,
@@ -60,7 +60,7 @@ impl Watch {
     }
 }
 
-/// The active deployment, whether it is in its canary, and the old and the new placement.
+/// The active deployment, true for a canary, and the old and the new placement.
 fn subjects(loaded: &Loaded) -> Option<(u64, bool, Option<PlacementId>, PlacementId)> {
     let deployment = loaded.state.deployment.as_ref().filter(|deployment| deployment.kind == Kind::Deploy)?;
     let is_canary = match deployment.phase {

@@ -1,4 +1,4 @@
-//! A gate that is a container, run to its end on gapless's network.
+//! A gate that is a container, which runs to its end on gapless's network.
 
 use super::target::from_this_host;
 use super::{GateRun, Output, failed, junit, result};
@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, PoisonError};
 
-/// Where its reports go.
+/// The folder of the gate's reports, inside the container.
 const RESULTS: &str = "/gapless/results";
 
 pub(super) async fn run(
@@ -32,8 +32,8 @@ async fn run_container(
     let gateway = docker.gateway().await.map_err(|error| error.to_string())?;
     let url = url(run, gateway.as_deref(), listen);
     let folder = tempfile::Builder::new().prefix("gapless-gate-").tempdir();
-    let folder = folder.map_err(|error| format!("it cannot be given a folder: {error}"))?;
-    // The image's user, whoever that is, writes there.
+    let folder = folder.map_err(|error| format!("cannot create a folder for the gate: {error}"))?;
+    // The user of the image is unknown, and must be able to write there.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777))
         .map_err(|error| error.to_string())?;
     let own = [("GAPLESS_RESULTS".to_owned(), RESULTS.to_owned())];
@@ -59,7 +59,7 @@ async fn run_container(
     Ok(junit::judge(result(code == 0, summary, &run.output), reported))
 }
 
-/// The proxy as a container reaches it; where it listens on loopback alone, an instance itself.
+/// The URL of the proxy from inside a container, or of an instance if the proxy listens on loopback only.
 fn url(run: &GateRun, gateway: Option<&str>, listen: &[SocketAddr]) -> String {
     let everywhere = listen.iter().find(|address| address.ip().is_unspecified());
     let outside = listen.iter().find(|address| !address.ip().is_unspecified() && !address.ip().is_loopback());

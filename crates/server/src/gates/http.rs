@@ -1,4 +1,4 @@
-//! A gate that is a list of requests with expected answers, sent through the proxy as users' are.
+//! A gate that is a list of requests with expected answers, sent through the proxy like requests of users.
 
 use super::{GateRun, failed, result};
 use bytes::Bytes;
@@ -12,14 +12,14 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-/// The largest answer that is read, in bytes.
+/// The maximum size of an answer's body, in bytes.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 
-pub(super) async fn run(run: &GateRun, requests: &[GateRequest], door: Option<SocketAddr>) -> GateResult {
-    let Some(door) = door else { return failed("the proxy listens nowhere", &run.output) };
+pub(super) async fn run(run: &GateRun, requests: &[GateRequest], proxy: Option<SocketAddr>) -> GateResult {
+    let Some(proxy) = proxy else { return failed("the proxy listens on no address", &run.output) };
     let mut as_expected = 0;
     for request in requests {
-        let found = check(run, request, door).await;
+        let found = check(run, request, proxy).await;
         let (method, path) = (&request.method, &request.path);
         match &found {
             Ok(took_ms) => {
@@ -33,18 +33,18 @@ pub(super) async fn run(run: &GateRun, requests: &[GateRequest], door: Option<So
     result(as_expected == requests.len(), summary, &run.output)
 }
 
-/// Sends one request; how long the answer took in milliseconds, or what was not as expected of it.
-async fn check(run: &GateRun, request: &GateRequest, door: SocketAddr) -> Result<u128, String> {
-    let began = Instant::now();
-    let mut connection = Connection::open(door).await?;
+/// Sends one request. Returns the milliseconds until the whole answer, or its first deviation from the expected answer.
+async fn check(run: &GateRun, request: &GateRequest, proxy: SocketAddr) -> Result<u128, String> {
+    let started = Instant::now();
+    let mut connection = Connection::open(proxy).await?;
     let headers = request.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let body = Bytes::from(request.body.clone().unwrap_or_default());
-    let wanted = ask(run, door, &request.method, &request.path, headers, body)?;
+    let wanted = ask(run, proxy, &request.method, &request.path, headers, body)?;
     let answer = connection.sender.send_request(wanted).await.map_err(|error| format!("no answer: {error}"))?;
     let (parts, body) = answer.into_parts();
     let body =
-        Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| format!("no whole answer: {error}"))?;
-    let (took, body) = (began.elapsed(), body.to_bytes());
+        Limited::new(body, ANSWER_BYTES_MAX).collect().await.map_err(|error| format!("incomplete answer: {error}"))?;
+    let (took, body) = (started.elapsed(), body.to_bytes());
     if parts.status.as_u16() != request.status {
         return Err(format!("answered {}, expected {}", parts.status.as_u16(), request.status));
     }
@@ -57,16 +57,16 @@ async fn check(run: &GateRun, request: &GateRequest, door: SocketAddr) -> Result
     }
     let text = String::from_utf8_lossy(&body);
     if let Some(part) = request.contains.iter().find(|part| !text.contains(part.as_str())) {
-        return Err(format!("its body does not contain {part:?}"));
+        return Err(format!("the body does not contain {part:?}"));
     }
     if !request.json.is_empty() {
         let json: serde_json::Value =
-            serde_json::from_slice(&body).map_err(|error| format!("its body is no JSON: {error}"))?;
+            serde_json::from_slice(&body).map_err(|error| format!("the body is not JSON: {error}"))?;
         for (pointer, value) in &request.json {
             let seen = json.pointer(pointer);
             if seen != Some(value) {
                 let seen = seen.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-                return Err(format!("its JSON has {seen} at {pointer}, expected {value}"));
+                return Err(format!("the JSON has {seen} at {pointer}, expected {value}"));
             }
         }
     }
@@ -85,18 +85,18 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) async fn open(door: SocketAddr) -> Result<Self, String> {
-        let stream = TcpStream::connect(door).await.map_err(|error| format!("cannot connect to {door}: {error}"))?;
+    pub(super) async fn open(proxy: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect(proxy).await.map_err(|error| format!("cannot connect to {proxy}: {error}"))?;
         let _ = stream.set_nodelay(true);
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         Ok(Connection { sender, _task: AbortOnDropHandle::new(tokio::spawn(connection)) })
     }
 }
 
-/// A request to the release that is tested.
+/// A request that the proxy sends to the tested release.
 pub(super) fn ask<'a>(
     run: &GateRun,
-    door: SocketAddr,
+    proxy: SocketAddr,
     method: &str,
     path: &str,
     headers: impl Iterator<Item = (&'a str, &'a str)>,
@@ -109,8 +109,8 @@ pub(super) fn ask<'a>(
         request = request.header(name, value);
     }
     if !has_host {
-        request = request.header(http::header::HOST, run.target.host_header(door));
+        request = request.header(http::header::HOST, run.target.host_header(proxy));
     }
     request = request.header(PREVIEW_HEADER, run.target.token.as_str());
-    request.body(Full::new(body)).map_err(|error| format!("this is no request: {error}"))
+    request.body(Full::new(body)).map_err(|error| format!("invalid request: {error}"))
 }

@@ -1,29 +1,29 @@
-//! JUnit XML, as test programs write it: how many tests ran, and which of them failed.
+//! JUnit XML, the format of test programs: the number of tests, and the names of the failed ones.
 
 use gapless_core::gate::{GateResult, TestCounts};
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 use std::path::Path;
 
-/// The largest report that is read, in bytes.
+/// The maximum size of a report that is read, in bytes.
 const REPORT_BYTES_MAX: u64 = 32 << 20;
-/// Failed tests that are named.
+/// The maximum number of failed tests that are named.
 const NAMED_MAX: usize = 10;
 
-/// What the reports of a gate say.
+/// The sum of the reports of a gate.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Reported {
     counts: TestCounts,
     failed: Vec<String>,
 }
 
-/// Every `*.xml` of a folder that is a JUnit report; nothing where there is none.
+/// Reads every `*.xml` of a folder that is a JUnit report; `None` if there is none.
 pub(super) fn read(folder: &Path) -> Option<Reported> {
     let mut all: Option<Reported> = None;
     let mut files: Vec<_> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
     files.sort();
     for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "xml")) {
-        // Not a link, which could lead anywhere.
+        // A link is not followed: it could point anywhere.
         let is_readable =
             std::fs::symlink_metadata(file).is_ok_and(|meta| meta.is_file() && meta.len() <= REPORT_BYTES_MAX);
         let text = if is_readable { std::fs::read_to_string(file).ok() } else { None };
@@ -38,7 +38,7 @@ pub(super) fn read(folder: &Path) -> Option<Reported> {
     all
 }
 
-/// A report: the test cases in it are counted themselves, since the counts of suites differ from tool to tool.
+/// Parses a report. Counts the test cases itself, since the counts of suites differ from tool to tool.
 fn parse(text: &str) -> Option<Reported> {
     let mut reader = Reader::from_str(text);
     let (mut report, mut is_junit) = (Reported::default(), false);
@@ -62,7 +62,7 @@ fn parse(text: &str) -> Option<Reported> {
                 case = (!is_empty).then(|| full_name(start));
             }
             Some((_, name)) if matches!(name.as_ref(), b"failure" | b"error") => {
-                // One case counts once, however much went wrong in it.
+                // A case counts once, also with several failures.
                 if let Some(name) = case.take() {
                     report.counts.failed += 1;
                     report.failed.push(name);
@@ -86,7 +86,7 @@ fn full_name(case: &BytesStart<'_>) -> String {
     }
 }
 
-/// A result with what the reports say beside it. A program that ends with 0 and reports failures has failed.
+/// Adds the reports to a result. A program that exits with 0 but reports failures has failed.
 pub(super) fn judge(mut result: GateResult, reported: Option<Reported>) -> GateResult {
     let Some(Reported { counts, failed }) = reported else { return result };
     let TestCounts { run, failed: failures, skipped } = counts;
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cases_are_counted_and_failed_ones_named() {
+    fn cases_are_counted_and_failed_cases_are_named() {
         let text = r#"<?xml version="1.0"?>
             <testsuites><testsuite name="a" tests="99">
               <testcase classname="cart" name="adds"/>
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_says_nothing() {
+    fn text_that_is_not_junit_is_ignored() {
         assert_eq!(parse("<html><body/></html>"), None);
         assert_eq!(parse("<testsuite><testcase"), None);
         assert_eq!(parse("not xml"), None);

@@ -1,4 +1,4 @@
-//! A gate that is a stress test: at a rate that waits for nobody, or as fast as a number of connections can.
+//! A gate that is a stress test: at a fixed rate that does not wait for answers, or as fast as a number of connections allows.
 
 use super::http::{Connection, ask};
 use super::{GateRun, failed, result};
@@ -14,33 +14,33 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// The quantiles that are told, in thousandths.
+/// The quantiles in the report, in thousandths.
 const QUANTILES: [u16; 6] = [500, 900, 950, 990, 999, 1000];
-/// The longest latency that is told apart, in microseconds: a minute.
+/// The longest latency that the histogram distinguishes, in microseconds: a minute.
 const LATENCY_US_MAX: u64 = 60_000_000;
-/// How long answers are waited for when all requests have been sent.
+/// How long the test waits for answers after the last request was sent.
 const TAIL: Duration = Duration::from_secs(10);
 
-pub(super) async fn run(run: &GateRun, plan: &GateLoad, door: Option<SocketAddr>) -> GateResult {
-    let Some(door) = door else { return failed("the proxy listens nowhere", &run.output) };
-    let Ok(mut seen) = Seen::new() else { return failed("no histogram can be made", &run.output) };
+pub(super) async fn run(run: &GateRun, plan: &GateLoad, proxy: Option<SocketAddr>) -> GateResult {
+    let Some(proxy) = proxy else { return failed("the proxy listens on no address", &run.output) };
+    let Ok(mut seen) = Measurements::new() else { return failed("cannot create a histogram", &run.output) };
     let turns = Arc::new(AtomicU64::new(0));
-    let began = Instant::now();
+    let started = Instant::now();
     let mut connections = JoinSet::new();
     for _ in 0..plan.connections {
-        let client = Client { run: run.clone(), plan: plan.clone(), door, turns: turns.clone(), began };
-        connections.spawn(client.go_on());
+        let client = Client { run: run.clone(), plan: plan.clone(), proxy, turns: turns.clone(), started };
+        connections.spawn(client.run());
     }
     while let Some(ended) = connections.join_next().await {
         if let Ok(Some(one)) = ended {
             seen.add(&one);
         }
     }
-    let lasted = plan.duration.to_duration().min(began.elapsed()).max(Duration::from_millis(1));
+    let lasted = plan.duration.to_duration().min(started.elapsed()).max(Duration::from_millis(1));
     judge(run, plan, &seen, lasted)
 }
 
-fn judge(run: &GateRun, plan: &GateLoad, seen: &Seen, lasted: Duration) -> GateResult {
+fn judge(run: &GateRun, plan: &GateLoad, seen: &Measurements, lasted: Duration) -> GateResult {
     let quantile = |permille: u16| seen.latency_us.value_at_quantile(f64::from(permille) / 1000.0);
     let answered = seen.latency_us.len();
     let throughput = (answered as f64 / lasted.as_secs_f64()) as u64;
@@ -67,7 +67,7 @@ fn judge(run: &GateRun, plan: &GateLoad, seen: &Seen, lasted: Duration) -> GateR
         breaches.push(format!("{} of {} requests failed, at most {allowed} % allowed", report.failed, report.requests));
     }
     if report.requests == 0 {
-        breaches.push("no request could be sent".to_owned());
+        breaches.push("no request was sent".to_owned());
     }
     if throughput < u64::from(plan.throughput_min) {
         breaches.push(format!("{throughput} requests/s, at least {} expected", plan.throughput_min));
@@ -83,31 +83,31 @@ fn judge(run: &GateRun, plan: &GateLoad, seen: &Seen, lasted: Duration) -> GateR
     GateResult { latency: Some(report), ..result(breaches.is_empty(), summary, &run.output) }
 }
 
-/// What was seen of answers.
-struct Seen {
+/// The measurements of one connection, or of all of them.
+struct Measurements {
     latency_us: Histogram<u64>,
-    /// Answers from 500.
+    /// Answers with a status of 500 or more.
     errors: u64,
     /// Requests without an answer.
     unanswered: u64,
     first_error: Option<String>,
 }
 
-impl Seen {
+impl Measurements {
     fn new() -> Result<Self, hdrhistogram::CreationError> {
         let latency_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?;
-        Ok(Seen { latency_us, errors: 0, unanswered: 0, first_error: None })
+        Ok(Measurements { latency_us, errors: 0, unanswered: 0, first_error: None })
     }
 
-    fn add(&mut self, other: &Seen) {
-        // Of the same bounds, so it fits.
+    fn add(&mut self, other: &Measurements) {
+        // Cannot fail: both histograms have the same bounds.
         let _ = self.latency_us.add(&other.latency_us);
         self.errors += other.errors;
         self.unanswered += other.unanswered;
         self.first_error = self.first_error.take().or_else(|| other.first_error.clone());
     }
 
-    fn take(&mut self, answer: Result<u16, String>, latency: Duration) {
+    fn record(&mut self, answer: Result<u16, String>, latency: Duration) {
         let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
         let error = match answer {
             Ok(status) => {
@@ -124,26 +124,26 @@ impl Seen {
     }
 }
 
-/// One connection of the test, opened anew when it breaks.
+/// One connection of the test, opened again after a failure.
 struct Client {
     run: GateRun,
     plan: GateLoad,
-    door: SocketAddr,
+    proxy: SocketAddr,
     turns: Arc<AtomicU64>,
-    began: Instant,
+    started: Instant,
 }
 
 impl Client {
-    async fn go_on(self) -> Option<Seen> {
-        let mut seen = Seen::new().ok()?;
+    async fn run(self) -> Option<Measurements> {
+        let mut seen = Measurements::new().ok()?;
         let mut connection = None;
-        let end = self.began + self.plan.duration.to_duration();
+        let end = self.started + self.plan.duration.to_duration();
         loop {
             let turn = self.turns.fetch_add(1, Ordering::Relaxed);
-            // Latency counts from when a request is due: one that waits for a free connection has begun to wait.
+            // Latency counts from the time at which a request is due, and includes the wait for a free connection.
             let due = match self.plan.rate_per_s {
                 0 => Instant::now(),
-                rate => self.began + Duration::from_nanos(turn.saturating_mul(1_000_000_000) / u64::from(rate)),
+                rate => self.started + Duration::from_nanos(turn.saturating_mul(1_000_000_000) / u64::from(rate)),
             };
             if due >= end {
                 return Some(seen);
@@ -155,17 +155,17 @@ impl Client {
             if answer.is_err() {
                 connection = None;
             }
-            seen.take(answer, due.elapsed());
+            seen.record(answer, due.elapsed());
         }
     }
 
     async fn ask(&self, connection: &mut Option<Connection>, turn: u64) -> Result<u16, String> {
         let count = self.plan.requests.len().max(1) as u64;
-        let request = self.plan.requests.get((turn % count) as usize).ok_or("nothing to ask for")?;
-        let wanted = ask(&self.run, self.door, &request.method, &request.path, std::iter::empty(), Bytes::new())?;
+        let request = self.plan.requests.get((turn % count) as usize).ok_or("the gate has no request")?;
+        let wanted = ask(&self.run, self.proxy, &request.method, &request.path, std::iter::empty(), Bytes::new())?;
         let open = match connection.take() {
             Some(open) if !open.sender.is_closed() => open,
-            _ => Connection::open(self.door).await?,
+            _ => Connection::open(self.proxy).await?,
         };
         let open = connection.insert(open);
         open.sender.ready().await.map_err(|error| error.to_string())?;
@@ -173,7 +173,7 @@ impl Client {
         let status = answer.status().as_u16();
         let mut body = answer.into_body();
         while let Some(frame) = body.frame().await {
-            frame.map_err(|error| format!("no whole answer: {error}"))?;
+            frame.map_err(|error| format!("incomplete answer: {error}"))?;
         }
         Ok(status)
     }

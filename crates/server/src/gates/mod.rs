@@ -1,4 +1,4 @@
-//! Gates, carried out: commands, containers, requests and stress tests against a release that nobody else is sent to.
+//! Runs gates: commands, containers, requests and stress tests against a release that users do not reach yet.
 
 mod command;
 mod container;
@@ -22,39 +22,39 @@ use std::sync::Arc;
 pub struct GateRun {
     /// The gate.
     pub gate: Gate,
-    /// What is tested, and how it is reached.
+    /// The tested release, and how to reach it.
     pub target: Target,
-    /// Where its output goes, line by line.
+    /// The receiver of the output, line by line.
     pub output: Output,
 }
 
-/// Carries out an attempt of a gate; it has ended with the future, whether that is finished or dropped. A value and not a
-/// trait: the simulator passes another one.
+/// Carries out one attempt of a gate. The attempt ends with the future, finished or dropped. A function and not a trait, so
+/// that the simulator can pass its own.
 pub type GateRunner = Arc<dyn Fn(GateRun) -> BoxFuture<'static, GateResult> + Send + Sync>;
 
-/// The runner of real gates. `listen` is where the proxy listens.
+/// The runner of real gates. `listen` has the addresses of the proxy.
 #[must_use]
 pub fn runner(docker: Arc<DockerRuntime>, listen: Vec<SocketAddr>) -> GateRunner {
     Arc::new(move |run| {
         let (docker, listen) = (docker.clone(), listen.clone());
         Box::pin(async move {
             let limit = run.gate.timeout;
-            let (output, going) = (run.output.clone(), carry_out(run, docker, listen));
-            match tokio::time::timeout(limit.to_duration(), going).await {
+            let (output, attempt) = (run.output.clone(), carry_out(run, docker, listen));
+            match tokio::time::timeout(limit.to_duration(), attempt).await {
                 Ok(result) => result,
-                Err(_) => failed(format!("not done within {limit} (timeout)"), &output),
+                Err(_) => failed(format!("not finished within {limit} (timeout)"), &output),
             }
         })
     })
 }
 
 async fn carry_out(run: GateRun, docker: Arc<DockerRuntime>, listen: Vec<SocketAddr>) -> GateResult {
-    let door = listen.first().copied().map(target::from_this_host);
+    let proxy = listen.first().copied().map(target::from_this_host);
     match &run.gate.kind {
-        GateKind::Command(command) => command::run(&run, command, door).await,
+        GateKind::Command(command) => command::run(&run, command, proxy).await,
         GateKind::Container(container) => container::run(&run, container, &docker, &listen).await,
-        GateKind::Http(requests) => http::run(&run, requests, door).await,
-        GateKind::Load(plan) => load::run(&run, plan, door).await,
+        GateKind::Http(requests) => http::run(&run, requests, proxy).await,
+        GateKind::Load(plan) => load::run(&run, plan, proxy).await,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a gate says: told at once to who follows, and its last lines kept.
+//! The output of a gate: sent line by line to clients that follow, and its last lines kept for the record.
 
 use gapless_core::gate::LINES_KEPT;
 use gapless_runtime::Lines;
@@ -6,29 +6,29 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-/// The longest line that is kept, in bytes.
+/// The maximum length of a line, in bytes; the rest is cut off.
 const LINE_BYTES_MAX: usize = 4096;
-/// How much is read at once.
+/// The size of one read, in bytes.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// Where the lines of one attempt go.
+/// The output of one attempt of a gate.
 #[derive(Clone)]
 pub struct Output {
-    tell: Arc<dyn Fn(&str) + Send + Sync>,
+    on_line: Arc<dyn Fn(&str) + Send + Sync>,
     last: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Output {
-    /// An output that tells each line to `tell`.
-    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        Output { tell: Arc::new(tell), last: Arc::default() }
+    /// An output that calls `on_line` with each line.
+    pub fn new(on_line: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Output { on_line: Arc::new(on_line), last: Arc::default() }
     }
 
-    /// Takes a line.
+    /// Adds a line.
     pub fn line(&self, line: &str) {
         let line = line.trim_end_matches(['\n', '\r']);
         let line = line.get(..line.floor_char_boundary(LINE_BYTES_MAX)).unwrap_or_default();
-        (self.tell)(line);
+        (self.on_line)(line);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.push_back(line.to_owned());
         if last.len() > LINES_KEPT {
@@ -36,14 +36,14 @@ impl Output {
         }
     }
 
-    /// The last lines.
+    /// The last lines, at most [`LINES_KEPT`].
     #[must_use]
     pub fn last_lines(&self) -> Vec<String> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Takes everything that comes from `source`.
-    pub(super) async fn take(&self, mut source: impl AsyncRead + Unpin) {
+    /// Reads `source` to its end.
+    pub(super) async fn read(&self, mut source: impl AsyncRead + Unpin) {
         let mut lines = Output::lines();
         let mut piece = vec![0; PIECE_BYTES];
         while let Ok(count @ 1..) = source.read(&mut piece).await {
@@ -52,17 +52,17 @@ impl Output {
         self.end(lines);
     }
 
-    /// What [`Output::piece`] puts lines together in.
+    /// The buffer in which [`Output::piece`] assembles lines.
     pub(super) const fn lines() -> Lines {
         Lines::bounded(LINE_BYTES_MAX)
     }
 
-    /// Takes a piece of what comes.
+    /// Adds a piece of the output.
     pub(super) fn piece(&self, lines: &mut Lines, piece: &[u8]) {
         lines.take(piece, |line| self.line(&String::from_utf8_lossy(line)));
     }
 
-    /// Nothing more comes.
+    /// Ends the output: an unfinished last line counts as a line.
     pub(super) fn end(&self, lines: Lines) {
         lines.end(|line| self.line(&String::from_utf8_lossy(line)));
     }

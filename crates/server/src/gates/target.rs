@@ -1,31 +1,31 @@
-//! What is tested: how tests reach a release that nobody else is sent to.
+//! The target of a test, and how the test reaches it before users do.
 
 use gapless_core::routes::{PREVIEW_COOKIE, PREVIEW_HEADER};
 use gapless_core::{AppKey, ServiceName, Slot};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The release that is tested.
+/// The tested release.
 #[derive(Debug, Clone)]
 pub struct Target {
-    /// Its application and environment.
+    /// The application and environment.
     pub key: AppKey,
     /// The deployment.
     pub deployment: u64,
     /// The number of the release.
     pub release: u64,
-    /// Its slot.
+    /// The slot of the release.
     pub slot: Slot,
-    /// The host of its routes, where they have one that is a name.
+    /// The host of the routes, if a route has a host that is a name.
     pub host: Option<String>,
-    /// What requests have to carry to reach it through the proxy.
+    /// The token with which requests reach the release through the proxy.
     pub token: String,
-    /// Its instances that listen, and the services that they are instances of.
+    /// The instances that listen, with their services.
     pub instances: Vec<(ServiceName, SocketAddr)>,
 }
 
 impl Target {
-    /// What a test is told of it. `url` is the proxy's address as the test reaches it.
+    /// The environment variables of a test. `url` is the address of the proxy as the test reaches it.
     pub(super) fn variables(&self, url: &str) -> Vec<(String, String)> {
         let all = self.instances.iter().map(|(_, address)| address.to_string()).collect::<Vec<_>>().join(",");
         let mut by_service = BTreeMap::<_, Vec<_>>::new();
@@ -52,13 +52,13 @@ impl Target {
         own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(by_service).collect()
     }
 
-    /// The Host header of a request to it through `door`.
-    pub(super) fn host_header(&self, door: SocketAddr) -> String {
-        self.host.clone().unwrap_or_else(|| door.to_string())
+    /// The Host header of a request to the release through `proxy`.
+    pub(super) fn host_header(&self, proxy: SocketAddr) -> String {
+        self.host.clone().unwrap_or_else(|| proxy.to_string())
     }
 }
 
-/// Where a listener is reached from this host.
+/// The address at which this host reaches a listener.
 pub(super) fn from_this_host(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

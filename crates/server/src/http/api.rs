@@ -1,4 +1,4 @@
-//! The state that every handler works with.
+//! The state of the API, which every handler uses.
 
 use crate::controller::Shared;
 use crate::operations::Operations;
@@ -10,37 +10,37 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
-/// What the handlers work with.
+/// The state of the API.
 pub struct Api {
-    /// What the controllers work with.
+    /// The values that the controllers use.
     pub shared: Arc<Shared>,
-    /// What people ask for.
+    /// The operations that people request.
     pub operations: Operations,
     /// The host's data plane.
     pub plane: Arc<dyn DataPlane>,
-    /// Where the state is.
+    /// The state folder.
     pub state_dir: PathBuf,
-    /// Since when the server runs.
+    /// The time of the server's start.
     pub started_at: Timestamp,
-    /// What the server is among several.
+    /// The role of this server among several.
     pub about: About,
-    /// Keys of the user's own, and published facts.
+    /// The keys of users, and published facts.
     pub keys: UserKeys,
-    /// Places for those who wait for changes of them.
+    /// The permits of requests that wait for changes of keys.
     pub watchers: Semaphore,
 }
 
-/// What a server is among several.
+/// The role of a server among several.
 #[derive(Debug, Clone)]
 pub struct About {
-    /// Its name.
+    /// The name of the server.
     pub name: String,
-    /// Where the records are, for people.
+    /// The place of the records, for people.
     pub store: String,
-    /// Whether the store is other programs', too.
+    /// True if other programs use the store too.
     pub is_shared: bool,
-    /// Whether it leads.
+    /// Leader or follower.
     pub role: Role,
-    /// The name of the server that leads, where it is another one.
+    /// The name of the leader, if another server leads.
     pub leader: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `/v1/applications`: what there is, and stop, start and remove.
+//! `/v1/applications`: list, show, stop, start, maintain and remove applications.
 
 use super::api::Api;
 use super::error::Failure;
@@ -13,7 +13,7 @@ use gapless_core::{Deployment, RouteGroup};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a change of routes is waited for before it is answered.
+/// How long an answer waits until the data planes apply changed routes.
 const ROUTED_WITHIN: Duration = Duration::from_secs(5);
 
 #[utoipa::path(get, path = "/v1/applications", responses((status = 200, body = Vec<ApplicationView>)))]
@@ -21,7 +21,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Result<Json<Vec<Applica
     let (_, apps) = api.shared.records.applications().await?;
     let mut views = Vec::with_capacity(apps.len());
     for app in apps {
-        // It may have ended since the application was read.
+        // The deployment may have ended since the application was read.
         let active = api.operations.active(&app).await?.filter(|active| !active.phase.is_end());
         views.push(api.view(app, active));
     }
@@ -84,10 +84,11 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, Key(key): Key) -> Result
 }
 
 impl Api {
-    /// The view of an application whose routes were just changed, when they are so. Without a data plane that answers they
-    /// will be later.
+    /// The view of an application whose routes have just changed, once the data planes apply them. Without a data plane that
+    /// answers, the view is returned after [`ROUTED_WITHIN`].
     async fn view_routed(&self, app: Application) -> ApplicationView {
-        let _ = tokio::time::timeout(ROUTED_WITHIN, self.shared.planes.go_by(&app.key, &self.shared.tables)).await;
+        let applied = self.shared.planes.wait_until_applied(&app.key, &self.shared.tables);
+        let _ = tokio::time::timeout(ROUTED_WITHIN, applied).await;
         self.view(app, None)
     }
 

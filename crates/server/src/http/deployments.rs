@@ -1,4 +1,4 @@
-//! `/v1/applications/{app}/{env}/deployments` and what changes which release is live.
+//! `/v1/applications/{app}/{env}/deployments`, and all requests that change which release is live.
 
 use super::api::Api;
 use super::error::Failure;
@@ -20,10 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-/// Deployments in one answer.
+/// The maximum and the default number of deployments in one answer.
 const PAGE_MAX: usize = 100;
 const PAGE_DEFAULT: usize = 20;
-/// Every so often something is sent, so that a dead connection is noticed.
+/// The interval of keep-alive messages, by which a dead connection is noticed.
 const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(15);
 
 #[utoipa::path(post, path = "/v1/applications/{app}/{env}/deployments", request_body = DeployRequest,
@@ -74,7 +74,7 @@ pub(super) async fn plan(
     Ok(Json(PlanView { plan, memory_free_bytes, disk_free_bytes }))
 }
 
-/// Whether it is a configuration for `key`, and a good one: clients are not believed.
+/// Checks that the specification is for `key`, and valid: clients are not trusted.
 fn check(spec: &Spec, key: &AppKey) -> Result<(), Failure> {
     if spec.app != key.app || spec.env != key.env {
         return Err(Failure::bad_request("the configuration is for another application or environment than the path"));
@@ -191,7 +191,7 @@ pub(super) async fn events(
     Numbered { key, number }: Numbered,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     api.operations.deployment(&key, number).await?;
-    let following = Following {
+    let follower = DeploymentFollower {
         changes: api.shared.changes.subscribe(),
         outputs: api.shared.outputs.subscribe(),
         api,
@@ -199,26 +199,26 @@ pub(super) async fn events(
         number,
         lines: Vec::new(),
         last: None,
-        is_over: false,
+        has_ended: false,
     };
-    let stream = futures_util::stream::unfold(following, |mut following| async {
-        let event = following.next().await?;
-        Some((Ok(Event::default().json_data(event).unwrap_or_default()), following))
+    let stream = futures_util::stream::unfold(follower, |mut follower| async {
+        let event = follower.next().await?;
+        Some((Ok(Event::default().json_data(event).unwrap_or_default()), follower))
     });
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_EVERY)))
 }
 
 /// A client that follows a deployment.
-struct Following {
+struct DeploymentFollower {
     api: Arc<Api>,
     key: AppKey,
     number: u64,
     changes: tokio::sync::broadcast::Receiver<AppKey>,
     outputs: tokio::sync::broadcast::Receiver<GateLine>,
-    /// Lines that are not told yet.
+    /// Lines that are not sent yet.
     lines: Vec<OutputLine>,
     last: Option<FollowEvent>,
-    is_over: bool,
+    has_ended: bool,
 }
 
 impl From<GateLine> for OutputLine {
@@ -227,9 +227,9 @@ impl From<GateLine> for OutputLine {
     }
 }
 
-impl Following {
+impl DeploymentFollower {
     async fn next(&mut self) -> Option<FollowEvent> {
-        if self.is_over {
+        if self.has_ended {
             return None;
         }
         loop {
@@ -241,7 +241,7 @@ impl Following {
             });
             let event = FollowEvent { deployment, progress, output: self.output() };
             if !event.output.is_empty() || self.last.as_ref() != Some(&event) {
-                self.is_over = event.deployment.phase.is_end();
+                self.has_ended = event.deployment.phase.is_end();
                 self.last = Some(event.clone());
                 return Some(event);
             }
@@ -249,14 +249,14 @@ impl Following {
         }
     }
 
-    /// Until there is news; nothing when there will be none any more.
+    /// Waits for a change or a line of output; `None` when there can be no more.
     async fn wait(&mut self) -> Option<()> {
         loop {
             tokio::select! {
                 biased;
                 changed = self.changes.recv() => match changed {
                     Ok(key) if key == self.key => return Some(()),
-                    // What was missed is seen by reading again.
+                    // Missed changes are found by reading again.
                     Err(RecvError::Lagged(_)) => return Some(()),
                     Ok(_) => {}
                     Err(RecvError::Closed) => return None,
@@ -267,14 +267,14 @@ impl Following {
                         return Some(());
                     }
                     Err(RecvError::Closed) => return None,
-                    // Lines that were missed are: the last ones stand in the record.
+                    // Missed lines are lost to this client, but the last lines are in the record.
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
                 },
             }
         }
     }
 
-    /// What gates have said since.
+    /// Takes the lines of output since the last call.
     fn output(&mut self) -> Vec<OutputLine> {
         let mut lines = std::mem::take(&mut self.lines);
         loop {

@@ -1,4 +1,4 @@
-//! Failures of handlers as answers of the API.
+//! Errors of handlers, as answers of the API.
 
 use crate::operations::OperationError;
 use crate::records::RecordError;
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use gapless_api::{ApiError, Code};
 use gapless_core::command::CommandError;
 
-/// What a handler answers when it does not do as asked.
+/// The error that a handler answers with.
 pub(crate) struct Failure(ApiError);
 
 impl Failure {

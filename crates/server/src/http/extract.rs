@@ -1,5 +1,5 @@
-//! Extractors: what a handler takes from a request. Every one answers a bad request with the JSON error of the API, so
-//! that no handler can forget it.
+//! Extractors: the parts of a request that handlers use. Each answers a bad request with the JSON error of the API, so that
+//! no handler can forget it.
 
 use super::api::Api;
 use super::error::Failure;
@@ -14,10 +14,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// The application and environment that the path names.
+/// The application and environment of the path.
 pub(super) struct Key(pub(super) AppKey);
 
-/// The application and environment of the path, and the number of a deployment or release of it.
+/// The application and environment of the path, and the number of one of its deployments or releases.
 pub(super) struct Numbered {
     pub(super) key: AppKey,
     pub(super) number: u64,
@@ -29,7 +29,7 @@ pub(super) struct Body<T>(pub(super) T);
 /// The query parameters.
 pub(super) struct Params<T>(pub(super) T);
 
-/// The person or server that asks, with the time and a fresh secret for what the request may create.
+/// The person or server that sent the request, with the time and a new secret for what the request may create.
 pub(super) struct By(pub(super) Requester);
 
 #[derive(Deserialize)]

@@ -1,5 +1,5 @@
-//! What answers at the API's socket: nobody yet, with the reason, or the present router. A server that waits for its
-//! store, follows or begins to lead answers at the same socket throughout.
+//! The gate of the API's socket: passes requests to the current router, or answers them with the reason why there is none. A
+//! server that waits for its store, follows or takes the lead answers at the same socket throughout.
 
 use super::error::Failure;
 use super::peer::{Caller, FORWARDED_BY};
@@ -15,45 +15,45 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 use tower_service::Service;
 
-/// The longest name of somebody who is forwarded for.
+/// The maximum length of the name for which a server forwards, in characters.
 const NAME_CHARS_MAX: usize = 100;
 
-/// The front of the API.
+/// The gate of the API.
 #[derive(Clone)]
 pub struct ApiGate {
-    answering: Arc<Mutex<Answering>>,
+    state: Arc<Mutex<ApiState>>,
     has_ended: watch::Sender<bool>,
 }
 
-enum Answering {
-    /// Everything is answered 503, for that reason.
-    Nobody(String),
-    By(Router),
+enum ApiState {
+    /// Every request is answered with 503 and this reason.
+    Unavailable(String),
+    Available(Router),
 }
 
 impl ApiGate {
-    /// A front behind which nobody answers, because of `why`.
+    /// A gate that answers every request with 503, because of `why`.
     #[must_use]
     pub fn closed(why: impl Into<String>) -> Self {
-        ApiGate { answering: Arc::new(Mutex::new(Answering::Nobody(why.into()))), has_ended: watch::Sender::new(false) }
+        ApiGate { state: Arc::new(Mutex::new(ApiState::Unavailable(why.into()))), has_ended: watch::Sender::new(false) }
     }
 
-    /// Nobody answers from now on, because of `why`.
+    /// Answers every request with 503 from now on, because of `why`.
     pub fn close(&self, why: impl Into<String>) {
-        *self.answering.lock().unwrap_or_else(PoisonError::into_inner) = Answering::Nobody(why.into());
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = ApiState::Unavailable(why.into());
     }
 
-    /// `router` answers from now on.
+    /// Passes requests to `router` from now on.
     pub fn open(&self, router: Router) {
-        *self.answering.lock().unwrap_or_else(PoisonError::into_inner) = Answering::By(router);
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = ApiState::Available(router);
     }
 
-    /// The server ends: nobody is accepted any more, and what is followed breaks off, since it would not end by itself.
+    /// Ends the API: accepts no more connections, and cuts off event streams, which have no end of their own.
     pub fn end(&self) {
         self.has_ended.send_replace(true);
     }
 
-    /// Waits for that.
+    /// Waits for [`ApiGate::end`].
     pub fn ended(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut has_ended = self.has_ended.subscribe();
         async move {
@@ -61,7 +61,7 @@ impl ApiGate {
         }
     }
 
-    /// The router that asks whoever answers at the time of each request.
+    /// The router that passes each request to the current router.
     pub fn router(&self) -> Router {
         Router::new().fallback(answer).with_state(self.clone())
     }
@@ -75,18 +75,18 @@ async fn answer(State(gate): State<ApiGate>, mut request: Request) -> Response {
         let by: String = String::from_utf8_lossy(by.as_bytes()).chars().take(NAME_CHARS_MAX).collect();
         request.extensions_mut().insert(ConnectInfo(Caller::Named(by)));
     }
-    let answering = match &*gate.answering.lock().unwrap_or_else(PoisonError::into_inner) {
-        Answering::Nobody(why) => Err(Failure::new(Code::Unavailable, why.clone())),
-        Answering::By(router) => Ok(router.clone()),
+    let state = match &*gate.state.lock().unwrap_or_else(PoisonError::into_inner) {
+        ApiState::Unavailable(why) => Err(Failure::new(Code::Unavailable, why.clone())),
+        ApiState::Available(router) => Ok(router.clone()),
     };
-    match answering {
-        Ok(mut router) => broken_off(&gate, router.call(request).await.into_response()),
+    match state {
+        Ok(mut router) => until_server_ends(&gate, router.call(request).await.into_response()),
         Err(failure) => failure.into_response(),
     }
 }
 
-/// The answer as it is, or one that is followed until the front ends.
-fn broken_off(gate: &ApiGate, answer: Response) -> Response {
+/// Cuts an event stream off when the API ends; returns other answers unchanged.
+fn until_server_ends(gate: &ApiGate, answer: Response) -> Response {
     if answer.headers().get(CONTENT_TYPE).is_none_or(|value| value != "text/event-stream") {
         return answer;
     }
@@ -98,7 +98,7 @@ fn broken_off(gate: &ApiGate, answer: Response) -> Response {
                     Some(piece) => Ok(Some((piece.map_err(io::Error::other)?, (pieces, ended)))),
                     None => Ok(None),
                 },
-                () = &mut ended => Err(io::Error::other("the server ends")),
+                () = &mut ended => Err(io::Error::other("the server is stopping")),
             }
         }))
     })

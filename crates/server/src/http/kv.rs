@@ -1,4 +1,4 @@
-//! `/v1/kv`: keys of the user's own, and the facts that are published.
+//! `/v1/kv`: the keys of users, and the published facts.
 
 use super::api::Api;
 use super::error::Failure;
@@ -12,13 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// How long one waits for a change until what there is is answered.
+/// How long a request waits for a change before it is answered without one.
 const WATCH_WITHIN: Duration = Duration::from_secs(60);
-/// Those who wait at once.
+/// The maximum number of requests that wait at the same time.
 pub const WATCHERS_MAX: usize = 256;
 
 #[derive(Deserialize)]
-pub(super) struct Listed {
+pub(super) struct ListParams {
     #[serde(default = "everything")]
     prefix: String,
     #[serde(default)]
@@ -26,7 +26,7 @@ pub(super) struct Listed {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Named {
+pub(super) struct DeleteParams {
     key: String,
 }
 
@@ -38,21 +38,21 @@ fn everything() -> String {
     responses((status = 200, body = KvPairs), (status = 400, body = gapless_api::ApiError)))]
 pub(super) async fn list(
     State(api): State<Arc<Api>>,
-    Params(listed): Params<Listed>,
+    Params(params): Params<ListParams>,
 ) -> Result<Json<KvPairs>, Failure> {
-    Ok(Json(api.keys.list(&listed.prefix).await?))
+    Ok(Json(api.keys.list(&params.prefix).await?))
 }
 
 #[utoipa::path(get, path = "/v1/kv/watch", params(("prefix" = Option<String>, Query), ("after" = Option<u64>, Query)),
     responses((status = 200, body = KvPairs), (status = 400, body = gapless_api::ApiError)))]
 pub(super) async fn watch(
     State(api): State<Arc<Api>>,
-    Params(listed): Params<Listed>,
+    Params(params): Params<ListParams>,
 ) -> Result<Json<KvPairs>, Failure> {
     let too_many =
-        |_| Failure::new(Code::Unavailable, format!("{WATCHERS_MAX} wait for changes already; ask again later"));
-    let _place = Semaphore::try_acquire(&api.watchers).map_err(too_many)?;
-    Ok(Json(api.keys.changed(&listed.prefix, listed.after, WATCH_WITHIN).await?))
+        |_| Failure::new(Code::Unavailable, format!("{WATCHERS_MAX} requests wait for changes already; retry later"));
+    let _permit = Semaphore::try_acquire(&api.watchers).map_err(too_many)?;
+    Ok(Json(api.keys.changed(&params.prefix, params.after, WATCH_WITHIN).await?))
 }
 
 #[utoipa::path(put, path = "/v1/kv", request_body = KvPair,
@@ -65,9 +65,9 @@ pub(super) async fn put(State(api): State<Arc<Api>>, Body(pair): Body<KvPair>) -
     responses((status = 200, body = KvChanged), (status = 400, body = gapless_api::ApiError)))]
 pub(super) async fn delete(
     State(api): State<Arc<Api>>,
-    Params(named): Params<Named>,
+    Params(params): Params<DeleteParams>,
 ) -> Result<Json<KvChanged>, Failure> {
-    Ok(Json(KvChanged { revision: api.keys.delete(&named.key).await? }))
+    Ok(Json(KvChanged { revision: api.keys.delete(&params.key).await? }))
 }
 
 impl From<KvError> for Failure {

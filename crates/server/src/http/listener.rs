@@ -1,5 +1,5 @@
-//! The API's socket: only its owner and group may open it, and who does is recorded by the kernel's word. A process image
-//! that ends for another one hands it on.
+//! The API's socket: only its owner and group may connect, and the kernel names the user of each connection. A process image
+//! passes the socket on to the next one.
 
 use gapless_effect::{Point, step};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -13,26 +13,26 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::{UnixListener, UnixStream};
 
-/// Owner and group may talk to the server.
+/// The mode of the socket: owner and group may connect.
 const SOCKET_MODE: u32 = 0o660;
 
 /// Why the API's socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another server answers there.
+    /// Another server answers at the path.
     #[error("another gapless server answers at {0}; stop it first, or choose another --socket")]
     InUse(PathBuf),
-    /// The socket could not be made.
+    /// The socket cannot be created.
     #[error("the socket {path} cannot be opened: {error}")]
     Io {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
 }
 
-/// The API's socket: where it is, and from when it is open what listens there.
+/// The API's socket: its path, and once it is open its listener.
 #[derive(Debug, Clone)]
 pub struct ApiSocket {
     path: PathBuf,
@@ -40,23 +40,23 @@ pub struct ApiSocket {
 }
 
 impl ApiSocket {
-    /// The socket at `path`. `inherited` is what the process image before this one handed on, if there was one.
+    /// The socket at `path`. `inherited` is the listener that the previous process image passed on, if there was one.
     #[must_use]
     pub fn new(path: PathBuf, inherited: Option<Listening>) -> Self {
         ApiSocket { path, listening: Arc::new(Mutex::new(inherited)) }
     }
 
-    /// Where it is.
+    /// The path of the socket.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Opens it, in place of one that nobody answers at any more. One that was handed on is open: who has connected since
-    /// waits there.
+    /// Opens the socket, and replaces a socket file at which no server answers. An inherited socket is open already: clients
+    /// that have connected since wait there.
     ///
     /// # Errors
-    /// If another server answers there, or it cannot be made.
+    /// If another server answers at the path, or the socket cannot be created.
     pub(crate) async fn open(&self) -> Result<UnixListener, ListenError> {
         let io = |error| ListenError::Io { path: self.path.clone(), error };
         let inherited = self.listening().take();
@@ -70,11 +70,11 @@ impl ApiSocket {
         UnixListener::from_std(listening).map_err(io)
     }
 
-    /// Hands it on to the program that this process is about to execute in its own place, as systemd does
-    /// (sd_listen_fds(3)), but at whichever descriptor it is.
+    /// Passes the socket on to the program that this process is about to execute in its place, as systemd does
+    /// (sd_listen_fds(3)), but with any descriptor number.
     ///
     /// # Errors
-    /// What the system says: the program opens it anew then.
+    /// The error of the system: the program then opens the socket again.
     pub fn hand_on(&self, to: &mut Command) -> io::Result<()> {
         let listening = self.listening();
         let Some(listening) = listening.as_ref() else { return Ok(()) };
@@ -89,7 +89,7 @@ impl ApiSocket {
     }
 }
 
-/// Whether this process, in an image before, has made that socket listen: the kernel remembers who did.
+/// True if this process, in this or an earlier image, created the listener: the kernel reports its process.
 fn is_of_this_process(there: &UnixStream) -> bool {
     let pid = there.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|pid| u32::try_from(pid).ok());
     pid == Some(std::process::id())
@@ -99,7 +99,7 @@ fn bind(path: &Path) -> io::Result<Listening> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    // Made under another name and renamed, so that it never stands there with wider permissions.
+    // Created under another name and renamed, so that the socket never has wider permissions at its path.
     let fresh = path.with_extension("new");
     let _ = std::fs::remove_file(&fresh);
     let listening = Listening::bind(&fresh)?;

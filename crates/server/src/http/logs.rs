@@ -13,7 +13,7 @@ use serde::Deserialize;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-/// Lines of each instance in one answer.
+/// The maximum and the default number of lines of each instance in one answer.
 const TAIL_MAX: usize = 10_000;
 const TAIL_DEFAULT: usize = 100;
 
@@ -37,7 +37,7 @@ pub(super) async fn logs(
     Params(params): Params<LogParams>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Failure> {
     let app = api.operations.application(&key).await?.record;
-    // Without a slot: the live one's, or where nothing is live that of whatever there is.
+    // Without a slot, use the live placement, or all placements if nothing is live.
     let placements: Vec<&Placement> = match (params.slot, app.live_placement()) {
         (Some(slot), _) => app.slots.get(&slot).into_iter().collect(),
         (None, Some(live)) => vec![live],

@@ -29,7 +29,7 @@ use axum::routing::{get, post, put};
 use error::not_found_route;
 use std::sync::Arc;
 
-/// The largest body that is read.
+/// The maximum size of a request body, in bytes.
 const BODY_BYTES_MAX: usize = 2 << 20;
 
 /// The routes of the API.

@@ -1,4 +1,4 @@
-//! The description of the API, generated from the handlers and types themselves.
+//! The description of the API, generated from the handlers and their types.
 
 use axum::response::IntoResponse;
 use utoipa::OpenApi;

@@ -1,21 +1,21 @@
-//! The caller of a request: a user of this host, another server, or the person for whom a server forwards.
+//! The caller of a request: a user of this host, another server, or the person for whom another server forwards.
 
-/// The header in which a server that forwards a request says for whom.
+/// The header in which a forwarding server names the person who sent the request.
 pub const FORWARDED_BY: &str = "x-gapless-by";
 
-/// Who is at the other end of the socket.
+/// The sender of a request.
 #[derive(Debug, Clone)]
 pub enum Caller {
     /// A user of this host.
     User(Option<u32>),
     /// Another server, which has shown its certificate.
     Server,
-    /// Whom another server forwards for.
+    /// The person for whom another server forwards.
     Named(String),
 }
 
 impl Caller {
-    /// The name of the user, or the number where it has none.
+    /// The user's name, or the uid if it has no name.
     pub(crate) fn name(&self) -> String {
         match self {
             Caller::User(Some(uid)) => user_name(*uid).unwrap_or_else(|| format!("uid {uid}")),
@@ -25,8 +25,8 @@ impl Caller {
         }
     }
 
-    /// Whether it is believed when it says for whom it asks: another server is, and this server's own user, who could
-    /// do in its place whatever it does.
+    /// True if the caller may name another person as the sender: another server, root, and this server's own user, who can
+    /// do everything that the server can.
     pub(super) fn may_forward(&self) -> bool {
         match self {
             Caller::Server => true,
@@ -36,7 +36,7 @@ impl Caller {
     }
 }
 
-/// Read from the file: the name service would load libraries, which a static binary cannot.
+/// Reads the name from /etc/passwd: the name service would load libraries, which a static binary cannot.
 fn user_name(uid: u32) -> Option<String> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     users.lines().find_map(|line| {

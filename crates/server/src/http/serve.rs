@@ -13,30 +13,30 @@ use std::time::Duration;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
-/// How long whoever was accepted before the server ended has to ask.
-const ASKS_WITHIN: Duration = Duration::from_millis(50);
-/// How long what was asked before the server ended has to be answered.
+/// The time in which connections from before the end of the server must send their request.
+const LAST_REQUESTS_WITHIN: Duration = Duration::from_millis(50);
+/// The time in which requests from before the end of the server must be answered.
 const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
-/// Answers at the API's socket for as long as the server lives.
+/// Serves the API until the future `server` completes, and returns its result.
 pub async fn serve_until(
-    lives: impl Future<Output = Result<Ended, ServerError>>,
+    server: impl Future<Output = Result<Ended, ServerError>>,
     listener: UnixListener,
     gate: &ApiGate,
 ) -> Result<Ended, ServerError> {
     let service = gate.router().into_make_service_with_connect_info::<Caller>();
     let ended = gate.ended();
-    let all_have_asked = async {
+    let last_requests = async {
         ended.await;
-        tokio::time::sleep(ASKS_WITHIN).await;
+        tokio::time::sleep(LAST_REQUESTS_WITHIN).await;
     };
     let answering =
-        axum::serve(Accepting { listener, gate: gate.clone() }, service).with_graceful_shutdown(all_have_asked);
+        axum::serve(ApiListener { listener, gate: gate.clone() }, service).with_graceful_shutdown(last_requests);
     let answering = answering.into_future();
-    match select(pin!(answering), pin!(lives)).await {
-        Either::Left((answered, lives)) => {
+    match select(pin!(answering), pin!(server)).await {
+        Either::Left((answered, server)) => {
             answered.map_err(ServerError::Api)?;
-            lives.await
+            server.await
         }
         Either::Right((ended, answering)) => {
             gate.end();
@@ -46,13 +46,13 @@ pub async fn serve_until(
     }
 }
 
-/// The API's socket as the server sees it: until the front ends. Who connects then waits for the next process image.
-pub struct Accepting {
+/// The listener of the API, until the gate ends. Clients that connect later wait for the next process image.
+pub struct ApiListener {
     listener: UnixListener,
     gate: ApiGate,
 }
 
-impl Listener for Accepting {
+impl Listener for ApiListener {
     type Io = UnixStream;
     type Addr = SocketAddr;
 
@@ -69,8 +69,8 @@ impl Listener for Accepting {
     }
 }
 
-impl Connected<IncomingStream<'_, Accepting>> for Caller {
-    fn connect_info(stream: IncomingStream<'_, Accepting>) -> Self {
+impl Connected<IncomingStream<'_, ApiListener>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, ApiListener>) -> Self {
         Caller::User(stream.io().peer_cred().ok().map(|peer| peer.uid()))
     }
 }

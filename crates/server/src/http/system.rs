@@ -1,4 +1,4 @@
-//! `/v1/server` and `/v1/doctor`: how gapless itself is.
+//! `/v1/server`, `/v1/doctor` and `/v1/store/export`: gapless itself.
 
 use super::api::Api;
 use super::error::Failure;
@@ -28,7 +28,7 @@ pub(super) async fn server(State(api): State<Arc<Api>>) -> Json<ServerInfo> {
 pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check>>, Failure> {
     let mut checks = Vec::new();
     let records = &api.shared.records;
-    // What can be read need not be writable; a follower writes nothing.
+    // A store that can be read need not accept writes. A follower writes nothing.
     let writable = match api.about.leader {
         Some(_) => Ok(()),
         None => records.check().await.map(drop),
@@ -40,7 +40,7 @@ pub(super) async fn doctor(State(api): State<Arc<Api>>) -> Result<Json<Vec<Check
     checks.push(check("state", state));
     if let Some(leader) = &api.about.leader {
         checks.push(check("leader", Ok(format!("{leader} leads; this server, {}, follows", api.about.name))));
-        // What runs on the leader's host is told by the leader.
+        // The leader reports about the instances and the proxy of its host.
         return Ok(Json(checks));
     }
     for (name, runtime) in api.shared.runtimes.all() {
@@ -55,7 +55,7 @@ fn check(name: &str, result: Result<String, String>) -> Check {
     Check { name: name.to_owned(), is_ok, message: result.unwrap_or_else(|why| why) }
 }
 
-/// What is free on this host, in bytes: memory, and the disk that the state is on.
+/// The free bytes of this host: of memory, and of the disk with the state folder.
 pub(super) fn free(state_dir: &std::path::Path) -> (Option<u64>, Option<u64>) {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
@@ -66,7 +66,7 @@ pub(super) fn free(state_dir: &std::path::Path) -> (Option<u64>, Option<u64>) {
 
 #[derive(serde::Deserialize)]
 pub(super) struct ExportParams {
-    /// Prefixes of keys of the user's own, separated by commas.
+    /// Prefixes of keys of users, separated by commas.
     #[serde(default)]
     kv: String,
 }

@@ -1,5 +1,5 @@
-//! Keys of the user's own, and the facts that are published for other programs: plain texts, apart from gapless's
-//! records. With the embedded store they are in it below `/kv`; in etcd they are the plain keys themselves.
+//! Keys of users, and the facts that are published for other programs: plain texts, apart from gapless's records. The
+//! embedded store has them below `/kv`; etcd has them under the plain keys themselves.
 
 use futures_util::StreamExt;
 use gapless_api::{KvPair, KvPairs};
@@ -7,36 +7,36 @@ use gapless_store::{Entry, KEY_BYTES_MAX, Outcome, Store, StoreError, Txn};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Where they are in the store. `StoreConfig::Etcd` has that as the part of the keys that stands in etcd as it is.
+/// The prefix of these keys in the store. In etcd, `EtcdConfig::plain_below` makes them plain keys.
 pub(crate) const BELOW: &str = "/kv";
 
-/// Keys of the user's own.
+/// The keys of users.
 #[derive(Clone)]
 pub struct UserKeys {
     pub(crate) store: Arc<dyn Store>,
-    /// gapless's own keys, as they would be seen among these.
+    /// The prefix of gapless's own keys, as these keys would appear among the keys of users.
     pub(crate) reserved: Arc<str>,
 }
 
 /// Why a key could not be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
-    /// It is none.
+    /// The key is malformed or reserved.
     #[error("{0}")]
     Bad(String),
-    /// The store did not do as asked.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl UserKeys {
-    /// Those of a store whose records stand below `prefix`.
+    /// The keys of users in a store whose records are below `prefix`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, prefix: &str) -> Self {
         UserKeys { store, reserved: format!("{prefix}/gapless").into() }
     }
 
-    /// The pairs whose keys begin with `prefix`, sorted by key, all of one revision.
+    /// The pairs whose keys start with `prefix`, sorted by key, all of one revision.
     ///
     /// # Errors
     /// [`KvError`].
@@ -47,7 +47,7 @@ impl UserKeys {
         Ok(KvPairs { revision: range.revision, pairs })
     }
 
-    /// The same, as soon as something below `prefix` is newer than revision `after`, or after `within`.
+    /// Like [`UserKeys::list`], but waits until a key below `prefix` has changed after revision `after`, at most `within`.
     ///
     /// # Errors
     /// [`KvError`].
@@ -55,14 +55,14 @@ impl UserKeys {
         check(prefix)?;
         let mut changes = self.store.watch(&format!("{BELOW}{prefix}"), after + 1).await?;
         let changed = async {
-            // A revision that is yet to come is of another store than the one asked now.
+            // A revision that this store has not reached yet belongs to a different store.
             if self.store.range(&format!("{BELOW}{prefix}")).await?.revision < after {
                 return Ok::<_, StoreError>(());
             }
             loop {
                 match changes.next().await {
                     Some(Ok(batch)) if batch.events.iter().all(|event| self.is_reserved(event.key())) => {}
-                    // Also where what changed is no longer known: something may have.
+                    // Compacted: the changes are unknown, and there may have been some.
                     Some(Ok(_) | Err(StoreError::Compacted { .. })) | None => return Ok(()),
                     Some(Err(error)) => return Err(error),
                 }
@@ -74,7 +74,7 @@ impl UserKeys {
         self.list(prefix).await
     }
 
-    /// Sets a key; the revision of the change.
+    /// Sets a key; returns the revision of the change.
     ///
     /// # Errors
     /// [`KvError`].
@@ -82,7 +82,7 @@ impl UserKeys {
         self.commit(key, |key| Txn::new().put(key, value)).await
     }
 
-    /// Removes a key; the revision of the change, or that of the store where there was none.
+    /// Removes a key; returns the revision of the change, or the store's revision if the key did not exist.
     ///
     /// # Errors
     /// [`KvError`].
@@ -93,15 +93,17 @@ impl UserKeys {
     async fn commit(&self, key: &str, change: impl Fn(String) -> Txn) -> Result<u64, KvError> {
         check(key)?;
         if key == "/" || key.ends_with('/') {
-            return Err(KvError::Bad(format!("{key:?} is no key: it ends with a slash")));
+            return Err(KvError::Bad(format!("{key:?} is not a key: it ends with a slash")));
         }
         let in_store = format!("{BELOW}{key}");
         if self.is_reserved(&in_store) {
-            return Err(KvError::Bad(format!("{key} is among gapless's own keys; choose another")));
+            return Err(KvError::Bad(format!("{key} is among gapless's own keys; choose another key")));
         }
         match self.store.commit(change(in_store)).await? {
             Outcome::Committed { revision } => Ok(revision),
-            Outcome::Conflict => Err(KvError::Bad("nothing was compared and yet it was not so".to_owned())),
+            Outcome::Conflict => {
+                Err(KvError::Bad("internal error: an unconditional write reported a conflict".to_owned()))
+            }
         }
     }
 
@@ -110,23 +112,23 @@ impl UserKeys {
         Some(KvPair { key: key.to_owned(), value: String::from_utf8_lossy(&entry.value).into_owned() })
     }
 
-    /// Whether a key of the store is one of gapless's own.
+    /// True for a key of the store that is one of gapless's own.
     pub(crate) fn is_reserved(&self, in_store: &str) -> bool {
         let Some(key) = in_store.strip_prefix(BELOW) else { return false };
-        // Also those of another installation, which has no prefix.
+        // Includes the keys of an installation that has no prefix.
         [&*self.reserved, "/gapless"]
             .into_iter()
             .any(|own| key.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 }
 
-/// Refuses what no key of these can begin with.
+/// Rejects a text that no key of a user can start with.
 pub(crate) fn check(key: &str) -> Result<(), KvError> {
     if !key.starts_with('/') {
-        return Err(KvError::Bad(format!("{key:?} is no key: a key begins with a slash, such as \"/shop/port\"")));
+        return Err(KvError::Bad(format!("{key:?} is not a key: a key starts with a slash, such as \"/shop/port\"")));
     }
     if key.len() + BELOW.len() > KEY_BYTES_MAX || key.contains('\0') {
-        return Err(KvError::Bad(format!("a key has at most {} bytes, and no NUL", KEY_BYTES_MAX - BELOW.len())));
+        return Err(KvError::Bad(format!("a key has at most {} bytes and no NUL", KEY_BYTES_MAX - BELOW.len())));
     }
     Ok(())
 }
@@ -137,7 +139,7 @@ mod tests {
     use gapless_store::MemoryStore;
 
     #[tokio::test]
-    async fn keys_are_texts_apart_from_the_records() {
+    async fn user_keys_are_separate_from_records() {
         let store = Arc::new(MemoryStore::new());
         let keys = UserKeys::new(store.clone(), "");
         store.commit(Txn::new().put("/gapless/apps/a", "record").put("/kv/gapless/x", "of etcd")).await.unwrap();
@@ -153,30 +155,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_change_is_told_at_once_and_nothing_at_the_deadline() {
+    async fn changed_returns_at_change_or_deadline() {
         let store = Arc::new(MemoryStore::new());
         let keys = UserKeys::new(store.clone(), "");
         let first = keys.put("/shop/port", "9001").await.unwrap();
         let minute = Duration::from_secs(60);
-        let told = keys.changed("/shop", 0, minute).await.unwrap();
-        assert_eq!((told.revision, told.pairs.len()), (first, 1), "what is newer already");
-        let begun = tokio::time::Instant::now();
-        let (told, ()) = tokio::join!(keys.changed("/shop", first, minute), async {
+        let seen = keys.changed("/shop", 0, minute).await.unwrap();
+        assert_eq!((seen.revision, seen.pairs.len()), (first, 1), "an earlier change is reported at once");
+        let started = tokio::time::Instant::now();
+        let (seen, ()) = tokio::join!(keys.changed("/shop", first, minute), async {
             keys.put("/other", "x").await.unwrap();
             store.commit(Txn::new().put("/kv/gapless/x", "y")).await.unwrap();
             tokio::time::sleep(Duration::from_secs(1)).await;
             keys.delete("/shop/port").await.unwrap();
         });
-        assert_eq!(told.unwrap().pairs, []);
-        assert!(begun.elapsed() < Duration::from_secs(2));
-        let now = keys.changed("/shop", told_revision(&keys).await, minute).await.unwrap();
-        assert!(begun.elapsed() > minute && now.pairs.is_empty());
-        let begun = tokio::time::Instant::now();
+        assert_eq!(seen.unwrap().pairs, []);
+        assert!(started.elapsed() < Duration::from_secs(2));
+        let now = keys.changed("/shop", revision(&keys).await, minute).await.unwrap();
+        assert!(started.elapsed() > minute && now.pairs.is_empty());
+        let started = tokio::time::Instant::now();
         keys.changed("/shop", 1000, minute).await.unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(1), "of another store");
+        assert!(started.elapsed() < Duration::from_secs(1), "the revision of another store");
     }
 
-    async fn told_revision(keys: &UserKeys) -> u64 {
+    async fn revision(keys: &UserKeys) -> u64 {
         keys.list("/shop").await.unwrap().revision
     }
 }

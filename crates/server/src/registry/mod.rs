@@ -1,5 +1,5 @@
 //! The service registry: facts of what is live, published as plain keys for other programs, such as `/shop/port` and
-//! `/shop/instance`. Derived from the records again and again, so whatever happened in between, they come to agree.
+//! `/shop/instance`. The facts are derived from the records again and again, so they converge after any failure.
 
 pub mod keys;
 
@@ -16,21 +16,21 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Every so often all facts are compared, whatever was told or not.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// How soon what could not be published is tried again.
+/// How often all facts are compared, even without a notified change.
+const REFRESH_EVERY: Duration = Duration::from_secs(30);
+/// The wait before a failed publication is repeated.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Which keys were published for an application and environment.
+/// The prefix of the records of published keys, one for each application and environment.
 const OWNED: &str = "/gapless/registry/";
 
-/// Which facts are published, and where.
+/// The facts that are published, and their keys.
 #[derive(Debug, Clone)]
 pub struct RegistryConfig {
-    /// Whether any are.
+    /// True if facts are published.
     pub enabled: bool,
-    /// What stands before the application's name.
+    /// The text before the application's name.
     pub prefix: String,
-    /// Which ones, and the last part of their keys; `None` for all, by their own names.
+    /// The facts to publish, with the last part of their keys; `None` for all facts under their own names.
     pub keys: Option<BTreeMap<String, String>>,
 }
 
@@ -40,58 +40,58 @@ impl Default for RegistryConfig {
     }
 }
 
-/// The keys that gapless has published for an application and environment: it never changes another.
+/// The keys that gapless has published for an application and environment: gapless never changes any other key.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Owned {
     keys: BTreeSet<String>,
 }
 
-/// The keys that a record of what was published names.
+/// The keys that a record of published keys names.
 pub(crate) fn owned_keys(record: &[u8]) -> BTreeSet<String> {
     serde_json::from_slice::<Owned>(record).map(|owned| owned.keys).unwrap_or_default()
 }
 
-/// Keeps the published facts as they should be.
+/// Keeps the published facts up to date.
 pub(crate) struct Registry {
     store: Arc<dyn Store>,
     records: Records,
     config: RegistryConfig,
-    /// The keys of the user's own, which facts are among.
+    /// The keys of users, among which the facts are.
     keys: UserKeys,
-    /// What was last seen to be published, so that nothing is read where nothing changed.
+    /// The facts that were last seen as published, so that unchanged facts cost no read.
     published: BTreeMap<AppKey, BTreeMap<String, String>>,
-    /// Keys of other programs that were told of.
-    told: BTreeSet<String>,
+    /// Keys that cannot be published and were logged.
+    logged: BTreeSet<String>,
 }
 
 impl Registry {
     pub(crate) fn new(store: Arc<dyn Store>, keys: UserKeys, config: RegistryConfig) -> Self {
         let records = Records::new(store.clone());
-        Registry { store, records, config, keys, published: BTreeMap::new(), told: BTreeSet::new() }
+        Registry { store, records, config, keys, published: BTreeMap::new(), logged: BTreeSet::new() }
     }
 
-    /// Keeps them, for ever. `changes` says whose record changed.
-    pub(crate) async fn keep(mut self, mut changes: broadcast::Receiver<AppKey>) {
+    /// Publishes until the server ends. `changes` has the applications whose records changed.
+    pub(crate) async fn run(mut self, mut changes: broadcast::Receiver<AppKey>) {
         loop {
             self.published.clear();
-            let mut next = LOOK_AGAIN_AFTER;
-            if let Err(error) = self.look_at_all().await {
-                tracing::warn!(%error, "the facts of the registry may be old");
+            let mut next = REFRESH_EVERY;
+            if let Err(error) = self.refresh_all().await {
+                tracing::warn!("published facts may be out of date: {error}; retrying");
                 next = RETRY_AFTER;
             }
-            let again_at = tokio::time::Instant::now() + next;
+            let refresh_at = tokio::time::Instant::now() + next;
             loop {
                 let changed = tokio::select! {
                     changed = changes.recv() => changed,
-                    () = tokio::time::sleep_until(again_at) => break,
+                    () = tokio::time::sleep_until(refresh_at) => break,
                 };
-                let looked = match changed {
-                    Ok(key) => self.look_at(&key).await,
+                let refreshed = match changed {
+                    Ok(key) => self.refresh(&key).await,
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return,
                 };
-                if let Err(error) = looked {
-                    tracing::warn!(%error, "the facts of the registry may be old");
+                if let Err(error) = refreshed {
+                    tracing::warn!("published facts may be out of date: {error}; retrying");
                     tokio::time::sleep(RETRY_AFTER).await;
                     break;
                 }
@@ -99,7 +99,7 @@ impl Registry {
         }
     }
 
-    async fn look_at_all(&mut self) -> Result<(), RecordError> {
+    async fn refresh_all(&mut self) -> Result<(), RecordError> {
         let (_, apps) = self.records.applications().await?;
         let known: BTreeSet<AppKey> = apps.iter().map(|app| app.key.clone()).collect();
         for app in &apps {
@@ -113,19 +113,21 @@ impl Registry {
         Ok(())
     }
 
-    async fn look_at(&mut self, key: &AppKey) -> Result<(), RecordError> {
+    async fn refresh(&mut self, key: &AppKey) -> Result<(), RecordError> {
         let app = self.records.application(key).await?;
         let wanted = app.map(|app| wanted(&app.record, &self.config)).unwrap_or_default();
         self.publish(key, wanted).await
     }
 
-    /// Brings the published facts of one application to `wanted`, all in one transaction.
+    /// Changes the published facts of an application to `wanted`, in one transaction.
     async fn publish(&mut self, key: &AppKey, mut wanted: BTreeMap<String, String>) -> Result<(), RecordError> {
-        // Those of an application named gapless would be among the records.
+        // The facts of an application named gapless would be among the records.
         wanted.retain(|fact, _| {
             let is_free = !self.keys.is_reserved(&format!("{BELOW}{fact}"));
-            if !is_free && self.told.insert(fact.clone()) {
-                tracing::warn!(key = fact, "is gapless's own: set a `prefix` in `[registry]`");
+            if !is_free && self.logged.insert(fact.clone()) {
+                tracing::warn!(
+                    "fact is not published: {fact} is among gapless's own keys; set `prefix` in `[registry]`"
+                );
             }
             is_free
         });
@@ -137,7 +139,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether it is published; `false` where somebody changed something meanwhile.
+    /// Tries to publish; false if a key changed meanwhile.
     async fn try_to_publish(&mut self, key: &AppKey, wanted: &BTreeMap<String, String>) -> Result<bool, StoreError> {
         let owned_key = format!("{OWNED}{key}");
         let recorded = self.store.get(&owned_key).await?;
@@ -153,8 +155,8 @@ impl Registry {
             let revision = there.as_ref().map_or(0, |entry| entry.mod_revision);
             match (wanted.get(fact), &there) {
                 (Some(_), Some(_)) if !is_ours => {
-                    if self.told.insert(fact.clone()) {
-                        tracing::warn!(key = fact, application = %key, "is another program's key and stays as it is");
+                    if self.logged.insert(fact.clone()) {
+                        tracing::warn!(application = %key, "fact is not published: {fact} is a key of another program; left unchanged");
                     }
                 }
                 (Some(value), _) => {
@@ -182,7 +184,7 @@ impl Registry {
     }
 }
 
-/// The facts of an application: what serves it now, and nothing where nothing does.
+/// The facts of an application's live placement; empty if nothing is live and running.
 fn wanted(app: &Application, config: &RegistryConfig) -> BTreeMap<String, String> {
     let Some(live) = app.live_placement().filter(|_| config.enabled && app.desired == Desired::Running) else {
         return BTreeMap::new();
@@ -215,7 +217,7 @@ fn wanted(app: &Application, config: &RegistryConfig) -> BTreeMap<String, String
     let mut add = |folder: String, name: &ServiceName, service: &Service| {
         facts.extend(of_service(name, service).map(|(fact, value)| (folder.clone(), fact, value)));
     };
-    // What requests come to stands for the application; of several services each has its own facts as well.
+    // The main service stands for the application; with several services, each service has its own facts as well.
     if let Some((name, service)) = live.spec.main_service() {
         add(folder.clone(), name, service);
     }

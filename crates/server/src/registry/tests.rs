@@ -1,4 +1,4 @@
-//! Published facts agree with the records, and other programs' keys stay theirs.
+//! Published facts follow the records, and keys of other programs stay unchanged.
 
 use super::{Registry, RegistryConfig};
 use crate::registry::keys::UserKeys;
@@ -8,18 +8,18 @@ use gapless_store::{MemoryStore, Store, Txn};
 use serde_json::json;
 use std::sync::Arc;
 
-struct World {
+struct TestRegistry {
     store: Arc<MemoryStore>,
     registry: Registry,
     keys: UserKeys,
 }
 
-impl World {
+impl TestRegistry {
     fn new(config: RegistryConfig) -> Self {
         let store = Arc::new(MemoryStore::new());
         let keys = UserKeys::new(store.clone(), "");
         let registry = Registry::new(store.clone(), keys.clone(), config);
-        World { store, registry, keys }
+        TestRegistry { store, registry, keys }
     }
 
     async fn record(&self, app: &Application) {
@@ -27,8 +27,8 @@ impl World {
         self.store.commit(Txn::new().put(format!("/gapless/apps/{}", app.key), value)).await.unwrap();
     }
 
-    async fn look(&mut self) -> Vec<String> {
-        self.registry.look_at_all().await.unwrap();
+    async fn refresh(&mut self) -> Vec<String> {
+        self.registry.refresh_all().await.unwrap();
         let pairs = self.keys.list("/").await.unwrap().pairs;
         pairs.into_iter().map(|pair| format!("{}={}", pair.key, pair.value)).collect()
     }
@@ -54,11 +54,11 @@ fn app(name: &str, env: &str, slot: Slot) -> Application {
 }
 
 #[tokio::test]
-async fn facts_follow_the_records_and_go_with_the_application() {
-    let mut world = World::new(RegistryConfig::default());
-    world.record(&app("shop", "production", Slot::Blue)).await;
-    world.record(&app("shop", "test", Slot::Green)).await;
-    let facts = world.look().await;
+async fn facts_follow_records_and_are_removed_with_application() {
+    let mut test = TestRegistry::new(RegistryConfig::default());
+    test.record(&app("shop", "production", Slot::Blue)).await;
+    test.record(&app("shop", "test", Slot::Green)).await;
+    let facts = test.refresh().await;
     assert_eq!(
         facts[..6],
         [
@@ -71,51 +71,50 @@ async fn facts_follow_the_records_and_go_with_the_application() {
         ]
     );
     assert!(facts.contains(&"/shop/test/instance=green".to_owned()));
-    let revision = world.store.range("").await.unwrap().revision;
-    assert_eq!(world.look().await, facts);
-    assert_eq!(world.store.range("").await.unwrap().revision, revision, "what is as it should be is not written");
+    let revision = test.store.range("").await.unwrap().revision;
+    assert_eq!(test.refresh().await, facts);
+    assert_eq!(test.store.range("").await.unwrap().revision, revision, "unchanged facts are not written");
 
-    world.record(&app("shop", "production", Slot::Green)).await;
-    let facts = world.look().await;
+    test.record(&app("shop", "production", Slot::Green)).await;
+    let facts = test.refresh().await;
     assert!(facts.contains(&"/shop/port=9002".to_owned()) && facts.contains(&"/shop/instance=green".to_owned()));
 
-    world
-        .store
+    test.store
         .commit(Txn::new().delete("/gapless/apps/shop/production").delete("/gapless/apps/shop/test"))
         .await
         .unwrap();
-    assert_eq!(world.look().await, [""; 0]);
-    assert_eq!(world.store.range("").await.unwrap().entries, [], "nothing is left over");
+    assert_eq!(test.refresh().await, [""; 0]);
+    assert_eq!(test.store.range("").await.unwrap().entries, [], "no key remains");
 }
 
 #[tokio::test]
-async fn keys_of_other_programs_stay_theirs_and_own_ones_are_restored() {
-    let mut world = World::new(RegistryConfig::default());
-    world.keys.put("/shop/port", "1234").await.unwrap();
-    world.record(&app("shop", "production", Slot::Blue)).await;
-    let facts = world.look().await;
+async fn keys_of_other_programs_are_kept_and_own_keys_are_restored() {
+    let mut test = TestRegistry::new(RegistryConfig::default());
+    test.keys.put("/shop/port", "1234").await.unwrap();
+    test.record(&app("shop", "production", Slot::Blue)).await;
+    let facts = test.refresh().await;
     assert!(facts.contains(&"/shop/port=1234".to_owned()) && facts.contains(&"/shop/instance=blue".to_owned()));
-    world.keys.put("/shop/instance", "red").await.unwrap();
-    world.registry.published.clear();
-    assert!(world.look().await.contains(&"/shop/instance=blue".to_owned()));
-    world.store.commit(Txn::new().delete("/gapless/apps/shop/production")).await.unwrap();
-    assert_eq!(world.look().await, ["/shop/port=1234"]);
-    // Free again, it is taken.
-    world.keys.delete("/shop/port").await.unwrap();
-    world.record(&app("shop", "production", Slot::Blue)).await;
-    assert!(world.look().await.contains(&"/shop/port=9001".to_owned()));
+    test.keys.put("/shop/instance", "red").await.unwrap();
+    test.registry.published.clear();
+    assert!(test.refresh().await.contains(&"/shop/instance=blue".to_owned()));
+    test.store.commit(Txn::new().delete("/gapless/apps/shop/production")).await.unwrap();
+    assert_eq!(test.refresh().await, ["/shop/port=1234"]);
+    // The key is free again, so the fact is published.
+    test.keys.delete("/shop/port").await.unwrap();
+    test.record(&app("shop", "production", Slot::Blue)).await;
+    assert!(test.refresh().await.contains(&"/shop/port=9001".to_owned()));
 }
 
 #[tokio::test]
-async fn prefix_and_keys_are_as_configured_and_records_are_never_written() {
+async fn prefix_and_keys_follow_configuration_and_records_are_never_written() {
     let keys = Some([("port".to_owned(), "http/port".to_owned())].into());
-    let mut world = World::new(RegistryConfig { enabled: true, prefix: "/services".to_owned(), keys });
-    world.record(&app("shop", "production", Slot::Blue)).await;
-    assert_eq!(world.look().await, ["/services/shop/http/port=9001"]);
-    let mut world = World::new(RegistryConfig { enabled: false, ..RegistryConfig::default() });
-    world.record(&app("shop", "production", Slot::Blue)).await;
-    assert_eq!(world.look().await, [""; 0]);
-    let mut world = World::new(RegistryConfig::default());
-    world.record(&app("gapless", "apps", Slot::Blue)).await;
-    assert_eq!(world.look().await, [""; 0], "such keys would be records");
+    let mut test = TestRegistry::new(RegistryConfig { enabled: true, prefix: "/services".to_owned(), keys });
+    test.record(&app("shop", "production", Slot::Blue)).await;
+    assert_eq!(test.refresh().await, ["/services/shop/http/port=9001"]);
+    let mut test = TestRegistry::new(RegistryConfig { enabled: false, ..RegistryConfig::default() });
+    test.record(&app("shop", "production", Slot::Blue)).await;
+    assert_eq!(test.refresh().await, [""; 0]);
+    let mut test = TestRegistry::new(RegistryConfig::default());
+    test.record(&app("gapless", "apps", Slot::Blue)).await;
+    assert_eq!(test.refresh().await, [""; 0], "such keys would be records");
 }

@@ -1,7 +1,7 @@
-//! The file of gapless itself: a server at a loopback address that says which configuration nginx goes by, and one that
-//! answers 404 for hosts that nobody has.
+//! The file of gapless itself: a server on a loopback address that reports a marker of the configuration that nginx applies,
+//! and a server that answers 404 for unknown hosts.
 
-use super::files::OWN;
+use super::files::HEADER_LINE;
 use super::settings::NginxConfig;
 use super::syntax::{Word, block, line, render, set};
 use std::net::SocketAddr;
@@ -9,25 +9,25 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Where the marker is.
+/// The path of the marker.
 const MARKER_PATH: &str = "/gapless/configuration";
-/// How long nginx may take to tell it.
-const ASK_DEADLINE: Duration = Duration::from_secs(2);
-/// The longest answer that is read, in bytes.
+/// How long nginx may take to answer with the marker.
+const FETCH_DEADLINE: Duration = Duration::from_secs(2);
+/// The maximum size of an answer that is read, in bytes.
 const ANSWER_BYTES_MAX: u64 = 4096;
 
-/// What tells one configuration from another.
+/// The identity of a configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Marker {
-    /// The version of the table that it was written for.
+    /// The version of the table for which the configuration was written.
     pub(super) version: u64,
-    /// What all of gapless's files hold.
+    /// The digest of all of gapless's files.
     pub(super) digest: u64,
 }
 
-/// The file's text.
+/// The text of the file.
 pub(super) fn file(marker: Marker, settings: &NginxConfig) -> String {
-    let told = format!("gapless {} {:016x}", marker.version, marker.digest);
+    let text = format!("gapless {} {:016x}", marker.version, marker.digest);
     let status = vec![
         set("listen", settings.status.to_string()),
         set("server_name", "gapless-status.invalid"),
@@ -35,29 +35,29 @@ pub(super) fn file(marker: Marker, settings: &NginxConfig) -> String {
         set("keepalive_timeout", "0"),
         block(
             ["location".into(), "=".into(), MARKER_PATH.into()],
-            vec![set("default_type", "text/plain"), line(["return".into(), "200".into(), Word::Theirs(told)])],
+            vec![set("default_type", "text/plain"), line(["return".into(), "200".into(), Word::Untrusted(text)])],
         ),
         block(["location".into(), "/".into()], vec![set("return", "404")]),
     ];
     let mut unknown: Vec<_> = settings.listen.iter().map(|address| set("listen", address.to_string())).collect();
     unknown.extend([set("server_name", "gapless-unknown-host.invalid"), set("return", "404")]);
     let servers = [block(["server".into()], status), block(["server".into()], unknown)];
-    format!("{OWN}{}", render(&servers))
+    format!("{HEADER_LINE}{}", render(&servers))
 }
 
-/// Which configuration nginx goes by, asked on a fresh connection, since a kept one stays with an old worker.
-pub(super) async fn ask(status: SocketAddr) -> Result<Marker, String> {
-    let asked = async {
+/// Fetches the marker on a new connection: an existing connection would stay with an old worker.
+pub(super) async fn fetch(status: SocketAddr) -> Result<Marker, String> {
+    let fetched = async {
         let mut stream = TcpStream::connect(status).await.map_err(|error| error.to_string())?;
         let request = format!("GET {MARKER_PATH} HTTP/1.0\r\nHost: gapless-status.invalid\r\n\r\n");
         stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
         let mut answer = String::new();
         stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).await.map_err(|error| error.to_string())?;
-        parse(&answer).ok_or_else(|| "what answers there is not gapless's server in nginx".to_owned())
+        parse(&answer).ok_or_else(|| "the answer is not from gapless's server in nginx".to_owned())
     };
-    match tokio::time::timeout(ASK_DEADLINE, asked).await {
+    match tokio::time::timeout(FETCH_DEADLINE, fetched).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} s", ASK_DEADLINE.as_secs())),
+        Err(_) => Err(format!("no answer within {} s", FETCH_DEADLINE.as_secs())),
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marker_is_told_from_anything_else() {
+    fn parse_rejects_everything_but_a_marker() {
         let marker = parse("HTTP/1.1 200 OK\r\nServer: nginx\r\n\r\ngapless 7 00000000000000ff");
         assert_eq!(marker, Some(Marker { version: 7, digest: 255 }));
         for other in ["", "HTTP/1.1 404 Not Found\r\n\r\n<html>", "HTTP/1.1 200 OK\r\n\r\ngapless x y"] {
