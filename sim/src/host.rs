@@ -1,14 +1,14 @@
-//! Servers: begun, killed, paused, and, where there are two, taking turns in leading.
+//! Hosts with servers that start, are killed and pause. Of two servers one leads at a time.
 
-use crate::dice::Dice;
 use crate::lease::{Fence, Lease};
 use crate::pause::Pause;
 use crate::people::DRAIN;
 use crate::plane::FakePlane;
 use crate::records::RecordJudge;
+use crate::rng::Rng;
 use crate::runtime::FakeRuntime;
 use crate::store::FaultyStore;
-use crate::story::Who;
+use crate::timeline::Source;
 use crate::world::{Behaviour, World};
 use gapless_core::gate::GateResult;
 use gapless_runtime::RuntimeEvent;
@@ -29,34 +29,34 @@ use tokio::sync::broadcast;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
 
-/// How often a leader keeps its lease alive.
-const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(1);
-/// How soon a server that does not lead tries to.
-const TAKE_AFTER: Duration = Duration::from_millis(200);
+/// The interval of a leader's lease renewals.
+const RENEW_EVERY: Duration = Duration::from_secs(1);
+/// The interval of a follower's attempts to acquire the lease.
+const ACQUIRE_EVERY: Duration = Duration::from_millis(200);
 
-/// What all servers share.
+/// Everything that all servers share.
 #[derive(Clone)]
-pub(crate) struct Outside {
-    pub(crate) dice: Dice,
+pub(crate) struct Environment {
+    pub(crate) rng: Rng,
     pub(crate) world: World,
     pub(crate) store: MemoryStore,
     pub(crate) judge: RecordJudge,
     pub(crate) planes: usize,
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
-    /// Where there are several servers.
+    /// The lease of the leader, if there are several servers.
     pub(crate) lease: Option<Lease>,
 }
 
-/// A place for a server, which comes and goes.
+/// A host, whose server can be killed and restarted.
 pub(crate) struct Host {
     index: usize,
-    outside: Outside,
+    environment: Environment,
     pub(crate) pause: Pause,
     server: Arc<Mutex<Option<Arc<Server>>>>,
     task: Option<AbortHandle>,
 }
 
-/// A server that runs; ending it is killing it, at whatever await point each of its tasks is.
+/// A running server. Dropping it kills it: each of its tasks ends at its next await point.
 pub(crate) struct Server {
     pub(crate) operations: Operations,
     pub(crate) records: Records,
@@ -66,7 +66,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Something that it does for somebody, and that ends with it.
+    /// Runs a task that ends with the server.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
@@ -80,30 +80,30 @@ impl Server {
 }
 
 impl Host {
-    pub(crate) fn new(index: usize, outside: Outside) -> Self {
-        Host { index, outside, pause: Pause::new(), server: Arc::default(), task: None }
+    pub(crate) fn new(index: usize, environment: Environment) -> Self {
+        Host { index, environment, pause: Pause::new(), server: Arc::default(), task: None }
     }
 
-    /// Begins its server, or has it wait for its turn.
-    pub(crate) fn begin(&mut self, tasks: &mut JoinSet<()>) {
-        let live = live(self.index, self.outside.clone(), self.pause.clone(), self.server.clone());
-        self.task = Some(tasks.spawn(live));
+    /// Starts the server. It works immediately if it is alone; of several servers only the leader works.
+    pub(crate) fn start(&mut self, tasks: &mut JoinSet<()>) {
+        let served = serve(self.index, self.environment.clone(), self.pause.clone(), self.server.clone());
+        self.task = Some(tasks.spawn(served));
     }
 
-    /// The server, while it has one that works.
+    /// The server, while it works.
     pub(crate) fn server(&self) -> Option<Arc<Server>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn kill(&mut self) {
-        self.outside.world.tell(Who::Server(self.index), || "is killed".to_owned());
+        self.environment.world.log(Source::Server(self.index), || "is killed".to_owned());
         self.task.take().iter().for_each(AbortHandle::abort);
         set(&self.server, None);
     }
 
-    pub(crate) fn stand_still(&self, time: Duration) {
-        self.outside.world.tell(Who::Server(self.index), || format!("stands still for {} ms", time.as_millis()));
-        self.pause.stand_still(time);
+    pub(crate) fn pause_for(&self, time: Duration) {
+        self.environment.world.log(Source::Server(self.index), || format!("pauses for {} ms", time.as_millis()));
+        self.pause.pause_for(time);
     }
 }
 
@@ -112,70 +112,70 @@ fn set(place: &Mutex<Option<Arc<Server>>>, server: Option<Arc<Server>>) {
     before.iter().for_each(|server| server.kill());
 }
 
-/// The life of a server: alone it works at once, else it works while it leads.
-async fn live(index: usize, outside: Outside, pause: Pause, place: Arc<Mutex<Option<Arc<Server>>>>) {
-    let tell = |what: &str| outside.world.tell(Who::Server(index), || what.to_owned());
+/// Runs a server: alone it works immediately, else while it leads.
+async fn serve(index: usize, environment: Environment, pause: Pause, place: Arc<Mutex<Option<Arc<Server>>>>) {
+    let log = |what: &str| environment.world.log(Source::Server(index), || what.to_owned());
     loop {
-        let fence = match &outside.lease {
-            Some(lease) => Some(take(lease, &outside, &pause).await),
+        let fence = match &environment.lease {
+            Some(lease) => Some(acquire(lease, &environment, &pause).await),
             None => None,
         };
-        let begun = start(&outside, &pause, fence.clone()).await;
-        if let Ok(server) = begun {
-            tell(if fence.is_some() { "leads" } else { "is at work" });
+        let started = start(&environment, &pause, fence.clone()).await;
+        if let Ok(server) = started {
+            log(if fence.is_some() { "leads" } else { "works" });
             set(&place, Some(Arc::new(server)));
         }
         match fence {
-            Some(fence) => keep(&fence, &outside, &pause).await,
+            Some(fence) => renew(&fence, &environment, &pause).await,
             None => std::future::pending().await,
         }
         set(&place, None);
-        tell("does not lead any more, and begins anew");
-        outside.dice.wait_up_to(500).await;
+        log("has lost the lead; restarts");
+        environment.rng.wait_up_to(500).await;
     }
 }
 
-async fn take(lease: &Lease, outside: &Outside, pause: &Pause) -> Fence {
+async fn acquire(lease: &Lease, environment: &Environment, pause: &Pause) -> Fence {
     loop {
-        pause.pass().await;
+        pause.wait().await;
         let sent_at = Instant::now();
-        outside.dice.wait_up_to(20).await;
-        if let Some(fence) = lease.take() {
-            fence.is_kept_since(sent_at);
+        environment.rng.wait_up_to(20).await;
+        if let Some(fence) = lease.acquire() {
+            fence.renewed_at(sent_at);
             return fence;
         }
-        tokio::time::sleep(TAKE_AFTER).await;
+        tokio::time::sleep(ACQUIRE_EVERY).await;
     }
 }
 
-/// Keeps the lease alive until it is lost.
-async fn keep(fence: &Fence, outside: &Outside, pause: &Pause) {
+/// Renews the lease until it is lost.
+async fn renew(fence: &Fence, environment: &Environment, pause: &Pause) {
     while fence.is_valid() {
-        tokio::time::sleep(KEEP_ALIVE_EVERY).await;
-        pause.pass().await;
+        tokio::time::sleep(RENEW_EVERY).await;
+        pause.wait().await;
         let sent_at = Instant::now();
-        outside.dice.wait_up_to(20).await;
-        let has_faults = outside.world.has_faults();
-        if has_faults && outside.dice.once_in(15) {
+        environment.rng.wait_up_to(20).await;
+        let has_faults = environment.world.has_faults();
+        if has_faults && environment.rng.once_in(15) {
             continue;
         }
-        if !fence.keep_alive() {
+        if !fence.renew() {
             return;
         }
-        // Kept, and the answer may be lost.
-        if !(has_faults && outside.dice.once_in(15)) {
-            fence.is_kept_since(sent_at);
+        // Renewed, but the answer may be lost.
+        if !(has_faults && environment.rng.once_in(15)) {
+            fence.renewed_at(sent_at);
         }
     }
 }
 
-async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result<Server, RecordError> {
-    let Outside { dice, world, store, judge, planes, events, .. } = outside.clone();
+async fn start(environment: &Environment, pause: &Pause, fence: Option<Fence>) -> Result<Server, RecordError> {
+    let Environment { rng, world, store, judge, planes, events, .. } = environment.clone();
     let pause = pause.clone();
     let store = Arc::new(FaultyStore {
         inner: store,
         world: world.clone(),
-        dice: dice.clone(),
+        rng: rng.clone(),
         judge,
         pause: pause.clone(),
         fence,
@@ -200,7 +200,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
     let wakers = Wakers::default();
     let runtime = Arc::new(FakeRuntime {
         world: world.clone(),
-        dice: dice.clone(),
+        rng: rng.clone(),
         events,
         drain: DRAIN.to_duration(),
         pause: pause.clone(),
@@ -220,10 +220,10 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
         planes: Planes::new(clock.clone(), wake),
         tables: Tables::new(revision, &apps),
         promotions: tokio::sync::mpsc::unbounded_channel().0,
-        run: format!("{:016x}", dice.below(u64::MAX)),
+        run: format!("{:016x}", rng.below(u64::MAX)),
         clock: clock.clone(),
-        prober: prober(outside, &pause),
-        gate_runner: gate_runner(outside, &pause),
+        prober: prober(environment, &pause),
+        gate_runner: gate_runner(environment, &pause),
         outputs: broadcast::channel(1).0,
         changes: broadcast::channel(64).0,
         progress: Default::default(),
@@ -231,7 +231,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
     let controllers = Arc::new(Controllers::new(shared.clone(), wakers));
     let mut tasks = JoinSet::new();
     for index in 0..planes {
-        let plane = FakePlane { world: world.clone(), dice: dice.clone(), index, pause: pause.clone() };
+        let plane = FakePlane { world: world.clone(), rng: rng.clone(), index, pause: pause.clone() };
         tasks.spawn(shared.planes.clone().sync(Arc::new(plane), shared.tables.clone(), shared.records.clone()));
     }
     tasks.spawn({
@@ -247,14 +247,14 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
     Ok(Server { operations, records, clock, controllers, tasks: Mutex::new(tasks) })
 }
 
-fn prober(outside: &Outside, pause: &Pause) -> Prober {
-    let (world, dice, pause) = (outside.world.clone(), outside.dice.clone(), pause.clone());
+fn prober(environment: &Environment, pause: &Pause) -> Prober {
+    let (world, rng, pause) = (environment.world.clone(), environment.rng.clone(), pause.clone());
     Arc::new(move |address, _| {
-        let (world, dice, pause) = (world.clone(), dice.clone(), pause.clone());
+        let (world, rng, pause) = (world.clone(), rng.clone(), pause.clone());
         Box::pin(async move {
-            pause.pass().await;
-            dice.wait_up_to(20).await;
-            let is_lost = world.has_faults() && dice.once_in(30);
+            pause.wait().await;
+            rng.wait_up_to(20).await;
+            let is_lost = world.has_faults() && rng.once_in(30);
             let mut state = world.lock();
             let instance = state.instances.values_mut().find(|instance| instance.address == address);
             match instance.filter(|instance| instance.is_running && instance.behaviour != Behaviour::NeverHealthy) {
@@ -268,18 +268,18 @@ fn prober(outside: &Outside, pause: &Pause) -> Prober {
     })
 }
 
-/// Gates and hooks take a while, and those that are not good fail.
-fn gate_runner(outside: &Outside, pause: &Pause) -> GateRunner {
-    let (world, dice, pause) = (outside.world.clone(), outside.dice.clone(), pause.clone());
+/// Runs gates and hooks: each takes a random time, and fails unless it is named good.
+fn gate_runner(environment: &Environment, pause: &Pause) -> GateRunner {
+    let (world, rng, pause) = (environment.world.clone(), environment.rng.clone(), pause.clone());
     Arc::new(move |run: GateRun| {
-        let (world, dice, pause) = (world.clone(), dice.clone(), pause.clone());
+        let (world, rng, pause) = (world.clone(), rng.clone(), pause.clone());
         Box::pin(async move {
-            pause.pass().await;
+            pause.wait().await;
             if run.gate.name.contains("hook") {
-                world.lock().begin_hook(&run.target.key, run.target.deployment, &run.gate.name);
+                world.lock().start_hook(&run.target.key, run.target.deployment, &run.gate.name);
             }
-            dice.wait_up_to(3_000).await;
-            let passed = run.gate.name.contains("good") && !(world.has_faults() && dice.once_in(20));
+            rng.wait_up_to(3_000).await;
+            let passed = run.gate.name.contains("good") && !(world.has_faults() && rng.once_in(20));
             GateResult { passed, summary: "simulated".to_owned(), lines: Vec::new(), tests: None, latency: None }
         })
     })

@@ -1,5 +1,4 @@
-//! How often the judge cries wolf, and how much worse a release has to be for it to be caught: canaries of releases whose
-//! truth is known.
+//! Measures the judge's false alarms and its sensitivity, with canaries of releases whose failure rates are known.
 
 use gapless_core::judge::{Figures, Judge};
 use gapless_core::strategy::JudgeRule;
@@ -11,40 +10,40 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often the judge looks, in seconds of a rollout.
-const LOOK_EVERY_S: f64 = 1.0;
+/// The interval of the judge's checks, in seconds of a rollout.
+const CHECK_EVERY_S: f64 = 1.0;
 
 /// A kind of rollout: a canary of some steps, then the observation after the cutover.
 #[derive(Debug, Clone)]
 pub struct Rollout {
     /// Its name.
     pub name: &'static str,
-    /// Requests a second, in all.
+    /// Requests per second in total.
     pub rate_per_s: f64,
-    /// The steps: the share of the requests, in percent, and how long it lasts, in seconds.
+    /// The steps: the share of the requests in percent, and the duration in seconds.
     pub steps: Vec<(f64, f64)>,
-    /// How long the release is observed after the cutover, in seconds; 0 leaves that out.
+    /// The duration of the observation after the cutover in seconds; 0 skips it.
     pub observe_s: f64,
-    /// How often the old release fails.
+    /// The failure rate of the old release.
     pub old_rate: f64,
-    /// How often the new one does.
+    /// The failure rate of the new release.
     pub new_rate: f64,
-    /// How much slower the new one is.
+    /// The factor by which the new release's latencies exceed those of the old one.
     pub slowdown: f64,
 }
 
-/// What came of many rollouts of a kind.
+/// The results of many rollouts of a kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Verdicts {
-    /// All.
+    /// All rollouts.
     pub rollouts: u64,
-    /// Those in which the release was taken back.
-    pub taken_back: u64,
-    /// The requests of the new release until then, over those.
+    /// The rollouts that were reverted.
+    pub reverted: u64,
+    /// The new release's requests before the revert, summed over the reverted rollouts.
     pub requests: u64,
 }
 
-/// The kinds of rollouts that the documentation tells of: equal releases first, then worse ones.
+/// The kinds of rollouts in the documentation: equal releases first, then worse ones.
 #[must_use]
 pub fn kinds() -> Vec<Rollout> {
     let steps = vec![(10.0, 120.0), (50.0, 120.0)];
@@ -73,7 +72,7 @@ pub fn kinds() -> Vec<Rollout> {
     ]
 }
 
-/// Judges many rollouts of a kind, one a seed, on all cores.
+/// Judges a rollout for each seed, on all cores.
 #[must_use]
 pub fn judge(kind: &Rollout, seeds: Range<u64>) -> Verdicts {
     let next = AtomicU64::new(seeds.start);
@@ -83,18 +82,18 @@ pub fn judge(kind: &Rollout, seeds: Range<u64>) -> Verdicts {
         if seed >= seeds.end {
             return;
         }
-        let taken_back_after = one(kind, seed);
+        let reverted_after = one(kind, seed);
         let mut verdicts = verdicts.lock().unwrap_or_else(PoisonError::into_inner);
         verdicts.rollouts += 1;
-        verdicts.taken_back += u64::from(taken_back_after.is_some());
-        verdicts.requests += taken_back_after.unwrap_or(0);
+        verdicts.reverted += u64::from(reverted_after.is_some());
+        verdicts.requests += reverted_after.unwrap_or(0);
     };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| (0..cores).for_each(|_| drop(scope.spawn(work))));
     verdicts.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One rollout: after how many requests of the new release it was taken back, if it was.
+/// Judges one rollout; returns the number of the new release's requests before the revert, if it was reverted.
 fn one(kind: &Rollout, seed: u64) -> Option<u64> {
     let mut rng = StdRng::seed_from_u64(seed);
     let history = block(&mut rng, kind.rate_per_s * 60.0, kind.old_rate, 1.0);
@@ -102,30 +101,30 @@ fn one(kind: &Rollout, seed: u64) -> Option<u64> {
     for (percent, seconds) in &kind.steps {
         let mut left = *seconds;
         while left > 0.0 {
-            let count = kind.rate_per_s * LOOK_EVERY_S;
+            let count = kind.rate_per_s * CHECK_EVERY_S;
             let old = block(&mut rng, count * (1.0 - percent / 100.0), kind.old_rate, 1.0);
             let new = block(&mut rng, count * percent / 100.0, kind.new_rate, kind.slowdown);
             judge.take(&old, &new);
             if judge.comparison().breach.is_some() {
                 return Some(judge.comparison().new.requests);
             }
-            left -= LOOK_EVERY_S;
+            left -= CHECK_EVERY_S;
         }
     }
     let mut judge = Judge::after(JudgeRule::default(), history);
     let mut left = kind.observe_s;
     while left > 0.0 {
-        let new = block(&mut rng, kind.rate_per_s * LOOK_EVERY_S, kind.new_rate, kind.slowdown);
+        let new = block(&mut rng, kind.rate_per_s * CHECK_EVERY_S, kind.new_rate, kind.slowdown);
         judge.take(&Figures::default(), &new);
         if judge.comparison().breach.is_some() {
             return Some(judge.comparison().new.requests);
         }
-        left -= LOOK_EVERY_S;
+        left -= CHECK_EVERY_S;
     }
     None
 }
 
-/// About so many requests, each of which fails or takes its time independently of the others.
+/// A block of about `mean` requests, with independent failures and latencies.
 fn block(rng: &mut StdRng, mean: f64, rate: f64, slowdown: f64) -> Figures {
     let extra = u64::from(rng.random::<f64>() < mean.fract());
     let requests = mean as u64 + extra;
@@ -137,13 +136,13 @@ fn block(rng: &mut StdRng, mean: f64, rate: f64, slowdown: f64) -> Figures {
     Figures { requests, errors, latencies }
 }
 
-/// Latencies as applications have them: a log-normal distribution with a median of 10 ms, in buckets as wide as those of
-/// the proxy.
+/// A latency from a distribution like that of applications: log-normal with a median of 10 ms, in buckets as wide as
+/// the proxy's.
 fn latency_us(rng: &mut StdRng, slowdown: f64) -> u64 {
     let (u, v): (f64, f64) = (rng.random::<f64>().max(1e-12), rng.random());
     let normal = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
     let us = 10_000.0 * slowdown * (0.8 * normal).exp();
-    // Steps of a thirty-second of each power of two.
+    // The bucket is a thirty-second of the power of two below.
     let power = us.log2().floor();
     let step = 2_f64.powf(power) / 32.0;
     ((us / step).ceil() * step) as u64

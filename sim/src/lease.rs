@@ -1,42 +1,42 @@
-//! Who leads, of several servers: whoever holds a key by a lease that runs out in simulated time, as in etcd.
+//! The lease of the leader among several servers. As in etcd it expires unless the leader renews it, in simulated time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a server may be gone until another leads.
+/// The time that a leader may be silent before another server leads.
 pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
 
-/// The key of whoever leads, as the store has it.
+/// The lease, as the store records it.
 #[derive(Clone, Default)]
-pub(crate) struct Lease(Arc<Mutex<Holder>>);
+pub(crate) struct Lease(Arc<Mutex<Ownership>>);
 
 #[derive(Default)]
-struct Holder {
-    /// The newest leadership.
+struct Ownership {
+    /// The number of the last leadership.
     term: u64,
     expires_at: Option<Instant>,
 }
 
 impl Lease {
-    /// Leads from now on, if nobody does.
-    pub(crate) fn take(&self) -> Option<Fence> {
-        let mut holder = self.lock();
+    /// Acquires the lease, if no server owns it.
+    pub(crate) fn acquire(&self) -> Option<Fence> {
+        let mut ownership = self.lock();
         let now = Instant::now();
-        if holder.expires_at.is_some_and(|at| now < at) {
+        if ownership.expires_at.is_some_and(|at| now < at) {
             return None;
         }
-        holder.term += 1;
-        holder.expires_at = Some(now + LEASE_TTL);
-        Some(Fence { lease: self.clone(), term: holder.term, valid_until: Arc::new(Mutex::new(now)) })
+        ownership.term += 1;
+        ownership.expires_at = Some(now + LEASE_TTL);
+        Some(Fence { lease: self.clone(), term: ownership.term, valid_until: Arc::new(Mutex::new(now)) })
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Holder> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ownership> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What must be so for a server to change anything: that it leads, and by its own clock may know so.
+/// Proof of the lead: the store compares the term, and the server checks its own clock.
 #[derive(Clone)]
 pub(crate) struct Fence {
     lease: Lease,
@@ -45,14 +45,14 @@ pub(crate) struct Fence {
 }
 
 impl Fence {
-    /// Whether it leads, as the store sees it.
+    /// The store still records this leadership.
     pub(crate) fn leads(&self) -> bool {
-        let holder = self.lease.lock();
-        holder.term == self.term && holder.expires_at.is_some_and(|at| Instant::now() < at)
+        let ownership = self.lease.lock();
+        ownership.term == self.term && ownership.expires_at.is_some_and(|at| Instant::now() < at)
     }
 
-    /// The store keeps the lease alive; false where it is gone.
-    pub(crate) fn keep_alive(&self) -> bool {
+    /// Renews the lease; false if it has expired.
+    pub(crate) fn renew(&self) -> bool {
         if !self.leads() {
             return false;
         }
@@ -60,19 +60,19 @@ impl Fence {
         true
     }
 
-    /// The answer to a call that was sent then: the lease lasts at least as long from there.
-    pub(crate) fn is_kept_since(&self, sent_at: Instant) {
+    /// Records the answer to a renewal that was sent at `sent_at`: the lease lasts at least its full time from there.
+    pub(crate) fn renewed_at(&self, sent_at: Instant) {
         let mut valid_until = self.valid_until.lock().unwrap_or_else(PoisonError::into_inner);
         *valid_until = (*valid_until).max(sent_at + LEASE_TTL);
     }
 
-    /// Whether the lease is certain to last, by the server's own clock.
+    /// By the server's own clock, the lease has certainly not expired.
     pub(crate) fn is_valid(&self) -> bool {
         Instant::now() < *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The store has said that another one leads.
-    pub(crate) fn is_lost(&self) {
+    /// Records that the store has rejected this leadership.
+    pub(crate) fn revoke(&self) {
         *self.valid_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 }

@@ -1,18 +1,17 @@
-//! The simulator: the real controller, state machine and route derivation against fakes of every driver, under
-//! simulated time, every choice from one seed that replays.
+//! The simulator: the real controllers, state machine and route derivation with fakes of every driver, in simulated
+//! time. Every choice comes from one seed, which can be replayed.
 //!
 //! ```sh
-//! ./scripts/sim --seed 17          # the story of one seed
-//! ./scripts/sim --seeds 100000     # many, one line each that fails
-//! ./scripts/sim --planted          # in how many seeds deliberately planted bugs are found
-//! cargo run --release -p gapless-sim -- --judge 10000  # how often the judge of releases is wrong
+//! ./scripts/sim --seed 17          # the timeline of one seed
+//! ./scripts/sim --seeds 100000     # many seeds, a line for each that fails
+//! ./scripts/sim --planted          # the number of seeds that find each deliberately planted bug
+//! cargo run --release -p gapless-sim -- --judge 10000  # the error rates of the judge of releases
 //! ```
 
-/// More than a tenth of a simulation's time would go into the usual allocator.
+/// The default allocator takes more than a tenth of a simulation's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-mod dice;
 mod host;
 mod judge;
 mod lease;
@@ -22,10 +21,11 @@ mod plane;
 #[cfg(feature = "planted-bugs")]
 mod planted;
 mod records;
+mod rng;
 mod run;
 mod runtime;
 mod store;
-mod story;
+mod timeline;
 mod verdict;
 mod world;
 

@@ -1,18 +1,18 @@
-//! The simulator as a program: many seeds, the story of one, planted bugs, or the judge of releases. `./scripts/sim`
-//! builds and runs it.
+//! The command-line interface of the simulator: many seeds, the timeline of one, planted bugs, or the judge of
+//! releases. `./scripts/sim` builds and runs it.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 const USAGE: &str = "usage: sim --seeds COUNT [--seed FIRST] [--json] | --seed SEED [--json] | --planted [BUG] [--seeds MOST] [--json] | --judge COUNT";
 
-/// How many seeds a planted bug is looked for in.
+/// The largest number of seeds to run for a planted bug.
 #[cfg(feature = "planted-bugs")]
 const SEEDS_FOR_A_BUG: u64 = 20_000;
 
-/// What is asked for.
+/// The arguments.
 #[derive(Default)]
-struct Asked {
+struct Arguments {
     seed: Option<u64>,
     seeds: Option<u64>,
     judge: Option<u64>,
@@ -20,33 +20,33 @@ struct Asked {
     is_json: bool,
 }
 
-impl Asked {
-    fn parse(args: impl Iterator<Item = String>) -> Option<Asked> {
-        let mut asked = Asked::default();
+impl Arguments {
+    fn parse(args: impl Iterator<Item = String>) -> Option<Arguments> {
+        let mut arguments = Arguments::default();
         let mut args = args.peekable();
         while let Some(arg) = args.next() {
             match arg.as_str() {
-                "--seed" => asked.seed = Some(args.next()?.parse().ok()?),
-                "--seeds" => asked.seeds = Some(args.next()?.parse().ok()?),
-                "--judge" => asked.judge = Some(args.next()?.parse().ok()?),
-                "--planted" => asked.planted = Some(args.next_if(|next| !next.starts_with('-'))),
-                "--json" => asked.is_json = true,
+                "--seed" => arguments.seed = Some(args.next()?.parse().ok()?),
+                "--seeds" => arguments.seeds = Some(args.next()?.parse().ok()?),
+                "--judge" => arguments.judge = Some(args.next()?.parse().ok()?),
+                "--planted" => arguments.planted = Some(args.next_if(|next| !next.starts_with('-'))),
+                "--json" => arguments.is_json = true,
                 _ => return None,
             }
         }
-        Some(asked)
+        Some(arguments)
     }
 }
 
 fn main() -> ExitCode {
-    let done = match Asked::parse(std::env::args().skip(1)) {
-        Some(asked) if asked.planted.is_some() => planted(&asked),
-        Some(Asked { judge: Some(count), .. }) => {
+    let done = match Arguments::parse(std::env::args().skip(1)) {
+        Some(arguments) if arguments.planted.is_some() => planted(&arguments),
+        Some(Arguments { judge: Some(count), .. }) => {
             judge(count);
             Ok(true)
         }
-        Some(Asked { seeds: Some(count), seed, is_json, .. }) => many(seed.unwrap_or(0), count, is_json),
-        Some(Asked { seed: Some(seed), is_json, .. }) => one(seed, is_json),
+        Some(Arguments { seeds: Some(count), seed, is_json, .. }) => many(seed.unwrap_or(0), count, is_json),
+        Some(Arguments { seed: Some(seed), is_json, .. }) => one(seed, is_json),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);
@@ -56,13 +56,13 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("the simulation cannot be run: {error}");
+            eprintln!("the simulation cannot run: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The story of one seed.
+/// Runs one seed and prints its timeline.
 fn one(seed: u64, is_json: bool) -> std::io::Result<bool> {
     let began = Instant::now();
     let outcome = gapless_sim::run(seed)?;
@@ -75,22 +75,22 @@ fn one(seed: u64, is_json: bool) -> std::io::Result<bool> {
             "failed": [{ "seed": seed, "violations": outcome.violations }],
         }));
     } else {
-        outcome.story.iter().for_each(|line| println!("{line}"));
+        outcome.timeline.iter().for_each(|line| println!("{line}"));
         println!("\nseed {seed}: {} requests, {} deployments", outcome.requests, outcome.deployments);
         outcome.violations.iter().for_each(|violation| println!("VIOLATION: {violation}"));
     }
     Ok(outcome.violations.is_empty())
 }
 
-/// Many seeds; of those that fail the first one's story.
+/// Runs many seeds, and prints the timeline of the first that fails.
 fn many(first: u64, count: u64, is_json: bool) -> std::io::Result<bool> {
     let began = Instant::now();
     let gapless_sim::Summary { failed, seeds, requests, deployments } =
         gapless_sim::run_many(first..first.saturating_add(count))?;
     let seconds = began.elapsed().as_secs_f64();
     if let Some((seed, _)) = failed.first() {
-        gapless_sim::run(*seed)?.story.iter().for_each(|line| eprintln!("{line}"));
-        eprintln!("\nthis was seed {seed}");
+        gapless_sim::run(*seed)?.timeline.iter().for_each(|line| eprintln!("{line}"));
+        eprintln!("\nthe timeline above is of seed {seed}");
     }
     for (seed, violation) in &failed {
         eprintln!("seed {seed}: {violation}; replay it: ./scripts/sim --seed {seed}");
@@ -113,14 +113,14 @@ fn figures(figures: &serde_json::Value) {
     println!("{figures}");
 }
 
-/// In how many seeds planted bugs are found.
+/// Prints the number of seeds that find each planted bug.
 #[cfg(feature = "planted-bugs")]
-fn planted(asked: &Asked) -> std::io::Result<bool> {
+fn planted(arguments: &Arguments) -> std::io::Result<bool> {
     let began = Instant::now();
-    let most = asked.seeds.unwrap_or(SEEDS_FOR_A_BUG);
-    let all = gapless_sim::find(asked.planted.as_ref().and_then(Option::as_deref), most)?;
+    let most = arguments.seeds.unwrap_or(SEEDS_FOR_A_BUG);
+    let all = gapless_sim::find(arguments.planted.as_ref().and_then(Option::as_deref), most)?;
     let missed = all.iter().filter(|found| found.found.is_none()).count();
-    if asked.is_json {
+    if arguments.is_json {
         let bugs = all.iter().map(|it| match &it.found {
             Some((seeds, what)) => serde_json::json!({ "bug": it.bug, "seeds": seeds, "violation": what }),
             None => serde_json::json!({ "bug": it.bug, "seeds": null, "violation": null }),
@@ -141,20 +141,19 @@ fn planted(asked: &Asked) -> std::io::Result<bool> {
 }
 
 #[cfg(not(feature = "planted-bugs"))]
-fn planted(_: &Asked) -> std::io::Result<bool> {
+fn planted(_: &Arguments) -> std::io::Result<bool> {
     Err(std::io::Error::other(
-        "bugs can be planted in a build with the feature planted-bugs only: ./scripts/sim --planted",
+        "this build has no planted bugs; run `./scripts/sim --planted`, which builds with the feature planted-bugs",
     ))
 }
 
-/// How often releases are taken back, of each kind.
+/// Prints the share of reverted rollouts of each kind.
 fn judge(count: u64) {
-    println!("{:<36} {:>9} {:>11} {:>8} {:>20}", "rollouts", "count", "taken back", "%", "after requests (mean)");
+    println!("{:<36} {:>9} {:>11} {:>8} {:>20}", "rollouts", "count", "reverted", "%", "after requests (mean)");
     for kind in gapless_sim::kinds() {
         let verdicts = gapless_sim::judge(&kind, 0..count);
-        let percent = 100.0 * verdicts.taken_back as f64 / verdicts.rollouts as f64;
-        let after =
-            verdicts.requests.checked_div(verdicts.taken_back).map_or("–".to_owned(), |mean| mean.to_string());
-        println!("{:<36} {:>9} {:>11} {percent:>8.2} {after:>20}", kind.name, verdicts.rollouts, verdicts.taken_back);
+        let percent = 100.0 * verdicts.reverted as f64 / verdicts.rollouts as f64;
+        let after = verdicts.requests.checked_div(verdicts.reverted).map_or("–".to_owned(), |mean| mean.to_string());
+        println!("{:<36} {:>9} {:>11} {percent:>8.2} {after:>20}", kind.name, verdicts.rollouts, verdicts.reverted);
     }
 }

@@ -1,10 +1,10 @@
-//! A server that stands still for a while, as one does whose process is stopped or whose host sleeps.
+//! A pause of a server, as of a stopped process or a sleeping host.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Until when a server stands still. Whatever it wants of the world it wants only after that.
+/// The end of a server's pause. Every call of the server to its world waits for it.
 #[derive(Clone)]
 pub(crate) struct Pause(Arc<Mutex<Instant>>);
 
@@ -13,12 +13,12 @@ impl Pause {
         Pause(Arc::new(Mutex::new(Instant::now())))
     }
 
-    pub(crate) fn stand_still(&self, time: Duration) {
+    pub(crate) fn pause_for(&self, time: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + time;
     }
 
-    /// Goes on once the server does.
-    pub(crate) async fn pass(&self) {
+    /// Waits for the end of the pause.
+    pub(crate) async fn wait(&self) {
         loop {
             let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if Instant::now() >= until {

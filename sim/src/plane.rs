@@ -1,9 +1,9 @@
-//! A fake data plane: applies tables late, loses answers, goes away and comes back with what it had on disk; and the
-//! requests that it carries.
+//! A fake data plane: applies tables late, loses answers, goes away and comes back with its table from disk. Also
+//! simulates its requests.
 
-use crate::dice::Dice;
 use crate::pause::Pause;
-use crate::story::Who;
+use crate::rng::Rng;
+use crate::timeline::Source;
 use crate::world::{PlaneState, World};
 use async_trait::async_trait;
 use gapless_api::PlaneInfo;
@@ -19,25 +19,25 @@ pub(crate) fn add(world: &World) {
     world.lock().planes.push(PlaneState::default());
 }
 
-/// A server's way to a data plane.
+/// A server's connection to a data plane.
 pub(crate) struct FakePlane {
     pub(crate) world: World,
-    pub(crate) dice: Dice,
+    pub(crate) rng: Rng,
     pub(crate) index: usize,
     pub(crate) pause: Pause,
 }
 
 impl FakePlane {
-    /// A call arrives, sometimes late.
+    /// Delivers a call, sometimes late.
     async fn arrive(&self) -> Result<(), PlaneError> {
-        self.pause.pass().await;
-        if self.world.has_faults() && self.dice.once_in(50) {
-            self.dice.wait_up_to(2_000).await;
+        self.pause.wait().await;
+        if self.world.has_faults() && self.rng.once_in(50) {
+            self.rng.wait_up_to(2_000).await;
         }
         self.answer().await.map(drop)
     }
 
-    /// An older table than the present one is refused, as the real data planes do: somebody who was paused sends it.
+    /// Applies a table. As in the real data planes, an older table is rejected: a paused server may send it.
     fn apply(&self, table: RouteTable) -> Result<(), PlaneError> {
         let mut state = self.world.lock();
         let present = state.planes.get(self.index).map_or(0, |plane| plane.table.version);
@@ -52,9 +52,9 @@ impl FakePlane {
     }
 
     async fn answer(&self) -> Result<ApplyReport, PlaneError> {
-        self.dice.wait_up_to(5).await;
+        self.rng.wait_up_to(5).await;
         let is_away = self.world.lock().planes.get(self.index).is_none_or(|plane| plane.is_away);
-        let is_lost = self.world.has_faults() && self.dice.once_in(40);
+        let is_lost = self.world.has_faults() && self.rng.once_in(40);
         if is_away || is_lost { Err(PlaneError::Away("simulated".to_owned())) } else { Ok(ApplyReport::default()) }
     }
 }
@@ -92,7 +92,7 @@ impl DataPlane for FakePlane {
     }
 
     async fn status(&self) -> Result<PlaneStatus, PlaneError> {
-        self.pause.pass().await;
+        self.pause.wait().await;
         self.answer().await?;
         let state = self.world.lock();
         let Some(plane) = state.planes.get(self.index) else { return Err(PlaneError::Away("none".to_owned())) };
@@ -106,21 +106,21 @@ impl DataPlane for FakePlane {
     }
 
     async fn wait_for_change(&self, _: Duration) {
-        tokio::time::sleep(Duration::from_millis(100 + self.dice.below(800))).await;
+        tokio::time::sleep(Duration::from_millis(100 + self.rng.below(800))).await;
     }
 }
 
-/// Requests, some short, some longer than a drain deadline.
-pub(crate) async fn requests(world: World, dice: Dice, index: usize) {
+/// Sends requests: some are short, some take longer than a drain deadline.
+pub(crate) async fn requests(world: World, rng: Rng, index: usize) {
     loop {
-        dice.wait_up_to(300).await;
+        rng.wait_up_to(300).await;
         let sent = {
             let mut state = world.lock();
             let epoch = state.planes.get(index).map_or(0, |plane| plane.epoch);
-            state.request(index, &dice).map(|placement| (placement, epoch))
+            state.request(index, &rng).map(|placement| (placement, epoch))
         };
         if let Some((placement, epoch)) = sent {
-            let lasts = if dice.once_in(40) { dice.below(10_000) } else { dice.below(100) };
+            let lasts = if rng.once_in(40) { rng.below(10_000) } else { rng.below(100) };
             let world = world.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(lasts)).await;
@@ -130,23 +130,23 @@ pub(crate) async fn requests(world: World, dice: Dice, index: usize) {
     }
 }
 
-/// Now and then a data plane goes away for a while.
-pub(crate) async fn outages(world: World, dice: Dice, index: usize) {
+/// Makes a data plane unreachable at random times, or restarts it.
+pub(crate) async fn outages(world: World, rng: Rng, index: usize) {
     loop {
-        dice.wait_up_to(30_000).await;
+        rng.wait_up_to(30_000).await;
         if !world.has_faults() {
             continue;
         }
-        let is_restarted = dice.once_in(3);
-        world.tell(Who::Plane(index), || "goes away".to_owned());
+        let is_restarted = rng.once_in(3);
+        world.log(Source::Plane(index), || "is unreachable".to_owned());
         set_away(&world, index, true);
-        dice.wait_up_to(if is_restarted { 500 } else { 15_000 }).await;
+        rng.wait_up_to(if is_restarted { 500 } else { 15_000 }).await;
         if is_restarted {
             world.lock().restart_plane(index);
         }
         set_away(&world, index, false);
-        let how = if is_restarted { "is another process" } else { "is back" };
-        world.tell(Who::Plane(index), || how.to_owned());
+        let how = if is_restarted { "has restarted" } else { "is reachable again" };
+        world.log(Source::Plane(index), || how.to_owned());
     }
 }
 

@@ -1,6 +1,6 @@
-//! Judges every revision of the records: what one of them says, and how it came from the one before.
+//! Checks every revision of the records, and its difference from the previous one.
 
-use crate::story::Who;
+use crate::timeline::Source;
 use crate::world::{State, World};
 use gapless_core::application::Desired;
 use gapless_core::deployment::Kind;
@@ -10,7 +10,7 @@ use gapless_store::Op;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The records as they were after the last change.
+/// The records after the last change.
 #[derive(Clone, Default)]
 pub(crate) struct RecordJudge(Arc<Mutex<Seen>>);
 
@@ -21,8 +21,8 @@ struct Seen {
 }
 
 impl RecordJudge {
-    /// A transaction was done.
-    pub(crate) fn look(&self, ops: &[Op], world: &World) {
+    /// Checks a committed transaction.
+    pub(crate) fn check(&self, ops: &[Op], world: &World) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut world = world.lock();
         for op in ops {
@@ -34,7 +34,7 @@ impl RecordJudge {
                         deployment(seen.deployments.get(key), &next, &mut world);
                         seen.deployments.insert(key.clone(), next);
                     }
-                    Err(error) => world.violate(format!("{key} is no record of a deployment: {error}")),
+                    Err(error) => world.violate(format!("{key} is no valid record of a deployment: {error}")),
                 }
             }
         }
@@ -49,11 +49,11 @@ impl RecordJudge {
                             application(before, &next, at.and_then(|at| seen.deployments.get(&at)), &mut world);
                             seen.apps.insert(key.clone(), next);
                         }
-                        Err(error) => world.violate(format!("{key} is no record of an application: {error}")),
+                        Err(error) => world.violate(format!("{key} is no valid record of an application: {error}")),
                     }
                 }
                 Op::Delete(key) => {
-                    // Another one of the same name begins anew, with the same numbers.
+                    // A new application with this name starts again with the same numbers.
                     seen.apps.remove(key).iter().for_each(|app| world.forget(&app.key));
                     seen.deployments.remove(key);
                 }
@@ -66,11 +66,12 @@ impl RecordJudge {
 fn deployment(before: Option<&Deployment>, next: &Deployment, world: &mut State) {
     let Some(before) = before else {
         let (key, number, kind) = (&next.key, next.number, next.kind);
-        return world.tell(Who::Record, || format!("{key} deployment {number}: {kind:?} of release {}", next.release));
+        return world
+            .log(Source::Record, || format!("{key} deployment {number}: {kind:?} of release {}", next.release));
     };
     if before.phase != next.phase {
         let (was, is) = (before.phase.name(), next.phase.name());
-        world.tell(Who::Record, || format!("{} deployment {}: {was} → {is}", next.key, next.number));
+        world.log(Source::Record, || format!("{} deployment {}: {was} → {is}", next.key, next.number));
         if before.phase.is_end() {
             world.violate(format!("{} deployment {}, which {was}, is {is} now", next.key, next.number));
         }
@@ -80,7 +81,7 @@ fn deployment(before: Option<&Deployment>, next: &Deployment, world: &mut State)
 fn application(before: Option<&Application>, next: &Application, active: Option<&Deployment>, world: &mut State) {
     let key = &next.key;
     if next.live.is_some() && next.live_placement().is_none_or(|live| !live.checked) {
-        world.violate(format!("{key}: the live slot holds nothing that has passed its checks"));
+        world.violate(format!("{key}: the live slot has no placement that has passed its checks"));
     }
     let derived = RouteGroup::derive(next);
     let routed = derived.iter().flat_map(|group| group.placements()).map(|slot| slot.placement.clone());
@@ -91,7 +92,7 @@ fn application(before: Option<&Application>, next: &Application, active: Option<
     }
     let Some(before) = before else { return };
     if next.last_deployment < before.last_deployment || next.last_release < before.last_release {
-        world.violate(format!("{key}: a change that was recorded is gone"));
+        world.violate(format!("{key}: a recorded change is lost"));
     }
     let (was, is) = (before.live_placement().map(|live| &live.id), next.live_placement().map(|live| &live.id));
     if was == is {
@@ -106,14 +107,14 @@ fn application(before: Option<&Application>, next: &Application, active: Option<
         }
         return;
     };
-    world.tell(Who::Record, || format!("{key}: {is} is live"));
+    world.log(Source::Record, || format!("{key}: {is} is live"));
     let Some(active) = active else { return world.violate(format!("{key}: {is} becomes live without a deployment")) };
     let previous = active.previous.as_ref().map(|previous| (previous.slot, previous.deployment));
     match active.phase {
         Phase::Shifting if active.slot == Some(is.slot) => {
             let spec = next.live_placement().map(|live| live.spec.clone()).filter(|_| active.kind == Kind::Deploy);
             let Some(spec) = spec else { return };
-            // Told by the reports themselves, since the core's own rule is one of what is judged.
+            // Reads the reports instead of the core's own rule, which is under test.
             let passed = |name: &str| active.gates.iter().any(|report| report.name == name && report.result.passed);
             if !spec.gates.iter().all(|gate| passed(&gate.name)) {
                 world.violate(format!("{key}: deployment {number} is live without having passed its gates"));

@@ -1,7 +1,7 @@
-//! A fake runtime: instances that start slowly, exit, and calls that fail before or after they took effect.
+//! A fake runtime: instances start slowly and exit, and calls fail before or after they take effect.
 
-use crate::dice::Dice;
 use crate::pause::Pause;
+use crate::rng::Rng;
 use crate::world::{Behaviour, World};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -19,35 +19,35 @@ use tokio_stream::wrappers::BroadcastStream;
 
 pub(crate) struct FakeRuntime {
     pub(crate) world: World,
-    pub(crate) dice: Dice,
+    pub(crate) rng: Rng,
     pub(crate) events: broadcast::Sender<RuntimeEvent>,
-    /// The drain timeout of all releases, for judging stops.
+    /// The drain timeout of all releases, for checking stops.
     pub(crate) drain: Duration,
     pub(crate) pause: Pause,
 }
 
 impl FakeRuntime {
-    /// Time passes, and the call may fail for a while. True where it does and had its effect all the same.
-    async fn trouble(&self, doing: &str) -> Result<(), RuntimeError> {
-        self.pause.pass().await;
-        self.dice.wait_up_to(50).await;
-        if self.world.has_faults() && self.dice.once_in(15) {
+    /// Waits for a random time; the call may then fail without effect.
+    async fn maybe_fail(&self, doing: &str) -> Result<(), RuntimeError> {
+        self.pause.wait().await;
+        self.rng.wait_up_to(50).await;
+        if self.world.has_faults() && self.rng.once_in(15) {
             return Err(away(doing));
         }
         Ok(())
     }
 
-    /// The answer is lost, though the call had its effect.
+    /// Loses the answer of a call that has taken effect, at random.
     fn lose_answer(&self, doing: &str) -> Result<(), RuntimeError> {
-        if self.world.has_faults() && self.dice.once_in(15) { Err(away(doing)) } else { Ok(()) }
+        if self.world.has_faults() && self.rng.once_in(15) { Err(away(doing)) } else { Ok(()) }
     }
 
-    /// What there is, of those that are wanted.
+    /// Lists the instances that `is_wanted` selects.
     async fn listed(
         &self,
         is_wanted: impl Fn(&InstanceName) -> bool + Send,
     ) -> Result<Vec<InstanceStatus>, RuntimeError> {
-        self.trouble("listing").await?;
+        self.maybe_fail("listing").await?;
         let state = self.world.lock();
         let status = |(name, instance): (&InstanceName, &crate::world::Instance)| InstanceStatus {
             name: name.clone(),
@@ -66,9 +66,9 @@ impl FakeRuntime {
         Ok(state.instances.iter().filter(|(name, _)| is_wanted(name)).map(status).collect())
     }
 
-    fn happened(&self, name: &InstanceName, what: &str) {
-        // Hints may be lost.
-        if !self.dice.once_in(5) {
+    fn emit(&self, name: &InstanceName, what: &str) {
+        // Events may be lost.
+        if !self.rng.once_in(5) {
             let _ = self.events.send(RuntimeEvent { name: name.clone(), what: what.to_owned() });
         }
     }
@@ -82,12 +82,12 @@ fn away(doing: &str) -> RuntimeError {
 impl Runtime for FakeRuntime {
     async fn prepare(&self, _: &Workload, progress: ProgressSink) -> Result<String, RuntimeError> {
         progress(Progress { step: "pulling".to_owned(), done_bytes: 1, total_bytes: 2 });
-        self.dice.wait_up_to(2_000).await;
-        self.trouble("pulling").await?;
+        self.rng.wait_up_to(2_000).await;
+        self.maybe_fail("pulling").await?;
         if self.world.is_disk_full() {
             return Err(RuntimeError::DiskFull { doing: "pulling".to_owned() });
         }
-        if self.world.has_faults() && self.dice.once_in(10) {
+        if self.world.has_faults() && self.rng.once_in(10) {
             return Err(RuntimeError::Artifact { what: "shop".to_owned(), why: "there is none".to_owned() });
         }
         Ok("sha256:fake".to_owned())
@@ -98,11 +98,11 @@ impl Runtime for FakeRuntime {
     }
 
     async fn start(&self, plan: &InstancePlan) -> Result<(), RuntimeError> {
-        self.trouble("starting").await?;
+        self.maybe_fail("starting").await?;
         if self.world.is_disk_full() {
             return Err(RuntimeError::DiskFull { doing: "creating".to_owned() });
         }
-        if self.world.has_faults() && self.dice.once_in(25) {
+        if self.world.has_faults() && self.rng.once_in(25) {
             return Err(RuntimeError::Start { name: plan.name.clone(), why: "no".to_owned() });
         }
         let behaviour = match plan.service.variables.get("BEHAVIOUR").map(String::as_str) {
@@ -112,7 +112,7 @@ impl Runtime for FakeRuntime {
             None => Behaviour::Good,
         };
         self.world.lock().start(&plan.name, behaviour);
-        self.happened(&plan.name, "start");
+        self.emit(&plan.name, "start");
         self.lose_answer("starting")
     }
 
@@ -125,33 +125,33 @@ impl Runtime for FakeRuntime {
     }
 
     async fn stop(&self, name: &InstanceName, grace: Millis) -> Result<(), RuntimeError> {
-        self.trouble("stopping").await?;
+        self.maybe_fail("stopping").await?;
         self.world.lock().stop(name, self.drain);
-        self.dice.wait_up_to(grace.0).await;
-        self.happened(name, "die");
+        self.rng.wait_up_to(grace.0).await;
+        self.emit(name, "die");
         self.lose_answer("stopping")
     }
 
     async fn freeze(&self, name: &InstanceName) -> Result<(), RuntimeError> {
-        self.trouble("freezing").await?;
+        self.maybe_fail("freezing").await?;
         self.world.lock().freeze(name, self.drain);
-        self.happened(name, "pause");
+        self.emit(name, "pause");
         self.lose_answer("freezing")
     }
 
     async fn thaw(&self, name: &InstanceName) -> Result<(), RuntimeError> {
-        self.trouble("thawing").await?;
+        self.maybe_fail("thawing").await?;
         self.world.lock().thaw(name);
-        self.happened(name, "unpause");
+        self.emit(name, "unpause");
         self.lose_answer("thawing")
     }
 
     async fn keep(&self, _: &AppKey, _: &BTreeMap<u64, Artifacts>) -> Result<(), RuntimeError> {
-        self.trouble("keeping").await
+        self.maybe_fail("keeping").await
     }
 
     async fn set_restart(&self, name: &InstanceName, comes_back: bool) -> Result<(), RuntimeError> {
-        self.trouble("setting").await?;
+        self.maybe_fail("setting").await?;
         if let Some(instance) = self.world.lock().instances.get_mut(name) {
             instance.comes_back = comes_back;
         }
@@ -163,7 +163,7 @@ impl Runtime for FakeRuntime {
         _: &InstanceName,
         _: LogQuery,
     ) -> Result<BoxStream<'static, Result<LogLine, RuntimeError>>, RuntimeError> {
-        self.trouble("reading").await?;
+        self.maybe_fail("reading").await?;
         Ok(stream::empty().boxed())
     }
 
@@ -180,8 +180,8 @@ impl Runtime for FakeRuntime {
     }
 }
 
-/// Instances die by chance, for as long as there are faults, and by their behaviour always.
-pub(crate) async fn mortality(world: World, dice: Dice, events: broadcast::Sender<RuntimeEvent>) {
+/// Ends instances: at random while there are faults, and always by their behaviour.
+pub(crate) async fn random_exits(world: World, rng: Rng, events: broadcast::Sender<RuntimeEvent>) {
     loop {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let mut state = world.lock();
@@ -196,13 +196,13 @@ pub(crate) async fn mortality(world: World, dice: Dice, events: broadcast::Sende
                     }
                     _ => false,
                 };
-                by_behaviour || (state.has_faults && dice.once_in(400))
+                by_behaviour || (state.has_faults && rng.once_in(400))
             })
             .map(|(name, _)| name.clone())
             .collect();
         for name in victims {
-            state.die(&name, dice.once_in(3));
-            if !dice.once_in(5) {
+            state.die(&name, rng.once_in(3));
+            if !rng.once_in(5) {
                 let _ = events.send(RuntimeEvent { name, what: "die".to_owned() });
             }
         }

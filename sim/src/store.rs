@@ -1,10 +1,10 @@
-//! A store in memory whose answers are slow, fail, or get lost after the change was made; whose disk may be full; whose
-//! watch loses and repeats; and which fences who leads, as the one in etcd does.
+//! A store in memory with slow, failed and lost answers, a disk that may be full, and a watch that loses and repeats
+//! changes. As the store in etcd, it fences former leaders.
 
-use crate::dice::Dice;
 use crate::lease::Fence;
 use crate::pause::Pause;
 use crate::records::RecordJudge;
+use crate::rng::Rng;
 use crate::world::World;
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
@@ -18,22 +18,22 @@ use std::time::Duration;
 pub(crate) struct FaultyStore {
     pub(crate) inner: MemoryStore,
     pub(crate) world: World,
-    pub(crate) dice: Dice,
+    pub(crate) rng: Rng,
     pub(crate) judge: RecordJudge,
     pub(crate) pause: Pause,
-    /// Of a server that is one of several.
+    /// The fence of the server, if it is one of several.
     pub(crate) fence: Option<Fence>,
 }
 
 impl FaultyStore {
-    async fn trouble(&self, wait_ms: u64) -> Result<(), StoreError> {
-        self.dice.wait_up_to(wait_ms).await;
-        if self.world.has_faults() && self.dice.once_in(60) { Err(unavailable("simulated")) } else { Ok(()) }
+    async fn maybe_fail(&self, wait_ms: u64) -> Result<(), StoreError> {
+        self.rng.wait_up_to(wait_ms).await;
+        if self.world.has_faults() && self.rng.once_in(60) { Err(unavailable("simulated")) } else { Ok(()) }
     }
 
-    /// A call begins: nothing for whoever cannot know that it still leads.
-    async fn begin(&self) -> Result<(), StoreError> {
-        self.pause.pass().await;
+    /// Starts a call, unless the server may have lost the lead.
+    async fn enter(&self) -> Result<(), StoreError> {
+        self.pause.wait().await;
         self.allowed()
     }
 }
@@ -52,43 +52,43 @@ impl Store for FaultyStore {
     }
 
     async fn range(&self, prefix: &str) -> Result<Range, StoreError> {
-        self.begin().await?;
-        self.trouble(2).await?;
+        self.enter().await?;
+        self.maybe_fail(2).await?;
         self.inner.range(prefix).await
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.begin().await?;
-        self.trouble(2).await?;
+        self.enter().await?;
+        self.maybe_fail(2).await?;
         self.inner.get(key).await
     }
 
     async fn commit(&self, txn: Txn) -> Result<Outcome, StoreError> {
-        self.begin().await?;
-        self.trouble(5).await?;
+        self.enter().await?;
+        self.maybe_fail(5).await?;
         if self.world.is_disk_full() {
             return Err(unavailable("no space left on the device"));
         }
         let leads = self.fence.as_ref().is_none_or(Fence::leads);
         if let Some(fence) = self.fence.as_ref().filter(|_| !leads && !planted::skips_fence()) {
-            fence.is_lost();
+            fence.revoke();
             return Err(StoreError::Deposed);
         }
         let ops = txn.ops.clone();
         let outcome = self.inner.commit(txn).await?;
         if let Outcome::Committed { .. } = outcome {
-            self.judge.look(&ops, &self.world);
+            self.judge.check(&ops, &self.world);
             let puts = ops.iter().any(|op| matches!(op, Op::Put(..)));
             if puts && !leads {
-                self.world.lock().violate("a server that does not lead any more changes the records");
+                self.world.lock().violate("a former leader changes the records");
             }
         }
-        // Done, and not acknowledged.
-        self.trouble(2).await?;
+        // Committed, but the answer may be lost.
+        self.maybe_fail(2).await?;
         Ok(outcome)
     }
 
-    /// Looks now and then what has changed: some of it is lost, some is told twice, and sometimes it ends.
+    /// Polls for changes; some batches are lost, some repeated, and sometimes the watch ends.
     async fn watch(
         &self,
         prefix: &str,
@@ -102,20 +102,20 @@ impl Store for FaultyStore {
                     if let Some(batch) = ready.pop_front() {
                         return Ok(Some((batch, (store, prefix, next, ready))));
                     }
-                    tokio::time::sleep(Duration::from_millis(200 + store.dice.below(600))).await;
-                    store.pause.pass().await;
+                    tokio::time::sleep(Duration::from_millis(200 + store.rng.below(600))).await;
+                    store.pause.wait().await;
                     let has_faults = store.world.has_faults();
-                    if has_faults && store.dice.once_in(100) {
+                    if has_faults && store.rng.once_in(100) {
                         return Err(unavailable("the watch ended"));
                     }
                     let mut changes = store.inner.watch(&prefix, next).await?;
                     while let Some(Some(batch)) = changes.next().now_or_never() {
                         let batch: WatchBatch = batch?;
                         next = batch.revision + 1;
-                        if has_faults && store.dice.once_in(20) {
+                        if has_faults && store.rng.once_in(20) {
                             continue;
                         }
-                        if has_faults && store.dice.once_in(20) {
+                        if has_faults && store.rng.once_in(20) {
                             ready.push_back(batch.clone());
                         }
                         ready.push_back(batch);

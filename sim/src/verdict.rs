@@ -1,18 +1,18 @@
-//! What must be so when the faults are over: everything has come to its end, nothing is left over, the next deployment
-//! works, and after a reboot the live slot alone would run.
+//! The final checks, after the end of all faults: every deployment has ended, nothing is left over, the next deployment
+//! succeeds, and after a reboot only the live slot would run.
 
-use crate::dice::Dice;
 use crate::host::Server;
 use crate::people::{self, APPS};
+use crate::rng::Rng;
 use crate::world::{Behaviour, World};
 use gapless_core::application::Desired;
 use gapless_core::{AppKey, RouteGroup};
 use std::time::Duration;
 
-/// How long what follows from a deployment's end may take: a slot is parked, and does not come back at boot.
+/// The time for the work after the end of a deployment: a slot is parked, and its restart policy removed.
 const SETTLED_AFTER: Duration = Duration::from_secs(8);
 
-/// What is not as it should be once everything has come to its end: the record, the routes and the world agree.
+/// The violations after settling: records, routes and instances must agree.
 pub(crate) async fn unsettled(server: &Server, world: &World) -> Vec<String> {
     let mut violations = Vec::new();
     let apps = match server.records.applications().await {
@@ -60,11 +60,11 @@ pub(crate) async fn unsettled(server: &Server, world: &World) -> Vec<String> {
     violations
 }
 
-/// The next deployments work, without anybody's help.
-pub(crate) async fn deploy_once_more(server: &Server, world: &World, dice: &Dice) {
+/// Checks that the next deployment of each application succeeds without help.
+pub(crate) async fn deploy_once_more(server: &Server, world: &World, rng: &Rng) {
     let one = async |app: &str| {
         let Ok(key) = app.parse::<AppKey>() else { return };
-        let by = people::someone(dice, server.clock.now());
+        let by = people::requester(rng, server.clock.now());
         let deployed = server.operations.deploy(&key, people::good(&key), Vec::new(), true, &by).await;
         let shown = match deployed {
             Ok(deployment) => ended(server, &key, deployment.number).await,
@@ -79,7 +79,7 @@ pub(crate) async fn deploy_once_more(server: &Server, world: &World, dice: &Dice
     futures_util::future::join_all(APPS.map(one)).await;
 }
 
-/// How that deployment ended; the phase in which it still is when it had its time.
+/// The outcome of a deployment, or its present phase after a minute.
 async fn ended(server: &Server, key: &AppKey, number: u64) -> String {
     let give_up_at = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
@@ -94,7 +94,7 @@ async fn ended(server: &Server, key: &AppKey, number: u64) -> String {
     }
 }
 
-/// If the host were started again now, the live slot would come back, and no other.
+/// Checks that after a reboot of the host only the live slot would run.
 async fn judge_reboot(server: &Server, world: &World, key: &AppKey) {
     let Ok(app) = server.operations.application(key).await else { return };
     let state = world.lock();
@@ -105,7 +105,7 @@ async fn judge_reboot(server: &Server, world: &World, key: &AppKey) {
     wrong.into_iter().for_each(|violation| world.lock().violate(violation));
 }
 
-/// How many deployments there were.
+/// The number of deployments of all applications.
 pub(crate) async fn count_deployments(server: &Server) -> u64 {
     let mut count = 0;
     for app in APPS {

@@ -1,7 +1,7 @@
-//! The world outside the control plane: instances, what the data planes route to, and the rules that must never break.
+//! The world outside the control plane: instances, the tables of the data planes, and the rules that must always hold.
 
-use crate::dice::Dice;
-use crate::story::{Story, Who};
+use crate::rng::Rng;
+use crate::timeline::{Source, Timeline};
 use gapless_core::{AppKey, InstanceName, PlacementId, RouteTable, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What the wall clock says when a simulation begins: late enough for it to be set back by ten years.
+/// The wall clock at the start of a simulation: late enough to be set back by ten years.
 const WALL_BEGAN_MS: u64 = 1_700_000_000_000;
 
 /// The world, shared by all fakes.
@@ -18,33 +18,33 @@ pub(crate) struct World(Arc<Mutex<State>>);
 
 pub(crate) struct State {
     pub(crate) began: Instant,
-    /// Whether things go wrong by chance.
+    /// Random faults are switched on.
     pub(crate) has_faults: bool,
-    /// How far the wall clock was set, forward or back.
+    /// The offset of the wall clock, forward or back.
     pub(crate) wall_offset_ms: i64,
-    /// Until when the disk of the store and of the runtime is full.
+    /// The instant until which the disk of the store and of the runtime is full.
     pub(crate) disk_full_until: Instant,
     pub(crate) instances: BTreeMap<InstanceName, Instance>,
     pub(crate) planes: Vec<PlaneState>,
-    /// Where an instance was that died, and not by gapless: requests that are sent there may fail.
+    /// The addresses of instances that exited on their own: requests to them may fail.
     died: BTreeSet<SocketAddr>,
-    /// Placements of which an instance died, or was stopped because people wanted that: they may have none in rotation.
+    /// Placements with an exited instance, or stopped by people: they may have no instance in rotation.
     may_be_empty: BTreeSet<PlacementId>,
-    /// Placements that a revision of the records had in its routes.
+    /// Placements that were in the routes of some revision of the records.
     pub(crate) recorded: BTreeSet<PlacementId>,
-    /// The hooks that were begun.
-    hooks_begun: BTreeSet<(AppKey, u64, String)>,
+    /// The hooks that were started.
+    hooks_started: BTreeSet<(AppKey, u64, String)>,
     pub(crate) requests: u64,
     next_address: u32,
     pub(crate) violations: Vec<String>,
-    pub(crate) story: Story,
+    pub(crate) timeline: Timeline,
 }
 
 /// An instance of the fake runtime.
 pub(crate) struct Instance {
     pub(crate) is_running: bool,
     pub(crate) is_frozen: bool,
-    /// Whether it comes back after a reboot of its host.
+    /// The instance starts again after a reboot of its host.
     pub(crate) comes_back: bool,
     pub(crate) out_of_memory: bool,
     pub(crate) address: SocketAddr,
@@ -52,35 +52,35 @@ pub(crate) struct Instance {
     pub(crate) since: Timestamp,
     pub(crate) started_at: Instant,
     pub(crate) behaviour: Behaviour,
-    /// Whether a health check found this run of it well.
+    /// The present run has passed a health check.
     pub(crate) has_passed: bool,
 }
 
-/// How the instances of a placement behave.
+/// The behaviour of a service's instances.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behaviour {
     Good,
     NeverHealthy,
     ExitsWhileStarting,
-    /// So many milliseconds after it was first healthy.
+    /// Exits this many milliseconds after its start, once it has passed a check.
     ExitsAfter(u64),
 }
 
-/// What a fake data plane goes by.
+/// The state of a fake data plane.
 #[derive(Default)]
 pub(crate) struct PlaneState {
     pub(crate) is_away: bool,
-    /// How often its process was started again: what was in flight then is gone.
+    /// The number of its restarts, each of which ends the requests in flight.
     pub(crate) epoch: u64,
     pub(crate) table: Arc<RouteTable>,
     pub(crate) in_flight: BTreeMap<PlacementId, u64>,
     pub(crate) requests: BTreeMap<PlacementId, u64>,
-    /// When the placement left its routes.
+    /// The instant at which each placement left the routes.
     pub(crate) unrouted_at: BTreeMap<PlacementId, Instant>,
 }
 
 impl World {
-    pub(crate) fn new(has_faults: bool, tells: bool) -> Self {
+    pub(crate) fn new(has_faults: bool, keeps_timeline: bool) -> Self {
         let began = Instant::now();
         World(Arc::new(Mutex::new(State {
             began,
@@ -92,11 +92,11 @@ impl World {
             died: BTreeSet::new(),
             may_be_empty: BTreeSet::new(),
             recorded: BTreeSet::new(),
-            hooks_begun: BTreeSet::new(),
+            hooks_started: BTreeSet::new(),
             requests: 0,
             next_address: 1,
             violations: Vec::new(),
-            story: Story::new(tells),
+            timeline: Timeline::new(keeps_timeline),
         })))
     }
 
@@ -104,8 +104,8 @@ impl World {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn tell(&self, who: Who, line: impl FnOnce() -> String) {
-        self.lock().tell(who, line);
+    pub(crate) fn log(&self, source: Source, line: impl FnOnce() -> String) {
+        self.lock().log(source, line);
     }
 
     pub(crate) fn wall(&self) -> Timestamp {
@@ -123,20 +123,20 @@ impl World {
 }
 
 impl State {
-    /// What the wall clock says.
+    /// The present wall-clock time.
     pub(crate) fn wall(&self) -> Timestamp {
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Timestamp((WALL_BEGAN_MS + elapsed).saturating_add_signed(self.wall_offset_ms))
     }
 
-    pub(crate) fn tell(&mut self, who: Who, line: impl FnOnce() -> String) {
+    pub(crate) fn log(&mut self, source: Source, line: impl FnOnce() -> String) {
         let at = self.began.elapsed();
-        self.story.tell(at, who, line);
+        self.timeline.log(at, source, line);
     }
 
     pub(crate) fn violate(&mut self, what: impl Into<String>) {
         let what = what.into();
-        self.tell(Who::Judge, || format!("VIOLATION: {what}"));
+        self.log(Source::Judge, || format!("VIOLATION: {what}"));
         self.violations.push(what);
     }
 
@@ -163,34 +163,35 @@ impl State {
             has_passed: false,
         };
         self.instances.insert(name.clone(), instance);
-        self.tell(Who::Runtime, || match run {
+        self.log(Source::Runtime, || match run {
             1 => format!("{name} runs ({behaviour:?})"),
             _ => format!("{name} runs again"),
         });
     }
 
-    /// gapless stops an instance: nothing may route to it, and nothing may be in flight before its drain deadline.
+    /// Stops an instance for gapless. No data plane may route to it, and no request may be in flight before the drain
+    /// deadline.
     pub(crate) fn stop(&mut self, name: &InstanceName, drain: Duration) {
         let Some(instance) = self.instances.remove(name) else { return };
-        self.tell(Who::Runtime, || format!("{name} is stopped"));
+        self.log(Source::Runtime, || format!("{name} is stopped"));
         self.may_be_empty.insert(name.placement.clone());
         if instance.is_running {
             self.must_be_unused(name, "stopped", drain);
         }
     }
 
-    /// gapless freezes an instance: the same as for a stop.
+    /// Freezes an instance for gapless, under the same rules as a stop.
     pub(crate) fn freeze(&mut self, name: &InstanceName, drain: Duration) {
         let Some(instance) = self.instances.get_mut(name).filter(|i| i.is_running && !i.is_frozen) else { return };
         instance.is_frozen = true;
-        self.tell(Who::Runtime, || format!("{name} is frozen"));
+        self.log(Source::Runtime, || format!("{name} is frozen"));
         self.must_be_unused(name, "frozen", drain);
     }
 
     pub(crate) fn thaw(&mut self, name: &InstanceName) {
         if let Some(instance) = self.instances.get_mut(name).filter(|instance| instance.is_frozen) {
             instance.is_frozen = false;
-            self.tell(Who::Runtime, || format!("{name} goes on"));
+            self.log(Source::Runtime, || format!("{name} resumes"));
         }
     }
 
@@ -212,26 +213,28 @@ impl State {
         violations.into_iter().for_each(|violation| self.violate(violation));
     }
 
-    /// A hook begins: never twice.
-    pub(crate) fn begin_hook(&mut self, key: &AppKey, deployment: u64, name: &str) {
-        if !self.hooks_begun.insert((key.clone(), deployment, name.to_owned())) {
-            self.violate(format!("{key}: the hook {name} of deployment {deployment} is begun twice"));
+    /// Records the start of a hook, which must never start twice.
+    pub(crate) fn start_hook(&mut self, key: &AppKey, deployment: u64, name: &str) {
+        if !self.hooks_started.insert((key.clone(), deployment, name.to_owned())) {
+            self.violate(format!("{key}: the hook {name} of deployment {deployment} is started twice"));
         }
     }
 
-    /// People stop an application: when it is started again its slot is live before its instances are found.
+    /// Records that people stop an application: after its next start the slot is live before its instances are
+    /// observed.
     pub(crate) fn expect_emptiness(&mut self, key: &AppKey) {
         let theirs = self.recorded.iter().filter(|placement| placement.key == *key).cloned();
         self.may_be_empty.extend(theirs);
     }
 
-    /// An application and all that was recorded of it is gone.
+    /// Forgets an application whose records are gone.
     pub(crate) fn forget(&mut self, key: &AppKey) {
-        self.hooks_begun.retain(|(of, _, _)| of != key);
+        self.hooks_started.retain(|(of, _, _)| of != key);
         self.may_be_empty.retain(|placement| placement.key != *key);
     }
 
-    /// A data plane goes by a new table: only what has passed its checks may be in it, and one slot may be live.
+    /// Applies a table in a data plane. Only placements that have passed their checks may be in it, and weights sum to
+    /// 100.
     pub(crate) fn apply(&mut self, index: usize, table: Arc<RouteTable>) {
         let mut violations = Vec::new();
         for (key, group) in &table.groups {
@@ -241,11 +244,12 @@ impl State {
             }
             for slot in group.placements() {
                 if !self.recorded.contains(&slot.placement) {
-                    violations.push(format!("{} is routed, and no revision of the records says so", slot.placement));
+                    violations.push(format!("{} is routed, and no revision of the records routes it", slot.placement));
                 }
                 for backend in &slot.instances {
                     let name = slot.placement.instance(&backend.service, backend.replica);
-                    // Of an earlier run it says nothing; that one has died, and requests to it are judged when they come.
+                    // Another address is of an earlier run, which has exited: its requests are checked when they
+                    // arrive.
                     let instance = self.instances.get(&name).filter(|instance| instance.address == backend.address);
                     if instance.is_some_and(|instance| !instance.has_passed) {
                         violations.push(format!("{name} is routed and never passed a check"));
@@ -268,7 +272,7 @@ impl State {
             let (before, after) = (live(&plane.table), live(&table));
             plane.table = table;
             if before != after {
-                self.tell(Who::Plane(index), || {
+                self.log(Source::Plane(index), || {
                     let shown: Vec<_> = after.iter().map(ToString::to_string).collect();
                     format!("sends requests to {}", shown.join(", "))
                 });
@@ -277,23 +281,23 @@ impl State {
         violations.into_iter().for_each(|violation| self.violate(violation));
     }
 
-    /// A request arrives at a data plane. It may fail only if an instance died, or nothing was ever live.
-    pub(crate) fn request(&mut self, index: usize, dice: &Dice) -> Option<PlacementId> {
+    /// Sends a request through a data plane. It may fail only if an instance exited, or nothing was ever live.
+    pub(crate) fn request(&mut self, index: usize, rng: &Rng) -> Option<PlacementId> {
         let plane = self.planes.get_mut(index)?;
         let count = plane.table.groups.len() as u64;
-        let group = plane.table.groups.values().nth(usize::try_from(dice.below(count)).unwrap_or(0))?.clone();
+        let group = plane.table.groups.values().nth(usize::try_from(rng.below(count)).unwrap_or(0))?.clone();
         if group.hold.is_some() {
             return None;
         }
         let total: u64 = group.slots.iter().map(|slot| u64::from(slot.weight)).sum();
-        let mut drawn = dice.below(total.max(1));
+        let mut drawn = rng.below(total.max(1));
         let slot = group.slots.iter().find(|slot| {
             let is_hit = drawn < u64::from(slot.weight);
             drawn = drawn.saturating_sub(u64::from(slot.weight));
             is_hit
         })?;
         let count = slot.instances.len() as u64;
-        let Some(backend) = slot.instances.get(usize::try_from(dice.below(count)).unwrap_or(0)) else {
+        let Some(backend) = slot.instances.get(usize::try_from(rng.below(count)).unwrap_or(0)) else {
             if !self.may_be_empty.contains(&slot.placement) {
                 self.violate(format!("a request finds no instance of {}, which is live", slot.placement));
             }
@@ -311,7 +315,7 @@ impl State {
         Some(slot.placement.clone())
     }
 
-    /// A request that came in that epoch of the data plane is answered.
+    /// Finishes a request, unless the data plane has restarted since.
     pub(crate) fn finish(&mut self, index: usize, epoch: u64, placement: &PlacementId) {
         let plane = self.planes.get_mut(index).filter(|plane| plane.epoch == epoch);
         if let Some(count) = plane.and_then(|plane| plane.in_flight.get_mut(placement)) {
@@ -319,7 +323,7 @@ impl State {
         }
     }
 
-    /// An instance dies, and not by gapless.
+    /// Ends an instance on its own, not for gapless.
     pub(crate) fn die(&mut self, name: &InstanceName, out_of_memory: bool) {
         let Some(instance) = self.instances.get_mut(name).filter(|instance| instance.is_running) else { return };
         instance.is_running = false;
@@ -328,13 +332,13 @@ impl State {
         let address = instance.address;
         self.died.insert(address);
         self.may_be_empty.insert(name.placement.clone());
-        self.tell(Who::Runtime, || format!("{name} dies{}", if out_of_memory { " of memory" } else { "" }));
+        self.log(Source::Runtime, || format!("{name} exits{}", if out_of_memory { ": out of memory" } else { "" }));
     }
 
-    /// The host is started again: what comes back by itself runs, with another address; the data planes go by what they had
-    /// on disk, and nothing is in flight any more.
+    /// Reboots the host: instances with a restart policy run again under other addresses, the data planes apply their
+    /// tables from disk, and no request is in flight.
     pub(crate) fn reboot(&mut self) {
-        self.tell(Who::Chance, || "the host is started again".to_owned());
+        self.log(Source::Chance, || "the host reboots".to_owned());
         let running: Vec<_> =
             self.instances.iter().filter(|(_, i)| i.is_running).map(|(name, _)| name.clone()).collect();
         for name in running {
@@ -347,7 +351,7 @@ impl State {
         (0..self.planes.len()).for_each(|index| self.restart_plane(index));
     }
 
-    /// A data plane's process is another one.
+    /// Restarts the process of a data plane.
     pub(crate) fn restart_plane(&mut self, index: usize) {
         if let Some(plane) = self.planes.get_mut(index) {
             plane.epoch += 1;

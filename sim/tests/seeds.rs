@@ -1,18 +1,18 @@
-//! Many seeds in every test run, those that once found something, and the same seed twice.
+//! Many seeds in every test run, the seeds that once failed, and the replay of seeds.
 
-/// On two quiet cores they take less than five minutes. `./scripts/sim --seeds N` runs as many as you like.
+/// They take less than five minutes on two idle cores. `./scripts/sim --seeds N` runs any number.
 const SEEDS: u64 = 20_000;
 
-/// Seeds that found something in gapless, or in the simulator's own rules, when they were run first: each must stay good.
-/// What they found is in `docs/reliability.md`, by its id.
+/// Seeds that once failed, because of a bug in gapless or a wrong rule in the simulator: each must stay good. The bugs
+/// are in `docs/reliability.md`, by their ids.
 const FOUND: [(u64, &str); 7] = [
-    (9310, "R-082: an application that was removed while an instance of it was being started left that running"),
-    (1213, "R-001: drains were a tenth short after the wall clock had been set, in the first version of its fix"),
+    (9310, "R-082: an application that was removed during the start of an instance left that instance running"),
+    (1213, "R-001: drains were a tenth short after the wall clock had been set, in the first version of the fix"),
     (1215, "R-001: the same, while an application was stopped"),
-    (1366, "R-001: the same, with services that have no routes"),
+    (1366, "R-001: the same, with services without routes"),
     (1946, "R-001: the same"),
-    (1609, "an application that is started again has no instance yet: the rule was too strict"),
-    (17, "a removed application's numbers begin anew: the rule of hooks was too strict"),
+    (1609, "an application has no instance yet just after its start: the rule was too strict"),
+    (17, "the numbers of a removed application start again: the rule of hooks was too strict"),
 ];
 
 #[test]
@@ -22,28 +22,28 @@ fn twenty_thousand_seeds_break_no_rule() {
     let replay = "replay one with `./scripts/sim --seed N`";
     assert!(failed.is_empty(), "{} seeds failed; {replay}:\n{}", failed.len(), failed.join("\n"));
     let (deployments, requests) = (summary.deployments, summary.requests);
-    assert!(deployments > 10 * SEEDS && requests > 100 * SEEDS, "hardly anything happened: {deployments}, {requests}");
+    assert!(deployments > 10 * SEEDS && requests > 100 * SEEDS, "too little activity: {deployments}, {requests}");
 }
 
 #[test]
-fn seeds_that_found_something_stay_good() {
+fn formerly_failed_seeds_break_no_rule() {
     for (seed, found) in FOUND {
         let outcome = gapless_sim::run(seed).unwrap();
-        let story = outcome.story.join("\n");
-        assert!(outcome.violations.is_empty(), "seed {seed} ({found}): {:?}\n{story}", outcome.violations);
+        let timeline = outcome.timeline.join("\n");
+        assert!(outcome.violations.is_empty(), "seed {seed} ({found}): {:?}\n{timeline}", outcome.violations);
     }
 }
 
 #[test]
-fn the_same_seed_tells_the_same_story() {
+fn same_seed_gives_same_timeline() {
     let mut deployments = 0;
-    // Among them are simulations with one server and with two.
+    // These seeds include simulations with one server and with two.
     for seed in 0..12 {
         let first = gapless_sim::run(seed).unwrap();
         let second = gapless_sim::run(seed).unwrap();
-        assert!(!first.story.is_empty(), "nothing was told");
-        assert_eq!(first.story, second.story, "seed {seed}");
+        assert!(!first.timeline.is_empty(), "the timeline is empty");
+        assert_eq!(first.timeline, second.timeline, "seed {seed}");
         deployments += first.deployments;
     }
-    assert!(deployments > 12, "nothing happened");
+    assert!(deployments > 12, "no deployment ended");
 }

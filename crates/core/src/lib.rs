@@ -1,7 +1,8 @@
-//! The words of gapless, its deployment state machine, its route derivation and its names.
+//! The domain model of gapless: its records and rules, the deployment state machine, route derivation and names. Start
+//! with [`deployment`] and [`facts`], then [`machine`], which decides every step from them.
 //!
 //! **Architecture Invariant:** this crate is pure. It does no I/O, reads no clock and draws no random number; it knows
-//! no tokio, no disk, no network and no Docker. Everything it decides, it decides from its arguments.
+//! no tokio, no disk, no network and no Docker. Every decision depends on the arguments alone.
 
 pub mod action;
 pub mod application;

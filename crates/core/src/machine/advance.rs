@@ -36,6 +36,8 @@ pub(super) fn advance(state: &mut State, facts: &Facts) {
 }
 
 impl Transition<'_> {
+    /// Waits for its turn, then takes the idle slot. A rollback whose release still runs there continues with its
+    /// checks.
     fn queued(&mut self) {
         let number = self.deployment.number;
         if let Some(reason) = self.abort_reason() {
@@ -68,6 +70,7 @@ impl Transition<'_> {
         self.enter(Phase::Preparing);
     }
 
+    /// Resolves and fetches the release, runs the hooks before the start, and places the release in the idle slot.
     fn preparing(&mut self) {
         if let Some(reason) = self.abort_reason() {
             return self.end_before_cutover(Outcome::Cancelled(reason));
@@ -107,6 +110,7 @@ impl Transition<'_> {
         }
     }
 
+    /// Waits until all instances run.
     fn starting(&mut self) {
         if let Some(reason) = self.abort_reason() {
             return self.end_before_cutover(Outcome::Cancelled(reason));
@@ -147,6 +151,7 @@ impl Transition<'_> {
         }
     }
 
+    /// Waits until every instance has passed its health check in this phase.
     fn checking(&mut self) {
         if let Some(reason) = self.abort_reason() {
             return self.end_before_cutover(Outcome::Cancelled(reason));
@@ -214,6 +219,7 @@ impl Transition<'_> {
         });
     }
 
+    /// Records the results of the gates, until all have passed or one has failed.
     fn testing(&mut self) {
         if self.ends_while_waiting() {
             return;
@@ -250,6 +256,7 @@ impl Transition<'_> {
         }
     }
 
+    /// Waits for the approvals.
     fn approving(&mut self) {
         if self.ends_while_waiting() {
             return;
@@ -307,6 +314,7 @@ impl Transition<'_> {
         self.enter(Phase::Shifting);
     }
 
+    /// Waits until every data plane has applied the cutover.
     fn shifting(&mut self) {
         if let Some(reason) = self.abort_reason().or_else(|| self.verdict()) {
             return self.revert(reason);
@@ -333,6 +341,7 @@ impl Transition<'_> {
         }
     }
 
+    /// Observes the new slot and runs the hooks after the cutover. A bad verdict or a failed hook reverts the cutover.
     fn observing(&mut self) {
         if let Some(reason) = self.abort_reason().or_else(|| self.verdict()) {
             return self.revert(reason);
@@ -359,6 +368,7 @@ impl Transition<'_> {
         Idle::Standby { until: self.facts.now.after(timing.keep_warm), park: timing.park }
     }
 
+    /// Runs the hooks after success, and waits until the old slot has left the routes of every data plane.
     fn retiring(&mut self) {
         let warning = match self.hooks(HookPoint::AfterSuccess) {
             Hooks::Running => return,
@@ -375,6 +385,7 @@ impl Transition<'_> {
         }
     }
 
+    /// Waits until every data plane has applied the revert.
     fn reverting(&mut self, mut reason: Reason) {
         let behind = self.planes_behind();
         if !behind.is_empty() {

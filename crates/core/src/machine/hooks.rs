@@ -157,7 +157,7 @@ impl Transition<'_> {
     }
 
     /// The names of this release's completed migrations, which a revert does not undo.
-    pub(super) fn migrations_that_stay(&self) -> Option<String> {
+    pub(super) fn migrations_not_undone(&self) -> Option<String> {
         let names: Vec<_> = self
             .deployment
             .hooks

@@ -20,7 +20,7 @@ impl Transition<'_> {
     /// Reverts the cutover: a single change of the record makes the previous slot live again.
     pub(super) fn revert(&mut self, mut reason: Reason) {
         let Some(slot) = self.deployment.slot else { return };
-        if let Some(names) = self.migrations_that_stay() {
+        if let Some(names) = self.migrations_not_undone() {
             reason.message.push_str(&format!(" (migrations that are not undone: {names})"));
         }
         self.count_traffic();

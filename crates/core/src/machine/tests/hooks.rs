@@ -86,7 +86,8 @@ fn interrupted_hook_is_not_started_again() {
 
 #[test]
 fn hook_is_stopped_when_its_phase_is_over() {
-    let mut world = world(vec![hook("slow", HookPoint::AfterCutover, None), hook("tell", HookPoint::OnFailure, None)]);
+    let mut world =
+        world(vec![hook("slow", HookPoint::AfterCutover, None), hook("notify", HookPoint::OnFailure, None)]);
     let number = world.deploy(1);
     world.run_until_phase(number, "observing");
     assert!(world.settle().contains(&Action::RunHook("slow".into())));
@@ -94,7 +95,7 @@ fn hook_is_stopped_when_its_phase_is_over() {
     world.exit(&name);
     assert!(!world.settle().contains(&Action::RunHook("slow".into())), "the hook keeps running");
     world.run_until_done();
-    assert_eq!((world.deployments[&number].phase.name(), world.hooks_run.join(" ")), ("reverted", "tell".into()));
+    assert_eq!((world.deployments[&number].phase.name(), world.hooks_run.join(" ")), ("reverted", "notify".into()));
 }
 
 #[test]
@@ -177,7 +178,7 @@ fn revert_past_migration_reports_it_as_not_undone() {
 
 #[test]
 fn failed_migration_and_plain_hook_are_not_reported_as_not_undone() {
-    let hooks = vec![hook("tell", HookPoint::BeforeStart, None), hook("schema", HookPoint::BeforeCutover, None)];
+    let hooks = vec![hook("notify", HookPoint::BeforeStart, None), hook("schema", HookPoint::BeforeCutover, None)];
     for (schema, do_hooks_pass) in [(Some(Migration::default()), false), (None, true)] {
         let mut hooks = hooks.clone();
         hooks[1].migration = schema;
