@@ -1,5 +1,5 @@
-//! The choice of a request's slot: a constant if there is one slot; otherwise a variable, from `split_clients` for shares
-//! and `map` for headers, cookies and paths.
+//! The choice of a request's slot: a constant if there is one slot; otherwise a variable, from `split_clients` for
+//! shares and `map` for headers, cookies and paths.
 
 use super::syntax::{Directive, Word, block, line, literal, set};
 use gapless_core::routes::{PREVIEW_COOKIE, Split};
@@ -54,7 +54,7 @@ pub(super) fn directives(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, C
     (all, Chosen { slot, may_be_none: true, may_be_unavailable, is_never: false })
 }
 
-/// The slots that share the requests: the ones with instances, or all of them if none has an instance.
+/// The slots that share the requests: the slots with instances, or all weighted slots if none has an instance.
 pub(super) fn weighted(group: &RouteGroup) -> Vec<&SlotRoute> {
     let weighted = group.slots.iter().filter(|slot| slot.role == SlotRole::Live && slot.weight > 0);
     let weighted: Vec<_> = weighted.collect();

@@ -19,7 +19,8 @@ struct Generation {
 }
 
 impl Generations {
-    /// Records that `workers` were replaced. Those that are in no generation yet form a new one, with `placements`.
+    /// Records that `workers` were replaced. The workers that are in no generation yet form a new
+    /// generation, with `placements`.
     pub(super) fn retire(&mut self, workers: &[WorkerStatus], placements: Option<BTreeSet<PlacementId>>) {
         let is_old = |worker: &Worker| self.old.iter().any(|generation| generation.workers.contains(worker));
         let workers: BTreeSet<_> = workers.iter().map(|it| it.worker).filter(|worker| !is_old(worker)).collect();
@@ -59,8 +60,8 @@ impl Generations {
     }
 }
 
-/// The placements to which nginx sends requests with that table. A fallback is not among them, unless a user's template may
-/// use it.
+/// The placements to which nginx sends requests with that table. A fallback is not among them, unless a user's template
+/// may use it.
 pub(super) fn routed(table: &RouteTable, may_be_any: bool) -> BTreeSet<PlacementId> {
     let groups = || table.groups.values();
     if may_be_any {
