@@ -70,8 +70,8 @@ pub(crate) async fn export_keys(
     Ok(export(keys.store.as_ref(), prefix, is_shared, kv).await?)
 }
 
-/// Exports all records of one revision, and keys of users: all keys of users of an embedded store, or in etcd, where other
-/// programs have keys too, only the keys below the prefixes `kv`. Returns the lines.
+/// Exports all records of one revision, and keys of users: all keys of users of an embedded store, or in etcd, where
+/// other programs have keys too, only the keys below the prefixes `kv`. Returns the lines.
 ///
 /// # Errors
 /// If the store cannot be read.

@@ -10,16 +10,16 @@ use tokio::time::Instant;
 /// The divisor of a correction: the clock runs faster or slower by 1/50 until it agrees with the wall clock.
 const CORRECTION_DIVISOR: u64 = 50;
 
-/// A steady clock. Starts at the time of the wall clock and then follows the monotonic clock, so that no deadline and no
-/// drain ends an hour early or late because somebody set the wall clock. After a jump of the wall clock, approaches it by
-/// 1/50 of the elapsed time, so that a host that slept shows the right time again.
+/// A steady clock. Starts at the time of the wall clock and then follows the monotonic clock, so that no deadline and
+/// no drain ends an hour early or late because somebody set the wall clock. After a jump of the wall clock, approaches
+/// it by 1/50 of the elapsed time, so that a host that slept shows the right time again.
 #[derive(Clone)]
 pub struct Clock(Arc<ClockState>);
 
 struct ClockState {
     wall: Box<dyn Fn() -> Timestamp + Send + Sync>,
-    /// The last reading: when, and the time that it returned, in microseconds. With whole milliseconds, frequent readings
-    /// would round each small correction up to a large one.
+    /// The last reading: when, and the time that it returned, in microseconds. With whole milliseconds, frequent
+    /// readings would round each small correction up to a large one.
     last: Mutex<(Instant, u64)>,
 }
 

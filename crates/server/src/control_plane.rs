@@ -1,5 +1,5 @@
-//! The control plane: the controllers, the syncers of the data planes, and the API. Only a server that leads runs one; a
-//! server with a store of its own always leads.
+//! The control plane: the controllers, the syncers of the data planes, and the API. Only a server that leads runs one;
+//! a server with a store of its own always leads.
 
 use crate::clock::Clock;
 use crate::controller::{Controllers, Shared, Wakers};
@@ -40,7 +40,8 @@ const CHANGES_WAITING_MAX: usize = 1024;
 const LINES_WAITING_MAX: usize = 4096;
 /// The time from SIGTERM to SIGKILL of an instance that no record names.
 const LEFT_OVER_GRACE: Millis = Millis::from_secs(10);
-/// The key of this installation's name, which distinguishes its instances from those of another installation on the host.
+/// The key of this installation's name, which distinguishes its instances from those of another installation on the
+/// host.
 const OWNER_KEY: &str = "/gapless/owner";
 
 /// A running control plane. Dropping it ends its tasks; the proxy and all instances keep running.
@@ -241,7 +242,7 @@ async fn stop_left_over(shared: Arc<Shared>) {
             // Read after the listing: a record is written before the instances that it names start.
             let Ok(app) = shared.records.application(&name.placement.key).await else { continue };
             if app.is_none_or(|app| app.record.placement_of(name).is_none()) {
-                tracing::warn!(instance = %name, runtime = runtime_name, "found a leftover instance: no record names it; stopping");
+                tracing::warn!(instance = %name, runtime = runtime_name, "leftover instance: no record names it; stopping");
                 let _ = runtime.stop(name, LEFT_OVER_GRACE).await;
             }
         }

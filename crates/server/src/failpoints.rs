@@ -1,6 +1,6 @@
-//! Wraps every driver of the control plane, so that tests can make each write and each outside effect fail at the points
-//! of `gapless_effect`. A new method of one of the traits does not compile here until it has its point. Without the feature
-//! `failpoints`, the drivers stay as they are.
+//! Wraps every driver of the control plane, so that tests can make each write and each outside effect fail at the
+//! points of `gapless_effect`. A new method of one of the traits does not compile here until it has its point. Without
+//! the feature `failpoints`, the drivers stay as they are.
 
 use crate::gates::GateRunner;
 use crate::runtimes::Runtimes;

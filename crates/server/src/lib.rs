@@ -1,7 +1,8 @@
-//! The control plane: keeps the records, asks the core for decisions, drives the runtimes and data planes, and serves the
-//! API.
+//! The control plane: keeps the records, asks the core for decisions, drives the runtimes and data planes, and serves
+//! the API.
 //!
-//! **Architecture Invariant:** killing the control plane, at any moment, stops nothing that serves and loses no decision.
+//! **Architecture Invariant:** killing the control plane, at any moment, stops nothing that serves and loses no
+//! decision.
 
 // The follower and the connections to other servers exist only with etcd.
 #![cfg_attr(not(feature = "etcd"), allow(dead_code, unused_imports))]

@@ -1,5 +1,5 @@
-//! Operations: what people request, each recorded in one transaction, which is repeated if the record changed meanwhile.
-//! The controller does the rest.
+//! Operations: what people request, each recorded in one transaction, which is repeated if the record changed
+//! meanwhile. The controller does the rest.
 
 mod queries;
 
@@ -176,7 +176,7 @@ impl Operations {
                 }
                 Err(error @ OperationError::Record(_)) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(application = %to, from = %from.env, %error, "promotion failed: not possible; skipped");
+                    tracing::warn!(application = %to, from = %from.env, "promotion failed: {error}; skipped");
                 }
             }
         }
@@ -197,8 +197,8 @@ impl Operations {
     /// deploys the earlier release again. Returns the deployment to follow.
     ///
     /// # Errors
-    /// If there is no earlier release, a deployment before its cutover is active, or, without `force`, a migration prevents
-    /// the rollback.
+    /// If there is no earlier release, a deployment before its cutover is active, or, without `force`, a migration
+    /// prevents the rollback.
     pub async fn rollback(
         &self,
         key: &AppKey,

@@ -1,5 +1,5 @@
-//! Syncers: one for each data plane. A syncer sends the wanted table until the data plane acknowledges it, and publishes
-//! the acknowledgements and reports.
+//! Syncers: one for each data plane. A syncer sends the wanted table until the data plane acknowledges it, and
+//! publishes the acknowledgements and reports.
 
 use crate::clock::Clock;
 use crate::records::Records;
@@ -22,7 +22,8 @@ pub type TrafficCounts = BTreeMap<PlacementId, Traffic>;
 /// The wait before a failed call is repeated: the first one, doubling to the maximum.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_millis(500);
-/// The maximum wait for a change of a data plane, and so the maximum age of its counts. Shorter while releases are compared.
+/// The maximum wait for a change of a data plane, and so the maximum age of its counts. Shorter while releases are
+/// compared.
 const POLL_STEADY: Duration = Duration::from_secs(5);
 const POLL_CLOSE: Duration = Duration::from_millis(200);
 /// The wait before a data plane is sent again the routes that it rejected.
@@ -115,8 +116,8 @@ impl Planes {
         sum
     }
 
-    /// The answers of an application's placements, over all data planes; `None` while a data plane has not reported since
-    /// its last table.
+    /// The answers of an application's placements, over all data planes; `None` while a data plane has not reported
+    /// since its last table.
     #[must_use]
     pub fn figures(&self, key: &AppKey) -> Option<BTreeMap<PlacementId, Figures>> {
         let mut sum = BTreeMap::<_, Figures>::new();
@@ -344,8 +345,8 @@ fn of_application<T: Clone>(key: &AppKey, all: &BTreeMap<PlacementId, T>) -> BTr
     all.iter().filter(|(id, _)| id.key == *key).map(|(id, value)| (id.clone(), value.clone())).collect()
 }
 
-/// The applications whose facts the new status changes: a placement of theirs drained, refused connections, receives no more requests, or
-/// has new counts for a comparison.
+/// The applications whose facts the new status changes: a placement of theirs drained, refused connections, receives no
+/// more requests, or has new counts for a comparison.
 fn changed_apps(before: Option<&PlaneStatus>, after: &PlaneStatus, table: &RouteTable) -> BTreeSet<AppKey> {
     let empty = PlaneStatus::default();
     let before = before.unwrap_or(&empty);

@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 /// The wait before the retry of a promotion that the store did not accept.
 const RETRY_AFTER: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// Carries out the promotions that controllers request, until the channel closes. A controller repeats a request until the
-/// record says that the promotion was carried out, so each may arrive many times.
+/// Carries out the promotions that controllers request, until the channel closes. A controller repeats a request until
+/// the record says that the promotion was carried out, so each may arrive many times.
 pub async fn carry_out(
     operations: Operations,
     mut asked: mpsc::UnboundedReceiver<(AppKey, Promotion)>,
@@ -30,12 +30,12 @@ pub async fn carry_out(
                 done.insert(id);
             }
             Err(OperationError::Record(RecordError::Store(error))) => {
-                tracing::warn!(application = %from, to = %promotion.to, %error, "promotion failed: the store did not answer; retrying");
+                tracing::warn!(application = %from, to = %promotion.to, "promotion failed: {error}; retrying");
                 tokio::time::sleep(RETRY_AFTER).await;
                 operations.wake(&from);
             }
             Err(error) => {
-                tracing::warn!(application = %from, to = %promotion.to, %error, "promotion failed: not possible; skipped")
+                tracing::warn!(application = %from, to = %promotion.to, "promotion failed: {error}; skipped")
             }
         }
     }

@@ -156,8 +156,8 @@ impl Records {
     }
 
     /// The records that a step of the application's state machine uses; `None` if there is no such application. Records
-    /// that have not changed since `before` are taken from there: most do not change from one step to the next, and decoding
-    /// would be most of the cost of a step.
+    /// that have not changed since `before` are taken from there: most do not change from one step to the next, and
+    /// decoding would be most of the cost of a step.
     ///
     /// # Errors
     /// If the store cannot be read, or a record is unreadable.
@@ -182,8 +182,8 @@ impl Records {
         Ok(Some(Loaded::of(app, deployment, release)))
     }
 
-    /// Changes the loaded records to `next`, unless they changed meanwhile; returns the revision of the change. Hosts that
-    /// the application no longer uses are released in the same transaction.
+    /// Changes the loaded records to `next`, unless they changed meanwhile; returns the revision of the change. Hosts
+    /// that the application no longer uses are released in the same transaction.
     ///
     /// # Errors
     /// [`RecordError::Conflict`] if they changed, [`RecordError::HostTaken`], or an error of the store.
@@ -209,8 +209,8 @@ impl Records {
         self.done(txn).await
     }
 
-    /// Records a new deployment, its release if that is new too, and the changed application. Deployments that it supersedes
-    /// end in the same transaction.
+    /// Records a new deployment, its release if that is new too, and the changed application. Deployments that it
+    /// supersedes end in the same transaction.
     ///
     /// # Errors
     /// As [`Records::commit`].

@@ -11,8 +11,8 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Runs the server until `stop` completes. The proxy and all instances keep running after the end. `ready` is called when
-/// the API answers.
+/// Runs the server until `stop` completes. The proxy and all instances keep running after the end. `ready` is called
+/// when the API answers.
 ///
 /// # Errors
 /// If the server cannot start.
@@ -42,7 +42,8 @@ pub async fn run(
             let plane = ControlPlane::start(&config, &paths, store, None, about).await?;
             let gate = ApiGate::closed("the server is starting");
             gate.open(plane.router.clone());
-            tracing::info!(socket = %config.socket.path().display(), applications = plane.applications, "server is ready");
+            let socket = config.socket.path().display();
+            tracing::info!(%socket, applications = plane.applications, "server is ready");
             ready();
             let stopped = async {
                 stop.await;

@@ -21,8 +21,8 @@ struct Inner {
 
 struct Current {
     table: Arc<RouteTable>,
-    /// The revision of the record that each application's routes were derived from, since the start of this server. Readers
-    /// and committers report in any order: the last report need not be of the newest record.
+    /// The revision of the record that each application's routes were derived from, since the start of this server.
+    /// Readers and committers report in any order: the last report need not be of the newest record.
     revisions: BTreeMap<AppKey, u64>,
 }
 

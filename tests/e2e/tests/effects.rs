@@ -1,13 +1,19 @@
 //! Every durable write and outside effect has a failpoint, at which the crash matrix makes it fail. An effect without a
-//! failpoint fails here, or does not compile (a method of a driver, see `crates/server/src/failing.rs`).
+//! failpoint fails here, or does not compile (a method of a driver, see `crates/server/src/failpoints.rs`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates with effects. The command line writes once, on request, and is run again after a failure; `gapless
 /// render` writes its files again from the keys.
-const WRITERS: &[&str] =
-    &["crates/proxy/src", "crates/runtime/src", "crates/server/src", "crates/store/src", "crates/cli/src/main.rs"];
+const WRITERS: &[&str] = &[
+    "crates/plane/src",
+    "crates/proxy/src",
+    "crates/runtime/src",
+    "crates/server/src",
+    "crates/store/src",
+    "crates/cli/src/main.rs",
+];
 
 /// Code that changes the disk, or starts a process.
 const WRITES: &[&str] = &[
@@ -70,7 +76,10 @@ const EXEMPT: &[(&str, &str)] = &[
     ("member.rs", "let note = "),
     ("supervisor.rs", ".spawn()"),
     // Queries: they change nothing.
-    ("nginx/own.rs", "stream.write_all(request"),
+    ("nginx/marker.rs", "stream.write_all(request"),
+    // Clients and servers of a test suite.
+    ("conformance/client.rs", ""),
+    ("conformance/origin.rs", ""),
     ("journal.rs", "command.spawn()"),
     ("credentials.rs", ""),
     // A configuration for nginx's own test; nothing else reads it.
@@ -165,10 +174,11 @@ fn every_failpoint_is_used() {
 /// The drivers are created in one place, which wraps them with failpoints.
 #[test]
 fn drivers_are_wrapped_with_failpoints() {
-    let lead = code(&root().join("crates/server/src/lead.rs"));
-    for wrapped in ["failing::store(store)", "failing::runtimes(runtimes)", "failing::plane(plane)", "failing::gates("]
+    let control_plane = code(&root().join("crates/server/src/control_plane.rs"));
+    for wrapped in
+        ["failpoints::store(store)", "failpoints::runtimes(runtimes)", "failpoints::plane(plane)", "failpoints::gates("]
     {
-        assert!(lead.contains(wrapped), "{wrapped}");
+        assert!(control_plane.contains(wrapped), "{wrapped}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Keeps the builtin proxy running: adopts a running proxy or starts one, and restarts it after its death. Owns the
-//! listening sockets too, so that connections wait in them while there is no proxy. If something else runs the proxy, such
-//! as systemd, does none of this.
+//! listening sockets too, so that connections wait in them while there is no proxy. If something else runs the proxy,
+//! such as systemd, does none of this.
 
 use gapless_api::PlaneInfo;
 use gapless_effect::{Point, step_async};
@@ -52,7 +52,8 @@ pub enum SupervisorError {
 pub struct ProxyProcess {
     /// The program and arguments that run a proxy; the supervisor appends options.
     pub command: Vec<PathBuf>,
-    /// True if the server starts the proxy and owns its listening sockets. Otherwise something else does, such as systemd.
+    /// True if the server starts the proxy and owns its listening sockets. Otherwise something else does, such as
+    /// systemd.
     pub is_own: bool,
     /// The control socket.
     pub control_socket: PathBuf,
@@ -209,7 +210,8 @@ impl Supervisor {
             .arg(control_socket)
             .arg("--table-file")
             .arg(table_file)
-            // Refuses huge pages where the kernel gives them to every process: they would be half of its memory at rest.
+            // Refuses huge pages where the kernel gives them to every process: they would be half of its memory at
+            // rest.
             .env("MIMALLOC_ALLOW_THP", "0")
             // Only the server notifies systemd.
             .env_remove("NOTIFY_SOCKET")

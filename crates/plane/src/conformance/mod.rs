@@ -1,5 +1,5 @@
-//! The rules that every [`DataPlane`] must follow, as tests on real sockets that any driver can run: [`all`] panics at the
-//! first rule that a driver breaks.
+//! The rules that every [`DataPlane`] must follow, as tests on real sockets that any driver can run: [`all`] panics at
+//! the first rule that a driver breaks.
 //!
 //! Only routing, versions and draining are rules for all. Held requests, counts and the fallback are promises of the
 //! builtin proxy alone and have tests of their own.
@@ -59,7 +59,8 @@ pub async fn all(make: impl AsyncFn() -> Subject) {
     reports::wait_for_change_ends_in_time(&make().await).await;
 }
 
-/// Runs only the test that a driver fails if it acknowledges a change before it applies it. Proves that the suite can fail.
+/// Runs only the test that a driver fails if it acknowledges a change before it applies it. Proves that the suite can
+/// fail.
 ///
 /// # Panics
 /// If the data plane breaks the rule.

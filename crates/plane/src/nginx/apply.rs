@@ -1,5 +1,5 @@
-//! Applies a table to nginx: tests each changed application's file alone, then all files together, reloads nginx, and waits
-//! until nginx answers with the new configuration and no worker takes requests with an old one.
+//! Applies a table to nginx: tests each changed application's file alone, then all files together, reloads nginx, and
+//! waits until nginx answers with the new configuration and no worker takes requests with an old one.
 
 use super::files::{self, Files, FilesError, GAPLESS_FILE};
 use super::generate;
@@ -277,8 +277,8 @@ async fn reload(
     }
 }
 
-/// Waits until a reload may start. Each reload leaves a generation of workers behind; without a bound, long requests would
-/// fill the host with workers.
+/// Waits until a reload may start. Each reload leaves a generation of workers behind; without a bound, long requests
+/// would fill the host with workers.
 async fn wait_for_generations(
     settings: &NginxConfig,
     state: &mut NginxState,

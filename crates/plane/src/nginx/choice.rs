@@ -1,5 +1,5 @@
-//! The choice of a request's slot: a constant if there is one slot; otherwise a variable, from `split_clients` for shares
-//! and `map` for headers, cookies and paths.
+//! The choice of a request's slot: a constant if there is one slot; otherwise a variable, from `split_clients` for
+//! shares and `map` for headers, cookies and paths.
 
 use super::syntax::{Directive, Word, block, line, literal, set};
 use gapless_core::routes::{PREVIEW_COOKIE, Split};

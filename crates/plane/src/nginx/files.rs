@@ -1,5 +1,5 @@
-//! gapless's files in nginx's configuration: reads, writes and removes them. A reader always sees a complete file, the old
-//! one or the new one. No other file is ever changed.
+//! gapless's files in nginx's configuration: reads, writes and removes them. A reader always sees a complete file, the
+//! old one or the new one. No other file is ever changed.
 
 use gapless_core::AppKey;
 use gapless_effect::{Point, step};
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 /// The first line of each file, by which gapless recognizes its own files.
 pub(super) const HEADER_LINE: &str =
     "# Written by gapless, and overwritten by it. Change the application's gapless.toml instead.\n";
-/// The file of gapless itself. Its name sorts before the files of applications, so that its server is nginx's default one
-/// if no other server is: an unknown host is answered with 404, and not by the first application.
+/// The file of gapless itself. Its name sorts before the files of applications, so that its server is nginx's default
+/// one if no other server is: an unknown host is answered with 404, and not by the first application.
 pub(super) const GAPLESS_FILE: &str = "00-gapless.conf";
 /// The maximum size of a file that is read back, in bytes.
 const FILE_BYTES_MAX: u64 = 4 << 20;

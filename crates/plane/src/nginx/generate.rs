@@ -12,10 +12,11 @@ use gapless_core::{AppKey, HostPattern, Millis, RouteGroup, ServiceName, SlotRol
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The idle connections to an upstream that a worker keeps. In a burst, requests beyond that number connect for each
-/// request: that fills the instance's queue of connections, and the kernel makes connections that do not fit wait longer
-/// than `connect_timeout`.
+/// request: that fills the instance's queue of connections, and the kernel makes connections that do not fit wait
+/// longer than `connect_timeout`.
 const KEPT_CONNECTIONS: &str = "128";
-/// How long they are kept: shorter than servers usually keep an idle connection (Node 5 s), or a request could meet its end.
+/// How long an idle connection is kept: shorter than servers usually keep an idle connection (Node 5 s), or a request could meet its
+/// end.
 const KEPT_FOR: &str = "4s";
 /// The path of error pages within a server. Only nginx itself can request it.
 const PAGES: &str = "/.gapless-pages/";
@@ -61,8 +62,8 @@ pub(super) fn pages(key: &AppKey, group: &RouteGroup) -> Files {
     written.collect()
 }
 
-/// The maximum length of the prefix of an application's variables, in bytes. With a suffix (`_stripped_999`) a name has at
-/// most 46 bytes: longer names do not fit into nginx's default `variables_hash_bucket_size`.
+/// The maximum length of the prefix of an application's variables, in bytes. With a suffix (`_stripped_999`) a name has
+/// at most 46 bytes: longer names do not fit into nginx's default `variables_hash_bucket_size`.
 const VARIABLE_BYTES_MAX: usize = 33;
 
 /// The prefix of an application's variables, unique for each application: names have no underscores, and a long name is
@@ -80,7 +81,8 @@ pub(super) fn upstream_name(key: &AppKey, slot: &str, service: &ServiceName) -> 
 
 fn upstream(key: &AppKey, slot: &SlotRoute, service: &ServiceName) -> Directive {
     let instances = slot.instances.iter().filter(|instance| instance.service == *service);
-    // gapless decides which instances are healthy; by its own count nginx would stop using even the only one for seconds.
+    // gapless decides which instances are healthy; by its own count nginx would stop using even the only one for
+    // seconds.
     let servers =
         instances.map(|instance| line(["server".into(), instance.address.to_string().into(), "max_fails=0".into()]));
     let mut inner: Vec<_> = servers.collect();

@@ -59,8 +59,8 @@ impl Generations {
     }
 }
 
-/// The placements to which nginx sends requests with that table. A fallback is not among them, unless a user's template may
-/// use it.
+/// The placements to which nginx sends requests with that table. A fallback is not among them, unless a user's template
+/// may use it.
 pub(super) fn routed(table: &RouteTable, may_be_any: bool) -> BTreeSet<PlacementId> {
     let groups = || table.groups.values();
     if may_be_any {

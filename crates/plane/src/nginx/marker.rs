@@ -1,5 +1,5 @@
-//! The file of gapless itself: a server on a loopback address that reports a marker of the configuration that nginx applies,
-//! and a server that answers 404 for unknown hosts.
+//! The file of gapless itself: a server on a loopback address that reports a marker of the configuration that nginx
+//! applies, and a server that answers 404 for unknown hosts.
 
 use super::files::HEADER_LINE;
 use super::settings::NginxConfig;

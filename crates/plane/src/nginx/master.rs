@@ -1,4 +1,5 @@
-//! nginx's processes: the master, which reloads, and its workers. The title of an old worker says that it is shutting down.
+//! nginx's processes: the master, which reloads, and its workers. The title of an old worker says that it is shutting
+//! down.
 
 use gapless_effect::{Point, step};
 use gapless_runtime::proc;
@@ -34,7 +35,7 @@ impl MasterError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Master(pub(super) u32);
 
-/// A worker process. The start time tells processes with the same id apart.
+/// A worker process. The start time distinguishes processes with the same id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Worker {
     pid: u32,
@@ -120,8 +121,9 @@ fn started(pid: u32) -> io::Result<Option<u64>> {
     Ok(proc::stat(pid)?.map(|stat| stat.began))
 }
 
-/// The children of a process's first thread. The kernel's list may lack some while other children end ("some children might
-/// be skipped", the kernel's `filesystems/proc.rst`, 3.7), and old workers end together: so two reads in a row must agree.
+/// The children of a process's first thread. The kernel's list may lack some while other children end ("some children
+/// might be skipped", the kernel's `filesystems/proc.rst`, 3.7), and old workers end together: so two reads in a row
+/// must agree.
 fn children(parent: u32) -> io::Result<Vec<u32>> {
     let mut before = None;
     for _ in 0..CHILDREN_READ_MAX {

@@ -20,8 +20,8 @@ pub struct NginxConfig {
     pub listen: Vec<SocketAddr>,
     /// The maximum number of generations of workers that are ending; further reloads wait.
     pub worker_generations_max: usize,
-    /// The container in which nginx runs; without it, nginx runs on this host. `binary` and `config` are then paths inside
-    /// the container, and `pid_file` is unused.
+    /// The container in which nginx runs; without it, nginx runs on this host. `binary` and `config` are then paths
+    /// inside the container, and `pid_file` is unused.
     pub container: Option<NginxContainer>,
     /// A user's template, which replaces the configuration that gapless generates for an application.
     pub template: Option<PathBuf>,

@@ -1,6 +1,6 @@
-//! A user's template for an application's file, which replaces the generated configuration: Go's `text/template` with the
-//! facts of one application. Its output is tested alone like a generated file, and checked for what a cutover needs: the
-//! addresses of the live slot, and the token of a preview.
+//! A user's template for an application's file, which replaces the generated configuration: Go's `text/template` with
+//! the facts of one application. Its output is tested alone like a generated file, and checked for what a cutover
+//! needs: the addresses of the live slot, and the token of a preview.
 
 use super::choice;
 use super::files::{self, Files, HEADER_LINE};

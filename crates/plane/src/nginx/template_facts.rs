@@ -1,5 +1,5 @@
-//! The facts of an application that a template receives. Each is derived from the routes alone, so a file changes only when
-//! they do.
+//! The facts of an application that a template receives. Each is derived from the routes alone, so a file changes only
+//! when they do.
 
 use super::choice;
 use super::files;

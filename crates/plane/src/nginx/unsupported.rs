@@ -51,8 +51,8 @@ fn choice(choose: &Choose) -> Vec<String> {
     }
 }
 
-/// Checks a header's name. nginx has headers as variables, in which a hyphen becomes an underscore; besides hyphens, only
-/// letters and digits are allowed.
+/// Checks a header's name. nginx has headers as variables, in which a hyphen becomes an underscore; besides hyphens,
+/// only letters and digits are allowed.
 fn header_name(name: &str) -> Option<String> {
     let is_good = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (!is_good).then(|| format!("nginx cannot distinguish the header {name:?}: use only letters, digits and hyphens"))

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The lease of a server: how long it may be silent until another one leads. etcd takes up to half a second more to notice.
+/// The lease of a server: how long it may be silent until another one leads. etcd takes up to half a second more to
+/// notice.
 pub(super) const LEASE_TTL: Duration = Duration::from_secs(3);
 /// The maximum time that a killed server still has its name: its lease, and the time that etcd takes to notice.
 const PREDECESSOR_GONE_WITHIN: Duration = Duration::from_secs(LEASE_TTL.as_secs() + 3);

@@ -1,9 +1,10 @@
-//! Several servers on one etcd: one leads, the others follow: they answer reads, forward all other requests, and take over
-//! when the leader is gone.
+//! Several servers on one etcd: one leads, the others follow: they answer reads, forward all other requests, and take
+//! over when the leader is gone.
 //!
-//! The leader owns a key with a lease. The key is a hint, not mutual exclusion: a server that was paused may believe that it
-//! still leads. Therefore each of its transactions checks that the key is still its own (the fence, in `gapless_store`), and
-//! it reads nothing, and so acts on nothing, once its own clock says that the lease may have expired.
+//! The leader owns a key with a lease. The key is a hint, not mutual exclusion: a server that was paused may believe
+//! that it still leads. Therefore each of its transactions checks that the key is still its own (the fence, in
+//! `gapless_store`), and it reads nothing, and so acts on nothing, once its own clock says that the lease may have
+//! expired.
 //!
 //! A server that lost the lead restarts in a new process image, so that nothing that was in progress continues.
 
@@ -86,7 +87,7 @@ impl Server<'_> {
         let ended = tokio::select! {
             ended = Box::pin(self.campaign(&store, &session, supervisor, ready)) => ended,
             () = session.lost() => {
-                tracing::warn!("server lost its lease: etcd did not answer in time, another server may lead; restarting");
+                tracing::warn!("server lost its lease: etcd did not answer in time; restarting");
                 Ok(Ended::Restart)
             }
             () = &mut stop => {

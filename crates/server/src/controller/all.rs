@@ -65,9 +65,9 @@ impl Controllers {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
-    /// Watches the records and wakes the controller that a change concerns, without end. The author of a change wakes the
-    /// controller too, but may be gone before the commit: a client that disconnected, or a commit that etcd executes only
-    /// after it has a leader again.
+    /// Watches the records and wakes the controller that a change concerns, without end. The author of a change wakes
+    /// the controller too, but may be gone before the commit: a client that disconnected, or a commit that etcd
+    /// executes only after it has a leader again.
     pub async fn follow_records(&self, store: Arc<dyn Store>) {
         loop {
             match self.follow_records_once(store.as_ref()).await {

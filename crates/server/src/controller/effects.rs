@@ -51,7 +51,8 @@ pub(super) struct Effects {
     in_progress: BTreeSet<Work>,
     prepared: Option<(u64, Result<Artifacts, String>)>,
     restarts_set: BTreeMap<InstanceName, bool>,
-    /// The number of consecutive failures to freeze an instance. After [`FREEZE_TRIES_MAX`], the instance keeps running.
+    /// The number of consecutive failures to freeze an instance. After [`FREEZE_TRIES_MAX`], the instance keeps
+    /// running.
     unfreezable: BTreeMap<InstanceName, u32>,
     /// The releases of the last request to keep artifacts.
     kept: Vec<KeptRelease>,

@@ -1,5 +1,5 @@
-//! One controller for each application and environment: reads the record, observes the world, asks the core for a decision,
-//! commits or acts, and waits for an event. A controller has no state that a restart would lose.
+//! One controller for each application and environment: reads the record, observes the world, asks the core for a
+//! decision, commits or acts, and waits for an event. A controller has no state that a restart would lose.
 
 mod all;
 mod effects;
@@ -133,8 +133,9 @@ impl Controller {
                     let _ = self.shared.changes.send(self.key.clone());
                     return Ok(Turn::Gone);
                 }
-                // While the instances were listed, this server may have been paused, and another one may lead now: an instance
-                // that the decision stops may be live. A commit is fenced; effects on instances have only this check.
+                // While the instances were listed, this server may have been paused, and another one may lead now: an
+                // instance that the decision stops may be live. A commit is fenced; effects on instances have only this
+                // check.
                 if !planted::acts_when_deposed() {
                     self.shared.records.allowed()?;
                 }
@@ -192,12 +193,13 @@ impl Controller {
         self.shared.tables.set(&next.app, revision);
         let _ = self.shared.changes.send(self.key.clone());
         let Some(deployment) = &next.deployment else { return Ok(()) };
-        let was = loaded.state.deployment.as_ref().map(|deployment| &deployment.phase);
-        if was == Some(&deployment.phase) {
+        let previous_phase = loaded.state.deployment.as_ref().map(|deployment| &deployment.phase);
+        if previous_phase == Some(&deployment.phase) {
             return Ok(());
         }
         let (number, phase) = (deployment.number, deployment.phase.name());
-        tracing::info!(application = %self.key, deployment = number, release = deployment.release, phase, "deployment entered phase");
+        let release = deployment.release;
+        tracing::info!(application = %self.key, deployment = number, release, phase, "deployment entered a phase");
         match deployment.phase {
             Phase::Shifting => self.cutover = Some(CutoverSeen { deployment: number, committed_at }),
             Phase::Preparing => self.effects.forget_prepared(),

@@ -30,8 +30,8 @@ pub(super) struct Observer {
     key: AppKey,
     /// The last listing of the runtimes; `None` if a runtime did not answer.
     listed: Option<Vec<InstanceStatus>>,
-    /// The runtimes that instances of the application may be in: a start may have been in progress when the record dropped
-    /// its instance.
+    /// The runtimes that instances of the application may be in: a start may have been in progress when the record
+    /// dropped its instance.
     used_runtimes: BTreeSet<&'static str>,
     /// The error of the last attempt to list the instances, if it failed.
     list_error: Option<String>,
@@ -277,8 +277,8 @@ impl Observer {
         }
     }
 
-    /// Adds recorded instances that do not exist, with their failed starts and back-off. An instance counts as created from
-    /// the beginning of its start: if the record dropped it before the start ended, it would be left over.
+    /// Adds recorded instances that do not exist, with their failed starts and back-off. An instance counts as created
+    /// from the beginning of its start: if the record dropped it before the start ended, it would be left over.
     fn add_missing(&self, loaded: &Loaded, effects: &Effects, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
         for name in loaded.state.app.placements().flat_map(|placement| placement.instances()) {
             let is_starting = effects.is_starting(&name);
@@ -291,8 +291,8 @@ impl Observer {
         }
     }
 
-    /// Marks runs that their runtime ended as interrupted, not exited, until another run has taken their place in the record
-    /// too.
+    /// Marks runs that their runtime ended as interrupted, not exited, until another run has taken their place in the
+    /// record too.
     fn mark_interrupted(&mut self, loaded: &Loaded, facts: &mut BTreeMap<InstanceName, InstanceFact>) {
         let slots = &loaded.state.app.slots;
         self.interrupted.retain(|name, run| {

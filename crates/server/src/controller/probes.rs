@@ -45,8 +45,8 @@ impl Probes {
         self.running.retain(|name, _| is_wanted(name));
     }
 
-    /// Starts or continues checks of this run of the instance at that pace. The observations of a run stay when the pace
-    /// changes; another run starts without any.
+    /// Starts or continues checks of this run of the instance at that pace. The observations of a run stay when the
+    /// pace changes; another run starts without any.
     pub(super) fn ensure(
         &mut self,
         name: InstanceName,

@@ -27,7 +27,8 @@ impl Waker {
         self.wake();
     }
 
-    /// Starts a turn of the controller: later wakes count for the next turn. True when instances changed since the last turn.
+    /// Starts a turn of the controller: later wakes count for the next turn. True when instances changed since the last
+    /// turn.
     pub(super) fn start_turn(&self) -> bool {
         self.is_woken.store(false, Ordering::Release);
         self.instances_changed.swap(false, Ordering::AcqRel)

@@ -1,5 +1,5 @@
-//! Compares the answers of a new release and the old one, for as long as requests go to the new one and the old one could
-//! take them back. The comparison is lost with the server, and then starts from zero.
+//! Compares the answers of a new release and the old one, for as long as requests go to the new one and the old one
+//! could take them back. The comparison is lost with the server, and then starts from zero.
 
 use crate::records::Loaded;
 use gapless_core::deployment::Kind;

@@ -1,5 +1,5 @@
-//! A gate that is a program on the server's host: it runs in a clean environment, as an unprivileged user, in a folder of its
-//! own, and all its children end with it.
+//! A gate that is a program on the server's host: it runs in a clean environment, as an unprivileged user, in a folder
+//! of its own, and all its children end with it.
 
 use super::{GateRun, Output, failed, junit, result};
 use gapless_core::gate::{GateCommand, GateResult};

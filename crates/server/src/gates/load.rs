@@ -1,4 +1,5 @@
-//! A gate that is a stress test: at a fixed rate that does not wait for answers, or as fast as a number of connections allows.
+//! A gate that is a stress test: at a fixed rate that does not wait for answers, or as fast as a number of connections
+//! allows.
 
 use super::http::{Connection, ask};
 use super::{GateRun, failed, result};

@@ -28,8 +28,8 @@ pub struct GateRun {
     pub output: Output,
 }
 
-/// Carries out one attempt of a gate. The attempt ends with the future, finished or dropped. A function and not a trait, so
-/// that the simulator can pass its own.
+/// Carries out one attempt of a gate. The attempt ends with the future, finished or dropped. A function and not a
+/// trait, so that the simulator can pass its own.
 pub type GateRunner = Arc<dyn Fn(GateRun) -> BoxFuture<'static, GateResult> + Send + Sync>;
 
 /// The runner of real gates. `listen` has the addresses of the proxy.

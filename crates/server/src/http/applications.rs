@@ -84,8 +84,8 @@ pub(super) async fn remove(State(api): State<Arc<Api>>, Key(key): Key) -> Result
 }
 
 impl Api {
-    /// The view of an application whose routes have just changed, once the data planes apply them. Without a data plane that
-    /// answers, the view is returned after [`ROUTED_WITHIN`].
+    /// The view of an application whose routes have just changed, once the data planes apply them. Without a data plane
+    /// that answers, the view is returned after [`ROUTED_WITHIN`].
     async fn view_routed(&self, app: Application) -> ApplicationView {
         let applied = self.shared.planes.wait_until_applied(&app.key, &self.shared.tables);
         let _ = tokio::time::timeout(ROUTED_WITHIN, applied).await;

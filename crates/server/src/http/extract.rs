@@ -1,5 +1,5 @@
-//! Extractors: the parts of a request that handlers use. Each answers a bad request with the JSON error of the API, so that
-//! no handler can forget it.
+//! Extractors: the parts of a request that handlers use. Each answers a bad request with the JSON error of the API, so
+//! that no handler can forget it.
 
 use super::api::Api;
 use super::error::Failure;

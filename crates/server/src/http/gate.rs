@@ -1,5 +1,5 @@
-//! The gate of the API's socket: passes requests to the current router, or answers them with the reason why there is none. A
-//! server that waits for its store, follows or takes the lead answers at the same socket throughout.
+//! The gate of the API's socket: passes requests to the current router, or answers them with the reason why there is
+//! none. A server that waits for its store, follows or takes the lead answers at the same socket throughout.
 
 use super::error::Failure;
 use super::peer::{Caller, FORWARDED_BY};

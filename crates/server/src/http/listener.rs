@@ -1,5 +1,5 @@
-//! The API's socket: only its owner and group may connect, and the kernel names the user of each connection. A process image
-//! passes the socket on to the next one.
+//! The API's socket: only its owner and group may connect, and the kernel names the user of each connection. A process
+//! image passes the socket on to the next one.
 
 use gapless_effect::{Point, step};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -52,8 +52,8 @@ impl ApiSocket {
         &self.path
     }
 
-    /// Opens the socket, and replaces a socket file at which no server answers. An inherited socket is open already: clients
-    /// that have connected since wait there.
+    /// Opens the socket, and replaces a socket file at which no server answers. An inherited socket is open already:
+    /// clients that have connected since wait there.
     ///
     /// # Errors
     /// If another server answers at the path, or the socket cannot be created.

@@ -25,8 +25,8 @@ impl Caller {
         }
     }
 
-    /// True if the caller may name another person as the sender: another server, root, and this server's own user, who can
-    /// do everything that the server can.
+    /// True if the caller may name another person as the sender: another server, root, and this server's own user, who
+    /// can do everything that the server can.
     pub(super) fn may_forward(&self) -> bool {
         match self {
             Caller::Server => true,

@@ -47,7 +47,8 @@ impl UserKeys {
         Ok(KvPairs { revision: range.revision, pairs })
     }
 
-    /// Like [`UserKeys::list`], but waits until a key below `prefix` has changed after revision `after`, at most `within`.
+    /// Like [`UserKeys::list`], but waits until a key below `prefix` has changed after revision `after`, at most
+    /// `within`.
     ///
     /// # Errors
     /// [`KvError`].

@@ -156,7 +156,10 @@ impl Registry {
             match (wanted.get(fact), &there) {
                 (Some(_), Some(_)) if !is_ours => {
                     if self.logged.insert(fact.clone()) {
-                        tracing::warn!(application = %key, "fact is not published: {fact} is a key of another program; left unchanged");
+                        tracing::warn!(
+                            application = %key,
+                            "fact is not published: {fact} is a key of another program; left unchanged"
+                        );
                     }
                 }
                 (Some(value), _) => {
