@@ -1,5 +1,8 @@
 //! The builtin proxy follows the rules of a data plane, and the suite detects a driver that does not.
 
+// Helpers of tests: failing is their purpose.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use async_trait::async_trait;
 use gapless_api::PlaneInfo;
 use gapless_core::RouteTable;

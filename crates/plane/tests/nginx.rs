@@ -1,5 +1,8 @@
 //! A real nginx follows the rules of a data plane.
 
+// Helpers of tests: failing is their purpose.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use gapless_plane::conformance::{self, Subject};
 use gapless_plane::nginx::{Nginx, NginxConfig};
 use gapless_runtime::docker::{DockerConfig, DockerRuntime};
