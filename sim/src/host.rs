@@ -188,7 +188,7 @@ async fn start(outside: &Outside, pause: &Pause, fence: Option<Fence>) -> Result
     let (revision, apps) = loop {
         let read = async {
             let (revision, apps) = records.applications().await?;
-            clock.not_before_records(&records, &apps).await?;
+            clock.advance_to_records(&records, &apps).await?;
             Ok::<_, RecordError>((revision, apps))
         };
         match read.await {
