@@ -61,7 +61,7 @@ pub enum Retained {
     Nothing,
     /// The application's previous routes.
     Group(Arc<RouteGroup>),
-    /// The routes that an earlier run of the server sent. They are unknown, so no decision is based on them.
+    /// Routes that an earlier run of the server sent, and that are unknown: no decision is based on them.
     Unknown,
 }
 

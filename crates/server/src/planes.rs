@@ -188,7 +188,7 @@ impl Planes {
                 Err(error) => {
                     tracing::warn!(plane = plane.name(), "data plane is not up to date: {error}; retrying");
                     self.mark_lost(index, &error);
-                    // We hold the lease, so our records are authoritative: the store was restored from a backup.
+                    // This server owns the lease, so its records are authoritative: the store was restored from a backup.
                     if let PlaneError::Newer(version) = error
                         && records.allowed().is_ok()
                     {

@@ -54,7 +54,7 @@ pub(super) fn directives(group: &RouteGroup, prefix: &str) -> (Vec<Directive>, C
     (all, Chosen { slot, may_be_none: true, may_be_unavailable, is_never: false })
 }
 
-/// The slots that share the requests: the ones with instances, or all of them if none has an instance.
+/// The slots that share the requests: the slots with instances, or all weighted slots if none has an instance.
 pub(super) fn weighted(group: &RouteGroup) -> Vec<&SlotRoute> {
     let weighted = group.slots.iter().filter(|slot| slot.role == SlotRole::Live && slot.weight > 0);
     let weighted: Vec<_> = weighted.collect();

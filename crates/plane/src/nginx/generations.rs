@@ -19,7 +19,8 @@ struct Generation {
 }
 
 impl Generations {
-    /// Records that `workers` were replaced. Those that are in no generation yet form a new one, with `placements`.
+    /// Records that `workers` were replaced. The workers that are in no generation yet form a new
+    /// generation, with `placements`.
     pub(super) fn retire(&mut self, workers: &[WorkerStatus], placements: Option<BTreeSet<PlacementId>>) {
         let is_old = |worker: &Worker| self.old.iter().any(|generation| generation.workers.contains(worker));
         let workers: BTreeSet<_> = workers.iter().map(|it| it.worker).filter(|worker| !is_old(worker)).collect();

@@ -27,7 +27,7 @@ pub struct Controllers {
 }
 
 impl Controllers {
-    /// No controller yet. `wakers` are the ones that [`crate::planes::Planes`] wakes.
+    /// No controller yet. `wakers` must be shared with [`crate::planes::Planes`].
     #[must_use]
     pub fn new(shared: Arc<Shared>, wakers: Wakers) -> Self {
         Controllers { shared, wakers, tasks: Mutex::default() }

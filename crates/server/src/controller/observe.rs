@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// The number of last output lines in the report of an exit.
 const EXIT_LINES: usize = 20;
-/// How long reading those lines may take.
+/// The deadline for reading the last lines.
 const EXIT_LINES_DEADLINE: Duration = Duration::from_secs(2);
 /// The wait before a runtime that did not answer is asked again.
 const RUNTIME_RETRY_AFTER: Millis = Millis(500);
