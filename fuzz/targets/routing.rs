@@ -3,8 +3,8 @@
 #![no_main]
 
 use gapless_core::routes::{Backend, RouteGroup, RouteTable, SlotRole, SlotRoute};
-use gapless_core::spec::Route;
 use gapless_core::spec::ForwardSettings;
+use gapless_core::spec::Route;
 use gapless_core::{AppKey, Millis, ServiceName};
 use gapless_proxy::fuzzing::{Router, host};
 use libfuzzer_sys::arbitrary::{Arbitrary, Result, Unstructured};

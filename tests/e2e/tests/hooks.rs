@@ -89,7 +89,7 @@ fn failed_hook_keeps_live_release_and_shows_last_lines() {
     let (_folder, path) = notes();
     let tables = "[[hooks]]\nname = \"broken\"\nat = \"before-cutover\"\ncommand = [\"sh\", \"-c\", \"echo no such table; exit 3\"]\n"
         .to_owned()
-        + &noting("hooks", "at = \"on-failure\"", "tell", &host, &path);
+        + &noting("hooks", "at = \"on-failure\"", "report", &host, &path);
     let gapless = second_release(&host, Runtime::Process, &tables);
     let ran = gapless.run(["deploy"]);
     assert_eq!(ran.code, 1, "{ran:?}");
@@ -98,7 +98,7 @@ fn failed_hook_keeps_live_release_and_shows_last_lines() {
     }
     let Phase::Ended(Outcome::Failed(reason)) = gapless.latest().phase else { panic!("not failed") };
     assert_eq!(reason.cause, Cause::Hook);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "tell 2 1\n");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "report 2 1\n");
 }
 
 #[test]

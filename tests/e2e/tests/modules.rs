@@ -1,4 +1,4 @@
-//! No circle of modules: in each crate the `use` lines lead one way. The inside of the proxy is the one exception.
+//! No circle of modules: in each crate the imports, by `use` lines and by paths in the code, lead one way. The inside of the proxy is the one exception.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -39,11 +39,11 @@ impl Crate {
 
     fn add(&mut self, sources: &Path, path: &Path) {
         let mut module: Module = path.strip_prefix(sources).unwrap().with_extension("").iter().map(text).collect();
-        if matches!(module.last().map(String::as_str), Some("mod")) || module == ["lib"] {
+        if matches!(module.last().map(String::as_str), Some("mod")) || module == ["lib"] || module == ["main"] {
             module.pop();
         }
         // The tests of a module import whatever they test.
-        if module.iter().any(|part| part == "tests" || part.ends_with("_tests")) {
+        if module.iter().any(|part| part == "tests" || part == "template_tests") {
             return;
         }
         self.imports.entry(module.clone()).or_default();
@@ -133,12 +133,29 @@ struct Imports<'a> {
 
 impl Visit<'_> for Imports<'_> {
     fn visit_item_mod(&mut self, item: &ItemMod) {
-        if !item.attrs.iter().any(is_test) {
-            visit::visit_item_mod(self, item);
+        if item.attrs.iter().any(is_test) || item.content.is_none() {
+            return;
         }
+        // A module inside the file has imports of its own.
+        self.module.push(item.ident.to_string());
+        self.of.imports.entry(self.module.clone()).or_default();
+        visit::visit_item_mod(self, item);
+        self.module.pop();
+    }
+
+    fn visit_path(&mut self, path: &syn::Path) {
+        // A path in the code, such as `crate::secret::secret()`, imports as much as a `use` line.
+        let parts: Vec<_> = path.segments.iter().map(|part| part.ident.to_string()).collect();
+        if parts.len() > 1 && matches!(parts[0].as_str(), "crate" | "super" | "self") {
+            self.of.imports.get_mut(&self.module).unwrap().push(parts);
+        }
+        visit::visit_path(self, path);
     }
 
     fn visit_item_use(&mut self, item: &ItemUse) {
+        if item.attrs.iter().any(is_test) {
+            return;
+        }
         let mut paths = Vec::new();
         expand(&item.tree, Vec::new(), &mut paths);
         for (path, name) in paths {
@@ -174,7 +191,8 @@ fn expand(tree: &UseTree, mut path: Vec<String>, into: &mut Vec<(Vec<String>, St
 }
 
 fn is_test(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Ident>().is_ok_and(|name| name == "test")
+    attribute.path().is_ident("cfg")
+        && attribute.meta.require_list().is_ok_and(|list| list.tokens.to_string().contains("test"))
 }
 
 fn text(part: &std::ffi::OsStr) -> String {
@@ -215,7 +233,13 @@ fn circle_is_found_behind_a_re_export() {
     write("a.rs", "use crate::B; pub struct A;");
     write("b.rs", "pub struct B; #[cfg(test)] mod tests { use crate::a::A; }");
     assert_eq!(Crate::read(folder.path()).circle(), None);
-    write("b.rs", "use super::a::{self}; pub struct B;");
-    let circle = Crate::read(folder.path()).circle().unwrap();
-    assert_eq!(circle, ["a", "b", "a"]);
+    for import in [
+        "use super::a::{self};",
+        "fn f() -> crate::a::A { crate::a::A }",
+        "pub(crate) use self::inner::C; mod inner { use crate::a::A; pub struct C; }",
+    ] {
+        write("b.rs", &format!("{import} pub struct B;"));
+        let circle = Crate::read(folder.path()).circle();
+        assert!(circle.is_some_and(|circle| circle.contains(&"a".to_owned())), "no circle was found: {import}");
+    }
 }

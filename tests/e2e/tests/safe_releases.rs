@@ -121,11 +121,11 @@ fn gate_command_runs_as_nobody_and_ends_with_its_children() {
     let tables = "[[gates]]\nname = \"who\"\ncommand = [\"id\"]\n\
                   [[gates]]\nname = \"what\"\ncommand = [\"env\"]\n\
                   [[gates]]\nname = \"leaves-a-child\"\ncommand = [\"sh\", \"-c\", \"sleep 86399 & exit 0\"]\n\
-                  [[gates]]\nname = \"for-ever\"\ncommand = [\"sleep\", \"86399\"]\ntimeout = \"2s\"\n";
+                  [[gates]]\nname = \"endless\"\ncommand = [\"sleep\", \"86399\"]\ntimeout = \"2s\"\n";
     let gapless = second_release(&host, Runtime::Process, tables);
     let ran = gapless.run(["deploy"]);
     assert_eq!(ran.code, 4, "{ran:?}");
-    assert!(said(&ran).contains("the gate for-ever failed: not finished within 2 s"), "{ran:?}");
+    assert!(said(&ran).contains("the gate endless failed: not finished within 2 s"), "{ran:?}");
     let deployment = gapless.latest();
     let (who, what) = (&deployment.gates[0].result.lines, &deployment.gates[1].result.lines);
     assert!(who[0].contains("(nobody)") && !who[0].contains("(root)"), "{who:?}");

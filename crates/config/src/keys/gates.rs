@@ -175,7 +175,7 @@ pub(crate) mod request {
         default: DefaultValue::Described("any body"),
         example: r#"["order"]"#,
         doc: "Texts that the body must contain.",
-        when: "Use it to tell the right page from an error page with status 200.",
+        when: "Use it to distinguish the right page from an error page with status 200.",
     };
 
     pub(crate) static JSON: Key = Key {

@@ -184,6 +184,6 @@ pub(crate) mod maintenance {
         default: DefaultValue::Described("a short page of gapless"),
         example: r#""maintenance.html""#,
         doc: "An HTML file of at most 64 KiB, relative to the folder of this file.",
-        when: "Set it to tell users when the application will be back.",
+        when: "Set it to say when the application will be back.",
     };
 }

@@ -48,10 +48,14 @@ pub async fn all(make: impl AsyncFn() -> Subject) {
     routes::end_when_their_group_is_removed(&make().await).await;
     routes::are_chosen_by_host_and_longest_path(&make().await).await;
     routes::answer_503_without_a_live_slot(&make().await).await;
+    routes::use_every_instance(&make().await).await;
+    routes::keep_services_apart(&make().await).await;
+    routes::divide_requests_by_weight(&make().await).await;
     routes::reach_a_preview_only_with_its_token(&make().await).await;
     routes::answer_with_the_maintenance_page(&make().await).await;
 
     drains::report_a_request_until_it_ends(&make().await).await;
+    drains::report_a_preview_request_until_it_ends(&make().await).await;
     drains::let_a_request_finish_on_its_slot(&make().await).await;
 
     reports::describe_the_data_plane(&make().await).await;

@@ -4,8 +4,10 @@ use super::client::{get, send};
 use super::origin::Origin;
 use super::{DEADLINE, Subject, change, group, in_time, placement, route, slot, table};
 use crate::plane::PlaneError;
-use gapless_core::Slot;
-use gapless_core::routes::{MaintenanceRoute, PREVIEW_HEADER, PreviewRoute, RouteGroup, SlotRole, SlotRoute};
+use gapless_core::routes::{Backend, MaintenanceRoute, PREVIEW_HEADER, PreviewRoute, RouteGroup, SlotRole, SlotRoute};
+use gapless_core::spec::Route;
+use gapless_core::{ServiceName, Slot};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,8 @@ use tokio::task::JoinSet;
 const HOST: &str = "shop.example.com";
 /// Clients that send requests during a change.
 const CLIENTS: usize = 4;
+/// Requests whose answers are counted.
+const REQUESTS_TO_COUNT: usize = 120;
 /// Requests that each client sends after the change.
 const REQUESTS_AFTER: usize = 25;
 
@@ -128,6 +132,48 @@ pub(super) async fn are_chosen_by_host_and_longest_path(subject: &Subject) {
 pub(super) async fn answer_503_without_a_live_slot(subject: &Subject) {
     in_time("replace", subject.plane.replace(&table(1, [("shop", shop(Vec::new()))]))).await.unwrap();
     assert_eq!(get(subject.address, HOST, "/").await.status, 503);
+}
+
+/// The bodies of many answers, each with its number of occurrences.
+async fn answers(subject: &Subject, path: &str) -> BTreeMap<String, usize> {
+    let mut seen = BTreeMap::new();
+    for _ in 0..REQUESTS_TO_COUNT {
+        *seen.entry(body(subject, path).await).or_default() += 1;
+    }
+    seen
+}
+
+pub(super) async fn use_every_instance(subject: &Subject) {
+    let (first, second) = (Origin::start("first").await, Origin::start("second").await);
+    let mut both = live(1, Slot::Blue, first.address);
+    both.instances.push(Backend { service: Default::default(), replica: 2, address: second.address });
+    in_time("replace", subject.plane.replace(&table(1, [("shop", shop(vec![both]))]))).await.unwrap();
+    let seen = answers(subject, "/").await;
+    assert_eq!(seen.keys().collect::<Vec<_>>(), ["first /", "second /"], "{seen:?}");
+}
+
+pub(super) async fn keep_services_apart(subject: &Subject) {
+    let (web, api) = (Origin::start("web").await, Origin::start("api").await);
+    let api_name: ServiceName = "api".parse().unwrap();
+    let mut both = live(1, Slot::Blue, web.address);
+    both.instances.push(Backend { service: api_name.clone(), replica: 1, address: api.address });
+    let mut two = shop(vec![both]);
+    two.routes.push(Route { service: api_name, ..route(HOST, "/api", false) });
+    in_time("replace", subject.plane.replace(&table(1, [("shop", two)]))).await.unwrap();
+    assert_eq!(answers(subject, "/").await.into_keys().collect::<Vec<_>>(), ["web /"]);
+    assert_eq!(answers(subject, "/api").await.into_keys().collect::<Vec<_>>(), ["api /api"]);
+}
+
+pub(super) async fn divide_requests_by_weight(subject: &Subject) {
+    let (blue, green) = (Origin::start("blue").await, Origin::start("green").await);
+    let (mut old, mut new) = (live(1, Slot::Blue, blue.address), live(2, Slot::Green, green.address));
+    (old.weight, new.weight) = (50, 50);
+    in_time("replace", subject.plane.replace(&table(1, [("shop", shop(vec![old, new]))]))).await.unwrap();
+    let seen = answers(subject, "/").await;
+    // Each slot misses its share by more than nine standard deviations once in 10^19 runs.
+    for slot in ["blue /", "green /"] {
+        assert!(seen.get(slot).is_some_and(|count| *count > REQUESTS_TO_COUNT / 10), "{seen:?}");
+    }
 }
 
 pub(super) async fn reach_a_preview_only_with_its_token(subject: &Subject) {

@@ -199,7 +199,9 @@ fn why_away(socket: &Path, message: &str) -> String {
             format!("{shown} does not exist; install Docker, or start it with `systemctl start docker`")
         }
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            format!("this user may not open {shown}; run `usermod -aG docker USER` for it and restart gapless")
+            format!(
+                "this user may not open {shown}: add it to the group `docker` (`usermod -aG docker USER`), and restart gapless"
+            )
         }
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
             format!("nothing answers at {shown}; start Docker with `systemctl start docker`")
