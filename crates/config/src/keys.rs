@@ -1,4 +1,5 @@
-//! The definition of each configuration key: the only place that states its type, default, bounds and meaning.
+//! The definition of each configuration key: its type, default, bounds and meaning. Core checks the
+//! bounds again, because the API accepts configurations of any client; a test keeps both equal.
 //!
 //! The reader takes values by these definitions ([`Section`](crate::section::Section)). The JSON Schema, the template of
 //! `gapless init` and `docs/configuration.md` are generated from them. A new key is a new [`Key`] in the list of its

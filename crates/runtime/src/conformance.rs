@@ -103,7 +103,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         assert_eq!((exit.code, exit.out_of_memory), (Some(7), false));
         let lines = runtime.logs(&plan.name, LogQuery { tail: 20, follow: false }).await.unwrap();
         let lines: Vec<_> = lines.map(|line| line.unwrap().text).collect().await;
-        assert!(lines.iter().any(|line| line.contains("begins")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.contains("started")), "{lines:?}");
         runtime.stop(&plan.name, GRACE).await.unwrap();
     }
 
@@ -187,7 +187,7 @@ impl<R: Runtime, F: Fn() -> R> Subject<F> {
         running(&runtime, &plan.name).await;
         let mut lines = runtime.logs(&plan.name, LogQuery { tail: 10, follow: true }).await.unwrap();
         let first = tokio::time::timeout(DEADLINE, lines.next()).await.unwrap().unwrap().unwrap();
-        assert!(first.text.contains("begins"), "{first:?}");
+        assert!(first.text.contains("started"), "{first:?}");
         runtime.stop(&plan.name, GRACE).await.unwrap();
         let rest = tokio::time::timeout(DEADLINE, async { while lines.next().await.is_some() {} });
         rest.await.expect("the log ends with its instance");

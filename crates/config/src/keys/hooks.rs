@@ -33,7 +33,7 @@ pub(crate) static AT: Key = Key {
         ("before-cutover", "The release has passed its gates and approvals; the old release serves."),
         ("after-cutover", "The release has just got all requests; if the hook fails, they go back."),
         ("after-success", "The release stays; if the hook fails, there is a warning."),
-        ("on-failure", "The deployment has failed, or its release was taken back."),
+        ("on-failure", "The deployment has failed, or its release was reverted."),
     ]),
     default: DefaultValue::Required,
     example: r#""after-cutover""#,

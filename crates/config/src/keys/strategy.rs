@@ -177,7 +177,7 @@ pub(crate) mod judge {
         kind: Kind::Percent(Bounds::new(0, 50)),
         default: DefaultValue::Is(|| percent(f64::from(JudgeRule::default().false_alarms) / 100.0)),
         example: r#""0.5%""#,
-        doc: "The share of rollouts in which a release that is as good as the old release may be taken back by mistake. 0 \
+        doc: "The share of rollouts in which a release that is as good as the old release may be reverted by mistake. 0 \
          compares nothing.",
         when: "Lower it to have fewer false alarms; real faults are then found a little later.",
     };

@@ -125,6 +125,24 @@ fn every_default_is_the_effect_of_an_absent_key() {
     assert!(compared > 60, "only {compared} defaults");
 }
 
+/// A key that is read and then ignored fails here.
+#[test]
+fn every_example_changes_the_result() {
+    let folder = Folder::new();
+    let mut ignored = Vec::new();
+    for (Place { table, key }, document) in all_places() {
+        if key.example.is_empty() || matches!(key.default, DefaultValue::Required) {
+            continue;
+        }
+        let with = document.read(&folder, &document.text(&table, key, key.example));
+        let without = document.read(&folder, &document.without(&table, key));
+        if without.is_ok() && with == without {
+            ignored.push(format!("{table}.{}", key.name));
+        }
+    }
+    assert_eq!(ignored, NO_EFFECT_ALONE);
+}
+
 #[test]
 fn every_required_key_is_missed() {
     let folder = Folder::new();
@@ -148,6 +166,19 @@ fn every_choice_is_read_and_no_other() {
         document.read(&folder, &document.text(&table, key, "\"none\"")).expect_err(key.name);
     }
 }
+
+/// Keys whose example has no effect alone: it names the derived value, an empty file, or needs another key.
+const NO_EFFECT_ALONE: [&str; 9] = [
+    ".runtime",
+    ".directory",
+    ".env_files",
+    "services.api.runtime",
+    "services.api.directory",
+    "services.api.env_files",
+    "strategy.kind",
+    "store.deadline",
+    "proxy.container_config_dir",
+];
 
 /// Bounds that the reader does not check: the schema and the page have them, for editors.
 const UNCHECKED: [&str; 1] = ["gates.requests.status"];
