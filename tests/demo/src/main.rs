@@ -140,14 +140,15 @@ fn receipt(args: &Args, report: &Report, history: &[Deployment], rollback_ms: u6
         println!("    {failure:?}");
     }
     println!("  deploy           {} ms from the request to the cutover", receipt.deploy_ms);
-    for (phase, ms) in &receipt.phases_ms {
-        println!("    {phase:<14} {ms} ms");
-    }
     println!("  cutover          {} µs from the commit to the last acknowledgement", receipt.cutover_us);
     println!(
         "  rollback         {} ms at the command line, {} µs of it the cutover",
         receipt.rollback_ms, receipt.rollback_cutover_us
     );
+    println!("  phases");
+    for (phase, ms) in &receipt.phases_ms {
+        println!("    {phase:<14} {ms} ms");
+    }
     receipt
 }
 

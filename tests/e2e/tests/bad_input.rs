@@ -212,7 +212,7 @@ fn init_writes_valid_file_and_never_overwrites() {
     let folder = tempfile::tempdir().unwrap();
     let gapless = Gapless::new(&folder.path().join("nobody.sock"), folder.path());
     assert_says(&gapless.run(["init", "--name", "shop"]), 0, &["wrote gapless.toml for shop"]);
-    assert_says(&gapless.run(["validate"]), 0, &["is right", "shop"]);
+    assert_says(&gapless.run(["validate"]), 0, &["is valid", "shop"]);
     assert_says(&gapless.run(["init", "--name", "shop"]), 2, &["exists already", "--force"]);
     assert_says(&gapless.run(["init", "--name", "A/b"]), 2, &["application name"]);
 }

@@ -96,7 +96,7 @@ fn failing_canary_is_reverted_with_numbers_in_reason() {
     let ran = gapless.run(["deploy"]);
     let report = load.stop();
     assert_eq!(ran.code, 6, "{ran:?}");
-    assert!(said(&ran).contains("requests failed") && said(&ran).contains("of the old release 0 of"), "{ran:?}");
+    assert!(said(&ran).contains("requests failed") && said(&ran).contains("on the old release, 0 of"), "{ran:?}");
     let deployment = gapless.latest();
     assert_eq!(reverted(&deployment).cause, Cause::Judged);
     let seen = deployment.receipt.canary.unwrap();

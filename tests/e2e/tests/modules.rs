@@ -48,7 +48,7 @@ impl Crate {
         }
         self.imports.entry(module.clone()).or_default();
         let file = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
-        Imports { of: self, module }.visit_file(&file);
+        Imports { of: self, module, inside: Vec::new() }.visit_file(&file);
     }
 
     /// The module that a path names, and the rest of the path: the path is relative to `from` as Rust 2024 has it.
@@ -129,6 +129,33 @@ impl Crate {
 struct Imports<'a> {
     of: &'a mut Crate,
     module: Module,
+    /// The modules inside the file that surround the present item.
+    inside: Vec<String>,
+}
+
+impl Imports<'_> {
+    fn import(&mut self, path: Vec<String>) {
+        let path = self.from_root(path);
+        self.of.imports.get_mut(&self.module).unwrap().push(path);
+    }
+
+    /// The path from the crate's root, where it is relative to the module in which it stands.
+    fn from_root(&self, path: Vec<String>) -> Vec<String> {
+        let mut base: Module = self.module.iter().chain(&self.inside).cloned().collect();
+        let mut rest = path.as_slice();
+        if !matches!(rest[0].as_str(), "self" | "super") {
+            return path;
+        }
+        while let [first, others @ ..] = rest
+            && matches!(first.as_str(), "self" | "super")
+        {
+            if first == "super" {
+                base.pop();
+            }
+            rest = others;
+        }
+        std::iter::once("crate".to_owned()).chain(base).chain(rest.iter().cloned()).collect()
+    }
 }
 
 impl Visit<'_> for Imports<'_> {
@@ -136,18 +163,17 @@ impl Visit<'_> for Imports<'_> {
         if item.attrs.iter().any(is_test) || item.content.is_none() {
             return;
         }
-        // A module inside the file has imports of its own.
-        self.module.push(item.ident.to_string());
-        self.of.imports.entry(self.module.clone()).or_default();
+        // A module inside the file belongs to the file.
+        self.inside.push(item.ident.to_string());
         visit::visit_item_mod(self, item);
-        self.module.pop();
+        self.inside.pop();
     }
 
     fn visit_path(&mut self, path: &syn::Path) {
         // A path in the code, such as `crate::secret::secret()`, imports as much as a `use` line.
         let parts: Vec<_> = path.segments.iter().map(|part| part.ident.to_string()).collect();
         if parts.len() > 1 && matches!(parts[0].as_str(), "crate" | "super" | "self") {
-            self.of.imports.get_mut(&self.module).unwrap().push(parts);
+            self.import(parts);
         }
         visit::visit_path(self, path);
     }
@@ -161,8 +187,8 @@ impl Visit<'_> for Imports<'_> {
         for (path, name) in paths {
             match item.vis {
                 // A re-export is a name for something elsewhere, and no import.
-                Visibility::Inherited => self.of.imports.get_mut(&self.module).unwrap().push(path),
-                _ => drop(self.of.exports.insert((self.module.clone(), name), path)),
+                Visibility::Inherited => self.import(path),
+                _ => drop(self.of.exports.insert((self.module.clone(), name), self.from_root(path))),
             }
         }
     }

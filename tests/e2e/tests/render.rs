@@ -239,7 +239,7 @@ fn unsupported_option_error_lists_supported_ones() {
     assert_says(&confd.render(&["-onetime", "-client-insecure"]), 1, &["-client-ca-keys"]);
     assert_says(&confd.render(&["-onetime", "-client-cert", "x"]), 1, &["belong together"]);
     assert_says(&confd.render(&["-onetime", "-password", "x"]), 1, &["need -username"]);
-    assert_says(&confd.render(&["-onetime", "-log-level", "loud"]), 2, &["none of debug, info"]);
+    assert_says(&confd.render(&["-onetime", "-log-level", "loud"]), 2, &["not one of debug, info"]);
     assert_says(&confd.render(&["-onetime", "-backend", "gapless"]), 1, &["check that `gapless server` runs"]);
     assert_says(&confd.render(&["-onetime", "-secret-keyring", "/etc/passwd"]), 1, &["is not a secret keyring"]);
     assert_says(&confd.render(&["-nope"]), 2, &["unexpected argument '--nope'"]);
