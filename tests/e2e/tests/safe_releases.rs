@@ -125,7 +125,7 @@ fn gate_command_runs_as_nobody_and_ends_with_its_children() {
     let gapless = second_release(&host, Runtime::Process, tables);
     let ran = gapless.run(["deploy"]);
     assert_eq!(ran.code, 4, "{ran:?}");
-    assert!(said(&ran).contains("the gate endless failed: not finished within 2 s"), "{ran:?}");
+    assert!(said(&ran).contains("gate endless failed: not finished within 2 s"), "{ran:?}");
     let deployment = gapless.latest();
     let (who, what) = (&deployment.gates[0].result.lines, &deployment.gates[1].result.lines);
     assert!(who[0].contains("(nobody)") && !who[0].contains("(root)"), "{who:?}");

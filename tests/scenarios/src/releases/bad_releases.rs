@@ -78,7 +78,7 @@ fn releases() -> Vec<Bad> {
             tables: "[[gates]]\nname = \"answers\"\n[[gates.requests]]\npath = \"/\"\n",
             top: "",
             ends: &[Cause::Gate],
-            says: &["the gate answers failed"],
+            says: &["gate answers failed"],
         },
         bad("ends as soon as it is healthy", "exit-after=0:3", EXITED, &["code 3", "could not be sent"]),
         bad("ends after 1 s", "exit-after=1:3", EXITED, &["code 3", "could not be sent"]),
