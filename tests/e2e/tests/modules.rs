@@ -135,12 +135,12 @@ struct Imports<'a> {
 
 impl Imports<'_> {
     fn import(&mut self, path: Vec<String>) {
-        let path = self.from_root(path);
+        let path = self.absolute(path);
         self.of.imports.get_mut(&self.module).unwrap().push(path);
     }
 
     /// The path from the crate's root, where it is relative to the module in which it stands.
-    fn from_root(&self, path: Vec<String>) -> Vec<String> {
+    fn absolute(&self, path: Vec<String>) -> Vec<String> {
         let mut base: Module = self.module.iter().chain(&self.inside).cloned().collect();
         let mut rest = path.as_slice();
         if !matches!(rest[0].as_str(), "self" | "super") {
@@ -188,7 +188,7 @@ impl Visit<'_> for Imports<'_> {
             match item.vis {
                 // A re-export is a name for something elsewhere, and no import.
                 Visibility::Inherited => self.import(path),
-                _ => drop(self.of.exports.insert((self.module.clone(), name), self.from_root(path))),
+                _ => drop(self.of.exports.insert((self.module.clone(), name), self.absolute(path))),
             }
         }
     }
