@@ -5,7 +5,7 @@ use super::peers::Outgoing;
 use crate::http::{Caller, FORWARDED_BY, Failure};
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
 use gapless_api::Code;
@@ -60,11 +60,8 @@ impl Follower {
         if request.headers().contains_key(FORWARDED_BY) {
             return Err(format!("this server no longer leads; {name} leads: send the request again"));
         }
-        let by = match request.extensions().get::<ConnectInfo<Caller>>() {
-            Some(ConnectInfo(peer)) => peer.name(),
-            None => "unknown".to_owned(),
-        };
-        let by = HeaderValue::from_str(&by).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let by = HeaderValue::from_str(&Caller::name_in(request.extensions()))
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         request.headers_mut().insert(FORWARDED_BY, by);
         let away = |error: io::Error| {
             format!(

@@ -6,7 +6,7 @@ use super::error::Failure;
 use super::peer::Caller;
 use crate::secret::secret;
 use axum::Json;
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use gapless_core::command::Requester;
 use gapless_core::{AppKey, AppName, EnvName, NameError};
@@ -99,8 +99,6 @@ impl FromRequestParts<Arc<Api>> for By {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Failure> {
-        let caller = parts.extensions.get::<ConnectInfo<Caller>>();
-        let name = caller.map_or_else(|| Caller::User(None).name(), |ConnectInfo(caller)| caller.name());
-        Ok(By(Requester { name, at: api.shared.clock.now(), secret: secret() }))
+        Ok(By(Requester { name: Caller::name_in(&parts.extensions), at: api.shared.clock.now(), secret: secret() }))
     }
 }

@@ -1,5 +1,8 @@
 //! The caller of a request: a user of this host, another server, or the person for whom another server forwards.
 
+use axum::extract::ConnectInfo;
+use axum::http::Extensions;
+
 /// The header in which a forwarding server names the person who sent the request.
 pub const FORWARDED_BY: &str = "x-gapless-by";
 
@@ -15,6 +18,11 @@ pub enum Caller {
 }
 
 impl Caller {
+    /// The name of the sender of a request with these extensions; `unknown` if no listener recorded the sender.
+    pub(crate) fn name_in(extensions: &Extensions) -> String {
+        extensions.get::<ConnectInfo<Caller>>().map_or(&Caller::User(None), |ConnectInfo(caller)| caller).name()
+    }
+
     /// The user's name, or the uid if it has no name.
     pub(crate) fn name(&self) -> String {
         match self {
