@@ -63,15 +63,6 @@ pub async fn all(make: impl AsyncFn() -> Subject) {
     reports::wait_for_change_ends_in_time(&make().await).await;
 }
 
-/// Runs only the test that a driver fails if it acknowledges a change before it applies it. Proves that the suite can
-/// fail.
-///
-/// # Panics
-/// If the data plane breaks the rule.
-pub async fn change_applies_before_it_is_acknowledged(make: impl AsyncFn() -> Subject) {
-    routes::follow_a_change_at_once_and_lose_no_request(&make().await).await;
-}
-
 fn key(app: &str) -> AppKey {
     AppKey::new(app.parse().unwrap(), "production".parse().unwrap())
 }
