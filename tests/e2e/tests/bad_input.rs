@@ -63,6 +63,17 @@ fn hostile_names_in_api_are_refused() {
             tokio.block_on(raw(&socket, &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")));
         assert!(answer.starts_with("HTTP/1.1 400"), "{path}: {answer}");
     }
+    for request in [
+        "GET /v1/applications/shop/production/deployments/first HTTP/1.1\r\n",
+        "GET /v1/applications/shop/production/deployments?limit=all HTTP/1.1\r\n",
+        "POST /v1/applications/shop/production/rollback HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1\r\n",
+    ] {
+        let answer = tokio.block_on(raw(&socket, &format!("{request}Host: x\r\nConnection: close\r\n\r\n{{")));
+        assert!(
+            answer.starts_with("HTTP/1.1 400") && answer.contains("\"code\":\"bad_request\""),
+            "{request}: {answer}"
+        );
+    }
     let body = "{\"spec\": {\"app\": \"../../etc\"}}";
     let request = format!(
         "POST /v1/applications/shop/production/deployments HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
